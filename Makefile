@@ -1,0 +1,26 @@
+PYTHON ?= python3.11
+TORCH ?= torch==2.13.0
+OUT ?= medllm-demo
+MARK ?= not slow
+
+.PHONY: demo test lint clean
+
+demo: .venv/installed
+	.venv/bin/medllm demo --out $(OUT) --overwrite
+
+test: .venv/installed lint
+	.venv/bin/pytest -m "$(MARK)"
+
+lint: .venv/installed
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+
+# torch comes first and by itself, so that no other package chooses its build.
+.venv/installed: setup.cfg constraints.txt
+	$(PYTHON) -m venv .venv
+	.venv/bin/pip install --quiet "$(TORCH)"
+	.venv/bin/pip install --quiet --constraint constraints.txt --editable ".[train,eval,test]"
+	touch $@
+
+clean:
+	rm -rf .venv $(OUT)

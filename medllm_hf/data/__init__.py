@@ -1,0 +1,1 @@
+"""Dialogues and multiple-choice questions from outside become validated records."""

@@ -1,0 +1,1 @@
+"""Runs a model and writes a run folder."""

@@ -1,0 +1,1 @@
+"""Cards and repository folders for the Hub."""

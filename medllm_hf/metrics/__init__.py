@@ -1,0 +1,1 @@
+"""Each folder here is one Hub Space that `evaluate.load` takes; none imports anything else of this package."""

@@ -1,0 +1,1 @@
+"""What `trl sft` lacks, as small parts."""

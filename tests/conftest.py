@@ -1,0 +1,87 @@
+"""Fixtures. Tests are offline: sockets reach loopback only, here and (by the libraries' own switches) in subprocesses."""
+
+import ipaddress
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+SHARED = ROOT.parent / "shared"
+GOLDEN = SHARED / "golden" / "baichuan2-tiny"
+DISC = SHARED / "data" / "disc-medllm"
+SAMPLE = ROOT / "medllm_hf" / "data" / "sample"
+OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "HF_EVALUATE_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
+
+os.environ.update(OFFLINE)
+
+
+def pytest_configure():
+    """Closes the network for this process; a test that needs it fails and names the address."""
+    connect = socket.socket.connect
+
+    def loopback_only(self, address):
+        host = address[0] if isinstance(address, tuple) else None
+        if host is not None and host != "localhost" and not ipaddress.ip_address(host).is_loopback:
+            raise AssertionError(f"a test tried to reach {host}")
+        return connect(self, address)
+
+    socket.socket.connect = loopback_only
+
+
+def run(*command: str, cwd: Path | None = None, stdin: str = "", timeout: float = 600) -> subprocess.CompletedProcess:
+    """The finished `command`; `medllm` stands for the program of this virtual environment."""
+    if command[0] == "medllm":
+        command = (sys.executable, "-m", "medllm_hf", *command[1:])
+    elif command[0] == "trl":
+        command = (str(Path(sys.executable).with_name("trl")), *command[1:])
+    environment = {**os.environ, "OMP_NUM_THREADS": str(os.cpu_count()), "PYTHONIOENCODING": "utf-8"}
+    return subprocess.run(
+        command, cwd=cwd, input=stdin, capture_output=True, text=True, encoding="utf-8", env=environment, timeout=timeout
+    )
+
+
+def one_line_error(done: subprocess.CompletedProcess) -> str:
+    """The message of a command that refused: exit 2, one line on stderr, no traceback."""
+    assert done.returncode == 2, (done.returncode, done.stdout, done.stderr)
+    lines = done.stderr.strip().splitlines()
+    assert len(lines) == 1, lines
+    return lines[0]
+
+
+@pytest.fixture(scope="session")
+def golden() -> Path:
+    if not GOLDEN.is_dir():
+        pytest.skip(f"no {GOLDEN}: the golden checkpoint is not part of the project")
+    return GOLDEN
+
+
+@pytest.fixture(scope="session")
+def disc() -> Path:
+    if not DISC.is_dir():
+        pytest.skip(f"no {DISC}: the DISC-MedLLM data is not part of the project")
+    return DISC
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory) -> dict[str, Path]:
+    """A tiny checkpoint in Baichuan2's layout ("source") and converted ("base")."""
+    from medllm_hf.checkpoint.convert import convert
+    from medllm_hf.checkpoint.tiny import tiny_base
+
+    folder = tmp_path_factory.mktemp("tiny")
+    tiny_base(str(folder / "source"), layers=2, hidden=64)
+    convert(str(folder / "source"), str(folder / "base"))
+    return {"source": folder / "source", "base": folder / "base"}
+
+
+@pytest.fixture(scope="session")
+def journey(tmp_path_factory) -> tuple[Path, str]:
+    """The folder and the screen of one `medllm demo`, run once for all tests that read it."""
+    out = tmp_path_factory.mktemp("journey") / "out"
+    done = run("medllm", "demo", "--out", str(out), cwd=out.parent)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return out, done.stdout

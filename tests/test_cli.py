@@ -1,0 +1,100 @@
+"""The command line: light to start, one line for a mistake."""
+
+import sys
+
+import pytest
+from conftest import ROOT, SAMPLE, one_line_error, run
+
+from medllm_hf.cli import VERBS
+
+HEAVY = "('torch', 'transformers', 'datasets', 'trl', 'evaluate', 'huggingface_hub', 'matplotlib')"
+
+
+@pytest.mark.parametrize("verb", ["", *VERBS])
+def test_help_imports_nothing_heavy(verb):
+    program = (
+        "import sys\nfrom medllm_hf.cli import main\n"
+        f"try:\n    code = main({[*verb.split(), '--help']!r})\nexcept SystemExit as stop:\n    code = stop.code\n"
+        f"loaded = [name for name in {HEAVY} if name in sys.modules]\nassert not loaded, loaded\nsys.exit(code)"
+    )
+    done = run(sys.executable, "-c", program)
+    assert done.returncode == 0, done.stderr
+    assert "usage: medllm" in done.stdout
+
+
+def test_every_verb_is_in_the_overview():
+    shown = run("medllm", "--help").stdout
+    assert all(f"  {verb} " in shown for verb in VERBS)
+
+
+def test_unknown_verb():
+    assert "'translate'" in one_line_error(run("medllm", "translate"))
+
+
+def test_unknown_option_and_missing_argument():
+    assert "--fast" in one_line_error(run("medllm", "convert", "a", "b", "--fast"))
+    assert "--out" in one_line_error(run("medllm", "data", "build", "x.jsonl"))
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "convert missing out",
+        "merge missing out",
+        "data build missing.jsonl --out out",
+        "data check missing.jsonl",
+        "sft --config missing.yaml",
+        f"eval mcq --model missing --data {SAMPLE}/questions_test.jsonl --out out",
+        "report missing --out out",
+        "chat ./missing",
+    ],
+)
+def test_missing_input(command, tmp_path):
+    assert "missing" in one_line_error(run("medllm", *command.split(), cwd=tmp_path))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["tiny-base full", f"data build {SAMPLE}/dialogues.jsonl --out full", "convert x full", "merge x full", "demo --out full"],
+)
+def test_existing_output_folder(command, tmp_path):
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "precious.txt").write_text("keep")
+    assert "--overwrite" in one_line_error(run("medllm", *command.split(), cwd=tmp_path))
+    assert [file.name for file in tmp_path.rglob("*")] == ["full", "precious.txt"]
+
+
+def test_the_current_folder_is_never_overwritten(tmp_path):
+    (tmp_path / "precious.txt").write_text("keep")
+    assert "current" in one_line_error(run("medllm", "tiny-base", str(tmp_path), "--overwrite", cwd=tmp_path))
+    assert (tmp_path / "precious.txt").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [("learning_rate: [1.0", "line 1"), ("- a list", "list"), ("learning_rat: 1.0e-3", "learning_rate"), ("a: b: c", "line 1")],
+)
+def test_malformed_recipe(text, named, tmp_path):
+    (tmp_path / "recipe.yaml").write_text(text)
+    assert named in one_line_error(run("medllm", "sft", "--config", "recipe.yaml", cwd=tmp_path))
+
+
+def test_recipe_with_a_value_of_another_type_and_a_misspelt_option(tmp_path):
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("num_train_epochs: many\nmodel_name_or_path: a/b\ndataset_name: c/d\n")
+    assert "num_train_epochs" in one_line_error(run("medllm", "sft", "--config", str(recipe)))
+    recipe.write_text("num_train_epochs: 1\n")
+    assert "output_dir" in one_line_error(run("medllm", "sft", "--config", str(recipe), "--output_dirr", "x"))
+
+
+def test_the_module_is_the_same_program():
+    assert run(sys.executable, "-m", "medllm_hf", "--version").stdout == run("medllm", "--version").stdout != ""
+
+
+def test_publishing_needs_dry_run_and_a_licence(tmp_path):
+    script = str(ROOT / "push_to_hub.py")
+    command = (sys.executable, script, "model", "missing", "--repo-id", "a/b")
+    assert "--license" in one_line_error(run(*command, cwd=tmp_path))
+    assert "--dry-run" in one_line_error(run(*command, "--license", "mit", cwd=tmp_path))
+    assert "missing" in one_line_error(run(*command, "--license", "mit", "--dry-run", cwd=tmp_path))
