@@ -19,6 +19,10 @@ def _output(parser: Parser) -> None:
 
 def _tiny_base(parser: Parser) -> None:
     parser.add_argument("dst", metavar="DIR", help="folder to write")
+    parser.add_argument("--layers", type=int, default=2)
+    parser.add_argument("--hidden", type=int, default=256, help="width; 4096 is the 7B's")
+    parser.add_argument("--vocab", type=int, default=4000, help="tokens; 125696 is Baichuan2's")
+    parser.add_argument("--dtype", choices=["float32", "bfloat16", "float16"], default="float32")
     parser.add_argument("--seed", type=int, default=42)
     _output(parser)
 

@@ -1,5 +1,7 @@
 """Output folders that are either whole or absent."""
 
+import errno
+import fcntl
 import hashlib
 import json
 import os
@@ -11,6 +13,9 @@ from pathlib import Path
 
 from medllm_hf.errors import UserError
 
+# What a full or read-only disk answers.
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR)
+
 
 @contextmanager
 def new_folder(path: Path | str, overwrite: bool = False) -> Iterator[Path]:
@@ -19,22 +24,48 @@ def new_folder(path: Path | str, overwrite: bool = False) -> Iterator[Path]:
     A killed process leaves only the hidden `.NAME.partial`, which the next run removes.
 
     Raises:
-        UserError: `path` exists and is not an empty folder, and `overwrite` is false; or it cannot be written.
+        UserError: `path` exists and is not an empty folder, and `overwrite` is false; it cannot be written; the disk is
+            full; or another process is writing it.
     """
     path = Path(os.path.abspath(path))
     check_free(path, overwrite)
     partial = path.parent / f".{path.name}.partial"
     try:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
+        handle = _locked_empty(partial)
+        try:
+            yield partial
+            replace_folder(partial, path)
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
+        finally:
+            os.close(handle)
     except OSError as error:
-        raise UserError(f"{path.parent}: {error.strerror}", "a place to write", "choose another output folder") from error
+        if error.errno not in _NO_ROOM:
+            raise
+        do = "make room or choose another output folder"
+        raise UserError(f"{error.strerror} while writing {path}", "a place to write", do) from error
+
+
+def _locked_empty(partial: Path) -> int:
+    """Makes `partial` an empty folder and returns the handle by which this process alone holds it.
+
+    The system lets go of it however the process ends.
+    """
+    partial.mkdir(parents=True, exist_ok=True)
+    handle = os.open(partial, os.O_RDONLY)
     try:
-        yield partial
-        replace_folder(partial, path)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # Whoever held it before may have given it its final name since it was opened here.
+        mine = partial.exists() and os.path.samestat(partial.stat(), os.fstat(handle))
+    except BlockingIOError:
+        mine = False
+    if not mine:
+        os.close(handle)
+        raise UserError(f"another process writing {partial.name}", "one at a time", "wait for it or choose another folder")
+    for child in partial.iterdir():
+        shutil.rmtree(child) if child.is_dir() and not child.is_symlink() else child.unlink()
+    return handle
 
 
 def check_free(path: Path | str, overwrite: bool = False) -> None:

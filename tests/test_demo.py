@@ -14,7 +14,7 @@ tokenizer = AutoTokenizer.from_pretrained(sys.argv[1])
 model = AutoModelForCausalLM.from_pretrained(sys.argv[1])
 turns = [("user", "头痛"), ("assistant", "多久了？"), ("user", "三天")]
 messages = [{"role": role, "content": content} for role, content in turns]
-print(type(model).__name__, model.config.vocab_size == len(tokenizer), any("medllm" in name for name in sys.modules))
+print(type(model).__name__, model.config.vocab_size == len(tokenizer), "medllm_hf" in sys.modules)
 print(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
 """
 

@@ -1,83 +1,67 @@
-"""Baichuan2 → Llama layout: equal logits, no remote code."""
+"""Baichuan 7B → Llama layout: equal logits, no remote code."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 import torch
-import transformers
-from transformers import AutoModelForCausalLM, GenerationConfig, LlamaConfig
 
 from medllm_hf import __version__
-from medllm_hf.checkpoint.shards import DTYPES, ShardWriter, shard_files, tensors
+from medllm_hf.checkpoint.shards import DTYPES, ShardWriter, blocks, dtype_name, shard_files, tensors
 from medllm_hf.checkpoint.source import local_checkpoint
 from medllm_hf.checkpoint.tokenizer import convert_tokenizer, save_tokenizer
 from medllm_hf.errors import UserError
 from medllm_hf.folders import check_free, new_folder, read_json, sha256, write_json
 
-ROWS_AT_ONCE = 8192
-
-
-def normalised_rows(weight: torch.Tensor) -> torch.Tensor:
-    """`weight` (vocab, hidden) with rows of L2 norm 1, computed in float32 and cast back; Baichuan2's NormHead.
-
-    Rows are taken in blocks, so the float32 copy stays small.
-    """
-    blocks = [torch.nn.functional.normalize(block.float()).to(weight.dtype) for block in weight.split(ROWS_AT_ONCE)]
-    return torch.cat(blocks)
-
-
-def plain(weight: torch.Tensor) -> torch.Tensor:
-    """`weight` as it is; the head of Baichuan-7B."""
-    return weight
+# No row of a trained, unnormalised head comes this near to norm 1 by chance, let alone all; rounding to bfloat16 stays nearer.
+NORM_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True)
 class Layout:
-    """A source layout. `names`: source pattern → target patterns, None = drop; several targets = equal parts of dim 0."""
+    """A source layout. `names`: source pattern → target patterns, None = drop; several targets = equal parts of dim 0.
+
+    `norm_head` says that the head's rows are L2-normalised at inference (Baichuan2's NormHead).
+    """
 
     names: dict[str, tuple[str, ...] | None]
-    head: Callable[[torch.Tensor], torch.Tensor]
+    norm_head: bool
 
 
 _LAYER = "model.layers.{}."
-_BAICHUAN_NAMES: dict[str, tuple[str, ...] | None] = {
+_SAME = (
+    "self_attn.o_proj.weight",
+    "mlp.gate_proj.weight",
+    "mlp.up_proj.weight",
+    "mlp.down_proj.weight",
+    "input_layernorm.weight",
+    "post_attention_layernorm.weight",
+)
+_NAMES: dict[str, tuple[str, ...] | None] = {
     "model.embed_tokens.weight": ("model.embed_tokens.weight",),
     "model.norm.weight": ("model.norm.weight",),
     "lm_head.weight": ("lm_head.weight",),
     _LAYER + "self_attn.W_pack.weight": tuple(_LAYER + f"self_attn.{part}_proj.weight" for part in "qkv"),
     _LAYER + "self_attn.rotary_emb.inv_freq": None,
-    **{
-        _LAYER + name: (_LAYER + name,)
-        for name in (
-            "self_attn.o_proj.weight",
-            "mlp.gate_proj.weight",
-            "mlp.up_proj.weight",
-            "mlp.down_proj.weight",
-            "input_layernorm.weight",
-            "post_attention_layernorm.weight",
-        )
-    },
+    **{_LAYER + name: (_LAYER + name,) for name in _SAME},
 }
-# The architecture's spelling is what tells the two apart: Baichuan-7B (vocabulary 64,000) has a plain head.
-LAYOUTS = {
-    "BaichuanForCausalLM": Layout(_BAICHUAN_NAMES, normalised_rows),
-    "BaiChuanForCausalLM": Layout(_BAICHUAN_NAMES, plain),
-}
+LAYOUTS = {"baichuan2": Layout(_NAMES, norm_head=True), "baichuan": Layout(_NAMES, norm_head=False)}
 
 
 def find_layout(config: dict) -> Layout:
-    """The layout of a source `config.json`.
+    """The layout of a source `config.json`; Baichuan-7B (vocabulary 64,000) is the one with a plain head.
 
     Raises:
         UserError: another architecture, or the 13B, which uses ALiBi although its config does not say so.
     """
     architecture = (config.get("architectures") or ["none named"])[0]
-    if config.get("model_type") != "baichuan" or architecture not in LAYOUTS:
+    if config.get("model_type") != "baichuan" or architecture.lower() != "baichuanforcausallm":
         raise UserError(
             f"architecture {architecture} of model_type {config.get('model_type')}",
-            " or ".join(LAYOUTS),
+            "BaichuanForCausalLM",
             "convert a Baichuan-7B or Baichuan2-7B checkpoint; others load in transformers as they are",
         )
     if config.get("hidden_size") == 5120 or config.get("num_attention_heads") == 40:
@@ -86,11 +70,12 @@ def find_layout(config: dict) -> Layout:
             "a 7B",
             "the 13B models use ALiBi positions, which the Llama layout cannot hold",
         )
-    return LAYOUTS[architecture]
+    plain = config.get("vocab_size") == 64_000 or architecture == "BaiChuanForCausalLM"
+    return LAYOUTS["baichuan" if plain else "baichuan2"]
 
 
-def mapped(layout: Layout, name: str, tensor: torch.Tensor) -> Iterator[tuple[str, torch.Tensor]]:
-    """The target (name, tensor) pairs of one source tensor; none for a tensor dropped by name.
+def targets(layout: Layout, name: str) -> tuple[str, ...]:
+    """The target names of one source tensor; none for a tensor dropped by name.
 
     Raises:
         UserError: a name that the layout does not know.
@@ -99,54 +84,81 @@ def mapped(layout: Layout, name: str, tensor: torch.Tensor) -> Iterator[tuple[st
     pattern = name if layer is None else _LAYER + name[layer.end() :]
     if pattern not in layout.names:
         raise UserError(f"unknown tensor {name}", "the tensors of a Baichuan 7B", "check that the checkpoint is what it says")
-    targets = layout.names[pattern]
-    if targets is None:
-        return
-    if pattern == "lm_head.weight":
-        tensor = layout.head(tensor)
-    for target, part in zip(targets, tensor.chunk(len(targets)), strict=True):
-        yield (target if layer is None else target.format(layer[1])), part
+    return tuple(target.format(layer[1] if layer else "") for target in layout.names[pattern] or ())
 
 
-def llama_config(config: dict, dtype: str) -> LlamaConfig:
-    """The Llama config with the same shapes; Baichuan 7B has rotary positions with base 10,000 and no biases."""
+def normalised_head(weight: torch.Tensor) -> Iterator[torch.Tensor]:
+    """Blocks of `weight` (vocab, hidden) with rows of L2 norm 1, computed in float32.
+
+    A head whose rows all have norm 1 or 0 already, as the original code leaves it after its first evaluation, is handed
+    on as it is, so converting before and after gives the same weights.
+    """
+    if all(_unit_rows(block) for block in blocks(weight)):
+        return blocks(weight)
+    return (torch.nn.functional.normalize(block.float()) for block in blocks(weight))
+
+
+def _unit_rows(block: torch.Tensor) -> bool:
+    norms = block.float().norm(dim=1)
+    return bool((((norms - 1).abs() < NORM_TOLERANCE) | (norms == 0)).all())
+
+
+def llama_config(config: dict, dtype: str) -> dict:
+    """The Llama `config.json` with the same shapes; Baichuan 7B has rotary positions with base 10,000 and no biases."""
     try:
-        same = {
-            key: config[key]
-            for key in ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
-        }
-        positions = config.get("max_position_embeddings") or config["model_max_length"]
-    except KeyError as error:
-        raise UserError(f"no {error} in config.json", "a Baichuan config", "fetch the file again") from error
-    return LlamaConfig(
-        **same,
-        num_key_value_heads=config["num_attention_heads"],
-        max_position_embeddings=positions,
-        hidden_act=config.get("hidden_act", "silu"),
-        rms_norm_eps=config.get("rms_norm_eps", 1e-6),
-        initializer_range=config.get("initializer_range", 0.02),
-        bos_token_id=1,
-        eos_token_id=2,
-        pad_token_id=0,
-        tie_word_embeddings=False,
-        architectures=["LlamaForCausalLM"],
-        dtype=dtype,
-    )
+        same = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
+        shapes = {key: int(config[key]) for key in same}
+        positions = int(config.get("max_position_embeddings") or config["model_max_length"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{error} in config.json", "the shapes of a Baichuan config", "fetch the file again") from error
+    return {
+        **shapes,
+        "architectures": ["LlamaForCausalLM"],
+        "model_type": "llama",
+        "num_key_value_heads": shapes["num_attention_heads"],
+        "head_dim": shapes["hidden_size"] // shapes["num_attention_heads"],
+        "max_position_embeddings": positions,
+        "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0},
+        "rope_theta": 10000.0,
+        "hidden_act": config.get("hidden_act", "silu"),
+        "rms_norm_eps": config.get("rms_norm_eps", 1e-6),
+        "initializer_range": config.get("initializer_range", 0.02),
+        "attention_bias": False,
+        "mlp_bias": False,
+        "tie_word_embeddings": False,
+        "bos_token_id": 1,
+        "eos_token_id": 2,
+        "pad_token_id": 0,
+        "dtype": dtype,
+        "torch_dtype": dtype,
+        "use_cache": True,
+    }
 
 
-def generation_config(folder: Path) -> GenerationConfig:
+def generation_config(folder: Path) -> dict:
     """The source's generation config with its sampling, without the role ids that only the remote code read."""
     path = folder / "generation_config.json"
     settings = read_json(path) if path.exists() else {}
     for key in ("user_token_id", "assistant_token_id", "transformers_version", "_from_model_config"):
         settings.pop(key, None)
-    return GenerationConfig(**{**settings, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0})
+    return {**settings, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
 
 
-def expected_shapes(config: LlamaConfig) -> dict[str, tuple[int, ...]]:
-    """Name → shape of every tensor that transformers expects for `config`; nothing is allocated."""
-    with torch.device("meta"):
-        return {name: tuple(t.shape) for name, t in AutoModelForCausalLM.from_config(config).state_dict().items()}
+def expected_shapes(config: dict) -> dict[str, tuple[int, ...]]:
+    """Name → shape of every tensor of a Llama `config`, in the order of the layers."""
+    hidden, inner, vocabulary = config["hidden_size"], config["intermediate_size"], config["vocab_size"]
+    layer = {
+        **{f"self_attn.{part}_proj.weight": (hidden, hidden) for part in "qkvo"},
+        "mlp.gate_proj.weight": (inner, hidden),
+        "mlp.up_proj.weight": (inner, hidden),
+        "mlp.down_proj.weight": (hidden, inner),
+        "input_layernorm.weight": (hidden,),
+        "post_attention_layernorm.weight": (hidden,),
+    }
+    shapes = {"model.embed_tokens.weight": (vocabulary, hidden)}
+    for i in range(config["num_hidden_layers"]):
+        shapes.update({_LAYER.format(i) + name: shape for name, shape in layer.items()})
+    return {**shapes, "model.norm.weight": (hidden,), "lm_head.weight": (vocabulary, hidden)}
 
 
 def convert(
@@ -155,59 +167,62 @@ def convert(
     """Writes `src` (a folder or a Hub id) in Llama layout to the folder `dst`.
 
     Raises:
-        UserError: see `find_layout`, `mapped`, `local_checkpoint`; also a wrong shape, a missing tensor, a weight that
-            is not finite, or a tokenizer of another vocabulary size.
+        UserError: see `find_layout`, `targets`, `local_checkpoint`; also a wrong shape, a missing tensor, a weight that is
+            not finite, a tokenizer of another vocabulary size, or no room on the disk.
     """
     check_free(dst, overwrite)
     source = local_checkpoint(src, revision)
     source_config = read_json(source / "config.json")
     layout = find_layout(source_config)
     files = shard_files(source)
-    source_dtype = str(next(tensors(source))[1].dtype).removeprefix("torch.")
-    config = llama_config(source_config, source_dtype if dtype == "auto" else dtype)
-    tokenizer = convert_tokenizer(source, template, source_config.get("model_max_length") or config.max_position_embeddings)
-    if len(tokenizer) != config.vocab_size:
+    config = llama_config(source_config, dtype_name(next(tensors(source))[1].dtype) if dtype == "auto" else dtype)
+    if config["dtype"] not in DTYPES:
+        raise UserError(f"weights of {config['dtype']}", ", ".join(DTYPES), "use the unquantised checkpoint")
+    tokenizer = convert_tokenizer(source, template, source_config.get("model_max_length") or config["max_position_embeddings"])
+    if len(tokenizer) != config["vocab_size"]:
         raise UserError(
-            f"a tokenizer of {len(tokenizer)} tokens for a vocabulary of {config.vocab_size}",
+            f"a tokenizer of {len(tokenizer)} tokens for a vocabulary of {config['vocab_size']}",
             "equal sizes",
             "use the tokenizer.model that belongs to these weights",
         )
-    with new_folder(dst, overwrite) as out:
+    with new_folder(dst, overwrite) as out, ThreadPoolExecutor() as pool:
+        hashes = pool.map(sha256, files)  # hashing lets other threads run, so it costs next to no time
         _write_weights(source, layout, config, out)
-        config.save_pretrained(out)
-        generation_config(source).save_pretrained(out)
+        write_json(out / "config.json", config)
+        write_json(out / "generation_config.json", generation_config(source))
         save_tokenizer(tokenizer, out)
-        write_json(out / "provenance.json", _provenance(src, revision, files, template, config))
-    print(f"converted {src} to {dst}: {config.num_hidden_layers} layers, {config.dtype}, template {template}")
+        provenance = {
+            "made_by": "medllm convert",
+            "source": source.name if Path(src).is_dir() else src,
+            "revision": revision,
+            "source_sha256": dict(zip([file.name for file in files], hashes, strict=True)),
+            "template": template,
+            "dtype": config["dtype"],
+            "versions": {"medllm_hf": __version__, **{name: version(name) for name in ("torch", "transformers")}},
+        }
+        write_json(out / "provenance.json", provenance)
+    print(f"converted {src} to {dst}: {config['num_hidden_layers']} layers, {config['dtype']}, template {template}")
 
 
-def _write_weights(source: Path, layout: Layout, config: LlamaConfig, out: Path) -> None:
+def _write_weights(source: Path, layout: Layout, config: dict, out: Path) -> None:
+    dtype = DTYPES[config["dtype"]]
     expected = expected_shapes(config)
-    dtype = DTYPES[str(config.dtype).removeprefix("torch.")]
-    writer = ShardWriter(out)
+    writer = ShardWriter(out, {name: (shape, dtype) for name, shape in expected.items()})
     for source_name, source_tensor in tensors(source):
-        if not torch.isfinite(source_tensor).all():
-            raise UserError(f"NaN or infinity in {source_name}", "finite weights", "fetch the checkpoint again")
-        for name, tensor in mapped(layout, source_name, source_tensor):
+        names = targets(layout, source_name)
+        for name, tensor in zip(names, source_tensor.chunk(len(names)) if names else (), strict=True):
             if expected.pop(name, None) != tuple(tensor.shape):
-                raise UserError(
-                    f"{source_name} of shape {tuple(source_tensor.shape)}", "the shapes of config.json", "check the source"
-                )
-            writer.add(name, tensor.to(dtype))
+                found = f"{source_name} of shape {tuple(source_tensor.shape)}, once too often or not of the config's shape"
+                raise UserError(found, "the tensors of config.json", "check the source")
+            values = normalised_head(tensor) if name == "lm_head.weight" and layout.norm_head else blocks(tensor)
+            writer.write(name, (_finite(source_name, block).to(dtype) for block in values))
     if expected:
-        raise UserError(
-            f"no tensor for {min(expected)} ({len(expected)} missing)", "every tensor of the config", "fetch the missing shard"
-        )
+        found = f"no tensor for {min(expected)} ({len(expected)} missing)"
+        raise UserError(found, "every tensor of the config", "fetch the missing shard")
     writer.close()
 
 
-def _provenance(src: str, revision: str | None, files: list[Path], template: str, config: LlamaConfig) -> dict:
-    return {
-        "made_by": "medllm convert",
-        "source": Path(src).name if Path(src).exists() else src,
-        "revision": revision,
-        "source_sha256": {file.name: sha256(file) for file in files},
-        "template": template,
-        "dtype": str(config.dtype).removeprefix("torch."),
-        "versions": {"medllm_hf": __version__, "torch": torch.__version__, "transformers": transformers.__version__},
-    }
+def _finite(name: str, block: torch.Tensor) -> torch.Tensor:
+    if not torch.isfinite(block).all():
+        raise UserError(f"NaN or infinity in {name}", "finite weights", "fetch the checkpoint again")
+    return block

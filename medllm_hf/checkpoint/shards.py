@@ -1,12 +1,15 @@
-"""Streams a sharded checkpoint tensor by tensor, and writes shards whose set is complete or absent."""
+"""Streams a sharded checkpoint tensor by tensor, and writes safetensors shards block by block."""
 
+import ctypes
+import json
+import mmap
 import pickle
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
 from medllm_hf.errors import UserError, first_line
 from medllm_hf.folders import read_json, write_json
@@ -14,8 +17,27 @@ from medllm_hf.folders import read_json, write_json
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 SINGLE_FILES = ("model.safetensors", "pytorch_model.bin")
 INDEX_FILES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
-# One shard is what a writer holds in memory, so it is kept well below the 5 GB that the Hub's tools choose.
-MAX_SHARD_BYTES = 1_000_000_000
+MAX_SHARD_BYTES = 5_000_000_000
+# Rows of a matrix that are worked on at once: the float32 copy of a block of 8192 x 4096 takes 128 MiB.
+ROWS_AT_ONCE = 8192
+# Source: https://github.com/huggingface/safetensors#format
+_FORMAT_NAMES = {
+    torch.float32: "F32",
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+    torch.float64: "F64",
+    torch.int64: "I64",
+    torch.int32: "I32",
+    torch.int16: "I16",
+    torch.int8: "I8",
+    torch.uint8: "U8",
+    torch.bool: "BOOL",
+}
+
+
+def dtype_name(dtype: torch.dtype) -> str:
+    """torch.bfloat16 → "bfloat16"."""
+    return str(dtype).removeprefix("torch.")
 
 
 def shard_files(folder: Path) -> list[Path]:
@@ -47,7 +69,9 @@ def _indexed_files(folder: Path, index_name: str) -> list[Path]:
 
 
 def tensors(folder: Path) -> Iterator[tuple[str, torch.Tensor]]:
-    """Every (name, tensor) of a checkpoint, one at a time, shard after shard; tensors are mapped, not copied.
+    """Every (name, tensor) of a checkpoint, one at a time, shard after shard.
+
+    Tensors are mapped from the file, not copied; one that was yielded must not be used once the next is asked for.
 
     Raises:
         UserError: a shard is truncated, or a `.bin` holds more than tensors.
@@ -62,52 +86,121 @@ def shard_tensors(file: Path) -> Iterator[tuple[str, torch.Tensor]]:
         try:
             with safe_open(file, framework="pt") as shard:
                 for name in shard.keys():
-                    yield name, shard.get_tensor(name)
-        except SafetensorError as error:
-            raise UserError(f"damaged {file} ({error})", "a whole safetensors file", "fetch the file again") from error
+                    tensor = shard.get_tensor(name)
+                    yield name, tensor
+                    _release(tensor)
+        except (SafetensorError, OSError) as error:
+            raise UserError(f"damaged {file} ({first_line(error)})", "a whole safetensors file", "fetch it again") from error
         return
+    state, mapped = _load_bin(file)
+    for name in list(state):
+        tensor = state.pop(name)
+        if not isinstance(tensor, torch.Tensor):
+            raise UserError(f"{name!r} in {file} is no tensor", "plain weights", "do not use this file")
+        yield name, tensor
+        if mapped:
+            _release(tensor)
+
+
+def _load_bin(file: Path) -> tuple[dict, bool]:
+    """The tensors of a `.bin` by name, and whether they are mapped; the old format that torch cannot map is read whole."""
     try:
-        state = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
+        try:
+            state, mapped = torch.load(file, map_location="cpu", weights_only=True, mmap=True), True
+        except RuntimeError as error:
+            if "mmap can only be used" not in str(error):
+                raise
+            state, mapped = torch.load(file, map_location="cpu", weights_only=True), False
     except pickle.UnpicklingError as error:
         raise UserError(f"more than tensors in {file}", "plain weights", "do not use this file; it can run code") from error
-    except (RuntimeError, EOFError, ValueError) as error:
-        raise UserError(f"damaged {file} ({first_line(error)})", "a whole .bin file", "fetch the file again") from error
-    for name in list(state):
-        if not isinstance(state[name], torch.Tensor):
-            raise UserError(f"{name!r} in {file} is no tensor", "plain weights", "do not use this file")
-        yield name, state.pop(name)
+    except (RuntimeError, EOFError, ValueError, OSError) as error:
+        raise UserError(f"damaged {file} ({first_line(error)})", "a whole .bin file", "fetch it again") from error
+    if not isinstance(state, dict):
+        raise UserError(f"a {type(state).__name__} in {file}", "tensors by name", "do not use this file")
+    return state, mapped
+
+
+def _release(tensor: torch.Tensor) -> None:
+    """Gives the pages of a mapped tensor back, so that a checkpoint that was read through does not count as memory in use."""
+    if sys.platform != "linux":
+        return
+    start = -(-tensor.data_ptr() // mmap.PAGESIZE) * mmap.PAGESIZE
+    end = (tensor.data_ptr() + tensor.nbytes) // mmap.PAGESIZE * mmap.PAGESIZE
+    if end > start:
+        ctypes.CDLL(None).madvise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), mmap.MADV_DONTNEED)
+
+
+def blocks(tensor: torch.Tensor) -> Iterator[torch.Tensor]:
+    """The rows of `tensor`, `ROWS_AT_ONCE` at a time, in order."""
+    return iter(tensor.split(ROWS_AT_ONCE) if tensor.dim() else [tensor])
 
 
 class ShardWriter:
-    """Collects tensors into safetensors shards of at most `max_bytes`; `close` names the files and writes the index."""
+    """Writes the tensors of a `plan` (name → (shape, dtype)) into safetensors shards, in any order, block by block.
 
-    def __init__(self, folder: Path, max_bytes: int = MAX_SHARD_BYTES):
-        self.folder, self.max_bytes = folder, max_bytes
-        self.pending: dict[str, torch.Tensor] = {}
-        self.shards: list[list[str]] = []
-        self.total_bytes = 0
+    The plan fixes every offset, so nothing is held in memory and equal tensors give equal bytes.
+    """
 
-    def add(self, name: str, tensor: torch.Tensor) -> None:
-        """Takes one tensor; writes a shard first when this one would not fit."""
-        if self.pending and sum(t.nbytes for t in self.pending.values()) + tensor.nbytes > self.max_bytes:
-            self._flush()
-        self.pending[name] = tensor.contiguous()
-        self.total_bytes += tensor.nbytes
+    def __init__(self, folder: Path, plan: dict[str, tuple[tuple[int, ...], torch.dtype]], max_bytes: int = MAX_SHARD_BYTES):
+        self.folder = folder
+        self.left = set(plan)
+        self.sizes = {name: torch.empty(shape, dtype=dtype, device="meta").nbytes for name, (shape, dtype) in plan.items()}
+        self.shards = filled(self.sizes, max_bytes)
+        self.places: dict[str, tuple[Path, int]] = {}
+        for i, names in enumerate(self.shards):
+            single = len(self.shards) == 1
+            file = folder / ("model.safetensors" if single else f"model-{i + 1:05d}-of-{len(self.shards):05d}.safetensors")
+            self.places.update(self._begin(file, {name: plan[name] for name in names}))
 
-    def _flush(self) -> None:
-        save_file(self.pending, self.folder / f"part-{len(self.shards):05d}", metadata={"format": "pt"})
-        self.shards.append(list(self.pending))
-        self.pending = {}
+    def _begin(self, file: Path, plan: dict) -> dict[str, tuple[Path, int]]:
+        header, offset = {"__metadata__": {"format": "pt"}}, 0
+        for name, (shape, dtype) in plan.items():
+            end = offset + self.sizes[name]
+            header[name] = {"dtype": _FORMAT_NAMES[dtype], "shape": list(shape), "data_offsets": [offset, end]}
+            offset = end
+        text = json.dumps(header, separators=(",", ":")).encode()
+        text += b" " * (-len(text) % 8)
+        file.write_bytes(len(text).to_bytes(8, "little") + text)
+        return {name: (file, 8 + len(text) + header[name]["data_offsets"][0]) for name in plan}
+
+    def write(self, name: str, parts: Iterable[torch.Tensor]) -> None:
+        """Writes one tensor of the plan, given as consecutive blocks of its rows in the planned dtype."""
+        file, offset = self.places[name]
+        written = 0
+        with file.open("r+b", buffering=0) as shard:
+            shard.seek(offset)
+            for part in parts:
+                data = memoryview(part.contiguous().flatten().view(torch.uint8).numpy())
+                while data:
+                    count = shard.write(data)
+                    data, written = data[count:], written + count
+        if written != self.sizes[name]:
+            raise ValueError(f"{written} bytes for {name}, planned {self.sizes[name]}")
+        self.left.discard(name)
 
     def close(self) -> None:
-        """Writes the last shard, gives all their final names and writes the index (none for a single shard)."""
-        if self.pending:
-            self._flush()
-        count, weight_map = len(self.shards), {}
-        for i, names in enumerate(self.shards):
-            name = "model.safetensors" if count == 1 else f"model-{i + 1:05d}-of-{count:05d}.safetensors"
-            (self.folder / f"part-{i:05d}").rename(self.folder / name)
-            weight_map.update(dict.fromkeys(names, name))
-        if count > 1:
-            index = {"metadata": {"total_size": self.total_bytes}, "weight_map": weight_map}
-            write_json(self.folder / INDEX_FILES[0], index)
+        """Writes the index when there are several shards.
+
+        Raises:
+            ValueError: a planned tensor was not written.
+        """
+        if self.left:
+            raise ValueError(f"{min(self.left)} was not written")
+        if len(self.shards) > 1:
+            weight_map = {name: file.name for name, (file, _) in self.places.items()}
+            write_json(
+                self.folder / INDEX_FILES[0], {"metadata": {"total_size": sum(self.sizes.values())}, "weight_map": weight_map}
+            )
+
+
+def filled(sizes: dict[str, int], max_bytes: int) -> list[list[str]]:
+    """The names in order, in groups of at most `max_bytes`; a larger tensor stands alone."""
+    groups: list[list[str]] = [[]]
+    used = 0
+    for name, size in sizes.items():
+        if groups[-1] and used + size > max_bytes:
+            groups.append([])
+            used = 0
+        groups[-1].append(name)
+        used += size
+    return groups

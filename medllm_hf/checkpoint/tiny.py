@@ -2,30 +2,53 @@
 
 import io
 import json
+import math
 from importlib.resources import files
 from pathlib import Path
 
 import sentencepiece
 import torch
+from sentencepiece import sentencepiece_model_pb2
 
+from medllm_hf.checkpoint.shards import DTYPES, filled
+from medllm_hf.errors import UserError
 from medllm_hf.folders import new_folder, write_json
 
 # 86 + 107 names after <unk>, <s>, </s> put <reserved_106> at 195 and <reserved_107> at 196, as in Baichuan2.
 USER_SYMBOLS = [f"<extra_{i}>" for i in range(86)] + [f"<reserved_{i}>" for i in range(200)]
-SHARD_BYTES = 1_000_000
+# What the text of the sample yields at least, and the symbols, bytes and characters that a model of it needs.
+SAMPLE_VOCABULARY, MIN_VOCABULARY = 4000, 3000
+SHARDS = 3
 
 
-def tiny_base(dst: str, layers: int = 2, hidden: int = 256, seed: int = 42, overwrite: bool = False) -> None:
-    """Writes a random Baichuan2 checkpoint (no code files) whose tokenizer is trained on the bundled sample."""
+def tiny_base(
+    dst: str,
+    layers: int = 2,
+    hidden: int = 256,
+    vocab: int = 4000,
+    dtype: str = "float32",
+    seed: int = 42,
+    overwrite: bool = False,
+) -> None:
+    """Writes a random Baichuan2 checkpoint (no code files) whose tokenizer is trained on the bundled sample.
+
+    Args:
+        hidden: width, a multiple of 64 (one attention head for each 64, or 32 heads at 4096 as in the 7B).
+        vocab: tokens; more than the sample yields are filled up with unused ones.
+
+    Raises:
+        UserError: a size that cannot be built.
+    """
+    if layers < 1 or hidden < 64 or hidden % 64 or vocab < MIN_VOCABULARY:
+        found = f"{layers} layers of width {hidden}, vocabulary {vocab}"
+        raise UserError(found, f"a layer or more, a multiple of 64, {MIN_VOCABULARY} or more", "choose other sizes")
     with new_folder(dst, overwrite) as out:
-        model = train_tokenizer(sample_texts())
-        (out / "tokenizer.model").write_bytes(model)
-        vocabulary = sentencepiece.SentencePieceProcessor(model_proto=model).get_piece_size()
-        config = _config(vocabulary, layers, hidden)
+        (out / "tokenizer.model").write_bytes(filled_up(train_tokenizer(sample_texts(), min(vocab, SAMPLE_VOCABULARY)), vocab))
+        config = _config(vocab, layers, hidden, dtype)
         write_json(out / "config.json", config)
         write_json(out / "generation_config.json", GENERATION)
-        _write_shards(random_weights(config, seed), out)
-    print(f"wrote {dst}: {layers} layers of width {hidden}, vocabulary {vocabulary}, in Baichuan2's layout")
+        _write_shards(config, seed, out)
+    print(f"wrote {dst}: {layers} layers of width {hidden}, vocabulary {vocab}, in Baichuan2's layout")
 
 
 def sample_texts() -> list[str]:
@@ -40,7 +63,7 @@ def sample_texts() -> list[str]:
     return texts
 
 
-def train_tokenizer(texts: list[str], vocabulary: int = 4000) -> bytes:
+def train_tokenizer(texts: list[str], vocabulary: int) -> bytes:
     """A serialized sentencepiece model with Baichuan2's settings and reserved ids."""
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
@@ -48,7 +71,6 @@ def train_tokenizer(texts: list[str], vocabulary: int = 4000) -> bytes:
         model_writer=model,
         model_type="bpe",
         vocab_size=vocabulary,
-        hard_vocab_limit=False,
         character_coverage=0.9995,
         byte_fallback=True,
         add_dummy_prefix=False,
@@ -67,6 +89,14 @@ def train_tokenizer(texts: list[str], vocabulary: int = 4000) -> bytes:
     return model.getvalue()
 
 
+def filled_up(model: bytes, vocabulary: int) -> bytes:
+    """The sentencepiece model with unused pieces at its end, so that it has `vocabulary` of them."""
+    proto = sentencepiece_model_pb2.ModelProto.FromString(model)
+    for i in range(vocabulary - len(proto.pieces)):
+        proto.pieces.add(piece=f"<unused_{i}>", score=0.0, type=sentencepiece_model_pb2.ModelProto.SentencePiece.UNUSED)
+    return proto.SerializeToString()
+
+
 GENERATION = {
     "pad_token_id": 0,
     "bos_token_id": 1,
@@ -82,7 +112,7 @@ GENERATION = {
 }
 
 
-def _config(vocabulary: int, layers: int, hidden: int) -> dict:
+def _config(vocabulary: int, layers: int, hidden: int, dtype: str) -> dict:
     return {
         "architectures": ["BaichuanForCausalLM"],
         "model_type": "baichuan",
@@ -90,7 +120,7 @@ def _config(vocabulary: int, layers: int, hidden: int) -> dict:
         "hidden_size": hidden,
         "intermediate_size": hidden * 43 // 16,  # Baichuan2-7B's own ratio, 11008 / 4096
         "num_hidden_layers": layers,
-        "num_attention_heads": max(1, hidden // 64),
+        "num_attention_heads": 32 if hidden == 4096 else hidden // 64,
         "hidden_act": "silu",
         "rms_norm_eps": 1e-6,
         "initializer_range": 0.02,
@@ -100,44 +130,44 @@ def _config(vocabulary: int, layers: int, hidden: int) -> dict:
         "eos_token_id": 2,
         "pad_token_id": 0,
         "tie_word_embeddings": False,
-        "torch_dtype": "float32",
+        "torch_dtype": dtype,
         "tokenizer_class": "BaichuanTokenizer",
     }
 
 
-def random_weights(config: dict, seed: int) -> dict[str, torch.Tensor]:
-    """Normal weights of the config's spread in Baichuan2's names: packed `W_pack` and an unnormalised NormHead."""
-    generator = torch.Generator().manual_seed(seed)
+def weight_shapes(config: dict) -> dict[str, tuple[int, ...]]:
+    """Name → shape of every tensor in Baichuan2's names, with packed `W_pack`."""
     hidden, inner, vocabulary = config["hidden_size"], config["intermediate_size"], config["vocab_size"]
-
-    def normal(*shape: int) -> torch.Tensor:
-        return torch.randn(shape, generator=generator) * config["initializer_range"]
-
-    weights = {"model.embed_tokens.weight": normal(vocabulary, hidden)}
+    layer = {
+        "self_attn.W_pack.weight": (3 * hidden, hidden),
+        "self_attn.o_proj.weight": (hidden, hidden),
+        "mlp.gate_proj.weight": (inner, hidden),
+        "mlp.up_proj.weight": (inner, hidden),
+        "mlp.down_proj.weight": (hidden, inner),
+        "input_layernorm.weight": (hidden,),
+        "post_attention_layernorm.weight": (hidden,),
+    }
+    shapes = {"model.embed_tokens.weight": (vocabulary, hidden)}
     for i in range(config["num_hidden_layers"]):
-        layer = f"model.layers.{i}."
-        weights[layer + "self_attn.W_pack.weight"] = normal(3 * hidden, hidden)
-        weights[layer + "self_attn.o_proj.weight"] = normal(hidden, hidden)
-        weights[layer + "mlp.gate_proj.weight"] = normal(inner, hidden)
-        weights[layer + "mlp.up_proj.weight"] = normal(inner, hidden)
-        weights[layer + "mlp.down_proj.weight"] = normal(hidden, inner)
-        weights[layer + "input_layernorm.weight"] = torch.ones(hidden)
-        weights[layer + "post_attention_layernorm.weight"] = torch.ones(hidden)
-    weights["model.norm.weight"] = torch.ones(hidden)
-    weights["lm_head.weight"] = normal(vocabulary, hidden)
-    return weights
+        shapes.update({f"model.layers.{i}.{name}": shape for name, shape in layer.items()})
+    return {**shapes, "model.norm.weight": (hidden,), "lm_head.weight": (vocabulary, hidden)}
 
 
-def _write_shards(weights: dict[str, torch.Tensor], out: Path) -> None:
-    shards: list[dict[str, torch.Tensor]] = [{}]
-    for name, tensor in weights.items():
-        if shards[-1] and sum(t.nbytes for t in shards[-1].values()) + tensor.nbytes > SHARD_BYTES:
-            shards.append({})
-        shards[-1][name] = tensor
-    weight_map = {}
-    for i, shard in enumerate(shards):
-        name = f"pytorch_model-{i + 1:05d}-of-{len(shards):05d}.bin"
-        torch.save(shard, out / name)
-        weight_map.update(dict.fromkeys(shard, name))
-    total = sum(t.nbytes for t in weights.values())
-    write_json(out / "pytorch_model.bin.index.json", {"metadata": {"total_size": total}, "weight_map": weight_map})
+def _write_shards(config: dict, seed: int, out: Path) -> None:
+    """Normal weights of the config's spread (norms are ones), the head unnormalised, one shard in memory at a time."""
+    shapes, dtype = weight_shapes(config), DTYPES[config["torch_dtype"]]
+    generator = torch.Generator().manual_seed(seed)
+    sizes = {name: math.prod(shape) * dtype.itemsize for name, shape in shapes.items()}
+    groups = filled(sizes, sum(sizes.values()) // SHARDS + 1)
+    weight_map: dict[str, str] = {}
+    for i, names in enumerate(groups):
+        shard = {name: torch.ones(shapes[name], dtype=dtype) for name in names}
+        for tensor in shard.values():
+            if tensor.dim() == 2:
+                tensor.normal_(0, config["initializer_range"], generator=generator)
+        file = f"pytorch_model-{i + 1:05d}-of-{len(groups):05d}.bin"
+        torch.save(shard, out / file)
+        weight_map.update(dict.fromkeys(names, file))
+    write_json(
+        out / "pytorch_model.bin.index.json", {"metadata": {"total_size": sum(sizes.values())}, "weight_map": weight_map}
+    )

@@ -1,7 +1,9 @@
 """sentencepiece `tokenizer.model` → fast tokenizer with the same ids, special tokens and a chat template."""
 
+import shutil
 from importlib.resources import files
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from transformers import LlamaTokenizer, PreTrainedTokenizerFast
 
@@ -35,10 +37,9 @@ def convert_tokenizer(source: Path, template: str, max_length: int) -> PreTraine
     if not (source / "tokenizer.model").is_file():
         raise UserError(f"no tokenizer.model in {source}", "the sentencepiece model of the checkpoint", "fetch it too")
     try:
-        # The class is handed a file instead of the folder, so that no tokenizer_config.json has a say.
-        llama = LlamaTokenizer.from_pretrained(
-            source, legacy=False, add_prefix_space=False, add_bos_token=False, tokenizer_file=None
-        )
+        with TemporaryDirectory() as alone:  # where no tokenizer_config.json has a say
+            shutil.copyfile(source / "tokenizer.model", Path(alone) / "tokenizer.model")
+            llama = LlamaTokenizer.from_pretrained(alone, legacy=False, add_prefix_space=False, add_bos_token=False)
     except Exception as error:  # sentencepiece and protobuf raise their own kinds for a damaged file
         raise UserError(
             f"damaged {source / 'tokenizer.model'} ({first_line(error)})", "a sentencepiece model", "fetch it again"

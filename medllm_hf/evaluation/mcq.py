@@ -14,6 +14,7 @@ from medllm_hf.data.mcq import REPLY_PREFIX, McqItem, load_items
 from medllm_hf.errors import UserError
 from medllm_hf.evaluation.run_folder import environment, now, weights_hash, write_jsonl
 from medllm_hf.folders import check_free, new_folder, sha256, write_json
+from medllm_hf.text import neutralised
 
 TOKENS_AT_ONCE = 8192
 
@@ -95,7 +96,7 @@ def answer(network, tokenizer, item: McqItem, score: str) -> dict:
     )
     start += REPLY_PREFIX
     end = tokenizer.eos_token if score == "text" else ""
-    texts = [("".join(sorted(c)) if score == "letter" else item.option_text(c)) + end for c in chosen]
+    texts = [("".join(sorted(c)) if score == "letter" else neutralised(item.option_text(c))) + end for c in chosen]
     prompt, *whole = (tokenizer(start + text, add_special_tokens=False)["input_ids"] for text in ["", *texts])
     values = log_probabilities(network, prompt, whole)
     best = max(range(len(chosen)), key=values.__getitem__)

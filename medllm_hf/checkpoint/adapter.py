@@ -1,0 +1,127 @@
+"""A LoRA adapter on disk, read into what each base tensor has to be given."""
+
+import math
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from medllm_hf.checkpoint.shards import shard_tensors
+from medllm_hf.errors import UserError
+from medllm_hf.folders import read_json
+
+PREFIX = "base_model.model."
+# Settings of peft's LoraConfig that the merge computes, or that have no part in it.
+COMPUTED = {"r", "lora_alpha", "rank_pattern", "alpha_pattern", "use_rslora", "modules_to_save"}
+NO_PART = {
+    *("peft_type", "peft_version", "task_type", "auto_mapping", "base_model_name_or_path", "revision", "inference_mode"),
+    *("target_modules", "exclude_modules", "layers_to_transform", "layers_pattern", "lora_dropout", "runtime_config"),
+    *("megatron_core", "megatron_config", "qalora_group_size", "eva_config"),
+}
+# Starts that leave the base as it was; the others (pissa, olora, loftq, corda, ...) train against changed base weights.
+HARMLESS_STARTS = (True, False, None, "gaussian", "eva")
+
+
+@dataclass(frozen=True)
+class Delta:
+    """A change of `scaling` · `b` @ `a`, with `a` (rank, in) and `b` (out, rank); transposed for an embedding."""
+
+    a: torch.Tensor
+    b: torch.Tensor
+    scaling: float
+    transposed: bool = False
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """The shape of the tensor that it changes."""
+        shape = (self.b.shape[0], self.a.shape[1])
+        return shape[::-1] if self.transposed else shape
+
+    def rows(self, start: int, stop: int) -> torch.Tensor:
+        """Rows `start` to `stop` of the change, in float32."""
+        a, b = self.a.float(), self.b.float()
+        product = (b @ a[:, start:stop]).T if self.transposed else b[start:stop] @ a
+        return product * self.scaling
+
+
+@dataclass
+class Adapter:
+    """What a LoRA does: `deltas` tensor name → change; `whole` tensor name → trained copy that replaces the base's.
+
+    `original_layout` says that it was trained on Baichuan's own layout, as its `W_pack` tells.
+    """
+
+    base: str | None
+    original_layout: bool = False
+    deltas: dict[str, Delta] = field(default_factory=dict)
+    whole: dict[str, torch.Tensor] = field(default_factory=dict)
+
+
+def read_adapter(folder: Path) -> Adapter:
+    """The adapter in `folder`. A `W_pack` of Baichuan's original layout becomes thirds for q, k and v.
+
+    Raises:
+        UserError: not a LoRA that the merge computes exactly; the setting is named.
+    """
+    config = read_json(folder / "adapter_config.json")
+    _check_config(config)
+    file = folder / "adapter_model.safetensors"
+    if not file.is_file():
+        raise UserError(f"no adapter_model.safetensors in {folder}", "a saved LoRA adapter", "check the path")
+    adapter, halves = Adapter(config.get("base_model_name_or_path")), {}
+    for name, tensor in shard_tensors(file):
+        # Adapters are small: they are copied out of the file, whose pages are released.
+        name, tensor = name.removeprefix(PREFIX).replace(".base_layer.", "."), tensor.clone()
+        if lora := re.fullmatch(r"(.+)\.lora_(embedding_)?([AB])(?:\.weight)?", name):
+            halves.setdefault(lora[1], {"transposed": bool(lora[2])})[lora[3].lower()] = tensor
+        elif "lora_" in name:
+            raise UserError(
+                f"{name} in {folder.name}", "lora_A and lora_B of linear and embedding layers", "merge it with peft itself"
+            )
+        else:
+            adapter.whole[name] = tensor
+    for module, half in halves.items():
+        if "a" not in half or "b" not in half:
+            raise UserError(f"half a LoRA for {module} in {folder.name}", "lora_A and lora_B", "save the adapter again")
+        _add(adapter, module, Delta(scaling=scaling(config, module), **half))
+    return adapter
+
+
+def _check_config(config: dict) -> None:
+    if config.get("peft_type") != "LORA":
+        raise UserError(f"a {config.get('peft_type')} adapter", "LORA", "merge it with peft itself")
+    if config.get("bias", "none") != "none":
+        raise UserError(f"bias={config['bias']!r} in the adapter", "bias='none'", "merge it with peft itself")
+    start = config.get("init_lora_weights", True)
+    if start not in HARMLESS_STARTS:
+        do = "convert it with peft's path_initial_model_for_weight_conversion, then merge"
+        raise UserError(f"init_lora_weights={start!r} in the adapter", "an adapter of the untouched base", do)
+    for key, value in config.items():
+        if value and key not in COMPUTED | NO_PART | {"bias", "init_lora_weights"}:
+            raise UserError(f"{key}={value!r} in the adapter", f"no {key}", "merge it with peft itself")
+
+
+def scaling(config: dict, module: str) -> float:
+    """The factor of B·A for `module`: alpha / r, or alpha / sqrt(r) with rslora; patterns go before the general values.
+
+    Source: peft's `get_pattern_key` and `LoraLayer.update_layer`.
+    """
+
+    def by_pattern(patterns: dict | None, default: float) -> float:
+        matching = (value for pattern, value in (patterns or {}).items() if re.match(rf"(.*\.)?({pattern})$", module))
+        return next(matching, default)
+
+    rank = by_pattern(config.get("rank_pattern"), config["r"])
+    alpha = by_pattern(config.get("alpha_pattern"), config["lora_alpha"])
+    return alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
+
+
+def _add(adapter: Adapter, module: str, delta: Delta) -> None:
+    if not module.endswith(".W_pack"):
+        adapter.deltas[f"{module}.weight"] = delta
+        return
+    adapter.original_layout = True
+    for part, rows in zip("qkv", delta.b.chunk(3), strict=True):
+        name = module.removesuffix("W_pack") + f"{part}_proj.weight"
+        adapter.deltas[name] = Delta(delta.a, rows, delta.scaling)
