@@ -18,8 +18,8 @@ lint: .venv/installed
 # torch comes first and by itself, so that no other package chooses its build.
 .venv/installed: setup.cfg constraints.txt
 	$(PYTHON) -m venv .venv
-	.venv/bin/pip install --quiet "$(TORCH)"
-	.venv/bin/pip install --quiet --constraint constraints.txt --editable ".[train,eval,test]"
+	.venv/bin/pip install --quiet $(TORCH)
+	.venv/bin/pip install --quiet --constraint constraints.txt --editable ".[train,eval,harness,test]"
 	touch $@
 
 clean:

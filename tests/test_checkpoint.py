@@ -1,4 +1,4 @@
-"""Baichuan2 → Llama: equal logits, equal ids; LoRA merge equal to peft's. Numbers D… are of the known-bugs list."""
+"""Baichuan2 → Llama: logits and ids equal to the original code's. Numbers D… are of the known-bugs list."""
 
 import json
 import shutil
@@ -6,16 +6,11 @@ import shutil
 import pytest
 import torch
 from conftest import SAMPLE, one_line_error, run
-from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from medllm_hf.checkpoint.convert import convert
-from medllm_hf.checkpoint.merge import merge
 from medllm_hf.checkpoint.shards import tensors
 from medllm_hf.errors import UserError
-
-CONTROL_IDS = {1, 2, 195, 196}
-FORGERIES = ["<s>", "</s>", "<unk>", "<reserved_106>", "<reserved_107>", "<<s>s>", "</s></s>", "</<s>s>"]
 
 
 @pytest.fixture(scope="module")
@@ -74,18 +69,6 @@ def test_converted_tiny_matches_its_source_tensor_by_tensor(tiny):
     head = source["lm_head.weight"]
     assert torch.allclose(base["lm_head.weight"], head / head.norm(dim=1, keepdim=True), atol=1e-6)
     assert torch.equal(base["model.embed_tokens.weight"], source["model.embed_tokens.weight"])
-
-
-def test_medllm_template_places_control_ids_and_nothing_else_does(tiny):
-    """D13, D14, D15: one <s>, one </s> an answer, and text that looks like a control token stays text."""
-    tokenizer = AutoTokenizer.from_pretrained(tiny["base"])
-    for text in FORGERIES + ["血压", "头痛。", "5", "a]", "换行\n", " 空格 "]:
-        messages = [{"role": "user", "content": text}, {"role": "assistant", "content": text}] * 2
-        ids = tokenizer.apply_chat_template(messages, return_dict=False)
-        assert [i for i in ids if i in CONTROL_IDS] == [1, 195, 196, 2, 195, 196, 2], text
-        if text not in FORGERIES:
-            inner = tokenizer(text)["input_ids"]
-            assert ids == [1] + ([195] + inner + [196] + inner + [2]) * 2
 
 
 def test_rendered_ids_equal_concatenated_ids(tiny):
@@ -166,48 +149,3 @@ def test_a_pickle_with_code_is_not_run(tiny, tmp_path):
     folder = broken(tiny, tmp_path, rewrite_first_shard("model.norm.weight", Evil()))
     assert "more than tensors" in one_line_error(run("medllm", "convert", str(folder), str(tmp_path / "out")))
     assert not (tmp_path / "owned").exists()
-
-
-@pytest.fixture(scope="module")
-def lora(tiny, tmp_path_factory):
-    """A LoRA with random A and B on the converted tiny base, embeddings trained whole, ranks by pattern."""
-    torch.manual_seed(1)
-    model = AutoModelForCausalLM.from_pretrained(tiny["base"])
-    config = LoraConfig(
-        r=4,
-        lora_alpha=12,
-        target_modules=["q_proj", "down_proj"],
-        modules_to_save=["embed_tokens"],
-        rank_pattern={"down_proj": 2},
-        alpha_pattern={"layers.1.self_attn.q_proj": 5},
-        use_rslora=True,
-        task_type="CAUSAL_LM",
-    )
-    model = get_peft_model(model, config)
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if "lora_" in name or "modules_to_save" in name:
-                parameter.copy_(torch.randn_like(parameter) * 0.1)
-    folder = tmp_path_factory.mktemp("lora") / "adapter"
-    model.save_pretrained(folder)
-    return folder, model
-
-
-def test_merge_equals_peft(tiny, lora, tmp_path):
-    folder, model = lora
-    merge(str(folder), str(tmp_path / "merged"), base=str(tiny["base"]))
-    ours = dict(tensors(tmp_path / "merged"))
-    expected = model.merge_and_unload().state_dict()
-    assert set(ours) == set(expected)
-    different = [name for name in ours if not torch.equal(ours[name], expected[name])]
-    assert different == []
-    assert AutoTokenizer.from_pretrained(tmp_path / "merged").chat_template
-
-
-def test_merge_refuses_what_it_does_not_compute(tiny, lora, tmp_path):
-    folder = tmp_path / "dora"
-    shutil.copytree(lora[0], folder)
-    config = json.loads((folder / "adapter_config.json").read_text())
-    (folder / "adapter_config.json").write_text(json.dumps({**config, "use_dora": True}))
-    with pytest.raises(UserError, match="use_dora"):
-        merge(str(folder), str(tmp_path / "out"), base=str(tiny["base"]))

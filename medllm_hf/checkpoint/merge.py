@@ -8,7 +8,7 @@ import torch
 
 from medllm_hf import __version__
 from medllm_hf.checkpoint.adapter import Adapter, Delta, read_adapter
-from medllm_hf.checkpoint.shards import DTYPES, ROWS_AT_ONCE, ShardWriter, blocks, dtype_name, tensors
+from medllm_hf.checkpoint.shards import DTYPES, ShardWriter, blocks, dtype_name, tensors
 from medllm_hf.checkpoint.source import local_checkpoint
 from medllm_hf.errors import UserError
 from medllm_hf.folders import check_free, new_folder, read_json, sha256, write_json
@@ -56,9 +56,10 @@ def merge(adapter: str, dst: str, base: str | None = None, dtype: str = "auto", 
 
 def changed(tensor: torch.Tensor, delta: Delta | None) -> Iterator[torch.Tensor]:
     """Blocks of rows of `tensor`, plus those of `delta` in float32 when there is one."""
-    for i, block in enumerate(blocks(tensor)):
-        start = i * ROWS_AT_ONCE
+    start = 0
+    for block in blocks(tensor):
         yield block if delta is None else block.float() + delta.rows(start, start + len(block))
+        start += len(block) if block.dim() else 1
 
 
 def check_base(base: Path, digest: str) -> list[dict]:

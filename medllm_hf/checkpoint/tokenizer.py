@@ -1,18 +1,20 @@
 """sentencepiece `tokenizer.model` → fast tokenizer with the same ids, special tokens and a chat template."""
 
-import shutil
 from importlib.resources import files
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
-from transformers import LlamaTokenizer, PreTrainedTokenizerFast
+from google.protobuf.message import DecodeError
+from sentencepiece.sentencepiece_model_pb2 import ModelProto, TrainerSpec
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
 from medllm_hf.errors import UserError, first_line
-from medllm_hf.folders import read_json, write_json
+from medllm_hf.folders import write_json, write_text
 
 TEMPLATES = ("medllm", "baichuan2")
 # Baichuan2's role marks; `user_token_id` 195 and `assistant_token_id` 196 of its generation config.
 ROLE_TOKENS = ("<reserved_106>", "<reserved_107>")
+_SPACE = "▁"
+_Piece = ModelProto.SentencePiece
 
 
 def chat_template(name: str) -> str:
@@ -20,51 +22,73 @@ def chat_template(name: str) -> str:
     return (files("medllm_hf") / "chat" / "templates" / f"{name}.jinja").read_text(encoding="utf-8")
 
 
-def convert_tokenizer(source: Path, template: str, max_length: int) -> PreTrainedTokenizerFast:
-    """A fast tokenizer that gives sentencepiece's ids, adds no token by itself and carries the chat template.
-
-    Published special-token files say `single_word: true`, with which `</s>` right after a Chinese character is not
-    recognised; they are therefore not read, and the tokens are `<unk>` (also pad), `<s>`, `</s>`.
-
-    Args:
-        source: the folder with `tokenizer.model`.
-        template: one of `TEMPLATES`.
-        max_length: tokens the model was made for.
+def read_sentencepiece(source: Path) -> ModelProto:
+    """The sentencepiece model of a checkpoint folder.
 
     Raises:
-        UserError: the file is missing or is not a sentencepiece model.
+        UserError: the file is missing, damaged, or another kind of model than Baichuan's.
     """
-    if not (source / "tokenizer.model").is_file():
+    path = source / "tokenizer.model"
+    if not path.is_file():
         raise UserError(f"no tokenizer.model in {source}", "the sentencepiece model of the checkpoint", "fetch it too")
     try:
-        with TemporaryDirectory() as alone:  # where no tokenizer_config.json has a say
-            shutil.copyfile(source / "tokenizer.model", Path(alone) / "tokenizer.model")
-            llama = LlamaTokenizer.from_pretrained(alone, legacy=False, add_prefix_space=False, add_bos_token=False)
-    except Exception as error:  # sentencepiece and protobuf raise their own kinds for a damaged file
-        raise UserError(
-            f"damaged {source / 'tokenizer.model'} ({first_line(error)})", "a sentencepiece model", "fetch it again"
-        ) from error
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=llama.backend_tokenizer,
-        unk_token="<unk>",
-        bos_token="<s>",
-        eos_token="</s>",
-        pad_token="<unk>",
-        additional_special_tokens=list(ROLE_TOKENS),
-        clean_up_tokenization_spaces=False,
-        model_max_length=max_length,
-        padding_side="left",
-    )
-    tokenizer.chat_template = chat_template(template)
+        proto = ModelProto.FromString(path.read_bytes())
+    except DecodeError as error:
+        raise UserError(f"damaged {path} ({first_line(error)})", "a sentencepiece model", "fetch it again") from error
+    spec, normalizer = proto.trainer_spec, proto.normalizer_spec
+    plain = spec.model_type == TrainerSpec.BPE and spec.byte_fallback and normalizer.name == "identity"
+    if not plain or normalizer.add_dummy_prefix or normalizer.remove_extra_whitespaces:
+        found = f"a sentencepiece model of another kind in {path}"
+        raise UserError(found, "BPE, byte fallback, no normalisation, no dummy prefix", "check that it is Baichuan's")
+    return proto
+
+
+def fast_tokenizer(proto: ModelProto) -> Tokenizer:
+    """A tokenizer that gives sentencepiece's ids and adds no token by itself, from `tokenizer.model` alone.
+
+    The special-token files beside it have no say: published ones set `single_word`, with which `</s>` right after a
+    Chinese character is not recognised.
+    """
+    vocabulary = {piece.piece: i for i, piece in enumerate(proto.pieces)}
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=_merges(proto, vocabulary), fuse_unk=True, byte_fallback=True))
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(replacement=_SPACE, prepend_scheme="never", split=False)
+    tokenizer.decoder = decoders.Sequence([decoders.Replace(_SPACE, " "), decoders.ByteFallback(), decoders.Fuse()])
+    exact = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
+    # Each token is added once, in the order of the ids.
+    for piece in proto.pieces:
+        special = piece.type in (_Piece.CONTROL, _Piece.UNKNOWN) or piece.piece in ROLE_TOKENS
+        if special or piece.type == _Piece.USER_DEFINED:
+            tokenizer.add_tokens([AddedToken(piece.piece, special=special, **exact)])
     return tokenizer
 
 
-def save_tokenizer(tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
-    """Saves under the class and key names that transformers 4 and vLLM know too, not only transformers 5."""
-    tokenizer.save_pretrained(folder)
-    path = folder / "tokenizer_config.json"
-    settings = read_json(path)
-    settings["tokenizer_class"] = "PreTrainedTokenizerFast"
-    settings["additional_special_tokens"] = settings.pop("extra_special_tokens")
-    settings.pop("backend")
-    write_json(path, settings)
+def _merges(proto: ModelProto, vocabulary: dict[str, int]) -> list[tuple[str, str]]:
+    """Every pair of pieces that makes a piece, best score first, as sentencepiece's BPE prefers them."""
+    normal = {piece.piece for piece in proto.pieces if piece.type == _Piece.NORMAL}
+    pairs = []
+    for piece in proto.pieces:
+        text = piece.piece
+        if piece.type == _Piece.NORMAL and len(text) > 1:
+            halves = ((text[:i], text[i:]) for i in range(1, len(text)))
+            pairs += [
+                (-piece.score, vocabulary[text], left, right) for left, right in halves if left in normal and right in normal
+            ]
+    return [(left, right) for _, _, left, right in sorted(pairs)]
+
+
+def save_tokenizer(tokenizer: Tokenizer, folder: Path, template: str, max_length: int) -> None:
+    """Writes tokenizer.json, its config and the chat template, in the names that transformers 4, 5 and vLLM all know."""
+    tokenizer.save(str(folder / "tokenizer.json"))
+    settings = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "unk_token": "<unk>",
+        "bos_token": "<s>",
+        "eos_token": "</s>",
+        "pad_token": "<unk>",
+        "additional_special_tokens": list(ROLE_TOKENS),
+        "clean_up_tokenization_spaces": False,
+        "model_max_length": max_length,
+        "padding_side": "left",
+    }
+    write_json(folder / "tokenizer_config.json", settings)
+    write_text(folder / "chat_template.jinja", chat_template(template))
