@@ -37,7 +37,7 @@ from safetensors.torch import save_file
 from transformers import AutoConfig, AutoModelForCausalLM
 with init_empty_weights():
     model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(sys.argv[1]))
-    model = get_peft_model(model, LoraConfig(r=64, lora_alpha=128, target_modules="all-linear", task_type="CAUSAL_LM"))
+    model = get_peft_model(model, LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM"))
 generator = torch.Generator().manual_seed(0)
 state = {
     name.replace(".default", ""): torch.randn(tensor.shape, generator=generator) * 0.01

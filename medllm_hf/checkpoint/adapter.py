@@ -39,10 +39,10 @@ class Delta:
         return shape[::-1] if self.transposed else shape
 
     def rows(self, start: int, stop: int) -> torch.Tensor:
-        """Rows `start` to `stop` of the change, in float32."""
+        """Rows `start` to `stop` of the change, in float32, as a tensor of the caller's own."""
         a, b = self.a.float(), self.b.float()
         product = (b @ a[:, start:stop]).T if self.transposed else b[start:stop] @ a
-        return product * self.scaling
+        return product.mul_(self.scaling)
 
 
 @dataclass

@@ -58,7 +58,7 @@ def changed(tensor: torch.Tensor, delta: Delta | None) -> Iterator[torch.Tensor]
     """Blocks of rows of `tensor`, plus those of `delta` in float32 when there is one."""
     start = 0
     for block in blocks(tensor):
-        yield block if delta is None else block.float() + delta.rows(start, start + len(block))
+        yield block if delta is None else delta.rows(start, start + len(block)).add_(block.float())
         start += len(block) if block.dim() else 1
 
 
