@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from medllm_hf.cli import main
+
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
 GOLDEN = SHARED / "golden" / "baichuan2-tiny"
@@ -32,13 +34,15 @@ def pytest_configure():
     socket.socket.connect = loopback_only
 
 
-def run(*command: str, cwd: Path | None = None, stdin: str = "", timeout: float = 600) -> subprocess.CompletedProcess:
-    """The finished `command`; `medllm` stands for the program of this virtual environment."""
+def run(
+    *command: str, cwd: Path | None = None, stdin: str = "", timeout: float = 600, env: dict[str, str] | None = None
+) -> subprocess.CompletedProcess:
+    """The finished `command`, with `env` added to the environment; `medllm` is the program of this virtual environment."""
     if command[0] == "medllm":
         command = (sys.executable, "-m", "medllm_hf", *command[1:])
     elif command[0] == "trl":
         command = (str(Path(sys.executable).with_name("trl")), *command[1:])
-    environment = {**os.environ, "OMP_NUM_THREADS": str(os.cpu_count()), "PYTHONIOENCODING": "utf-8"}
+    environment = {**os.environ, "OMP_NUM_THREADS": str(os.cpu_count()), "PYTHONIOENCODING": "utf-8", **(env or {})}
     return subprocess.run(
         command, cwd=cwd, input=stdin, capture_output=True, text=True, encoding="utf-8", env=environment, timeout=timeout
     )
@@ -50,6 +54,25 @@ def one_line_error(done: subprocess.CompletedProcess) -> str:
     lines = done.stderr.strip().splitlines()
     assert len(lines) == 1, lines
     return lines[0]
+
+
+@pytest.fixture
+def refused(capsys, monkeypatch):
+    """A function that runs `medllm` with the given words in this process and returns its one line of refusal."""
+
+    def call(*words: str, cwd: Path | None = None) -> str:
+        if cwd:
+            monkeypatch.chdir(cwd)
+        capsys.readouterr()
+        try:
+            code = main(list(words))
+        except SystemExit as stop:  # argparse's own way
+            code = stop.code
+        lines = capsys.readouterr().err.strip().splitlines()
+        assert (code, len(lines)) == (2, 1), (code, lines)
+        return lines[0]
+
+    return call
 
 
 @pytest.fixture(scope="session")

@@ -49,8 +49,8 @@ def test_unknown_option_and_missing_argument():
         "chat ./missing",
     ],
 )
-def test_missing_input(command, tmp_path):
-    assert "missing" in one_line_error(run("medllm", *command.split(), cwd=tmp_path))
+def test_missing_input(command, tmp_path, refused):
+    assert "missing" in refused(*command.split(), cwd=tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -58,16 +58,16 @@ def test_missing_input(command, tmp_path):
     "command",
     ["tiny-base full", f"data build {SAMPLE}/dialogues.jsonl --out full", "convert x full", "merge x full", "demo --out full"],
 )
-def test_existing_output_folder(command, tmp_path):
+def test_existing_output_folder(command, tmp_path, refused):
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "precious.txt").write_text("keep")
-    assert "--overwrite" in one_line_error(run("medllm", *command.split(), cwd=tmp_path))
+    assert "--overwrite" in refused(*command.split(), cwd=tmp_path)
     assert [file.name for file in tmp_path.rglob("*")] == ["full", "precious.txt"]
 
 
-def test_the_current_folder_is_never_overwritten(tmp_path):
+def test_the_current_folder_is_never_overwritten(tmp_path, refused):
     (tmp_path / "precious.txt").write_text("keep")
-    assert "current" in one_line_error(run("medllm", "tiny-base", str(tmp_path), "--overwrite", cwd=tmp_path))
+    assert "current" in refused("tiny-base", str(tmp_path), "--overwrite", cwd=tmp_path)
     assert (tmp_path / "precious.txt").exists()
 
 
@@ -75,17 +75,17 @@ def test_the_current_folder_is_never_overwritten(tmp_path):
     ("text", "named"),
     [("learning_rate: [1.0", "line 1"), ("- a list", "list"), ("learning_rat: 1.0e-3", "learning_rate"), ("a: b: c", "line 1")],
 )
-def test_malformed_recipe(text, named, tmp_path):
+def test_malformed_recipe(text, named, tmp_path, refused):
     (tmp_path / "recipe.yaml").write_text(text)
-    assert named in one_line_error(run("medllm", "sft", "--config", "recipe.yaml", cwd=tmp_path))
+    assert named in refused("sft", "--config", "recipe.yaml", cwd=tmp_path)
 
 
-def test_recipe_with_a_value_of_another_type_and_a_misspelt_option(tmp_path):
+def test_recipe_with_a_value_of_another_type_and_a_misspelt_option(tmp_path, refused):
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text("num_train_epochs: many\nmodel_name_or_path: a/b\ndataset_name: c/d\n")
-    assert "num_train_epochs" in one_line_error(run("medllm", "sft", "--config", str(recipe)))
+    assert "num_train_epochs" in refused("sft", "--config", str(recipe))
     recipe.write_text("num_train_epochs: 1\n")
-    assert "output_dir" in one_line_error(run("medllm", "sft", "--config", str(recipe), "--output_dirr", "x"))
+    assert "output_dir" in refused("sft", "--config", str(recipe), "--output_dirr", "x")
 
 
 def test_the_module_is_the_same_program():

@@ -8,6 +8,7 @@ import subprocess
 import pytest
 import torch
 from conftest import SAMPLE, one_line_error, run
+from hub_server import serve
 from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM
 
@@ -161,10 +162,10 @@ def other_vocabulary(folder):
         (one_bin, lambda folder: torch.save({"a": 5}, folder / "pytorch_model.bin"), "no tensor"),
     ],
 )
-def test_damaged_sources_are_refused_in_one_line(tiny, tmp_path, save, change, named):
+def test_damaged_sources_are_refused_in_one_line(tiny, tmp_path, refused, save, change, named):
     folder = variant(tiny["source"], tmp_path / "in", save)
     change(folder)
-    assert named in one_line_error(run("medllm", "convert", str(folder), str(tmp_path / "out")))
+    assert named in refused("convert", str(folder), str(tmp_path / "out"))
     assert [path.name for path in tmp_path.iterdir()] == ["in"]
 
 
@@ -181,8 +182,37 @@ def test_full_disk_is_refused_in_one_line(tiny, tmp_path):
         subprocess.run(["umount", str(small)], check=True)
 
 
-def test_unknown_places_are_refused(tmp_path):
-    assert "missing/model" in one_line_error(run("medllm", "convert", "missing/model", "out", cwd=tmp_path))
+def test_a_hub_repository_at_a_revision(tiny, tmp_path):
+    """The unmodified client against a Hub on loopback: the revision asked for, no code files, then offline from the cache."""
+    shutil.copytree(tiny["source"], tmp_path / "repo")
+    (tmp_path / "repo" / "modeling_baichuan.py").write_text("raise SystemExit('remote code was run')")
+    (tmp_path / "main").mkdir()
+    server = serve({("org/baichuan", "v1"): tmp_path / "repo", ("org/baichuan", "main"): tmp_path / "main"})
+    hub = {
+        "HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}",
+        "HF_HUB_DISABLE_XET": "1",
+        "HF_HOME": str(tmp_path / "home"),
+    }
+    online = {**hub, "HF_HUB_OFFLINE": "0", "TRANSFORMERS_OFFLINE": "0"}
+    try:
+        command = ("medllm", "convert", "org/baichuan", str(tmp_path / "out"))
+        done = run(*command, "--revision", "v1", env=online)
+        assert done.returncode == 0, done.stderr
+        assert not [path for path in server.requests if path.endswith(".py")]
+        assert "config.json" in one_line_error(run(*command, "--overwrite", env=online))  # main has no such files
+        assert "org/none" in one_line_error(run("medllm", "convert", "org/none", str(tmp_path / "x"), env=online))
+    finally:
+        server.shutdown()
+    for name in ("model.safetensors", "tokenizer.json", "config.json"):
+        assert (tmp_path / "out" / name).read_bytes() == (tiny["base"] / name).read_bytes()
+    provenance = json.loads((tmp_path / "out" / "provenance.json").read_text())
+    assert (provenance["source"], provenance["revision"]) == ("org/baichuan", "v1")
+    again = run("medllm", "convert", "org/baichuan", str(tmp_path / "offline"), "--revision", "v1", env=hub)
+    assert again.returncode == 0, again.stderr
+
+
+def test_unknown_places_are_refused(tmp_path, refused):
+    assert "missing/model" in refused("convert", "missing/model", "out", cwd=tmp_path)
     with pytest.raises(UserError, match="no folder"):
         convert("./missing", str(tmp_path / "out"))
 

@@ -50,6 +50,19 @@ def test_card_carries_the_measured_figures(tiny, measured, tmp_path):
     assert "org/tiny" in card.text and "{{" not in card.text
 
 
+def test_card_says_how_the_weights_came_about(tiny, tmp_path):
+    publish(tiny["base"], tmp_path / "converted")
+    assert "converted from source, chat template `medllm`" in (tmp_path / "converted" / "README.md").read_text()
+    model = copied(tiny, tmp_path)
+    merged = {"adapters": [{"name": "lora"}], "base": "b", "base_weights": "bfloat16, not quantised", "arithmetic": "float32"}
+    (model / "provenance.json").write_text(json.dumps(merged))
+    publish(model, tmp_path / "merged")
+    card = (tmp_path / "merged" / "README.md").read_text()
+    assert (
+        "LoRA lora merged onto b (bfloat16, not quantised) in float32; if it was trained over a quantised base (QLoRA)" in card
+    )
+
+
 def copied(tiny, tmp_path):
     model = tmp_path / "model"
     shutil.copytree(tiny["base"], model)

@@ -17,6 +17,7 @@ from medllm_hf.checkpoint.merge import merge
 from medllm_hf.checkpoint.tiny import tiny_base
 
 KILLS = 20
+pytestmark = pytest.mark.slow
 
 
 def digest(folder: Path) -> dict[str, str]:

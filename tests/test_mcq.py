@@ -6,7 +6,7 @@ import math
 import evaluate
 import pytest
 import torch
-from conftest import ROOT, SAMPLE, one_line_error, run
+from conftest import ROOT, SAMPLE
 
 from medllm_hf.data.mcq import load_items
 from medllm_hf.evaluation.mcq import answer, candidates, load, log_probabilities, mcq
@@ -124,11 +124,11 @@ def test_answers_repeat(tiny):
     assert answer(model, tokenizer, item, "text") == answer(model, tokenizer, item, "text")
 
 
-def test_bad_questions_and_models_are_refused(tiny, tmp_path):
+def test_bad_questions_and_models_are_refused(tiny, tmp_path, refused):
     bad = tmp_path / "bad.jsonl"
     bad.write_text('{"id": "1", "question": "q"}\n')
-    command = ("medllm", "eval", "mcq", "--out", str(tmp_path / "run"))
-    assert "line 1" in one_line_error(run(*command, "--model", str(tiny["base"]), "--data", str(bad)))
+    command = ("eval", "mcq", "--out", str(tmp_path / "run"))
+    assert "line 1" in refused(*command, "--model", str(tiny["base"]), "--data", str(bad))
     good = str(SAMPLE / "questions_test.jsonl")
-    assert "source" in one_line_error(run(*command, "--model", str(tiny["source"]), "--data", good))
+    assert "source" in refused(*command, "--model", str(tiny["source"]), "--data", good)
     assert not (tmp_path / "run").exists()

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from medllm_hf import __version__
-from medllm_hf.checkpoint.shards import DTYPES, ShardWriter, blocks, dtype_name, shard_files, tensors
+from medllm_hf.checkpoint.shards import DTYPES, ShardWriter, blocks, dtype_name, one_thread, shard_files, tensors
 from medllm_hf.checkpoint.source import local_checkpoint
 from medllm_hf.checkpoint.tokenizer import fast_tokenizer, read_sentencepiece, save_tokenizer
 from medllm_hf.errors import UserError
@@ -185,7 +185,7 @@ def convert(
             "equal sizes",
             "use the tokenizer.model that belongs to these weights",
         )
-    with new_folder(dst, overwrite) as out, ThreadPoolExecutor() as pool:
+    with new_folder(dst, overwrite) as out, ThreadPoolExecutor() as pool, one_thread():
         # Both go on beside the weights, whose writing leaves a core free.
         hashes = pool.map(sha256, files)
         tokenizer = pool.submit(fast_tokenizer, sentencepiece)

@@ -8,7 +8,7 @@ import torch
 
 from medllm_hf import __version__
 from medllm_hf.checkpoint.adapter import Adapter, Delta, read_adapter
-from medllm_hf.checkpoint.shards import DTYPES, ShardWriter, blocks, dtype_name, tensors
+from medllm_hf.checkpoint.shards import DTYPES, ShardWriter, blocks, dtype_name, one_thread, tensors
 from medllm_hf.checkpoint.source import local_checkpoint
 from medllm_hf.errors import UserError
 from medllm_hf.folders import check_free, new_folder, read_json, sha256, write_json
@@ -35,7 +35,7 @@ def merge(adapter: str, dst: str, base: str | None = None, dtype: str = "auto", 
     shapes = {name: (tuple(tensor.shape), tensor.dtype) for name, tensor in tensors(base_folder)}
     check_fit(lora, shapes, base_folder)
     plan = {name: (shape, own if dtype == "auto" else DTYPES[dtype]) for name, (shape, own) in shapes.items()}
-    with new_folder(dst, overwrite) as out:
+    with new_folder(dst, overwrite) as out, one_thread():
         writer = ShardWriter(out, plan)
         for name, tensor in tensors(base_folder):
             whole = lora.whole.get(name, tensor)

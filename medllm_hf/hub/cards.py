@@ -8,11 +8,14 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from medllm_hf.evaluation.report import result_row, results_table
 
 
-def model_card(repo_id: str, config: dict, runs: list[dict], license: str, base_model: str | None) -> ModelCard:
+def model_card(
+    repo_id: str, config: dict, provenance: dict, runs: list[dict], license: str, base_model: str | None
+) -> ModelCard:
     """The card of a model.
 
     Args:
         config: the model's `config.json`.
+        provenance: its `provenance.json` from `medllm convert` or `medllm merge`; empty when there is none.
         runs: finished runs of these weights, from `run_folder.read_run`.
         license: a Hub licence id.
         base_model: the Hub id of the base, if it has one.
@@ -32,6 +35,7 @@ def model_card(repo_id: str, config: dict, runs: list[dict], license: str, base_
     facts = [
         f"- architecture: {config['architectures'][0]}, {shape}, {config.get('dtype', 'float32')}",
         f"- licence: {license}",
+        *provenance_facts(provenance),
     ]
     return ModelCard.from_template(
         data,
@@ -42,6 +46,19 @@ def model_card(repo_id: str, config: dict, runs: list[dict], license: str, base_
         results="\n".join(results_table([result_row(run) for run in runs])) if runs else "",
         facts="\n".join(facts),
     )
+
+
+def provenance_facts(provenance: dict) -> list[str]:
+    """What the card says of a conversion or a merge, a line each."""
+    facts = []
+    if "source" in provenance:
+        revision = f" at revision {provenance['revision']}" if provenance.get("revision") else ""
+        facts.append(f"- converted from {provenance['source']}{revision}, chat template `{provenance['template']}`")
+    for adapter in provenance.get("adapters", []):
+        onto = f"{provenance['base']} ({provenance['base_weights']}) in {provenance['arithmetic']}"
+        qlora = "if it was trained over a quantised base (QLoRA), answers can differ slightly from those during training"
+        facts.append(f"- LoRA {adapter['name']} merged onto {onto}; {qlora}")
+    return facts
 
 
 def eval_result(run: dict) -> EvalResult:

@@ -30,7 +30,8 @@ def publish_model(
     model = Path(path)
     config = check_model(model)
     read = check_runs(model, runs)
-    card = model_card(repo_id, config, read, license, base_model)
+    provenance = read_json(model / "provenance.json") if (model / "provenance.json").exists() else {}
+    card = model_card(repo_id, config, provenance, read, license, base_model)
     with new_folder(out, overwrite) as folder:
         for pattern in MODEL_FILES:
             for file in sorted(model.glob(pattern)):
