@@ -1,6 +1,8 @@
 """The guards of the house: who may import whom, how long a file may be, and which names it does not have."""
 
 import ast
+import configparser
+import fnmatch
 from pathlib import Path
 
 import pytest
@@ -100,6 +102,23 @@ def test_public_functions_say_what_comes_back():
             if public and node.col_offset == 0 and not ast.get_docstring(node):
                 silent.append(f"{path.name}:{node.name}")
     assert silent == []
+
+
+def test_a_wheel_carries_every_data_file():
+    """By the patterns of setup.cfg, since building a wheel needs the network."""
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg", encoding="utf-8")
+    patterns = [
+        f"{package.replace('.', '/')}/{pattern}"
+        for package, lines in setup["options.package_data"].items()
+        for pattern in lines.replace(",", "\n").split()
+    ]
+    patterns += [pattern for lines in setup["options.data_files"].values() for pattern in lines.split()]
+    folders = [ROOT / name for name in ("medllm_hf", "dataset_cards", "recipes")]
+    files = [path for folder in folders for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+    names = [str(path.relative_to(ROOT)) for path in files if path.suffix != ".py" and path != ROOT / "recipes" / "README.md"]
+    assert len(names) >= 10
+    assert [name for name in names if not any(fnmatch.fnmatch(name, pattern) for pattern in patterns)] == []
 
 
 def test_remote_code_is_never_trusted():
