@@ -25,8 +25,6 @@ MAX_SHARD_BYTES = 5_000_000_000
 # writes of 64 MiB took three times as long as these, in page faults and cache misses.
 BLOCK_ELEMENTS = 1 << 21
 WRITE_BYTES = 1 << 20
-# Advice to madvise(2) on Linux; mmap does not name the first.
-_POPULATE_READ, _DONTNEED = 22, 4
 # Source: https://github.com/huggingface/safetensors#format
 _FORMAT_NAMES = {
     torch.float32: "F32",
@@ -94,9 +92,8 @@ def shard_tensors(file: Path) -> Iterator[tuple[str, torch.Tensor]]:
             with safe_open(file, framework="pt") as shard:
                 for name in shard.keys():
                     tensor = shard.get_tensor(name)
-                    _advise(tensor, _POPULATE_READ)
                     yield name, tensor
-                    _advise(tensor, _DONTNEED)
+                    _release(tensor)
         except (SafetensorError, OSError) as error:
             raise UserError(f"damaged {file} ({first_line(error)})", "a whole safetensors file", "fetch it again") from error
         return
@@ -105,11 +102,9 @@ def shard_tensors(file: Path) -> Iterator[tuple[str, torch.Tensor]]:
         tensor = state.pop(name)
         if not isinstance(tensor, torch.Tensor):
             raise UserError(f"{name!r} in {file} is no tensor", "plain weights", "do not use this file")
-        if mapped:
-            _advise(tensor, _POPULATE_READ)
         yield name, tensor
         if mapped:
-            _advise(tensor, _DONTNEED)
+            _release(tensor)
 
 
 def _load_bin(file: Path) -> tuple[dict, bool]:
@@ -130,17 +125,14 @@ def _load_bin(file: Path) -> tuple[dict, bool]:
     return state, mapped
 
 
-def _advise(tensor: torch.Tensor, advice: int) -> None:
-    """Fetches the pages of a mapped tensor at once, or gives them back so that what was read does not count as memory in use.
-
-    Only whole pages inside the tensor; where the system knows no such advice, it says so and nothing changes.
-    """
+def _release(tensor: torch.Tensor) -> None:
+    """Gives the pages of a mapped tensor back, so that a checkpoint that was read through does not count as memory in use."""
     if sys.platform != "linux":
         return
     start = -(-tensor.data_ptr() // mmap.PAGESIZE) * mmap.PAGESIZE
     end = (tensor.data_ptr() + tensor.nbytes) // mmap.PAGESIZE * mmap.PAGESIZE
     if end > start:
-        ctypes.CDLL(None).madvise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), advice)
+        ctypes.CDLL(None).madvise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), mmap.MADV_DONTNEED)
 
 
 @contextmanager
