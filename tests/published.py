@@ -9,11 +9,12 @@ from pyarrow import parquet
 from medllm_hf.data.mcq import McqItem
 
 SINGLE = "请回答下面的单项选择题，只写出正确选项的字母。"
+ENGLISH_SINGLE = "Answer the following multiple-choice question. One option is right: write only its letter."
 MULTI = "请回答下面的多项选择题，写出所有正确选项的字母。"
 
 
-def item(name, question, texts, answer, subject="", kind="single"):
-    return McqItem(name, question, dict(zip("ABCDEFG", texts, strict=False)), frozenset(answer), subject, kind)
+def item(name, question, texts, answer, subject="", kind="single", language="zh"):
+    return McqItem(name, question, dict(zip("ABCDEFG", texts, strict=False)), frozenset(answer), subject, kind, language)
 
 
 def write_array(path, rows):

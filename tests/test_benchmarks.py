@@ -158,8 +158,8 @@ def test_medmcqa_counts_positions_as_each_release_does(tmp_path):
     write_parquet(tmp_path / "hub" / "data" / "validation-00000-of-00001.parquet", rows)
     write_parquet(tmp_path / "hub" / "data" / "train-00000-of-00001.parquet", rows[:1])
     read = load_benchmark("medmcqa", str(tmp_path / "hub"))
-    assert read.items == (item("a", "Which one?", ["one", "2", "three", "four"], "B", "ENT"),)
-    assert read.items[0].prompt(options=True) == f"{SINGLE}\nWhich one?\nA. one\nB. 2\nC. three\nD. four"
+    assert read.items == (item("a", "Which one?", ["one", "2", "three", "four"], "B", "ENT", language="en"),)
+    assert read.items[0].prompt(options=True) == f"{ENGLISH_SINGLE}\nWhich one?\nA. one\nB. 2\nC. three\nD. four"
     assert [(row.line, row.kind) for row in read.listed] == [(2, MALFORMED), (3, IMAGE)]
     write_lines(tmp_path / "original" / "dev.json", [medmcqa_row("a", "Which one?", 1), medmcqa_row("d", "Zero", 0)])
     read = load_benchmark("medmcqa", str(tmp_path / "original"))

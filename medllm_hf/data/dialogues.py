@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medllm_hf.data.files import BadRow, parsed, stem
-from medllm_hf.data.mcq import REPLY_PREFIX, item_from_row
+from medllm_hf.data.mcq import item_from_row
 from medllm_hf.errors import UserError
 
 
@@ -101,7 +101,7 @@ def mcq(row: dict) -> list[dict]:
         item = item_from_row(row)
     except ValueError as error:
         raise BadRow("question", str(error)) from error
-    return _round(item.question, REPLY_PREFIX + item.option_text(item.answer))
+    return _round(item.question, item.reply_prefix + item.option_text(item.answer))
 
 
 def _has(column: str) -> Callable[[dict], bool]:

@@ -115,7 +115,8 @@ def medmcqa(row: dict, file: Path) -> dict:
     if not 0 <= index < 4:
         raise ValueError(f"cop {position} is no option's position")
     options = {letter: row.get(f"op{letter.lower()}") for letter in "ABCD"}
-    return _plain(row.get("id"), row.get("question"), options, "ABCD"[index], row.get("subject_name"), "single")
+    item = _plain(row.get("id"), row.get("question"), options, "ABCD"[index], row.get("subject_name"), "single")
+    return {**item, "language": "en"}
 
 
 def cnmleqa(row: dict, file: Path) -> dict:

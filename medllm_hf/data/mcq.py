@@ -18,13 +18,21 @@ INSTRUCTION = {
     "single": "请回答下面的单项选择题，只写出正确选项的字母。",
     "multi": "请回答下面的多项选择题，写出所有正确选项的字母。",
 }
+ENGLISH_PREFIX = "Answer: "
+ENGLISH_INSTRUCTION = {
+    "single": "Answer the following multiple-choice question. One option is right: write only its letter.",
+    "multi": "Answer the following multiple-choice question. Several options may be right: write the letters of all of them.",
+}
 # What may stand between or around the letters of an answer, after full-width signs have become narrow ones.
 _BETWEEN_LETTERS = re.compile(r"[\s,、;/|+&.。()\[\]]|和|与|及")
 
 
 @dataclass(frozen=True)
 class McqItem:
-    """One question. `answer` holds the right letters; `kind` is "single" or "multi" and is told to the examinee."""
+    """One question. `answer` holds the right letters; `kind` is "single" or "multi" and is told to the examinee.
+
+    `language`, "zh" or "en", is that of the words around the question.
+    """
 
     id: str
     question: str
@@ -32,17 +40,25 @@ class McqItem:
     answer: frozenset[str]
     subject: str
     kind: str
+    language: str = "zh"
 
-    def option_text(self, letters: frozenset[str] | tuple[str, ...]) -> str:
-        """The texts of `letters` in the order of the options, joined as a Chinese list."""
-        return "、".join(text for letter, text in self.options.items() if letter in letters)
+    @property
+    def reply_prefix(self) -> str:
+        return ENGLISH_PREFIX if self.language == "en" else REPLY_PREFIX
+
+    def option_text(self, letters: Iterable[str]) -> str:
+        """The texts of `letters` in the order of the options, joined as a list of the language."""
+        chosen = frozenset(letters)
+        joint = "; " if self.language == "en" else "、"
+        return joint.join(text for letter, text in self.options.items() if letter in chosen)
 
     def prompt(self, options: bool) -> str:
         """The user turn: the bare question, or instruction, question and lettered options."""
         if not options:
             return self.question
         lines = [f"{letter}. {text}" for letter, text in self.options.items()]
-        return "\n".join([INSTRUCTION[self.kind], self.question, *lines])
+        instruction = ENGLISH_INSTRUCTION if self.language == "en" else INSTRUCTION
+        return "\n".join([instruction[self.kind], self.question, *lines])
 
 
 def item_from_row(row: object) -> McqItem:
@@ -50,7 +66,7 @@ def item_from_row(row: object) -> McqItem:
 
     `options` is an object of letter and text, a list of texts or of label and text, or lines "A text"; without it, the
     columns A, B, C and so on are the options, empty ones left out. `answer` is letters as `answer_letters` reads them.
-    Without `kind`, a question with several right letters is "multi".
+    Without `kind`, a question with several right letters is "multi"; without `language`, it is "zh".
 
     Raises:
         ValueError: which field is wrong and why.
@@ -65,7 +81,10 @@ def item_from_row(row: object) -> McqItem:
         raise ValueError(f"kind {shortened(kind)} is not single or multi")
     if kind == "single" and len(answer) != 1:
         raise ValueError(f"answer {answer!r} of a single-answer question")
-    return McqItem(_name(row, "id"), question, options, frozenset(answer), _name(row, "subject"), kind)
+    language = row.get("language") or "zh"
+    if language not in ("zh", "en"):
+        raise ValueError(f"language {shortened(language)} is not zh or en")
+    return McqItem(_name(row, "id"), question, options, frozenset(answer), _name(row, "subject"), kind, language)
 
 
 def answer_letters(answer: object) -> str:

@@ -4,7 +4,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from accelerate.data_loader import BatchSamplerShard
 from torch.nn.functional import cross_entropy
+from torch.utils.data import BatchSampler, DataLoader
 from transformers.trainer_pt_utils import LengthGroupedSampler
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, rotate_checkpoints
 from trl import SFTTrainer
@@ -36,10 +38,12 @@ def flatten(settings) -> None:
 class Collator(DataCollatorForLanguageModeling):
     """TRL's flattening collator, which also hands on the number of each sample's source.
 
-    A batch is one row (1, tokens) whose samples begin where `position_ids` restart at 0.
+    A batch is one row (1, tokens) whose samples begin where `position_ids` restart at 0. A batch of no samples, which a
+    rank gets at the end of an epoch, is one token without a label.
     """
 
     def torch_call(self, examples: list[dict]) -> dict[str, torch.Tensor]:
+        examples = examples or [{"input_ids": [self.pad_token_id], "labels": [IGNORED], "source": 0}]
         batch = super().torch_call(examples)
         if "source" in examples[0]:
             batch["sources"] = torch.tensor([example["source"] for example in examples])
@@ -63,11 +67,26 @@ class GroupedSampler(LengthGroupedSampler):
         return super().__iter__()
 
 
+class EvenBatches(BatchSampler):
+    """The batches of `inner`, with empty ones at the end that make their number a multiple of `ranks`."""
+
+    def __init__(self, inner: BatchSampler, ranks: int):
+        self.inner, self.ranks, self.sampler = inner, ranks, inner.sampler
+
+    def __iter__(self):
+        yield from self.inner
+        yield from ([] for _ in range(len(self) - len(self.inner)))
+
+    def __len__(self) -> int:
+        return -(-len(self.inner) // self.ranks) * self.ranks
+
+
 class ExactTrainer(SFTTrainer):
     """SFTTrainer with what exactness and a CPU want.
 
     - Its evaluation loss is the mean over all trained tokens of the evaluation set, and one mean a source; the stock
       trainer averages the means of batches.
+    - Several ranks learn from every sample once an epoch; accelerate fills up their last batches with copies.
     - It stops on a loss that is not finite, or is zero `ZERO_LOSSES` times in a row.
     - Off the GPU only the places that are trained go through the head; TRL scores every place there.
 
@@ -98,19 +117,30 @@ class ExactTrainer(SFTTrainer):
         grouped.seed = self.args.data_seed or self.args.seed
         return grouped
 
+    def get_train_dataloader(self) -> DataLoader:
+        """The stock loader, whose last batches are short or empty on some ranks and hold no copies."""
+        loader = super().get_train_dataloader()
+        shards = loader.batch_sampler
+        if isinstance(shards, BatchSamplerShard) and type(shards.batch_sampler) is BatchSampler and not shards.split_batches:
+            shards.batch_sampler = EvenBatches(shards.batch_sampler, shards.num_processes)
+            shards.batch_size, shards.even_batches = None, False  # hands out batches of any size as they come
+        return loader
+
     def training_step(self, model, inputs, num_items_in_batch=None):
         """The loss of one batch.
 
         Raises:
             UserError: it is not finite, or was zero too often in a row.
         """
+        empty = inputs["labels"].numel() == 1
         loss = super().training_step(model, inputs, num_items_in_batch)
         value = loss.item()
         step = self.state.global_step + 1
         if value != value or value in (float("inf"), float("-inf")):
             found = f"a loss of {value} at step {step}"
             raise UserError(found, "a finite loss", "lower the learning rate, or train in bf16 instead of fp16")
-        self._zero_losses = self._zero_losses + 1 if value == 0 else 0
+        if not empty:
+            self._zero_losses = self._zero_losses + 1 if value == 0 else 0
         if self._zero_losses == ZERO_LOSSES:
             found = f"a loss of zero {ZERO_LOSSES} times in a row, at step {step}"
             raise UserError(found, "tokens to learn", "check the labels, and that the attention kernel belongs to this torch")
