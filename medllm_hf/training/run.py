@@ -39,14 +39,14 @@ def train(script, settings, model, mixture, additions) -> None:
         "dtype": model.dtype,
         **(settings.model_init_kwargs or {}),
     }
-    trainer = ExactTrainer(
+    trainer = make_trainer(
         model=model.model_name_or_path,
         args=settings,
         train_dataset=parts[0].dataset,
         eval_dataset=parts[1].dataset if len(parts) > 1 else None,
         processing_class=tokenizer,
         quantization_config=get_quantization_config(model),
-        peft_config=get_peft_config(model),
+        peft_config=peft_config(model),
         sources=parts[-1].sources,
         measure=McqAccuracy(additions.dev_questions, tokenizer) if additions.dev_questions else None,
     )
@@ -59,6 +59,32 @@ def train(script, settings, model, mixture, additions) -> None:
     if settings.push_to_hub:
         trainer.push_to_hub(dataset_name=script.dataset_name)
     trainer.end()
+
+
+def peft_config(model):
+    """PEFT's configuration for TRL's ModelConfig `model`, or None without `use_peft`.
+
+    TRL unwraps a list of one module, and PEFT takes bare text for a pattern over whole paths, which a name never matches.
+    """
+    config = get_peft_config(model)
+    if config is not None and isinstance(config.target_modules, str) and config.target_modules.isidentifier():
+        config.target_modules = {config.target_modules}
+    return config
+
+
+def make_trainer(**parts) -> ExactTrainer:
+    """An `ExactTrainer` of its arguments.
+
+    Raises:
+        UserError: LoRA on modules that the model does not have.
+    """
+    try:
+        return ExactTrainer(**parts)
+    except ValueError as error:
+        if "not found in the base model" not in str(error):
+            raise
+        found = f"lora_target_modules {', '.join(sorted(parts['peft_config'].target_modules))}, which the model does not have"
+        raise UserError(found, "names of its modules", "name others; `all-linear` takes every linear module") from error
 
 
 def load_parts(script, settings, mixture, tokenizer, over_length: str) -> list[Prepared]:
