@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, Qwen3Config, Qwen3ForCausalLM
 
-from medllm_hf.training.attention import NAME, register, sample_sizes
+from medllm_hf.training.attention import NAME, causal, register, sample_sizes
 from medllm_hf.training.trainer import Collator
 
 register()
@@ -134,3 +134,20 @@ def test_padded_batches_and_generation_are_those_of_sdpa(samples):
         chunk = network(input_ids=ids[2:3, 9:], past_key_values=later.past_key_values, use_cache=True).logits
         assert (chunk - network(input_ids=ids[2:3], use_cache=False).logits[:, 9:]).abs().max() <= 1e-5
     assert torch.equal(answers["sdpa"], answers[NAME])
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_short_samples_in_bfloat16_have_the_kernels_values_and_gradients(groups):
+    generator = torch.Generator().manual_seed(0)
+    shapes = [(1, 4, 37, 16), (1, 4 // groups, 37, 16), (1, 4 // groups, 37, 16)]
+    tensors = [torch.randn(shape, generator=generator).bfloat16() for shape in shapes]
+    short, exact = ([tensor.to(dtype).requires_grad_() for tensor in tensors] for dtype in (torch.bfloat16, torch.float64))
+    seen = causal(*short, 0.0, 0.25, groups > 1)
+    wanted = torch.nn.functional.scaled_dot_product_attention(*exact, is_causal=True, scale=0.25, enable_gqa=groups > 1)
+    weights = torch.randn(wanted.shape, generator=generator).bfloat16()
+    (seen * weights).sum().backward()
+    (wanted * weights.double()).sum().backward()
+    assert seen.dtype == torch.bfloat16
+    for own, right in [(seen, wanted), *((a.grad, b.grad) for a, b in zip(short, exact, strict=True))]:
+        # bfloat16 keeps 8 bits.
+        assert (own.double() - right).abs().max() < 0.02 * right.abs().max()

@@ -9,6 +9,8 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 NAME = "per_sample"
+# On a CPU and in bfloat16, matrix products beat the kernel, forward and backward, for samples of up to so many tokens.
+PLAIN_TOKENS = 512
 
 
 def register() -> None:
@@ -69,13 +71,24 @@ def per_sample(
         whole = (query, key, value) if len(query) == 1 else (tensor[row : row + 1] for tensor in (query, key, value))
         samples = [
             # The kernel's own layout is (1, seq, heads, head_dim), so this transposition costs nothing.
-            scaled_dot_product_attention(q, k, v, dropout_p=dropout, scale=scaling, is_causal=True, enable_gqa=gqa).transpose(
-                1, 2
-            )
+            causal(q, k, v, dropout, scaling, gqa).transpose(1, 2)
             for q, k, v in zip(*(tensor.split(sizes, dim=2) for tensor in whole), strict=True)
         ]
         rows.append(torch.cat(samples, dim=1) if len(samples) > 1 else samples[0])
     return torch.cat(rows) if len(rows) > 1 else rows[0], None
+
+
+def causal(query, key, value, dropout: float, scaling: float | None, gqa: bool) -> torch.Tensor:
+    """Attention of one sample to itself, (1, heads, seq, head_dim)."""
+    length = query.shape[2]
+    if query.device.type != "cpu" or query.dtype != torch.bfloat16 or dropout or length > PLAIN_TOKENS:
+        options = {"dropout_p": dropout, "scale": scaling, "is_causal": True, "enable_gqa": gqa}
+        return scaled_dot_product_attention(query, key, value, **options)
+    if gqa:
+        key, value = (tensor.repeat_interleave(query.shape[1] // key.shape[1], dim=1) for tensor in (key, value))
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    future = query.new_full((length, length), float("-inf")).triu(1)
+    return ((query * scale) @ key.transpose(2, 3) + future).softmax(-1) @ value
 
 
 def sample_sizes(query: torch.Tensor, position_ids: torch.Tensor | None, cu_seq_lens: torch.Tensor | None) -> list[list[int]]:
