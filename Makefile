@@ -19,7 +19,7 @@ lint: .venv/installed
 .venv/installed: setup.cfg constraints.txt
 	$(PYTHON) -m venv .venv
 	.venv/bin/pip install --quiet $(TORCH)
-	.venv/bin/pip install --quiet --constraint constraints.txt --editable ".[train,eval,harness,test]"
+	.venv/bin/pip install --quiet --constraint constraints.txt --editable ".[train,eval,serve,harness,test]"
 	touch $@
 
 clean:

@@ -1,0 +1,132 @@
+"""What an OpenAI-style server's answer to a chat request says: a choice, or how the request failed."""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+import httpx2
+
+RETRIED_STATUS = (408, 409, 429)
+# Wrong key, no money left, no permission, no such model: what the next request would meet as well.
+FATAL_STATUS = (401, 402, 403, 404)
+LONGEST_RETRY_AFTER = 120.0
+# What some servers refuse with 400 or 422, in the order in which fields are left out when a complaint names several.
+OPTIONAL_FIELDS = ("response_format", "seed", "top_p", "stop", "temperature")
+REASON_LENGTH = 200
+
+
+@dataclass(frozen=True)
+class Failure:
+    """How one request failed.
+
+    Attributes:
+        status: None where no whole answer came.
+        reason: In the server's words, which may hold anything: `one_line` makes them fit for a message.
+        again: Whether the same request can fare better later.
+        after: The fewest seconds to wait before that.
+        field: The field to leave out in the next request.
+        fatal: Whether every other request would fail too.
+    """
+
+    status: int | None
+    reason: str
+    again: bool
+    after: float = 0.0
+    field: str | None = None
+    fatal: bool = False
+
+
+def read(response: httpx2.Response, sent: dict) -> dict | Failure:
+    """The answer to the request body `sent`, which has a first choice with a message; or the failure."""
+    try:
+        answer = json.loads(response.content)
+    except ValueError:
+        answer = None
+    if not response.is_success:
+        return _refusal(response, answer, sent)
+    if answer is None:
+        return Failure(response.status_code, f"an answer that is not JSON: {response.text}", again=True)
+    try:
+        if isinstance(answer["choices"][0]["message"], dict):
+            return answer
+    except (KeyError, IndexError, TypeError):
+        pass
+    return Failure(response.status_code, f"an answer without a choice: {response.text}", again=True)
+
+
+def said(answer: dict) -> tuple[str, str]:
+    """The text of an answer's first choice, "" where it has none, and why the model stopped, "" where it does not say."""
+    choice = answer["choices"][0]
+    content = choice["message"].get("content") or ""
+    if isinstance(content, list):
+        content = "".join(part.get("text", "") for part in content if part.get("type") == "text")
+    refused = not content and choice["message"].get("refusal")
+    # Half of a pair of surrogates, which a server that cuts between tokens may send, cannot be written as UTF-8.
+    content = content.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return content, "refusal" if refused else choice.get("finish_reason") or ""
+
+
+def tokens(answer: dict) -> tuple[int, int] | tuple[None, None]:
+    """The tokens of the prompt and of the reply as the server counted them; two None where it did not."""
+    usage = answer.get("usage") or {}
+    counts = usage.get("prompt_tokens"), usage.get("completion_tokens")
+    return counts if None not in counts else (None, None)
+
+
+def without(body: dict, fields: set[str]) -> dict:
+    """A request body without `fields`; the limit on tokens changes its name instead, since no request goes without one."""
+    body = {name: value for name, value in body.items() if name not in fields - {"max_tokens"}}
+    if "max_tokens" in fields:
+        body["max_completion_tokens"] = body.pop("max_tokens")
+    return body
+
+
+def one_line(text: str, key: str) -> str:
+    """The beginning of `text` on one line, without control characters and without the key."""
+    text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return (text.replace(key, "***") if key else text)[:REASON_LENGTH]
+
+
+def _refusal(response: httpx2.Response, answer: object, sent: dict) -> Failure:
+    """The failure that a status other than 2xx tells."""
+    status = response.status_code
+    error = answer.get("error") if isinstance(answer, dict) else None
+    error = error if isinstance(error, dict) else {}
+    # A spent budget answers 429 at some providers, and no wait ends it.
+    spent = "insufficient_quota" in (error.get("code"), error.get("type"))
+    return Failure(
+        status,
+        str(error.get("message") or response.text or response.reason_phrase),
+        again=not spent and (status in RETRIED_STATUS or status >= 500),
+        after=_retry_after(response.headers),
+        field=_refused_field(str(error.get("param")), response.text, sent) if status in (400, 422) else None,
+        fatal=spent or status in FATAL_STATUS or 300 <= status < 400,
+    )
+
+
+def _refused_field(param: str, text: str, sent: dict) -> str | None:
+    """The field of the request that a complaint names and that can be left out."""
+    if "max_tokens" in sent and "max_completion_tokens" in text:
+        return "max_tokens"
+    fields = [name for name in OPTIONAL_FIELDS if name in sent]
+    named = [name for name in fields if param.split(".")[0] == name]
+    named += [name for name in fields if re.search(rf"(?<![a-z_]){name}(?![a-z_])", text)]
+    return named[0] if named else None
+
+
+def _retry_after(headers: Mapping[str, str]) -> float:
+    """The seconds that a Retry-After header asks for, at most `LONGEST_RETRY_AFTER`; 0 without a readable one."""
+    value = headers.get("Retry-After", "")
+    try:
+        seconds = float(value)
+    except ValueError:
+        try:
+            # Against the server's own clock, which need not agree with ours.
+            now = parsedate_to_datetime(headers["Date"]) if "Date" in headers else datetime.now(UTC)
+            seconds = (parsedate_to_datetime(value) - now).total_seconds()
+        except (ValueError, TypeError):
+            return 0.0
+    return min(LONGEST_RETRY_AFTER, max(0.0, seconds))
