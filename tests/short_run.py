@@ -34,7 +34,10 @@ def write_questions(path: Path) -> list[McqItem]:
 
 
 def write_dataset(folder: Path, items: list[McqItem]) -> dict[str, list[dict]]:
-    """Two splits in `folder`, also returned: every question answered with A, which is wrong, and as many consultations."""
+    """Two splits in `folder`, also returned: every question answered with A, which is wrong, and as many consultations.
+
+    In the test split the answer is B, since no dialogue may be in both.
+    """
     lines = (SAMPLE / "dialogues.jsonl").read_text(encoding="utf-8").splitlines()[: 2 * len(items)]
     consultations = [{"source": CONSULTATION, "messages": json.loads(line)["conversation"][:2]} for line in lines]
     exam = [
@@ -42,12 +45,14 @@ def write_dataset(folder: Path, items: list[McqItem]) -> dict[str, list[dict]]:
             "source": EXAM,
             "messages": [
                 {"role": "user", "content": item.prompt(options=True)},
-                {"role": "assistant", "content": REPLY_PREFIX + "A"},
+                {"role": "assistant", "content": REPLY_PREFIX + letter},
             ],
         }
+        for letter in "AB"
         for item in items
     ]
-    splits = {"train": exam + consultations[: len(items)], "test": exam[:3] + consultations[len(items) :][:5]}
+    count = len(items)
+    splits = {"train": exam[:count] + consultations[:count], "test": exam[count:][:3] + consultations[count:][:5]}
     folder.mkdir()
     for name, rows in splits.items():
         text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)

@@ -46,6 +46,7 @@ def parts(logits) -> tuple[torch.Tensor, ...]:
 @pytest.mark.parametrize("kind", ["llama", "qwen3"])
 @pytest.mark.parametrize("implementation", ["eager", "sdpa", NAME])
 def test_a_packed_sample_equals_itself_alone(implementation, kind, samples):
+    """D1."""
     network = model(kind)
     network.set_attn_implementation(implementation)
     for ids, logits in zip(samples, parts(network(**packed(samples), use_cache=False).logits), strict=True):
@@ -109,6 +110,7 @@ def test_gradients_stay_within_a_sample(samples):
 
 
 def test_positions_restart_at_every_sample(samples):
+    """D2."""
     row = packed(samples)
     assert row["position_ids"].tolist() == [[i for size in SIZES for i in range(size)]]
     assert [end - start for start, end in pairwise(row["cu_seq_lens_q"].tolist())] == list(SIZES)

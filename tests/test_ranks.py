@@ -81,6 +81,7 @@ ALL = [
     [*QUICK, *(pytest.param(*case, marks=pytest.mark.slow) for case in ALL if case not in QUICK)],
 )
 def test_the_gradient_is_that_of_one_rank_and_one_batch(tiny, folder, dialogues, kind, batch, accumulated):
+    """D3, on several ranks."""
     expected = one_step(tiny, folder, dialogues, "one", 4, 1)
     assert largest_difference(expected, tiny["base"]) > 0.01
     assert largest_difference(expected, one_step(tiny, folder, dialogues, kind, batch, accumulated)) <= GRADIENT
@@ -145,6 +146,7 @@ def test_zero3_gives_each_rank_half_of_the_optimizer(trained):
 
 
 def test_zero3_saves_every_tensor_whole(trained, tiny):
+    """D23 and D24: the runs above ended, and on every rank."""
     saved, base = (load_file(path / "model.safetensors") for path in (trained["zero3"], tiny["base"]))
     assert {name: weight.shape for name, weight in saved.items()} == {name: weight.shape for name, weight in base.items()}
     assert all(not torch.equal(saved[name], base[name]) for name in base)

@@ -11,6 +11,7 @@ from transformers import AutoTokenizer
 from medllm_hf.checkpoint.convert import convert
 from medllm_hf.errors import UserError
 from medllm_hf.text import neutralised
+from medllm_hf.training.run import check_apart
 from medllm_hf.training.tokens import IGNORED, encoder, prepare
 
 BOS, EOS, USER, ASSISTANT = 1, 2, 195, 196
@@ -96,6 +97,7 @@ def test_ids_and_labels_equal_those_made_by_hand(tokenizer):
 
 
 def test_every_answer_ends_in_a_learned_end_and_no_user_turn_has_a_label(tokenizer):
+    """D6 and D10, over replies that end in line breaks and spaces."""
     encode = encoder(tokenizer, None)
     for messages in dialogues(2000, seed=1):
         encoded = encode(messages)
@@ -139,6 +141,7 @@ def test_the_golden_chats_are_what_training_sees(golden, tmp_path):
 
 @pytest.mark.parametrize("length", [16, 40, 90, 200])
 def test_over_long_dialogues_lose_whole_rounds(tokenizer, length):
+    """D7 and D8."""
     encode, whole = encoder(tokenizer, length), encoder(tokenizer, None)
     kept_rounds = 0
     for messages in dialogues(300, seed=3):
@@ -198,6 +201,19 @@ def test_refusals(tokenizer, tiny):
             prepare(dataset, tokenizer, None)
     finally:
         tokenizer.chat_template = template
+
+
+@pytest.mark.parametrize("shared", [0, 2])
+def test_dialogues_to_evaluate_on_are_not_trained_on(shared):
+    """D29; the rows are slices of one table, as splits often are."""
+    rows = Dataset.from_dict({"input_ids": [[1, 2, number] for number in range(20)], "labels": [[1, 2, 3]] * 20})
+    train, test = rows.select(range(10 + shared)), rows.select(range(10, 20))
+    parts = [prepare(part, None, None) for part in (train, test)]
+    if not shared:
+        assert check_apart(*parts) is None
+        return
+    with pytest.raises(UserError, match="2 of 10 dialogues to evaluate on in the training split too"):
+        check_apart(*parts)
 
 
 def test_tokenised_rows_are_taken_as_they_are(tokenizer):

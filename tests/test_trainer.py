@@ -85,6 +85,7 @@ class Recorder(ExactTrainer):
 @pytest.mark.parametrize("implementation", ["eager", "sdpa", attention.NAME])
 @pytest.mark.parametrize("packing", [False, True])
 def test_loss_equals_a_hand_written_sum(implementation, packing, tiny, tokenizer, prepared, tmp_path):
+    """D4."""
     options = {"packing": packing, "max_steps": 1, "per_device_train_batch_size": 2, "learning_rate": 0.0}
     run = trainer(tiny, tokenizer, prepared, tmp_path, implementation, **options)
     run.model.config.use_cache = True  # what a loaded model has; the trainer must not let it reach a flattened row
@@ -106,6 +107,7 @@ def test_loss_equals_a_hand_written_sum(implementation, packing, tiny, tokenizer
 
 @pytest.mark.parametrize("packing", [False, True])
 def test_trained_tokens_are_the_assistants_tokens(packing, tiny, tokenizer, prepared, tmp_path):
+    """D5."""
     run = trainer(tiny, tokenizer, prepared, tmp_path, packing=packing)
     batches = list(run.get_train_dataloader())
     labels = torch.cat([batch["labels"][0] for batch in batches])
@@ -116,7 +118,7 @@ def test_trained_tokens_are_the_assistants_tokens(packing, tiny, tokenizer, prep
 @pytest.mark.parametrize("split", [{"per_device_train_batch_size": 1, "gradient_accumulation_steps": 4},
                                    {"per_device_train_batch_size": 3, "gradient_accumulation_steps": 2}])  # fmt: skip
 def test_gradients_do_not_depend_on_accumulation(split, tiny, tokenizer, prepared, tmp_path):
-    """One step over the same samples: 4 at once, 1 × 4; 6 at once, 3 × 2; answers of different lengths."""
+    """D3: one step over the same samples: 4 at once, 1 × 4; 6 at once, 3 × 2; answers of different lengths."""
     size = split["per_device_train_batch_size"] * split["gradient_accumulation_steps"]
     whole = trainer(tiny, tokenizer, prepared, tmp_path, trainer_class=Recorder, max_steps=1, per_device_train_batch_size=size)
     parts = trainer(tiny, tokenizer, prepared, tmp_path, trainer_class=Recorder, max_steps=1, **split)
@@ -200,6 +202,7 @@ def test_a_loss_that_is_not_a_number_stops_the_run(tiny, tokenizer, prepared, tm
 
 
 def test_a_loss_of_zero_stops_the_run(tiny, tokenizer, prepared, tmp_path):
+    """D9."""
     run = trainer(tiny, tokenizer, prepared, tmp_path, max_steps=9)
     run.train_dataset = run.train_dataset.map(lambda row: {"labels": [IGNORED] * len(row["labels"])})
     with pytest.raises(UserError, match="zero 3 times in a row, at step 3"):

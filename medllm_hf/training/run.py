@@ -1,8 +1,11 @@
 """One training run: dataset → exact tokens → `ExactTrainer` → checked weights and report."""
 
+from collections import Counter
+from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
-from datasets import DatasetDict, load_dataset
+from datasets import Dataset, DatasetDict, load_dataset
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from trl import get_dataset, get_peft_config, get_quantization_config
 
@@ -109,7 +112,33 @@ def load_parts(script, settings, mixture, tokenizer, over_length: str) -> list[P
                 f"{part.tokens} tokens, {part.trained_tokens} of them trained",
                 flush=True,
             )
+    if len(parts) > 1:
+        check_apart(*parts)
     return parts
+
+
+def check_apart(train: Prepared, test: Prepared) -> None:
+    """Returns nothing when no dialogue of the test split, after tokenising, is one of the training split.
+
+    Raises:
+        UserError: some are: their loss would say nothing of unseen dialogues.
+    """
+    held_out = Counter(row_hashes(test.dataset))
+    seen = held_out.keys() & set(row_hashes(train.dataset))
+    if seen:
+        found = (
+            f"{sum(held_out[row] for row in seen)} of {len(test.dataset)} dialogues to evaluate on in the training split too"
+        )
+        do = "name another split, or build them apart with `medllm data build`"
+        raise UserError(found, "splits that share none", do)
+
+
+def row_hashes(dataset: Dataset) -> Iterator[int]:
+    """A hash of the ids of each row, for comparisons within this process."""
+    for batch in dataset.select_columns(["input_ids"]).with_format("arrow").iter(10_000):
+        for rows in batch["input_ids"].chunks:
+            ends, ids = rows.offsets.to_numpy(), rows.values.to_numpy()
+            yield from (hash(ids[start:end].tobytes()) for start, end in pairwise(ends))
 
 
 def load_tokenizer(name: str, revision: str | None) -> PreTrainedTokenizerBase:
