@@ -8,8 +8,9 @@ MARK ?= not slow
 demo: .venv/installed
 	.venv/bin/medllm demo --out $(OUT) --overwrite
 
+# A process a core, with a thread each.
 test: .venv/installed lint
-	.venv/bin/pytest -m "$(MARK)"
+	OMP_NUM_THREADS=1 .venv/bin/pytest -m "$(MARK)" --numprocesses auto --dist loadgroup --no-loadscope-reorder
 
 lint: .venv/installed
 	.venv/bin/ruff check .

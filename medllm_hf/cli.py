@@ -98,13 +98,39 @@ def _data_build(parser: Parser) -> None:
 
 
 def _eval_mcq(parser: Parser) -> None:
-    parser.add_argument("--model", required=True, metavar="M", help="checkpoint folder")
-    parser.add_argument("--data", required=True, metavar="FILE", help="questions as JSON lines")
-    parser.add_argument("--out", required=True, metavar="RUN", help="run folder to write")
+    who = parser.add_mutually_exclusive_group(required=True)
+    who.add_argument("--model", metavar="M", help="checkpoint folder or Hub id")
+    who.add_argument("--url", metavar="URL#MODEL", help="a model behind an OpenAI-compatible endpoint")
+    parser.add_argument("--data", required=True, metavar="FILE_OR_BENCHMARK", help="question file, or a name such as cmexam")
+    parser.add_argument("--out", required=True, metavar="RUN", help="run folder to write, or to go on with")
+    parser.add_argument("--data-path", metavar="PATH", help="a benchmark's published files; default: its copy on the Hub")
+    parser.add_argument("--split", help="split of a benchmark (default: test)")
+    parser.add_argument(
+        "--mode", choices=["likelihood", "generate"],
+        help="compare the probabilities of all answers (default with --model), or read what the model writes (with --url)",
+    )  # fmt: skip
     parser.add_argument(
         "--score", choices=["letter", "text"], default="letter",
         help="compare the letters with the options shown (default), or the texts of the answers without them",
     )  # fmt: skip
+    parser.add_argument(
+        "--normalization", choices=["none", "tokens", "bytes"], default="none",
+        help="what an answer's log-probability is divided by (default: nothing)",
+    )  # fmt: skip
+    parser.add_argument("--shots", type=int, default=0, metavar="N", help="solved examples before each question (default: 0)")
+    parser.add_argument("--examples", metavar="FILE", help="where they come from; default: the benchmark's dev split")
+    parser.add_argument("--seed", type=int, default=0, help="of examples and orders of options (default: 0)")
+    parser.add_argument("--shuffle-options", action="store_true", help="show each question's options in an order of its own")
+    parser.add_argument("--circular", action="store_true", help="ask with every rotation of the options; right if all are")
+    parser.add_argument(
+        "--no-chat-template", dest="chat_template", action="store_false", help="plain text in place of chat turns"
+    )
+    parser.add_argument("--max-new-tokens", type=int, metavar="N", help="of a written reply (default: 256)")
+    parser.add_argument("--concurrency", type=int, metavar="N", help="requests at once to the endpoint (default: 8)")
+    parser.add_argument(
+        "--key-env", metavar="VAR", help="environment variable with the endpoint's key (default: OPENAI_API_KEY)"
+    )
+    parser.add_argument("--batch-tokens", type=int, metavar="N", help="tokens in one forward (default: 8192)")
     _output(parser)
 
 

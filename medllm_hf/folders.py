@@ -30,7 +30,7 @@ def new_folder(path: Path | str, overwrite: bool = False) -> Iterator[Path]:
     path = Path(os.path.abspath(path))
     check_free(path, overwrite)
     partial = path.parent / f".{path.name}.partial"
-    try:
+    with writing(path):
         handle = _locked_empty(partial)
         try:
             yield partial
@@ -40,6 +40,17 @@ def new_folder(path: Path | str, overwrite: bool = False) -> Iterator[Path]:
             raise
         finally:
             os.close(handle)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Makes a place that cannot be written, or has become full, a mistake that the user is told.
+
+    Raises:
+        UserError: `path` cannot be written; the disk is full.
+    """
+    try:
+        yield
     except OSError as error:
         if error.errno not in _NO_ROOM:
             raise

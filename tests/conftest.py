@@ -34,6 +34,13 @@ def pytest_configure():
     socket.socket.connect = loopback_only
 
 
+def pytest_collection_modifyitems(items):
+    """Each file's tests stay in one process, and so do all that read the journey, which takes longest and comes first."""
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group("journey" if "journey" in item.fixturenames else item.path.name))
+    items.sort(key=lambda item: "journey" not in item.fixturenames)
+
+
 def run(
     *command: str, cwd: Path | None = None, stdin: str = "", timeout: float = 600, env: dict[str, str] | None = None
 ) -> subprocess.CompletedProcess:
@@ -42,7 +49,7 @@ def run(
         command = (sys.executable, "-m", "medllm_hf", *command[1:])
     elif command[0] == "trl":
         command = (str(Path(sys.executable).with_name("trl")), *command[1:])
-    environment = {**os.environ, "OMP_NUM_THREADS": str(os.cpu_count()), "PYTHONIOENCODING": "utf-8", **(env or {})}
+    environment = {"OMP_NUM_THREADS": str(os.cpu_count()), **os.environ, "PYTHONIOENCODING": "utf-8", **(env or {})}
     return subprocess.run(
         command, cwd=cwd, input=stdin, capture_output=True, text=True, encoding="utf-8", env=environment, timeout=timeout
     )

@@ -6,7 +6,7 @@ import zipfile
 from fractions import Fraction
 
 import pytest
-from published import MULTI, SINGLE, item, write_array, write_cmb, write_csv, write_lines, write_parquet
+from published import ENGLISH_SINGLE, MULTI, SINGLE, item, write_array, write_cmb, write_csv, write_lines, write_parquet
 
 from medllm_hf.data.benchmarks import IMAGE, IN_TEST, MALFORMED, LeftOut, load_benchmark
 from medllm_hf.data.catalogue import CEVAL_SUBJECTS, CMMLU_SUBJECTS

@@ -66,7 +66,7 @@ def item_from_row(row: object) -> McqItem:
 
     `options` is an object of letter and text, a list of texts or of label and text, or lines "A text"; without it, the
     columns A, B, C and so on are the options, empty ones left out. `answer` is letters as `answer_letters` reads them.
-    Without `kind`, a question with several right letters is "multi"; without `language`, it is "zh".
+    Without `kind`, a question with several right letters is "multi". Only where `language` is "en" is the prompt English.
 
     Raises:
         ValueError: which field is wrong and why.
@@ -81,9 +81,7 @@ def item_from_row(row: object) -> McqItem:
         raise ValueError(f"kind {shortened(kind)} is not single or multi")
     if kind == "single" and len(answer) != 1:
         raise ValueError(f"answer {answer!r} of a single-answer question")
-    language = row.get("language") or "zh"
-    if language not in ("zh", "en"):
-        raise ValueError(f"language {shortened(language)} is not zh or en")
+    language = "en" if row.get("language") == "en" else "zh"
     return McqItem(_name(row, "id"), question, options, frozenset(answer), _name(row, "subject"), kind, language)
 
 

@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
-from string import ascii_uppercase
 
 from medllm_hf.evaluation.mcq_scores import Answer
 from medllm_hf.evaluation.significance import chi_square_p
@@ -44,18 +43,18 @@ def single_choices(answers: Iterable[Answer]) -> list[Answer]:
     return [a for a in answers if a.kind == "single" and a.choice is not None and len(a.choice) == 1]
 
 
-def letter_name(index: int, count: int) -> str:
-    """The letter of the option shown at `index` of `count`, which is its place from the start."""
-    return ascii_uppercase[index]
+def letter_name(labels: str, index: int) -> str:
+    """The letter of the option shown at `index`."""
+    return labels[index]
 
 
-def end_name(index: int, count: int) -> str:
-    """The place from the end of the option shown at `index` of `count`."""
-    back = count - index
+def end_name(labels: str, index: int) -> str:
+    """The place, from the end, of the option shown at `index`."""
+    back = len(labels) - index
     return "the last option" if back == 1 else f"the last option but {back - 1}"
 
 
-def view(answers: list[Answer], name: Callable[[int, int], str]) -> View:
+def view(answers: list[Answer], name: Callable[[str, int], str]) -> View:
     """The places by `name`, with the test that the wrong answers went to each wrong option alike.
 
     Right answers say nothing about a preference for a place, and keys are not spread evenly in every exam: so the test
@@ -63,21 +62,22 @@ def view(answers: list[Answer], name: Callable[[int, int], str]) -> View:
     often as another. Expected counts below 1 are pooled (Cochran 1954).
     """
     shown, predicted, right, hits, expected, wrong, drawn = (Counter() for _ in range(7))
-    cases = Counter((len(a.options), *map(list(a.options).index, (a.reference, a.choice))) for a in answers)
-    for (count, gold, chosen), times in sorted(cases.items()):
-        names = [name(index, count) for index in range(count)]
-        shown.update(dict.fromkeys(names, times))
-        right[names[gold]] += times
-        predicted[names[chosen]] += times
-        if gold == chosen:
-            hits[names[gold]] += times
-            expected[names[gold]] += times
+    cases = Counter(("".join(a.options), a.reference, a.choice) for a in answers)
+    for (labels, reference, choice), times in sorted(cases.items()):
+        names = {label: name(labels, index) for index, label in enumerate(labels)}
+        shown.update(dict.fromkeys(names.values(), times))
+        right[names[reference]] += times
+        predicted[names[choice]] += times
+        if choice == reference:
+            hits[names[choice]] += times
+            expected[names[choice]] += times
             continue
-        wrong[names[chosen]] += times
-        for index in set(range(count)) - {gold}:
-            drawn[names[index]] += times / (count - 1)
-            expected[names[index]] += times / (count - 1)
-    places = tuple(Place(n, shown[n], predicted[n], right[n], hits[n], expected[n]) for n in shown)
+        wrong[names[choice]] += times
+        for label in labels.replace(reference, ""):
+            drawn[names[label]] += times / (len(labels) - 1)
+            expected[names[label]] += times / (len(labels) - 1)
+    ordered = sorted(shown, key=lambda one: (len(one), one))
+    places = tuple(Place(n, shown[n], predicted[n], right[n], hits[n], expected[n]) for n in ordered)
     few = [n for n in drawn if drawn[n] < 1]
     cells = [(wrong[n], drawn[n]) for n in drawn if n not in few]
     cells += [(sum(wrong[n] for n in few), sum(drawn[n] for n in few))] if few else []
@@ -111,9 +111,11 @@ def position_bias(answers: Iterable[Answer]) -> dict | None:
         # A tie goes to the letter: rounding must not decide it.
         _, one, place = max(named, key=lambda entry: round(entry[0], 6))
         return result | {"bias": place.name, "sentence": _sentence(place, one, len(chosen))}
-    if views["letter"].p is None:
+    values = [one.p for one in views.values() if one.p is not None]
+    if not values:
         return result | {"sentence": "too few wrong answers to tell"}
-    return result | {"sentence": f"no position bias found (p = {views['letter'].p:.3f}, {len(chosen)} answers)"}
+    small = "; the unevenness that there is moves few answers" if min(values) < P_LIMIT else ""
+    return result | {"sentence": f"no position bias found (p = {min(values):.3f}, {len(chosen)} answers){small}"}
 
 
 def _sentence(place: Place, one: View, count: int) -> str:

@@ -1,139 +1,222 @@
-"""Accuracy on multiple-choice questions: each candidate answer's probability under the model decides."""
+"""The verb `eval mcq`: a model's accuracy on multiple-choice questions, by likelihood or by what it writes."""
 
+import asyncio
 import os
-from collections.abc import Iterable
-from importlib.resources import files
-from itertools import combinations
+import sys
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import torch
-import transformers
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from tqdm import tqdm
+from transformers import PreTrainedTokenizerBase
 
-from medllm_hf.data.mcq import REPLY_PREFIX, McqItem, load_items
+from medllm_hf.data.mcq import McqItem
 from medllm_hf.errors import UserError
-from medllm_hf.evaluation.run_folder import environment, now, weights_hash, write_jsonl
-from medllm_hf.folders import check_free, new_folder, sha256, write_json
-from medllm_hf.text import neutralised
+from medllm_hf.evaluation.endpoint import Endpoint, EndpointError, parse_endpoint
+from medllm_hf.evaluation.generation import endpoint_replies, replies
+from medllm_hf.evaluation.likelihood import Question, log_probabilities
+from medllm_hf.evaluation.models import device_name, load_network, load_tokenizer, model_folder
+from medllm_hf.evaluation.prompts import Asked, Prompts, answers, candidates, presented
+from medllm_hf.evaluation.questions import Questions, left_out, read_examples, read_questions
+from medllm_hf.evaluation.run_folder import RunFolder, open_run, read_run, weights_hash
+from medllm_hf.evaluation.scoring import compute, predicted, score_row
+from medllm_hf.evaluation.settings import BATCH_TOKENS, Settings, settled
 
-TOKENS_AT_ONCE = 8192
+# Questions whose probabilities are computed together. The portions are the same however often a run is begun again, since
+# in low precision a value depends a little on its neighbours. A killed run loses at most one of them.
+PORTION = 256
 
 
-def mcq(model: str, data: str, out: str, score: str = "letter", overwrite: bool = False) -> None:
-    """Answers the questions in the file `data` and writes the run folder `out`.
+@dataclass(frozen=True)
+class Examinee:
+    """Who answers: an endpoint, or the model in a folder. `record` is what the manifest says of it under "model"."""
+
+    record: dict
+    endpoint: Endpoint | None
+    folder: Path | None
+    tokenizer: PreTrainedTokenizerBase | None
+
+
+def mcq(model: str | None, data: str, out: str, overwrite: bool = False, **flags) -> int:
+    """Asks the questions of `data` and writes the run folder `out`, or goes on with it; returns the exit code.
 
     Args:
-        score: "letter" shows the options and compares the letters; "text" shows the bare question and compares the whole
-            answers (option text and end of turn, total log-probability), which suits a small or untrained model.
-            Multiple-answer questions compare all sets of two or more options.
+        flags: the other fields of `Settings`.
 
     Raises:
-        UserError: the model or the questions cannot be read, or `out` is not free.
+        UserError: settings that do not go together; model, questions, examples or endpoint that cannot be had; `out` holds
+            something else; or the endpoint refuses every request.
     """
-    check_free(out, overwrite)
-    items = load_items(data)
-    network, tokenizer = load(model)
-    started = now()
-    outputs = [answer(network, tokenizer, item, score) for item in items]
-    scores = [
-        {"id": item.id, "prediction": output["prediction"], "reference": "".join(sorted(item.answer)), "group": item.subject}
-        for item, output in zip(items, outputs, strict=True)
-    ]
-    metrics = compute(scores, items)
-    with new_folder(out, overwrite) as folder:
-        manifest = {
-            "kind": "mcq",
-            "model": {"id": Path(model).name, "weights_sha256": weights_hash(Path(model))},
-            "data": {"file": Path(data).name, "sha256": sha256(Path(data)), "n": len(items)},
-            "settings": {"mode": "likelihood", "score": score, "shots": 0, "reply_prefix": REPLY_PREFIX},
-            "started": started,
-            "ended": now(),
-            **environment(),
-        }
-        write_json(folder / "manifest.json", manifest)
-        write_jsonl(folder / "outputs.jsonl", outputs)
-        write_jsonl(folder / "scores.jsonl", scores)
-        write_json(folder / "metrics.json", metrics)
-    print(
-        f"accuracy {100 * metrics['accuracy']:.1f}% of n={metrics['n']} "
-        f"(95% interval {100 * metrics['interval_low']:.1f} to {100 * metrics['interval_high']:.1f}, "
-        f"unparsed {metrics['unparsed']}), run folder {out}"
-    )
-
-
-def load(model: str) -> tuple[transformers.PreTrainedModel, transformers.PreTrainedTokenizerBase]:
-    """The model in evaluation mode and its tokenizer, from a local folder.
-
-    Raises:
-        UserError: no such folder, no weights in it, or no chat template.
-    """
-    if not Path(model).is_dir():
-        raise UserError(f"no folder {model}", "a checkpoint folder", "check the path; a Hub id must be downloaded first")
-    try:
-        network = AutoModelForCausalLM.from_pretrained(model, dtype="auto").eval()
-        tokenizer = AutoTokenizer.from_pretrained(model)
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"{model}: {str(error).splitlines()[0]}", "a checkpoint that transformers loads", "check the folder"
-        ) from error
-    if not tokenizer.chat_template:
-        raise UserError(f"no chat template in {model}", "a chat model", "add a chat_template.jinja to the folder")
-    return network, tokenizer
-
-
-def candidates(item: McqItem) -> list[tuple[str, ...]]:
-    """The letter sets that may be the answer: every single letter, or every set of two and more."""
-    if item.kind == "single":
-        return [(letter,) for letter in item.options]
-    return [chosen for size in range(2, len(item.options) + 1) for chosen in combinations(item.options, size)]
-
-
-def answer(network, tokenizer, item: McqItem, score: str) -> dict:
-    """The prediction for one item and every candidate's log-probability, in nats."""
-    chosen = candidates(item)
-    start = tokenizer.apply_chat_template(
-        [{"role": "user", "content": item.prompt(options=score == "letter")}], tokenize=False, add_generation_prompt=True
-    )
-    start += REPLY_PREFIX
-    end = tokenizer.eos_token if score == "text" else ""
-    texts = [("".join(sorted(c)) if score == "letter" else neutralised(item.option_text(c))) + end for c in chosen]
-    prompt, *whole = (tokenizer(start + text, add_special_tokens=False)["input_ids"] for text in ["", *texts])
-    values = log_probabilities(network, prompt, whole)
-    best = max(range(len(chosen)), key=values.__getitem__)
-    return {
-        "id": item.id,
-        "prediction": "".join(sorted(chosen[best])),
-        "logprobs": {"".join(sorted(c)): round(v, 4) for c, v in zip(chosen, values, strict=True)},
+    settings = settled(Settings(model, data, **flags))
+    questions = read_questions(data, settings.data_path, settings.split)
+    if note := left_out(questions.record):
+        print(note)
+    drawn, examples = read_examples(questions, settings)
+    who = examinee(settings)
+    ready = settings.mode == "likelihood"
+    prompts = Prompts(who.tokenizer, drawn.of_kind, settings.score, settings.chat_template, ready)
+    shown = presented(questions.items, settings.seed, settings.shuffle_options, settings.circular)
+    manifest = {
+        "kind": "mcq",
+        "model": who.record,
+        "data": questions.record | examples,
+        "settings": recorded(settings, prompts, questions),
     }
+    with open_run(out, manifest, ("id", "rotation"), overwrite) as run:
+        if not run.finished:
+            failed = fill(run, shown, prompts, who, settings)
+            if failed:
+                print(unfinished(run, shown, failed), file=sys.stderr)
+                return 1
+            rows = [score_row(one, predicted(run.rows[one.key])) for one in shown]
+            run.finish([one.key for one in shown], rows, compute(rows))
+    print(summary(out))
+    return 0
 
 
-@torch.inference_mode()
-def log_probabilities(network, prompt: list[int], whole: list[list[int]]) -> list[float]:
-    """The log-probability (nats) of each sequence's tokens from the first that differs from `prompt` on."""
-    values = []
-    rows = max(1, TOKENS_AT_ONCE // max(map(len, whole)))
-    for start in range(0, len(whole), rows):
-        batch = whole[start : start + rows]
-        width = max(map(len, batch))
-        # Padding stands on the right, after every token that is scored, so it needs no mask under causal attention.
-        ids = torch.tensor([row + [0] * (width - len(row)) for row in batch], device=network.device)
-        logits = network(input_ids=ids, use_cache=False).logits
-        for row, row_logits in zip(batch, logits, strict=True):
-            first = len(os.path.commonprefix([prompt, row]))
-            scored = row_logits[first - 1 : len(row) - 1].float().log_softmax(-1)
-            values.append(scored.gather(1, ids.new_tensor(row[first:]).unsqueeze(1)).sum().item())
-    return values
+def examinee(settings: Settings) -> Examinee:
+    """Who answers by `settings`; the weights of a model are hashed, not loaded.
+
+    Raises:
+        UserError: no such model, or an endpoint that is not one.
+    """
+    if settings.url is not None:
+        concurrency = Endpoint.concurrency if settings.concurrency is None else settings.concurrency
+        endpoint = parse_endpoint(settings.url, settings.key_env or Endpoint.key_env, concurrency=concurrency)
+        return Examinee({"id": endpoint.model, "endpoint": endpoint.url}, endpoint, None, None)
+    folder, revision = model_folder(settings.model)
+    name = {"id": settings.model, "revision": revision} if revision else {"id": folder.resolve().name}
+    record = {**name, "weights_sha256": weights_hash(folder)}
+    return Examinee(record, None, folder, load_tokenizer(folder, settings.chat_template))
 
 
-def compute(scores: Iterable[dict], items: list[McqItem]) -> dict:
-    """The metrics of a run from its scores, by the project's own `evaluate` module."""
-    import evaluate
+def recorded(settings: Settings, prompts: Prompts, questions: Questions) -> dict:
+    """What the manifest says under "settings": all that may change an output."""
+    names = ("mode", "score", "normalization", "shots", "seed", "shuffle_options", "circular", "chat_template")
+    prefixes = sorted({item.reply_prefix for item in questions.items}) if prompts.ready or not prompts.chat else []
+    record = {name: getattr(settings, name) for name in names}
+    record |= {"reply_prefix": " | ".join(prefixes), "prompt_sha256": prompts.digest(questions.items)}
+    if settings.mode == "generate":
+        record |= {"max_new_tokens": settings.max_new_tokens, "temperature": 0.0}
+    if settings.url is None:
+        record |= {"batch_tokens": settings.batch_tokens, "device": device_name()}
+    return record
 
-    scores = list(scores)
-    metric = evaluate.load(str(files("medllm_hf") / "metrics" / "mcq_accuracy"))
-    return metric.compute(
-        predictions=[row["prediction"] for row in scores],
-        references=[row["reference"] for row in scores],
-        groups=[row["group"] for row in scores],
-        options=[[{"label": label, "text": text} for label, text in item.options.items()] for item in items],
+
+def fill(run: RunFolder, shown: list[Asked], prompts: Prompts, who: Examinee, settings: Settings) -> dict[int, EndpointError]:
+    """Adds to the run every output that it lacks; returns those that failed, by their place in `shown`.
+
+    Raises:
+        UserError: the model cannot be loaded, or the endpoint refuses every request.
+    """
+    wanted = {i for i, one in enumerate(shown) if one.key not in run.rows}
+    if not wanted:
+        return {}
+    with tqdm(total=len(shown), initial=len(shown) - len(wanted), unit="question", disable=None) as bar:
+
+        def keep(i: int, output: dict) -> None:
+            run.append({"id": shown[i].item.id, "rotation": shown[i].rotation, "order": shown[i].order, **output})
+            bar.update()
+
+        if who.endpoint is not None:
+            turns = [prompts.turns(one.item) for one in shown]
+            try:
+                return asyncio.run(endpoint_replies(who.endpoint, turns, wanted, settings.max_new_tokens, settings.seed, keep))
+            except EndpointError as error:
+                kept = f"{len(run.rows)} of {len(shown)} replies are kept"
+                raise UserError(str(error), "an endpoint that answers", f"mend it and run the same again, {kept}") from error
+        for i, output in answered(load_network(who.folder), prompts, shown, wanted, settings):
+            keep(i, output)
+    return {}
+
+
+def answered(
+    network: torch.nn.Module, prompts: Prompts, shown: list[Asked], wanted: set[int], settings: Settings
+) -> Iterator[tuple[int, dict]]:
+    """Yields (place in `shown`, output) of the `wanted` questions from a local model."""
+    if settings.mode == "likelihood":
+        yield from likelihoods(network, prompts, shown, wanted, settings.normalization, settings.batch_tokens)
+        return
+    starts = range(0, len(shown), PORTION)
+    texts = ([prompts.text(one.item) for one in shown[start : start + PORTION]] for start in starts)
+    ids = [array("i", row) for row in chain.from_iterable(map(prompts.ids, texts))]
+    new_tokens, chat = settings.max_new_tokens, settings.chat_template
+    yield from replies(network, prompts.tokenizer, ids, wanted, new_tokens, settings.batch_tokens, chat)
+
+
+def likelihoods(
+    network: torch.nn.Module,
+    prompts: Prompts,
+    shown: Sequence[Asked],
+    wanted: set[int],
+    normalization: str = "none",
+    tokens_at_once: int = BATCH_TOKENS,
+) -> Iterator[tuple[int, dict]]:
+    """Yields (place in `shown`, {"logprobs"}) of the `wanted` questions; normalisation adds "lengths" of the answers.
+
+    A candidate begins at the first token that differs from the prompt's own, whatever tokens the prompt ends in.
+    """
+    texts = [prompts.text(one.item) for one in shown]
+    order = sorted(range(len(shown)), key=lambda i: (shown[i].item.kind, len(texts[i])))
+    for portion in (order[start : start + PORTION] for start in range(0, len(order), PORTION)):
+        if wanted.isdisjoint(portion):
+            continue
+        compared = [tokenised(prompts, shown[i].item, texts[i]) for i in portion]
+        for place, values in log_probabilities(network, compared, tokens_at_once):
+            if (i := portion[place]) in wanted:
+                yield i, output(shown[i].item, prompts.score, compared[place], values, normalization)
+
+
+def tokenised(prompts: Prompts, item: McqItem, text: str) -> Question:
+    """The ids of the prompt `text` of an item, and of it with each candidate answer."""
+    ending = prompts.ending(item)
+    whole = [text + answer + ending for answer in answers(item, prompts.score, candidates(item))]
+    prompt, *compared = prompts.ids([text, *whole])
+    return Question(prompt, compared)
+
+
+def output(item: McqItem, score: str, question: Question, values: Iterable[float], normalization: str) -> dict:
+    """The raw output for one question: log-probabilities in nats by letters, and what they are to be divided by."""
+    chosen = candidates(item)
+    names = ["".join(sorted(letters)) for letters in chosen]
+    found = {"logprobs": {name: round(value, 6) for name, value in zip(names, values, strict=True)}}
+    if normalization == "none":
+        return found
+    if normalization == "bytes":
+        lengths = [len(text.encode()) for text in answers(item, score, chosen)]
+    else:
+        lengths = [len(ids) - len(os.path.commonprefix([question.prompt, ids])) for ids in question.candidates]
+    return {**found, "lengths": dict(zip(names, lengths, strict=True))}
+
+
+def zero_shot(network: torch.nn.Module, tokenizer: PreTrainedTokenizerBase, items: list[McqItem]) -> list[dict]:
+    """The rows of scores that `mcq` writes for `items` by its defaults."""
+    shown = presented(items, seed=0)
+    outputs = dict(likelihoods(network, Prompts(tokenizer, {}), shown, set(range(len(shown)))))
+    return [score_row(one, predicted(outputs[i])) for i, one in enumerate(shown)]
+
+
+def unfinished(run: RunFolder, shown: list[Asked], failed: dict[int, EndpointError]) -> str:
+    """What is said when some replies are missing."""
+    place, error = min(failed.items())
+    return (
+        f"medllm: {len(failed)} of {len(shown)} questions have no reply, the first is {shown[place].item.id}: {error}; "
+        f"run the same command again, without --overwrite, for what {run.path} lacks"
     )
+
+
+def summary(out: str) -> str:
+    """One line on a finished run."""
+    run = read_run(out)
+    metrics = run["metrics"]
+    parts = [f"unparsed {metrics['unparsed']}"]
+    if cut := sum(row.get("finish") == "length" for row in run["outputs"]):
+        parts.append(f"{cut} replies cut at --max-new-tokens")
+    if "circular" in metrics:
+        parts.append(f"{metrics['circular']['consistent']} consistent over all rotations")
+    interval = f"{100 * metrics['interval_low']:.1f} to {100 * metrics['interval_high']:.1f}"
+    share = f"accuracy {100 * metrics['accuracy']:.1f}% of n={metrics['n']} (95% interval {interval}, {', '.join(parts)})"
+    return f"{share}, run folder {out}"

@@ -1,4 +1,4 @@
-"""An exam run's scores, row by row, and the metrics that follow from them."""
+"""An exam run's answers, row by row, checked against its outputs and its metrics."""
 
 import math
 from collections.abc import Callable, Iterable
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 
 from medllm_hf.errors import UserError
+from medllm_hf.evaluation.scoring import compute, predicted
 
 
 @dataclass(frozen=True)
@@ -104,31 +105,6 @@ def by_item(answers: Iterable[Answer], circular: bool) -> dict[str, list[Answer]
     return items
 
 
-def metrics_of(metric, items: dict[str, list[Answer]], circular: bool) -> dict:
-    """The metrics over `items`, as metrics.json has them.
-
-    A circular item counts as right when all its rotations are; what the metric sees is its first rotation that is not
-    right, in the item's own letters.
-    """
-    if not circular:
-        shown = [rows[0] for rows in items.values()]
-        return _computed(metric, [(a.reply, a.reference, a.group, a.options) for a in shown])
-    deciding = [next((answer for answer in rows if not answer.right), rows[0]) for rows in items.values()]
-    result = _computed(metric, [(a.own_choice or "", a.own(a.reference), a.group, a.own_options) for a in deciding])
-    result["circular"] = {
-        "rotations": sum(map(len, items.values())),
-        "consistent": sum(rows[0].choice is not None and len({a.own_choice for a in rows}) == 1 for rows in items.values()),
-        "first_accuracy": sum(rows[0].right for rows in items.values()) / len(items),
-    }
-    return result
-
-
-def _computed(metric, rows: list[tuple[str, str, str, dict[str, str]]]) -> dict:
-    predictions, references, groups, options = zip(*rows, strict=True)
-    pairs = [[{"label": label, "text": text} for label, text in one.items()] for one in options]
-    return metric.compute(predictions=predictions, references=references, groups=groups, options=pairs)
-
-
 def equal(derived: object, stored: object) -> bool:
     """Whether `stored` says what was derived, up to the last digits of a float. It may say more."""
     if isinstance(derived, dict):
@@ -142,7 +118,7 @@ def equal(derived: object, stored: object) -> bool:
 
 @dataclass(frozen=True)
 class Run:
-    """A finished exam run whose metrics were computed again from its scores."""
+    """A finished exam run whose scores and metrics were found to follow from its outputs."""
 
     name: str
     manifest: dict
@@ -162,34 +138,23 @@ def checked_run(name: str, run: dict, metric) -> Run:
     """The run in `run`, which `read_run` gave, under the name that the report calls it by.
 
     Raises:
-        UserError: it is unfinished or damaged, or its metrics do not follow from its scores, or these from its outputs.
+        UserError: it is damaged, or its metrics do not follow from its scores, or these from its outputs.
     """
     manifest = run["manifest"]
     do = "run `medllm eval mcq` again"
     try:
-        circular = bool(manifest["settings"].get("circular"))
-        count, _ = manifest["data"]["n"], (manifest["model"]["id"], manifest["data"]["name"], manifest["data"]["sha256"])
-        if "ended" not in manifest or not run["scores"]:
-            raise UserError(f"an unfinished run in {name}", "a finished one", "finish it with the same `medllm eval mcq`")
+        count, circular = manifest["data"]["n"], bool(manifest["settings"].get("circular"))
+        _ = manifest["model"]["id"], manifest["data"]["name"], manifest["data"]["sha256"]
         items = by_item(read_answers(run["scores"], metric.extract_choice), circular)
-        derived = metrics_of(metric, items, circular)
+        said = {(row["id"], row["rotation"]): (row["order"], predicted(row)) for row in run["outputs"]}
+        derived = compute(run["scores"])
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise UserError(f"a damaged run in {name}: {type(error).__name__} {error}", "what the format says", do) from error
     if len(items) != count:
         raise UserError(f"{len(items)} of {count} questions in {name}", "all of them", do)
-    for key, value in derived.items():
-        if not equal(value, run["metrics"].get(key)):
-            shown = f"{key} {value} in its scores" if not isinstance(value, list | dict) else f"other {key} in its scores"
-            raise UserError(f"{shown} than in metrics.json of {name}", "metrics that follow from the scores", do)
-    _check_outputs(name, run["outputs"], run["scores"], do)
+    if said != {(row["id"], row["rotation"]): (row["order"], row["prediction"]) for row in run["scores"]}:
+        raise UserError(f"other predictions in scores.jsonl of {name} than in its outputs", "scores that follow from them", do)
+    if other := [key for key, value in derived.items() if not equal(value, run["metrics"].get(key))]:
+        found = f"another {', '.join(other)} in metrics.json of {name} than follows from its scores"
+        raise UserError(found, "metrics that follow from them", do)
     return Run(name, manifest, derived, items)
-
-
-def _check_outputs(name: str, outputs: list[dict], scores: list[dict], do: str) -> None:
-    raw = {(row.get("id"), row.get("rotation")): row for row in outputs}
-    for row in scores:
-        output = raw.get((row["id"], row["rotation"]), {})
-        said = output.get("reply", row["prediction"])
-        if output.get("order") != row["order"] or said != row["prediction"] or len(raw) != len(scores):
-            found = f"scores of {name} that are not those of its outputs, first at {row['id']!r}"
-            raise UserError(found, "scores that follow from the outputs", do)

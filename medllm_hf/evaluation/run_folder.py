@@ -1,19 +1,179 @@
 """The run folder: manifest.json, outputs.jsonl, scores.jsonl, metrics.json. The last is derivable from the others."""
 
+import fcntl
 import hashlib
 import json
 import os
 import platform
-from collections.abc import Iterable
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from reprlib import Repr
 
 from medllm_hf import __version__
 from medllm_hf.errors import UserError
-from medllm_hf.folders import sha256, write_text
+from medllm_hf.folders import check_free, read_json, sha256, write_json, write_text, writing
 
 PACKAGES = ("torch", "transformers", "evaluate", "datasets", "peft", "trl")
+# Another version of these may give other outputs; the rest of the versions and the hardware are recorded only.
+DECISIVE = ("medllm_hf", "torch", "transformers")
+_NOT_COMPARED = ("started", "ended", "resumed", "versions", "hardware")
+_ANOTHER = "add --overwrite or choose another folder"
+
+
+class RunFolder:
+    """An open run folder, which this process alone holds; get one from `open_run`.
+
+    `rows` maps the key of every output that is there to the output. `finished` tells whether the run had ended before.
+    """
+
+    def __init__(self, path: Path, manifest: dict, key: tuple[str, ...]):
+        self.path, self.manifest = path, manifest
+        self._key = key
+        self.finished = "ended" in manifest
+        self.rows = self._read_outputs(path / "outputs.jsonl")
+        self._file = (path / "outputs.jsonl").open("ab")
+
+    def append(self, row: dict) -> None:
+        """Adds one output, a whole line, to outputs.jsonl."""
+        self.rows[self._name(row)] = row
+        self._file.write(json_line(row).encode())
+        self._file.flush()
+
+    def finish(self, order: Iterable[tuple], scores: list[dict], metrics: dict) -> None:
+        """Ends the run: outputs in the `order` of their keys, scores and metrics are written, and the manifest says so last."""
+        write_jsonl(self.path / "outputs.jsonl", (self.rows[key] for key in order))
+        write_jsonl(self.path / "scores.jsonl", scores)
+        write_json(self.path / "metrics.json", metrics)
+        write_json(self.path / "manifest.json", {**self.manifest, "ended": now()})
+
+    def _name(self, row: dict) -> tuple:
+        return tuple(row[field] for field in self._key)
+
+    def _read_outputs(self, file: Path) -> dict[tuple, dict]:
+        """The outputs by key; a last line that a killed process left unfinished is cut off."""
+        rows: dict[tuple, dict] = {}
+        if not file.exists():
+            return rows
+        *lines, torn = file.read_bytes().split(b"\n")
+        for number, line in enumerate(lines, start=1):
+            try:
+                row = json.loads(line)
+                repeated = rows.setdefault(self._name(row), row) is not row
+            except (ValueError, TypeError, KeyError) as error:
+                raise UserError(f"{file} line {number} that is no output of a run", "its own lines", _ANOTHER) from error
+            if repeated:
+                raise UserError(f"{file} line {number} with an output that is there before", "each output once", _ANOTHER)
+        if torn:
+            os.truncate(file, file.stat().st_size - len(torn))
+        return rows
+
+    def close(self) -> None:
+        """Lets go of the file of outputs."""
+        self._file.close()
+
+
+@contextmanager
+def open_run(path: Path | str, manifest: dict, key: tuple[str, ...] = ("id",), overwrite: bool = False) -> Iterator[RunFolder]:
+    """Yields the run folder `path`: a new one, or the one that an earlier run of the same settings has left.
+
+    Args:
+        manifest: what makes the outputs what they are ("kind", "model", "data", "settings"). Times, versions and hardware
+            are added here; of these only the versions of `DECISIVE` packages must be the same to go on with a run.
+        key: the fields that name an output.
+        overwrite: removes what the folder holds first.
+
+    Raises:
+        UserError: the folder holds another run, or files of another kind, or is damaged, or cannot be written; or another
+            process writes it.
+    """
+    path = Path(os.path.abspath(path))
+    with writing(path):
+        if overwrite or not path.is_dir():
+            check_free(path, overwrite)
+        path.mkdir(parents=True, exist_ok=True)
+        with _held(path):
+            if overwrite:
+                _empty(path)
+            run = RunFolder(path, _manifest(path, {**manifest, **environment()}), key)
+            try:
+                yield run
+            finally:
+                run.close()
+
+
+def _manifest(path: Path, new: dict) -> dict:
+    """The manifest of the run in `path`, which is written there when it is new or goes on.
+
+    Raises:
+        UserError: files without a manifest, or a run whose settings differ.
+    """
+    file = path / "manifest.json"
+    if not file.exists():
+        # A killed process may have left the manifest under its temporary name.
+        if any(child.name != f".{file.name}.tmp" for child in path.iterdir()):
+            raise UserError(f"files and no manifest.json in {path}", "a new, empty or run folder", _ANOTHER)
+        write_json(file, {**new, "started": now()})
+        return read_json(file)
+    old = read_json(file)
+    if difference := first_difference(new, old):
+        name, asked, there = difference
+        found = f"{name} {asked}, where the run in {path} has {there}"
+        raise UserError(found, "the settings that the run was begun with, to go on with it", _ANOTHER)
+    if "ended" not in old:
+        old["resumed"] = [*old.get("resumed", []), {"at": now(), "hardware": new["hardware"]}]
+        write_json(file, old)
+    return old
+
+
+def first_difference(new: dict, old: dict) -> tuple[str, str, str] | None:
+    """The first field, in the order of `new`, that makes two manifests those of different runs, with its two values."""
+    shown = Repr()
+    shown.maxstring = 80
+    ours, theirs = _identity(json.loads(json.dumps(new))), _identity(old)
+    for name in [*ours, *theirs]:
+        if (name in ours, ours.get(name)) != (name in theirs, theirs.get(name)):
+            return name, *(shown.repr(side[name]) if name in side else "nothing" for side in (ours, theirs))
+    return None
+
+
+def _identity(manifest: dict) -> dict[str, object]:
+    """Dotted name → value of every field that two runs must share for one to go on with the other."""
+    fields: dict[str, object] = {}
+
+    def walk(prefix: str, value: object) -> None:
+        if isinstance(value, dict) and value:
+            for name, inner in value.items():
+                walk(f"{prefix}.{name}" if prefix else name, inner)
+        else:
+            fields[prefix] = value
+
+    walk("", {name: value for name, value in manifest.items() if name not in _NOT_COMPARED})
+    walk("versions", {name: manifest.get("versions", {}).get(name) for name in DECISIVE})
+    return fields
+
+
+@contextmanager
+def _held(path: Path) -> Iterator[None]:
+    """Holds the folder for this process alone; the system lets go of it however the process ends."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            do = "wait for it or choose another folder"
+            raise UserError(f"another process writing {path}", "one at a time", do) from error
+        yield
+    finally:
+        os.close(handle)
+
+
+def _empty(path: Path) -> None:
+    for child in path.iterdir():
+        shutil.rmtree(child) if child.is_dir() and not child.is_symlink() else child.unlink()
 
 
 def weights_hash(folder: Path) -> str:
@@ -40,9 +200,14 @@ def now() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def json_line(row: dict) -> str:
+    """`row` as one line of JSON with sorted keys, so equal rows give equal bytes."""
+    return json.dumps(row, ensure_ascii=False, sort_keys=True) + "\n"
+
+
 def write_jsonl(path: Path, rows: Iterable[dict]) -> None:
-    """Writes one JSON object a line."""
-    write_text(path, "".join(json.dumps(row, ensure_ascii=False, sort_keys=True) + "\n" for row in rows))
+    """Writes one JSON object a line, under a temporary name first."""
+    write_text(path, "".join(map(json_line, rows)))
 
 
 def read_run(folder: Path | str) -> dict:
@@ -52,16 +217,17 @@ def read_run(folder: Path | str) -> dict:
         UserError: not a run folder, or not a finished one.
     """
     folder = Path(folder)
-    run: dict = {"folder": folder}
-    try:
-        for name in ("manifest", "metrics"):
-            run[name] = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
-        for name in ("outputs", "scores"):
-            run[name] = [json.loads(line) for line in (folder / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()]
-    except FileNotFoundError as error:
-        raise UserError(
-            f"no {Path(error.filename).name} in {folder}", "a finished run folder", "run `medllm eval` again"
-        ) from error
-    except ValueError as error:
-        raise UserError(f"damaged run folder {folder} ({error})", "JSON files", "run `medllm eval` again") from error
+    manifest = read_json(folder / "manifest.json")
+    if "ended" not in manifest:
+        raise UserError(f"an unfinished run in {folder}", "a finished run folder", "run the same `medllm eval` again")
+    run: dict = {"folder": folder, "manifest": manifest, "metrics": read_json(folder / "metrics.json")}
+    for name in ("outputs", "scores"):
+        file = folder / f"{name}.jsonl"
+        try:
+            # Not splitlines: a reply may hold other signs that end a line.
+            run[name] = [json.loads(line) for line in file.read_text(encoding="utf-8").split("\n") if line]
+        except FileNotFoundError as error:
+            raise UserError(f"no {file.name} in {folder}", "a finished run folder", "run `medllm eval` again") from error
+        except ValueError as error:
+            raise UserError(f"damaged {file} ({error})", "JSON lines", "run `medllm eval` again") from error
     return run

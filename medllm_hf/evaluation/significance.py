@@ -13,35 +13,35 @@ def wilson(right: int, count: int) -> tuple[float, float]:
     return max(0.0, middle - half), min(1.0, middle + half)
 
 
-def mcnemar(only_left: int, only_right: int) -> float:
+def mcnemar(only_first: int, only_second: int) -> float:
     """The two-sided exact p of McNemar's test: the binomial test of the pairs of which only one side is right against 1/2.
 
     Source: McNemar 1947; exact form as in Fagerland, Lydersen and Laake 2013 (BMC Medical Research Methodology 13:91).
     """
-    count = only_left + only_right
+    count = only_first + only_second
     term = ways = 1
-    for i in range(min(only_left, only_right)):
+    for i in range(min(only_first, only_second)):
         term = term * (count - i) // (i + 1)
         ways += term
     return min(1.0, 2 * ways / 2**count)
 
 
-def paired_interval(both: int, only_left: int, only_right: int, neither: int) -> tuple[float, float]:
-    """The 95% interval of the difference (left minus right) of two proportions over the same items.
+def paired_interval(both: int, only_first: int, only_second: int, neither: int) -> tuple[float, float]:
+    """The 95% interval of the difference (first minus second) of two proportions over the same items.
 
     Wilson intervals of both sides, put together by the correlation of the sides with its continuity correction.
     Source: Newcombe 1998, Statistics in Medicine 17, 2635-2650, method 10.
     """
-    count = both + only_left + only_right + neither
-    left, right = both + only_left, both + only_right
-    low_left, high_left = (abs(limit - left / count) for limit in wilson(left, count))
-    low_right, high_right = (abs(limit - right / count) for limit in wilson(right, count))
-    excess = both * neither - only_left * only_right
-    spread = math.sqrt(left * (count - left) * right * (count - right))
+    count = both + only_first + only_second + neither
+    first, second = both + only_first, both + only_second
+    low_first, high_first = (abs(limit - first / count) for limit in wilson(first, count))
+    low_second, high_second = (abs(limit - second / count) for limit in wilson(second, count))
+    excess = both * neither - only_first * only_second
+    spread = math.sqrt(first * (count - first) * second * (count - second))
     phi = (max(excess - count / 2, 0) if excess > 0 else excess) / spread if spread else 0.0
-    down = math.sqrt(low_left**2 - 2 * phi * low_left * high_right + high_right**2)
-    up = math.sqrt(high_left**2 - 2 * phi * high_left * low_right + low_right**2)
-    difference = (left - right) / count
+    down = math.sqrt(low_first**2 - 2 * phi * low_first * high_second + high_second**2)
+    up = math.sqrt(high_first**2 - 2 * phi * high_first * low_second + low_second**2)
+    difference = (first - second) / count
     return max(-1.0, difference - down), min(1.0, difference + up)
 
 

@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerBase
 
 from medllm_hf.data.mcq import load_items
 from medllm_hf.errors import UserError
-from medllm_hf.evaluation.mcq import answer, compute
+from medllm_hf.evaluation.mcq import compute, presented, score_row, zero_shot
 
 
 class McqAccuracy:
@@ -33,24 +33,17 @@ class McqAccuracy:
             raise UserError(f"no chat template in {tokenizer.name_or_path}", "a chat model", do)
         self._items, self._tokenizer = load_items(path), tokenizer
         # A metric that cannot be loaded shall be found out now, not at the first evaluation.
-        self._metrics([item.answer for item in self._items])
+        _metrics([score_row(one, "") for one in presented(self._items, seed=0)])
 
     def __call__(self, model: torch.nn.Module) -> dict[str, float]:
         with as_saved(model):
-            chosen = [answer(model, self._tokenizer, item, "letter")["prediction"] for item in self._items]
-        metrics = self._metrics(chosen)
+            metrics = _metrics(zero_shot(model, self._tokenizer, self._items))
         return {"mcq_accuracy": metrics["accuracy"], "mcq_n": metrics["n"]}
 
-    def _metrics(self, chosen: list) -> dict:
-        """The metrics of the letters in `chosen`, from the first rank."""
-        found: list = [None]
-        if PartialState().is_main_process:
-            rows = (
-                {"prediction": "".join(sorted(letters)), "reference": "".join(sorted(item.answer)), "group": item.subject}
-                for letters, item in zip(chosen, self._items, strict=True)
-            )
-            found = [compute(rows, self._items)]
-        return broadcast_object_list(found)[0]
+
+def _metrics(scores: list[dict]) -> dict:
+    """The metrics of the first rank's rows of scores, on every rank."""
+    return broadcast_object_list([compute(scores) if PartialState().is_main_process else None])[0]
 
 
 @contextmanager

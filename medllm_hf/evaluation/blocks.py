@@ -1,0 +1,89 @@
+"""A report as a list of blocks, and the blocks as Markdown. pages.py writes the same blocks as HTML."""
+
+import html
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import ClassVar
+
+
+@dataclass(frozen=True)
+class Heading:
+    """A heading of level 1 to 4."""
+
+    kind: ClassVar[str] = "heading"
+    level: int
+    text: str
+
+
+@dataclass(frozen=True)
+class Paragraph:
+    """Running text, and the address that it ends with, if any."""
+
+    kind: ClassVar[str] = "paragraph"
+    text: str
+    address: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of texts."""
+
+    kind: ClassVar[str] = "table"
+    head: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """The picture `name`.png, which is there as `name`.svg too."""
+
+    kind: ClassVar[str] = "figure"
+    name: str
+    text: str
+
+
+Block = Heading | Paragraph | Table | Figure
+
+
+def markdown(blocks: Iterable[Block]) -> str:
+    """The blocks as a Markdown page."""
+    parts = []
+    for block in blocks:
+        match block:
+            case Heading(level, text):
+                parts.append(f"{'#' * level} {cell(text)}")
+            case Paragraph(text, address):
+                parts.append(cell(text) + (f" <{address}>" if address else ""))
+            case Table():
+                parts.append("\n".join(table_lines(block)))
+            case Figure(name, text):
+                parts.append(f"![{cell(text)}]({name}.png)")
+    return "\n\n".join(parts) + "\n"
+
+
+def table_lines(table: Table) -> list[str]:
+    """The lines of a Markdown table."""
+    lines = [table.head, ("---",) * len(table.head), *table.rows]
+    return ["| " + " | ".join(text if text == "---" else cell(text) for text in line) + " |" for line in lines]
+
+
+def cell(text: object) -> str:
+    """`text` as it may stand anywhere in a Markdown page: one line, no markup, no column break."""
+    plain = html.escape(" ".join(str(text).split()), quote=False)
+    return re.sub(r"([\\`*_\[\]|~$])", r"\\\1", plain)
+
+
+def percent(share: float | None) -> str:
+    """0.5 → "50.0%", None → "–"."""
+    return "–" if share is None else f"{100 * share:.1f}%"
+
+
+def interval(low: float, high: float) -> str:
+    """(0.4, 0.6) → "40.0 to 60.0%"."""
+    return f"{100 * low:.1f} to {100 * high:.1f}%"
+
+
+def chance_text(p: float | None) -> str:
+    """A p value with three decimals, "< 0.001" for less, "–" for None."""
+    return "–" if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"

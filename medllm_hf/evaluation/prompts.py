@@ -1,0 +1,173 @@
+"""What a model is shown: options in some order, few-shot examples, the prompt, and the answers whose probabilities decide."""
+
+import hashlib
+import json
+import random
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from typing import TYPE_CHECKING
+
+from medllm_hf.data.mcq import McqItem
+from medllm_hf.errors import UserError
+from medllm_hf.text import neutralised
+
+if TYPE_CHECKING:  # the report reads runs without transformers, which takes a second to import
+    from transformers import PreTrainedTokenizerBase
+
+# Stands between the parts of a plain prompt, and so ends an answer in one.
+BLANK = "\n\n"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A question as it is put to the model: `item` has its options and answer as shown, `order` the item's own letters so."""
+
+    item: McqItem
+    rotation: int
+    order: str
+
+    @property
+    def key(self) -> tuple[str, int]:
+        return self.item.id, self.rotation
+
+    def own(self, letters: Iterable[str]) -> str:
+        """The item's own letters of options that are shown under `letters`."""
+        names = dict(zip(self.item.options, self.order, strict=True))
+        return "".join(sorted(names[letter] for letter in letters))
+
+
+def asked(item: McqItem, order: Iterable[str], rotation: int = 0) -> Asked:
+    """`item` with its options in `order`: its first label stands before the first option shown, and so on."""
+    own = dict(zip(item.options, order, strict=True))
+    options = {label: item.options[letter] for label, letter in own.items()}
+    answer = frozenset(label for label, letter in own.items() if letter in item.answer)
+    return Asked(replace(item, options=options, answer=answer), rotation, "".join(own.values()))
+
+
+def presented(items: Iterable[McqItem], seed: int, shuffle: bool = False, circular: bool = False) -> list[Asked]:
+    """Every item as it is put: once, its options shuffled by seed and id if wanted, or once for each rotation of them."""
+    shown = []
+    for item in items:
+        letters = list(item.options)
+        if shuffle:
+            random.Random(f"{seed} options {item.id}").shuffle(letters)
+        for i in range(len(letters) if circular else 1):
+            shown.append(asked(item, letters[i:] + letters[:i], i))
+    return shown
+
+
+@dataclass(frozen=True)
+class Examples:
+    """The solved examples for questions of each kind, and how many were left out since they are among the questions."""
+
+    of_kind: dict[str, tuple[McqItem, ...]]
+    left_out: int
+
+
+def draw(pool: Iterable[McqItem], questions: Sequence[McqItem], shots: int, seed: int) -> Examples:
+    """`shots` examples of `pool` for each kind among `questions`, by the seed alone, none of them a question itself.
+
+    All questions of one kind get the same examples: of their kind, and where these are too few, before them some of the
+    other. The same question is one with the same text (case, width and punctuation aside) or the same id; an id that is
+    only a number names nothing, since benchmarks count from 0 in every split.
+
+    Raises:
+        UserError: too few examples.
+    """
+    texts = {_bare(item.question) for item in questions}
+    names = {item.id for item in questions if not item.id.isdecimal()}
+    pool = list(pool)
+    free = sorted((i for i in pool if _bare(i.question) not in texts and i.id not in names), key=lambda i: (i.id, i.question))
+    if len(free) < shots:
+        found = f"{len(free)} examples that are not among the questions ({len(pool) - len(free)} are)"
+        raise UserError(found, f"{shots} for --shots", "give another file with --examples or fewer --shots")
+    chosen = {}
+    for kind in sorted({item.kind for item in questions}):
+        rng = random.Random(f"{seed} examples {kind}")
+        same, other = [i for i in free if i.kind == kind], [i for i in free if i.kind != kind]
+        nearest = rng.sample(same, min(shots, len(same)))
+        chosen[kind] = (*rng.sample(other, shots - len(nearest)), *nearest)
+    return Examples(chosen, len(pool) - len(free))
+
+
+def _bare(text: str) -> str:
+    """The letters and digits of a text, one form for each."""
+    bare = "".join(char for char in unicodedata.normalize("NFKC", text).casefold() if char.isalnum())
+    return bare or text
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """How questions become prompts.
+
+    `score` is "letter" (options are shown, letters answer) or "text" (the bare question, the options' texts answer);
+    `tokenizer` renders chat turns by its own template, or, where `chat` is false, writes and reads plain text. It is None
+    for an endpoint, which takes the turns themselves. `ready` puts the reply's first words ("答案：") before the answer.
+    """
+
+    tokenizer: "PreTrainedTokenizerBase | None"
+    examples: dict[str, tuple[McqItem, ...]]
+    score: str = "letter"
+    chat: bool = True
+    ready: bool = True
+
+    def turns(self, item: McqItem) -> list[dict[str, str]]:
+        """The examples as rounds, then the question."""
+        turns = []
+        for example in self.examples.get(item.kind, ()):
+            reply = example.reply_prefix + answers(example, self.score, [tuple(sorted(example.answer))])[0]
+            turns += [self._question(example), {"role": "assistant", "content": reply}]
+        return [*turns, self._question(item)]
+
+    def text(self, item: McqItem) -> str:
+        """The whole prompt as the tokenizer reads it."""
+        turns = self.turns(item)
+        if self.chat:
+            start = self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+            return start + item.reply_prefix if self.ready else start
+        rounds = [f"{one['content']}\n{two['content']}" for one, two in zip(turns[::2], turns[1::2], strict=False)]
+        prompt = BLANK.join([*rounds, f"{turns[-1]['content']}\n{item.reply_prefix}"])
+        # What is to be written freely begins with the space itself.
+        return prompt if self.ready else prompt.rstrip(" ")
+
+    def ending(self, item: McqItem) -> str:
+        """What is scored after an answer: nothing where the answers are single letters, else the end of the reply.
+
+        One set of letters, or one text, may be the beginning of another; with the end they are different replies.
+        """
+        if self.score == "letter" and item.kind == "single":
+            return ""
+        return (self.tokenizer.eos_token or "") if self.chat else BLANK
+
+    def ids(self, texts: list[str]) -> list[list[int]]:
+        """The token ids of `texts`; a template writes its own first token, plain text gets the tokenizer's."""
+        return self.tokenizer(texts, add_special_tokens=not self.chat)["input_ids"]
+
+    def digest(self, items: Iterable[McqItem]) -> str:
+        """One SHA-256 over all that shapes the prompts of `items` beside their texts: words, template, examples, tokens."""
+        parts: list = [self.tokenizer and self.chat and self.tokenizer.chat_template]
+        for kind, language in sorted({(item.kind, item.language) for item in items}):
+            item = McqItem("", "问 question", {"A": "甲 one", "B": "乙 two"}, frozenset("AB"), "", kind, language)
+            parts.append(self.turns(item))
+            if self.tokenizer:
+                compared = [text + self.ending(item) for text in answers(item, self.score, candidates(item))]
+                parts.append([self.text(item), compared, self.ids([self.text(item) + text for text in compared])])
+        return hashlib.sha256(json.dumps(parts, ensure_ascii=False).encode()).hexdigest()
+
+    def _question(self, item: McqItem) -> dict[str, str]:
+        return {"role": "user", "content": neutralised(item.prompt(options=self.score == "letter"))}
+
+
+def candidates(item: McqItem) -> list[tuple[str, ...]]:
+    """The letters that may be the answer: every single one, or every set of at least one."""
+    sizes = range(1, 2 if item.kind == "single" else len(item.options) + 1)
+    return [chosen for size in sizes for chosen in combinations(item.options, size)]
+
+
+def answers(item: McqItem, score: str, chosen: Iterable[tuple[str, ...]]) -> list[str]:
+    """Each set of letters as it is written in a reply: "BD", or the texts of these options."""
+    if score == "letter":
+        return ["".join(sorted(letters)) for letters in chosen]
+    return [neutralised(item.option_text(letters)) for letters in chosen]
