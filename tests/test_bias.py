@@ -10,10 +10,8 @@ from medllm_hf.evaluation.bias import confusion, position_bias
 from medllm_hf.evaluation.mcq_scores import load_metric, read_answers
 from medllm_hf.evaluation.report import report
 
-QUESTIONS = 300
-# Of a hundred exact 95% intervals, 93 or more hold the truth with a probability of 0.87 only: these seeds are some that do.
-# That it is no fluke is shown in test_significance.py, which adds up the exact coverage.
-SEEDS = range(100, 200)
+QUESTIONS = 200
+SEEDS = range(300)
 
 
 @pytest.fixture(scope="module")
@@ -58,9 +56,10 @@ def test_interval_and_bias_over_simulated_runs(metric, answer, truth, bias):
     for metrics, position in simulated(metric, answer):
         covered += metrics["interval_low"] <= truth <= metrics["interval_high"]
         named.append(position["bias"])
-    assert covered >= 93, covered
+    # test_significance.py adds up the exact coverage, which lies a little above and below 95%.
+    assert covered >= 0.93 * len(SEEDS), covered
     if bias is None:
-        assert named.count(None) >= 95, named
+        assert named.count(None) >= 0.95 * len(SEEDS), named
     else:
         assert named == [bias] * len(SEEDS)
 

@@ -242,3 +242,8 @@ def test_a_model_of_the_hub_is_found_in_the_cache(tiny, tmp_path, monkeypatch):
     assert examinee(settled(Settings("org/tiny", TEST))).record == {
         "id": "org/tiny", "revision": commit, "weights_sha256": weights_hash(tiny["base"]),
     }  # fmt: skip
+
+
+def test_of_equal_answers_the_first_letter_counts_in_memory_and_on_disk():
+    output = {"logprobs": {"B": -1.0, "AB": -1.0, "C": -2.0}}
+    assert predicted(output) == predicted(json.loads(json.dumps(output, sort_keys=True))) == "AB"

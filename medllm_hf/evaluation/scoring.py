@@ -3,19 +3,24 @@
 from collections.abc import Iterable
 from importlib.resources import files
 from itertools import groupby
+from typing import TYPE_CHECKING
 
-from medllm_hf.evaluation.prompts import Asked
+if TYPE_CHECKING:
+    from medllm_hf.evaluation.prompts import Asked
 
 
 def predicted(output: dict) -> str:
-    """What the model answered, in letters as shown: its reply, or the answer with the highest (mean) log-probability."""
+    """What the model answered, in letters as shown: its reply, or the answer with the highest (mean) log-probability.
+
+    Of equal ones it is the first in the alphabet, whatever order the output's fields are read in.
+    """
     if "reply" in output:
         return output["reply"]
     lengths = output.get("lengths", {})
-    return max(output["logprobs"], key=lambda letters: output["logprobs"][letters] / lengths.get(letters, 1))
+    return max(sorted(output["logprobs"]), key=lambda letters: output["logprobs"][letters] / lengths.get(letters, 1))
 
 
-def score_row(one: Asked, prediction: str) -> dict:
+def score_row(one: "Asked", prediction: str) -> dict:
     """The row of scores.jsonl of one question as it was put."""
     item = one.item
     return {
