@@ -17,13 +17,17 @@ ALLOWED = {
     "metrics": set(),
     "training": {"data", "evaluation.mcq"},
     "evaluation": {"data"},
-    "hub": {"evaluation.run_folder", "evaluation.report"},
+    "hub": {
+        *("evaluation.run_folder", "evaluation.report", "evaluation.blocks", "data.personal"),
+        *("evaluation.findings", "evaluation.rederived_exams", "evaluation.rederived_dialogues"),
+    },
     "push_to_hub": {"hub"},
     "errors": set(),
     "folders": set(),
     "text": set(),
     "demo": set(),
-    "cli": set(),
+    "cli": {"flags"},
+    "flags": set(),
 }
 SHARED_MODULES = {"errors", "folders", "text"}
 FORBIDDEN_NAMES = {"utils.py", "common.py", "helpers.py", "evaluate.py"}

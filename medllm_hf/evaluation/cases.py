@@ -1,0 +1,122 @@
+"""Cases for consultations: DISC's three published sets, or JSON lines of one's own."""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from medllm_hf.data.dialogues import valid_text
+from medllm_hf.data.files import BadRow, file_rows, input_files, parsed, stem
+from medllm_hf.errors import UserError
+from medllm_hf.folders import sha256
+
+# The names that the published dialogues and scores give to the sets whose rows do not name their source themselves.
+PUBLISHED = {"CMB-cases": "CMB-clin", "cmd_samples": "CMD", "cmid_samples": "CMID"}
+# A question that a patient once asked: it opens the consultation, and nothing else is known of the case.
+QUESTION = "question"
+DESCRIPTIONS = ("description", "case", QUESTION)
+FIRST_QUESTIONS = ("first_question", QUESTION)
+GROUPS = ("group", "department", "cate")
+SHOWN_ROWS = 3
+
+
+@dataclass(frozen=True)
+class Case:
+    """What a simulated patient knows, and what stays hidden from it.
+
+    Attributes:
+        id: Unique within the file.
+        source: The name of the set; with the doctor's and the case's id it makes the id of a dialogue.
+        group: What results are split by: a department, an intent; "" where there is none.
+        description: All that the patient knows.
+        first_question: The patient's first words; "" where the patient finds them itself.
+        diagnosis: For checking the patient only: neither the patient nor the doctor is told. "" where it is not given.
+    """
+
+    id: str
+    source: str
+    group: str
+    description: str
+    first_question: str = ""
+    diagnosis: str = ""
+
+
+@dataclass(frozen=True)
+class Cases:
+    """Cases and what the manifest says of them under "data"."""
+
+    items: tuple[Case, ...]
+    record: dict
+
+
+def read_cases(path: str) -> Cases:
+    """The cases of a file, in its order.
+
+    A row has an id, and a `description` or `case`; `first_question`, `diagnosis` and `group` may be there. In place of
+    these, DISC's CMD and CMID have one `question` and a `department` or `cate`. Other fields, such as the doctor's answer
+    that CMD has kept, are not read. The source is the row's own `source`, or else the name of the file, which for the
+    published files is replaced by the name that the published results use.
+
+    Raises:
+        UserError: no such file, no cases in it, or bad rows, which are named by line (or by position in an array).
+
+    Source: eval/samples of https://github.com/FudanDISC/DISC-MedLLM.
+    """
+    files = input_files([path])
+    if len(files) > 1:
+        raise UserError(f"{len(files)} files in {path}", "one file of cases", "name one of them")
+    found: dict[str, Case] = {}
+    bad: list[str] = []
+    for number, raw in file_rows(files[0]):
+        try:
+            case = _case(parsed(raw), PUBLISHED.get(stem(files[0]), stem(files[0])))
+            if case.id in found:
+                raise BadRow("id", f"{case.id!r} a second time")
+            found[case.id] = case
+        except BadRow as error:
+            bad.append(f"{files[0]}:{number} {error.where}: {error.reason}")
+    if bad:
+        more = f" and {len(bad) - SHOWN_ROWS} more" if len(bad) > SHOWN_ROWS else ""
+        raise UserError("; ".join(bad[:SHOWN_ROWS]) + more, "cases with id and description", "mend or remove the rows")
+    if not found:
+        raise UserError(f"no cases in {path}", "rows with id and description", "check the file")
+    return Cases(tuple(found.values()), {"name": Path(path).name, "sha256": sha256(files[0]), "n": len(found)})
+
+
+def summary(cases: Iterable[Case]) -> str:
+    """One line on cases: how many, of which source, in which groups, and how many open with a question of their own."""
+    cases = list(cases)
+    sources, groups = (Counter(values) for values in zip(*((case.source, case.group) for case in cases), strict=True))
+    parts = [f"{sum(bool(case.first_question) for case in cases)} with a first question"]
+    if set(groups) != {""}:
+        parts.append("groups " + ", ".join(f"{name or '(none)'} {count}" for name, count in groups.items()))
+    return f"{len(cases)} cases of {', '.join(sources)}: {'; '.join(parts)}"
+
+
+def _case(row: object, source: str) -> Case:
+    if not isinstance(row, dict):
+        raise BadRow("row", f"a {type(row).__name__}, not an object")
+    if isinstance(row.get("id"), int) and not isinstance(row["id"], bool):
+        row = {**row, "id": str(row["id"])}
+    case = Case(
+        id=_text(row, ("id",)),
+        source=_text(row, ("source",)) or source,
+        group=_text(row, GROUPS),
+        description=_text(row, DESCRIPTIONS),
+        first_question=_text(row, FIRST_QUESTIONS),
+        diagnosis=_text(row, ("diagnosis",)),
+    )
+    for name, value in (("id", case.id), ("description", case.description)):
+        if not value:
+            raise BadRow(name, "missing or empty")
+    return case
+
+
+def _text(row: dict, names: Iterable[str]) -> str:
+    """The first of the fields `names` that the row has, without blanks around it; "" if it has none or it is null."""
+    name = next((name for name in names if row.get(name) is not None), None)
+    if name is None:
+        return ""
+    if not isinstance(row[name], str):
+        raise BadRow(name, "not a text")
+    return valid_text(row[name].strip(), name)

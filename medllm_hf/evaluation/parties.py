@@ -1,0 +1,63 @@
+"""Who speaks in a consultation: a model behind an endpoint, or a checkpoint that is served on loopback for it."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from medllm_hf.evaluation.endpoint import Endpoint, parse_endpoint
+from medllm_hf.evaluation.run_folder import weights_hash
+from medllm_hf.evaluation.serving import served
+from medllm_hf.folders import sha256
+
+# What decides a reply beside the weights: the tokenizer, its chat template, the configuration and the generation defaults.
+_DECISIVE = ("*.json", "*.jinja", "tokenizer.model")
+
+
+@dataclass(frozen=True)
+class Party:
+    """One side of a consultation. `record` is what a manifest says of it; either `endpoint` or `folder` is there."""
+
+    record: dict
+    endpoint: Endpoint | None
+    folder: Path | None
+
+
+def parse_party(spec: str, key_env: str, *, concurrency: int, timeout: float) -> Party:
+    """The party that `URL#MODEL`, a checkpoint folder or a Hub id names; the weights of a checkpoint are hashed, not loaded.
+
+    Args:
+        key_env: the environment variable with the key of an endpoint.
+        concurrency: the most requests at once to an endpoint; a checkpoint that we serve takes one at a time.
+        timeout: seconds for one request to an endpoint.
+
+    Raises:
+        UserError: no such checkpoint, an address that is none, or no key for it.
+    """
+    if ("#" in spec or "://" in spec) and not Path(spec).is_dir():
+        endpoint = parse_endpoint(spec, key_env, concurrency=concurrency, timeout=timeout)
+        return Party({"id": endpoint.model, "endpoint": endpoint.url}, endpoint, None)
+    # Importing it takes seconds, for torch, which endpoints do not need.
+    from medllm_hf.evaluation.models import model_folder
+
+    folder, revision = model_folder(spec)
+    name = {"id": spec, "revision": revision} if revision else {"id": folder.resolve().name}
+    lines = [f"{sha256(file)}  {file.name}" for pattern in _DECISIVE for file in sorted(folder.glob(pattern))]
+    settings = hashlib.sha256("\n".join(lines).encode()).hexdigest()
+    return Party({**name, "weights_sha256": weights_hash(folder), "settings_sha256": settings}, None, folder)
+
+
+@contextmanager
+def endpoints(parties: Sequence[Party]) -> Iterator[list[Endpoint]]:
+    """Yields the endpoints of `parties`, in their order; each distinct checkpoint is served once until the block ends.
+
+    Raises:
+        UserError: a checkpoint cannot be served.
+    """
+    with ExitStack() as stack:
+        servers: dict[Path, Endpoint] = {}
+        for party in parties:
+            if party.folder is not None and party.folder.resolve() not in servers:
+                servers[party.folder.resolve()] = stack.enter_context(served(party.folder))
+        yield [party.endpoint or servers[party.folder.resolve()] for party in parties]
