@@ -7,8 +7,8 @@ import subprocess
 
 import pytest
 import torch
-from conftest import SAMPLE, one_line_error, run
-from hub_server import serve
+from conftest import OFFLINE, SAMPLE, one_line_error, run
+from hub_on_disk import start_hub
 from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM
 
@@ -187,27 +187,25 @@ def test_a_hub_repository_at_a_revision(tiny, tmp_path):
     shutil.copytree(tiny["source"], tmp_path / "repo")
     (tmp_path / "repo" / "modeling_baichuan.py").write_text("raise SystemExit('remote code was run')")
     (tmp_path / "main").mkdir()
-    server = serve({("org/baichuan", "v1"): tmp_path / "repo", ("org/baichuan", "main"): tmp_path / "main"})
-    hub = {
-        "HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}",
-        "HF_HUB_DISABLE_XET": "1",
-        "HF_HOME": str(tmp_path / "home"),
-    }
-    online = {**hub, "HF_HUB_OFFLINE": "0", "TRANSFORMERS_OFFLINE": "0"}
+    (tmp_path / "main" / "readme.txt").write_text("no checkpoint")
+    hub = start_hub(tmp_path / "hub")
+    hub.store.put("models", "org/baichuan", tmp_path / "main", "main")
+    hub.store.put("models", "org/baichuan", tmp_path / "repo", "v1")
+    online = hub.environment(tmp_path / "home", token=None)
     try:
         command = ("medllm", "convert", "org/baichuan", str(tmp_path / "out"))
         done = run(*command, "--revision", "v1", env=online)
         assert done.returncode == 0, done.stderr
-        assert not [path for path in server.requests if path.endswith(".py")]
-        assert "config.json" in one_line_error(run(*command, "--overwrite", env=online))  # main has no such files
+        assert not [path for _, path in hub.requests if path.endswith(".py")]
+        assert "config.json" in one_line_error(run(*command, "--overwrite", env=online))  # main has no such file
         assert "org/none" in one_line_error(run("medllm", "convert", "org/none", str(tmp_path / "x"), env=online))
     finally:
-        server.shutdown()
+        hub.close()
     for name in ("model.safetensors", "tokenizer.json", "config.json"):
         assert (tmp_path / "out" / name).read_bytes() == (tiny["base"] / name).read_bytes()
     provenance = json.loads((tmp_path / "out" / "provenance.json").read_text())
     assert (provenance["source"], provenance["revision"]) == ("org/baichuan", "v1")
-    again = run("medllm", "convert", "org/baichuan", str(tmp_path / "offline"), "--revision", "v1", env=hub)
+    again = run("medllm", "convert", "org/baichuan", str(tmp_path / "offline"), "--revision", "v1", env={**online, **OFFLINE})
     assert again.returncode == 0, again.stderr
 
 

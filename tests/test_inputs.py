@@ -9,8 +9,8 @@ import tracemalloc
 
 import pyarrow
 import pytest
-from conftest import one_line_error, run
-from hub_server import serve
+from conftest import OFFLINE, one_line_error, run
+from hub_on_disk import start_hub
 from pyarrow import parquet
 from test_formats import GOOD, OPTIONS, TWO_ROUNDS, reading, write_lines
 
@@ -255,19 +255,20 @@ def test_a_dataset_of_the_hub_at_a_revision(tmp_path):
     (tmp_path / "v1" / "load.py").write_text("raise SystemExit('remote code was run')")
     (tmp_path / "main").mkdir()
     (tmp_path / "main" / "README.md").write_text("nothing yet")
-    server = serve({("datasets/org/med", "v1"): tmp_path / "v1", ("datasets/org/med", "main"): tmp_path / "main"})
-    hub = {"HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}", "HF_HUB_DISABLE_XET": "1"}
-    hub["HF_HOME"] = str(tmp_path / "home")
-    online = {**hub, "HF_HUB_OFFLINE": "0"}
+    hub = start_hub(tmp_path / "hub")
+    for revision in ("v1", "main"):
+        hub.store.put("datasets", "org/med", tmp_path / revision, revision)
+    online = hub.environment(tmp_path / "home", token=None)
     command = ("medllm", "data", "check", "org/med", "--revision", "v1")
     try:
         done = run(*command, env=online)
         assert (done.returncode, done.stdout) == (0, "read 3: accepted 3, repaired 0, rejected 0\n"), done.stderr
-        assert not [path for path in server.requests if path.endswith(".py")]
+        assert not [path for _, path in hub.requests if path.endswith(".py")]
         assert "no data files in org/med" in one_line_error(run(*command[:-2], env=online))
         assert "org/none" in one_line_error(run("medllm", "data", "check", "org/none", env=online))
         assert "v2" in one_line_error(run(*command[:-1], "v2", env=online))
     finally:
-        server.shutdown()
-    assert run(*command, env=hub).stdout == done.stdout
-    assert "org/none" in one_line_error(run("medllm", "data", "check", "org/none", env=hub))
+        hub.close()
+    offline = {**online, **OFFLINE}
+    assert run(*command, env=offline).stdout == done.stdout
+    assert "org/none" in one_line_error(run("medllm", "data", "check", "org/none", env=offline))

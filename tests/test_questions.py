@@ -8,7 +8,7 @@ import sys
 import zipfile
 
 import pytest
-from hub_server import serve
+from hub_on_disk import start_hub
 from published import item, write_array, write_cmb, write_csv, write_lines
 
 from medllm_hf.data.benchmarks import MALFORMED, load_benchmark
@@ -227,16 +227,13 @@ def test_the_pinned_copy_on_the_hub(tmp_path):
     (repo / "CMB-test-choice-answer.json").unlink()
     write_lines(repo / "CMB-Exam" / "CMB-train" / "CMB-train-merge.json", [{"large": True}])
     pinned = BENCHMARKS["cmb"]
-    server = serve({(f"datasets/{pinned.hub}", pinned.revision): repo, (f"datasets/{pinned.hub}", "other"): tmp_path / "empty"})
     (tmp_path / "empty").mkdir()
-    hub = {
-        "HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}",
-        "HF_HUB_DISABLE_XET": "1",
-        "HF_HOME": str(tmp_path / "home"),
-    }
+    hub = start_hub(tmp_path / "hub")
+    for revision, folder in ((pinned.revision, repo), ("other", tmp_path / "empty")):
+        hub.store.put("datasets", pinned.hub, folder, revision)
 
     def load(*words, offline="0"):
-        environment = {**os.environ, **hub, "HF_HUB_OFFLINE": offline}
+        environment = {**os.environ, **hub.environment(tmp_path / "home", token=None), "HF_HUB_OFFLINE": offline}
         done = subprocess.run([sys.executable, "-c", HUB, *words], env=environment, capture_output=True, text=True, timeout=120)
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
@@ -245,13 +242,13 @@ def test_the_pinned_copy_on_the_hub(tmp_path):
         ids, repository, commit, files = load("cmb", "dev")
         assert (ids, repository, files) == (["1"], "FreedomIntelligence/CMB", ["CMB-Exam/CMB-val/CMB-val-merge.json"])
         assert commit == pinned.revision
-        assert [path for path in server.requests if "resolve" in path and "CMB-val-merge.json" not in path] == []
+        assert [path for _, path in hub.requests if "resolve" in path and "CMB-val-merge.json" not in path] == []
         assert "CMB-test-choice-answer.json" in load("cmb", "test")
         assert "CMB-val-merge.json" in load("cmb", "dev", "other")
         assert "no Hub dataset" in load("cmb", "dev", "gone")
         assert "no Hub dataset" in load("cmexam", "test")
     finally:
-        server.shutdown()
+        hub.close()
     assert load("cmb", "dev", offline="1") == [ids, repository, commit, files]
     assert "no Hub dataset" in load("medmcqa", "test", offline="1")
 

@@ -1,5 +1,6 @@
 """Where a checkpoint comes from: a local folder or the Hub."""
 
+import logging
 from pathlib import Path
 
 from medllm_hf.errors import UserError, first_line
@@ -21,6 +22,8 @@ def local_checkpoint(name: str, revision: str | None = None) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
+    # A repository without a checkpoint is told in our own line, by what reads the folder.
+    logging.getLogger("huggingface_hub._snapshot_download").setLevel(logging.ERROR)
     try:
         return Path(snapshot_download(name, revision=revision, allow_patterns=list(WANTED)))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
