@@ -92,9 +92,8 @@ def test_the_module_is_the_same_program():
     assert run(sys.executable, "-m", "medllm_hf", "--version").stdout == run("medllm", "--version").stdout != ""
 
 
-def test_publishing_needs_dry_run_and_a_licence(tmp_path):
+def test_publishing_needs_a_licence_and_a_model(tmp_path):
     script = str(ROOT / "push_to_hub.py")
     command = (sys.executable, script, "model", "missing", "--repo-id", "a/b")
     assert "--license" in one_line_error(run(*command, cwd=tmp_path))
-    assert "--dry-run" in one_line_error(run(*command, "--license", "mit", cwd=tmp_path))
-    assert "missing" in one_line_error(run(*command, "--license", "mit", "--dry-run", cwd=tmp_path))
+    assert "missing" in one_line_error(run(*command, "--license", "mit", cwd=tmp_path))
