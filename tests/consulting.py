@@ -12,6 +12,7 @@ from medllm_hf.cli import main
 # By this a request is recognised: the patient is told the case, and every word of the patient repeats its mark.
 MARK = re.compile(r"例\d\d\d号")
 SECRET = "隐情"
+CRITERIA = ("Proactivity", "Accuracy", "Helpfulness", "Linguistic Quality")
 
 
 def case(number: int, **fields) -> dict:
@@ -37,6 +38,13 @@ def reply(body: dict) -> str:
     if is_patient(body):
         return f"{mark}病人说第{len(body['messages'])}句"
     return f"医生答第{len(body['messages'])}句"
+
+
+def judging(body: dict):
+    """The patient and the doctor of every script, and a judge that gives one point for everything."""
+    if body["model"] != "judge-model":
+        return reply(body)
+    return "\n".join(f"{name}: 1" for name in CRITERIA)
 
 
 def consult(server: ChatServer, cases: str, out: Path, *words: str) -> int:

@@ -4,21 +4,12 @@ import json
 
 import pytest
 from chat_server import Behaviour, ChatServer
-from consulting import case, consult, lines, reply, write_cases
-
-CRITERIA = ("Proactivity", "Accuracy", "Helpfulness", "Linguistic Quality")
+from consulting import case, consult, judging, lines, write_cases
 
 
 @pytest.fixture
 def two(tmp_path) -> str:
     return write_cases(tmp_path / "cases.jsonl", [case(1, group="内科"), case(2, group="外科")])
-
-
-def judging(body: dict):
-    """The patient and the doctor of every script, and a judge that gives one point for everything."""
-    if body["model"] != "judge-model":
-        return reply(body)
-    return "\n".join(f"{name}: 1" for name in CRITERIA)
 
 
 def test_the_dialogues_are_judged_in_a_run_folder_of_their_own(two, tmp_path, capsys):

@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 from chat_server import ChatServer
-from consulting import case, is_patient, lines, reply, write_cases
+from consulting import case, is_patient, judging, lines, write_cases
 
 from medllm_hf.cli import main
 from medllm_hf.evaluation import parties
@@ -34,11 +34,13 @@ def servers(monkeypatch) -> list[str]:
 
 def test_a_checkpoint_as_the_doctor(tiny, two, tmp_path, servers):
     out = tmp_path / "run"
-    with ChatServer(reply) as patient:
-        words = ("eval", "consult", "--cases", two, "--doctor", str(tiny["base"]), "--patient", patient.url + "#p", *FEW)
-        assert main([*words, "--out", str(out)]) == 0
-        assert all(is_patient(one.body) for one in patient.requests)
-        assert len(patient.requests) == 3
+    with ChatServer(judging) as others:
+        words = ("eval", "consult", "--cases", two, "--doctor", str(tiny["base"]), "--patient", others.url + "#p", *FEW)
+        assert main([*words, "--judge", others.url + "#judge-model", "--out", str(out)]) == 0
+        patient = [one.body for one in others.requests if one.body["model"] == "p"]
+        assert all(map(is_patient, patient))
+        assert len(patient) == 3
+    assert [set(row["scores"].values()) for row in lines(out / "judge" / "scores.jsonl")] == [{1}, {1}]
     manifest = json.loads((out / "manifest.json").read_text())
     assert manifest["doctor"]["id"] == "base" and manifest["doctor"]["weights_sha256"] == weights_hash(tiny["base"])
     assert str(tmp_path) not in json.dumps(manifest["doctor"])

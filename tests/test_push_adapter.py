@@ -59,3 +59,12 @@ def test_an_adapter_without_weights_is_none(adapter, tmp_path):
     (tmp_path / "adapter_config.json").write_bytes((adapter / "adapter_config.json").read_bytes())
     words = ("--repo-id", "org/lora", "--license", "mit", "--adapter", "--base-model", "org/base", "--dry-run")
     assert "adapter_model.safetensors" in one_line_error(run(*SCRIPT, str(tmp_path), *words))
+
+
+def test_the_terms_of_baichuan2_stay_with_an_adapter(adapter, tmp_path):
+    words = ("--repo-id", "org/lora", "--adapter", "--base-model", "baichuan-inc/Baichuan2-7B-Chat", "--dry-run", "--out")
+    assert "--license other" in one_line_error(run(*SCRIPT, str(adapter), *words, str(tmp_path / "a"), "--license", "mit"))
+    done = run(*SCRIPT, str(adapter), *words, str(tmp_path / "b"), "--license", "other")
+    assert done.returncode == 0, done.stderr
+    card = (tmp_path / "b" / "README.md").read_text(encoding="utf-8")
+    assert "license_name: baichuan2-community-license" in card and "社区许可协议" in card

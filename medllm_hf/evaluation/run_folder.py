@@ -178,10 +178,15 @@ def _empty(path: Path) -> None:
 
 def weights_hash(folder: Path) -> str:
     """One SHA-256 over the names and hashes of a checkpoint's safetensors files, as the manifest records it."""
-    lines = [f"{sha256(file)}  {file.name}" for file in sorted(folder.glob("*.safetensors"))]
-    if not lines:
+    hashes = {file.name: sha256(file) for file in folder.glob("*.safetensors")}
+    if not hashes:
         raise UserError(f"no .safetensors in {folder}", "a converted or trained checkpoint", "run `medllm convert` first")
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+    return combined_hash(hashes)
+
+
+def combined_hash(hashes: dict[str, str]) -> str:
+    """One SHA-256 over files by their names and hex SHA-256."""
+    return hashlib.sha256("\n".join(f"{hashes[name]}  {name}" for name in sorted(hashes)).encode()).hexdigest()
 
 
 def environment() -> dict:

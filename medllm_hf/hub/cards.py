@@ -1,51 +1,86 @@
-"""The model card: Hub metadata and text, filled from the folder and its evaluation runs."""
+"""The model card: Hub metadata and text in English and Chinese, filled from the files of the repository folder alone."""
 
+import re
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
-from huggingface_hub import EvalResult, ModelCard, ModelCardData
+import yaml
+from huggingface_hub import ModelCard, ModelCardData
 
-from medllm_hf.evaluation.report import result_row, results_table
+from medllm_hf.errors import UserError
+from medllm_hf.evaluation.run_folder import combined_hash
+from medllm_hf.folders import read_json, sha256
+from medllm_hf.hub.licences import terms_of
+from medllm_hf.hub.results import FOLDER, model_index, tables
+
+DATASETS = "datasets"
+# What a training report says first, with its name in the card; the rest is in training.json.
+TRAINING = (
+    ("steps", "steps", ",d"), ("epochs", "epochs", ".2f"), ("dialogues read", "dialogues_read", ",d"),
+    ("tokens of the dataset", "tokens", ",d"), ("trained tokens", "trained_tokens", ",d"),
+    ("parameters", "parameters", ",d"), ("trained parameters", "trained_parameters", ",d"),
+    ("last training loss", "last_loss", ".4f"), ("last evaluation loss", "last_eval_loss", ".4f"),
+)  # fmt: skip
 
 
-def model_card(
-    repo_id: str, config: dict, provenance: dict, runs: list[dict], license: str, base_model: str | None
-) -> ModelCard:
-    """The card of a model.
+@dataclass(frozen=True)
+class About:
+    """What only the publisher knows of a model: its name and licence on the Hub, the base's and the datasets' Hub ids."""
+
+    repo_id: str
+    license: str
+    base_model: str | None = None
+    datasets: tuple[str, ...] = ()
+
+
+def model_card(folder: Path, about: About, runs: list[dict]) -> ModelCard:
+    """The card of the repository folder `folder`; the same files give the same card.
 
     Args:
-        config: the model's `config.json`.
-        provenance: its `provenance.json` from `medllm convert` or `medllm merge`; empty when there is none.
-        runs: finished runs of these weights, from `run_folder.read_run`.
-        license: a Hub licence id.
-        base_model: the Hub id of the base, if it has one.
+        runs: see `runs.published`; their metrics are the card's figures.
     """
-    name = repo_id.split("/")[-1]
+    config = read_json(folder / "config.json")
+    provenance = _object(folder / "provenance.json")
+    terms, name = terms_of(about.base_model, provenance), about.repo_id.split("/")[-1]
+    results = model_index(runs)
     data = ModelCardData(
         language=["zh"],
-        license=license,
+        license=about.license,
+        license_name=terms.name if terms else None,
+        license_link=terms.link if terms else None,
         library_name="transformers",
         pipeline_tag="text-generation",
         tags=["medical", "conversational", "medllm_hf"],
-        base_model=base_model,
-        model_name=name if runs else None,
-        eval_results=[eval_result(run) for run in runs] or None,
+        base_model=about.base_model,
+        datasets=list(about.datasets) or None,
+        model_name=name if results else None,
+        eval_results=results or None,
     )
-    shape = f"{config['num_hidden_layers']} layers of width {config['hidden_size']}, vocabulary {config['vocab_size']}"
-    facts = [
-        f"- architecture: {config['architectures'][0]}, {shape}, {config.get('dtype', 'float32')}",
-        f"- licence: {license}",
-        *provenance_facts(provenance),
-    ]
     return ModelCard.from_template(
         data,
         template_path=str(files("medllm_hf") / "hub" / "model_card.md"),
-        repo_id=repo_id,
+        repo_id=about.repo_id,
         name=name,
-        base_model=base_model,
-        results="\n".join(results_table([result_row(run) for run in runs])) if runs else "",
-        facts="\n".join(facts),
+        base_model=about.base_model,
+        license=about.license,
+        licence_file=next((file.name for file in sorted(folder.glob("LICENSE*"))), None),
+        terms=terms,
+        datasets="\n".join(line for one in about.datasets for line in dataset_lines(folder, one)),
+        results="\n".join(tables(runs)),
+        evidence="\n".join(evidence_lines(folder)),
+        facts="\n".join([*_shape(config), *provenance_facts(provenance), *_environment(runs)]),
+        training="\n".join(training_lines(_object(folder / "training.json"))),
     )
+
+
+def _object(file: Path) -> dict:
+    return read_json(file) if file.exists() else {}
+
+
+def _shape(config: dict) -> list[str]:
+    shape = f"{config['num_hidden_layers']} layers of width {config['hidden_size']}, vocabulary {config['vocab_size']}"
+    return [f"- architecture 结构: {config['architectures'][0]}, {shape}, {config.get('dtype', 'float32')}"]
 
 
 def provenance_facts(provenance: dict) -> list[str]:
@@ -61,16 +96,60 @@ def provenance_facts(provenance: dict) -> list[str]:
     return facts
 
 
-def eval_result(run: dict) -> EvalResult:
-    """A run as an entry of the Hub's `model-index`; n and the interval stand in the metric's name."""
-    row = result_row(run)
-    interval = f"95% interval {row['interval_low']:.4f} to {row['interval_high']:.4f}"
-    return EvalResult(
-        task_type="question-answering",
-        task_name="Multiple-choice questions",
-        dataset_type=Path(row["data"]).stem,
-        dataset_name=row["data"],
-        metric_type="accuracy",
-        metric_name=f"accuracy, n={row['n']}, {interval}",
-        metric_value=float(row["accuracy"]),
-    )
+def _environment(runs: list[dict]) -> list[str]:
+    said = {_versions(run["manifest"].get("versions", {})): None for run in runs}
+    return [f"- evaluated with 评测环境: {versions}" for versions in said if versions]
+
+
+def _versions(versions: dict) -> str:
+    return ", ".join(f"{name} {version}" for name, version in sorted(versions.items()))
+
+
+def training_lines(values: dict) -> list[str]:
+    """What the card says of the training, from the `training.json` that `medllm sft` writes beside the weights."""
+    if not values:
+        return []
+    run, hardware = values["run"], values["hardware"]
+    lines = [f"- {name}: {format(run[key], form)}" for name, key, form in TRAINING if key in run]
+    lines += [
+        f"- hardware 硬件: {hardware['devices']} x {hardware['device']}",
+        f"- software 软件: {_versions(values['versions'])}",
+    ]
+    settings = yaml.safe_dump(values["settings"], allow_unicode=True).strip()
+    return [*lines, "- options of `trl sft` that are not its defaults 与默认值不同的选项:", "", "```yaml", settings, "```"]
+
+
+def dataset_file(folder: Path, dataset: str) -> Path:
+    """Where the repository keeps a copy of a dataset's card."""
+    return folder / DATASETS / f"{dataset.replace('/', '--')}.md"
+
+
+def dataset_lines(folder: Path, dataset: str) -> list[str]:
+    """What the card says of a dataset: its link, and licence and screening as the copy of its own card tells them.
+
+    Raises:
+        UserError: the copy is no dataset card.
+    """
+    lines, file = [f"- [{dataset}](https://huggingface.co/datasets/{dataset})"], dataset_file(folder, dataset)
+    if not file.exists():
+        return lines
+    text = file.read_text(encoding="utf-8")
+    head = re.match(r"---\n(.*?)\n---\n", text, re.S)
+    metadata = yaml.safe_load(head[1]) if head else None
+    if not isinstance(metadata, dict):
+        raise UserError(f"{file.name} without metadata", "the card of a dataset", "build it with `medllm data build`")
+    lines[0] += f", licence 许可 {metadata.get('license')}; the card as it was 当时的说明: `{DATASETS}/{file.name}`"
+    screening = re.search(r"^## Screening\n(.*?)(?=^## |\Z)", text, re.S | re.M)
+    found = re.findall(r"^- (.+)$", screening[1], re.M) if screening else []
+    return [*lines, *(f"  - {line}" for line in found)]
+
+
+def evidence_lines(folder: Path) -> list[str]:
+    """The hash of each run's files, and of each file of `.eval_results`."""
+    lines = [f"- `eval/{run.name}`: `{evidence_hash(run)}`" for run in sorted((folder / "eval").glob("*/"))]
+    return lines + [f"- `{FOLDER}/{file.name}`: `{sha256(file)}`" for file in sorted((folder / FOLDER).glob("*.yaml"))]
+
+
+def evidence_hash(folder: Path) -> str:
+    """One SHA-256 over the names and hashes of a run's files, those of a run inside it too."""
+    return combined_hash({file.relative_to(folder).as_posix(): sha256(file) for file in folder.rglob("*") if file.is_file()})

@@ -1,6 +1,7 @@
 """Model folder → checked, complete repository folder for the Hub."""
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -9,43 +10,88 @@ from transformers import AutoTokenizer
 from medllm_hf.errors import UserError
 from medllm_hf.evaluation.run_folder import read_run, weights_hash
 from medllm_hf.folders import check_free, new_folder, read_json
-from medllm_hf.hub.cards import model_card
+from medllm_hf.hub.cards import About, dataset_file, model_card
+from medllm_hf.hub.checks import check_repository
+from medllm_hf.hub.licences import check_licence, terms_of
+from medllm_hf.hub.repository import check_name
+from medllm_hf.hub.results import parse_benchmark, write_entry
+from medllm_hf.hub.runs import DIALOGUES, JUDGE, RUN_FILES, published
 
 MODEL_FILES = ("*.safetensors", "model.safetensors.index.json", "config.json", "generation_config.json", "tokenizer.json",
-               "tokenizer_config.json", "chat_template.jinja", "provenance.json")  # fmt: skip
-RUN_FILES = ("manifest.json", "outputs.jsonl", "scores.jsonl", "metrics.json")
+               "tokenizer_config.json", "chat_template.jinja", "provenance.json", "training.json", "LICENSE*")  # fmt: skip
 
 
 def publish_model(
-    path: str, repo_id: str, runs: list[str], license: str, base_model: str | None, out: str, overwrite: bool
+    path: str,
+    repo_id: str,
+    runs: list[str],
+    license: str,
+    base_model: str | None,
+    out: str,
+    overwrite: bool,
+    datasets: Sequence[str] = (),
+    benchmarks: Sequence[str] = (),
 ) -> None:
     """Writes the repository folder `out`: weights, tokenizer, template, generation config, card and evidence. Uploads nothing.
 
+    Args:
+        datasets: ORG/NAME of what the model was trained on, or ORG/NAME=FOLDER with the folder of `medllm data build`, whose
+            licence and screening the card then tells.
+        benchmarks: RUN=ORG/DATASET#TASK for each run on a benchmark that the Hub has registered.
+
     Raises:
-        UserError: see `check_model` and `check_runs`.
+        UserError: see `check_model`, `check_runs`, `check_licence` and `check_repository`; or names that are none.
     """
     check_free(out, overwrite)
-    if repo_id.count("/") != 1:
-        raise UserError(f"--repo-id {repo_id!r}", "ORG/NAME", "write it so")
+    check_name(repo_id)
     model = Path(path)
-    config = check_model(model)
+    check_model(model)
     read = check_runs(model, runs)
+    about = About(repo_id, license, base_model, tuple(one.partition("=")[0] for one in datasets))
     provenance = read_json(model / "provenance.json") if (model / "provenance.json").exists() else {}
-    card = model_card(repo_id, config, provenance, read, license, base_model)
+    check_licence(license, terms_of(base_model, provenance))
     with new_folder(out, overwrite) as folder:
         for pattern in MODEL_FILES:
             for file in sorted(model.glob(pattern)):
                 shutil.copyfile(file, folder / file.name)
         for run in read:
-            evidence = folder / "eval" / run["folder"].name
-            evidence.mkdir(parents=True)
-            for name in RUN_FILES:
-                shutil.copyfile(run["folder"] / name, evidence / name)
-        card.save(folder / "README.md")
-    files = [file for file in sorted(Path(out).rglob("*")) if file.is_file()]
-    for file in files:
-        print(f"{file.stat().st_size:>12,}  {file.relative_to(out)}")
-    print(f"wrote {out}: {len(files)} files for {repo_id}, nothing uploaded")
+            copy_run(run["folder"], folder / "eval" / run["folder"].name)
+        for dataset in datasets:
+            copy_dataset_card(dataset, folder)
+        found = published(folder)
+        for text in benchmarks:
+            run, dataset, task = parse_benchmark(text, found)
+            write_entry(folder, run, repo_id, dataset, task)
+        model_card(folder, about, found).save(folder / "README.md")
+        check_repository(folder)
+
+
+def copy_run(run: Path, evidence: Path) -> None:
+    """Copies the files of a run, with the dialogues of consultations and the judge's run in it."""
+    evidence.mkdir(parents=True)
+    for name in (*RUN_FILES, DIALOGUES):
+        if (run / name).exists():
+            shutil.copyfile(run / name, evidence / name)
+    if (run / JUDGE / "manifest.json").exists():
+        copy_run(run / JUDGE, evidence / JUDGE)
+
+
+def copy_dataset_card(text: str, folder: Path) -> None:
+    """Copies the card of the dataset ORG/NAME=FOLDER into the repository folder; without FOLDER there is none.
+
+    Raises:
+        UserError: no such name, or no card there.
+    """
+    name, _, built = text.partition("=")
+    check_name(name)
+    if not built:
+        return
+    card = Path(built) / "README.md"
+    if not card.is_file():
+        raise UserError(f"no README.md in {built}", "a folder of `medllm data build`", "check --dataset")
+    target = dataset_file(folder, name)
+    target.parent.mkdir(exist_ok=True)
+    shutil.copyfile(card, target)
 
 
 def check_model(model: Path) -> dict:
@@ -56,7 +102,7 @@ def check_model(model: Path) -> dict:
             ids or end token do not fit the model.
     """
     if (model / "adapter_config.json").exists():
-        raise UserError(f"an adapter in {model}", "full weights", "run `medllm merge` first")
+        raise UserError(f"an adapter in {model}", "full weights", "run `medllm merge` first, or add --adapter")
     config = read_json(model / "config.json")
     shards = sorted(model.glob("*.safetensors"))
     if not shards:
@@ -97,7 +143,7 @@ def check_runs(model: Path, runs: list[str]) -> list[dict]:
     """The runs, each of them made with these very weights.
 
     Raises:
-        UserError: a run of other weights, or two of one name.
+        UserError: a run of other weights or of another kind, or two of one name.
     """
     read = [read_run(run) for run in runs]
     names = [run["folder"].name for run in read]
@@ -105,6 +151,11 @@ def check_runs(model: Path, runs: list[str]) -> list[dict]:
         raise UserError("two runs of one folder name", "a name of its own for each", "rename one")
     digest = weights_hash(model)
     for run in read:
-        if run["manifest"]["model"]["weights_sha256"] != digest:
+        # A consultation examines the doctor.
+        side = {"mcq": "model", "consult": "doctor"}.get(run["manifest"].get("kind"))
+        if side is None:
+            found = f"a run of kind {run['manifest'].get('kind')} in {run['folder']}"
+            raise UserError(found, "a run of `eval mcq` or `eval consult`", "name the consultations that were judged")
+        if run["manifest"][side].get("weights_sha256") != digest:
             raise UserError(f"{run['folder']} of other weights", f"a run of {model}", "evaluate this model")
     return read

@@ -1,0 +1,138 @@
+"""What may not be published: secrets, pickles, personal data in the evidence, figures that the evidence does not give."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from medllm_hf.data.personal import find
+from medllm_hf.errors import UserError
+from medllm_hf.evaluation.findings import CONFIRMED, DIFFERENT, Known
+from medllm_hf.evaluation.run_folder import weights_hash
+from medllm_hf.hub.card_figures import card_findings
+from medllm_hf.hub.runs import rederived
+
+SECRETS = {
+    "a token of the Hugging Face Hub": r"\bhf_[A-Za-z0-9]{20,}",
+    "a key of an API": r"\bsk-[A-Za-z0-9_-]{20,}",
+    "a key of Amazon": r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b",
+    "a token of GitHub": r"\b(?:gh[pousr]_[A-Za-z0-9]{30,}|github_pat_[A-Za-z0-9_]{30,})",
+    "a key of Google": r"\bAIza[0-9A-Za-z_-]{35}",
+    "a private key": r"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY-----",
+    "a token in a header": r"(?i)\bbearer\s+(?=[a-z._~+/-]*[0-9])[a-z0-9._~+/-]{20,}",
+    "a key in a setting": r"""(?ix) (?:api_?key|api-key|secret(?:_key)?|access_token|auth_token|password)
+        ["']? \s* [:=] \s* ["'] (?=[^"'\s]*[0-9]) [^"'\s]{12,} ["']""",
+}
+_SECRETS = {kind: re.compile(pattern) for kind, pattern in SECRETS.items()}
+PICKLED = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib")
+_MOST = 5
+
+
+def check_repository(folder: Path) -> None:
+    """Returns nothing when the repository folder of a model may be published.
+
+    Raises:
+        UserError: see `check_files` and `check_figures`.
+    """
+    check_files({path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()})
+    check_figures(folder)
+
+
+def check_files(files: dict[str, Path]) -> None:
+    """Returns nothing when these files, by their paths in a repository, have nothing that may not be published.
+
+    Raises:
+        UserError: weights that can run code, a token or key, or personal data in evidence or a dataset; what was found is
+            named by file and line and not shown.
+    """
+    if pickles := [name for name, path in files.items() if is_pickle(path)]:
+        raise UserError(f"pickles, which can run code: {_listed(pickles)}", "safetensors alone", "convert or remove them")
+    secrets = [f"{name} line {line}: {kind}" for name, path in files.items() for line, kind in secrets_in(path)]
+    if secrets:
+        raise UserError(_listed(secrets), "no secret in any file", "remove it, and withdraw it where it is valid")
+    personal = [
+        f"{name} line {line}: {kind}"
+        for name, path in files.items()
+        if name.startswith(("eval/", "datasets/", "data/"))
+        for line, kind in personal_in(path)
+    ]
+    if personal:
+        raise UserError(f"personal data: {_listed(personal)}", "none in evidence or data", "mask or remove it")
+
+
+def check_figures(folder: Path) -> None:
+    """Returns nothing when the evidence contradicts no figure and gives each that the card has.
+
+    Raises:
+        UserError: the first figures that it does not give.
+    """
+    found, runs = rederived(folder, Known(weights_hash(folder), folder, {}))
+    wrong = [one for one in found if one.state == DIFFERENT]
+    wrong += [one for one in card_findings(folder, runs) if one.state != CONFIRMED]
+    if wrong:
+        told = _listed([f"{one.figure} ({one.why})" for one in wrong])
+        raise UserError(told, "figures that follow from the raw outputs", "run `medllm eval` again")
+
+
+def is_pickle(path: Path) -> bool:
+    """Whether a file is a pickle or a PyTorch archive of one, by its name or its first bytes."""
+    if path.suffix.lower() in PICKLED:
+        return True
+    with path.open("rb") as file:
+        first = file.read(64)
+    return bool(re.match(rb"\x80[\x02-\x05]", first)) or (first.startswith(b"PK\x03\x04") and b"/data.pkl" in first)
+
+
+def secrets_in(path: Path) -> Iterator[tuple[int, str]]:
+    """Yields (line, kind) of each token or key in a file."""
+    for number, text in lines_of(path):
+        for kind, pattern in _SECRETS.items():
+            if pattern.search(text):
+                yield number, kind
+
+
+def personal_in(path: Path) -> Iterator[tuple[int, str]]:
+    """Yields (line, kind) of personal data in the texts of JSON lines, Parquet rows and Markdown; hashes are not texts."""
+    if path.suffix not in (".jsonl", ".parquet", ".md"):
+        return
+    for number, line in lines_of(path):
+        for text in _texts(line) if path.suffix != ".md" else [re.sub(r"\b[0-9a-f]{40,64}\b", "", line)]:
+            for item in find(text):
+                yield number, item.kind
+
+
+def _texts(line: str) -> Iterator[str]:
+    try:
+        left = [json.loads(line)]
+    except ValueError:
+        left = [line]
+    while left:
+        value = left.pop()
+        if isinstance(value, str):
+            yield value
+        elif isinstance(value, dict):
+            left += value.values()
+        elif isinstance(value, list):
+            left += value
+
+
+def lines_of(path: Path) -> Iterator[tuple[int, str]]:
+    """Yields (number, text) of the lines of a file: of weights their header, of Parquet its rows as JSON."""
+    if path.suffix == ".parquet":
+        from pyarrow import parquet
+
+        batches = parquet.ParquetFile(path).iter_batches()
+        rows = (json.dumps(row, ensure_ascii=False, default=str) for batch in batches for row in batch.to_pylist())
+        yield from enumerate(rows, start=1)
+        return
+    with path.open("rb") as file:
+        if path.suffix == ".safetensors":
+            yield 1, file.read(int.from_bytes(file.read(8), "little")).decode("utf-8", "replace")
+            return
+        for number, line in enumerate(file, start=1):
+            yield number, line.decode("utf-8", "replace")
+
+
+def _listed(what: list[str]) -> str:
+    more = f" and {len(what) - _MOST} more" if len(what) > _MOST else ""
+    return "; ".join(what[:_MOST]) + more

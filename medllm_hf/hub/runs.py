@@ -1,0 +1,73 @@
+"""The evaluation runs in a repository folder, and what follows from their raw outputs."""
+
+import json
+from pathlib import Path
+
+from medllm_hf.errors import UserError
+from medllm_hf.evaluation.findings import DIFFERENT, Finding, Known, guarded
+from medllm_hf.evaluation.rederived_dialogues import consultations, judgements
+from medllm_hf.evaluation.rederived_exams import exam
+from medllm_hf.evaluation.run_folder import read_run
+
+RUN_FILES = ("manifest.json", "outputs.jsonl", "scores.jsonl", "metrics.json")
+DIALOGUES, JUDGE = "dialogues.jsonl", "judge"
+
+
+def published(folder: Path) -> list[dict]:
+    """The runs under `eval/` that the card has figures of: exams, and the judge's of each consultation, by name.
+
+    Each is what `read_run` gives, with "name", its path under `eval/`, and, for a judge, the name of the "cases".
+    """
+    runs = []
+    for path in sorted((folder / "eval").glob("*/")):
+        run = {**read_run(path), "name": path.name}
+        if run["manifest"]["kind"] == "mcq":
+            runs.append(run)
+        elif (path / JUDGE).is_dir():
+            cases = run["manifest"]["data"]["name"]
+            runs.append({**read_run(path / JUDGE), "name": f"{path.name}/{JUDGE}", "cases": cases})
+    return runs
+
+
+def rederived(folder: Path, known: Known) -> tuple[list[Finding], list[dict]]:
+    """The findings on every run under `eval/`, and the runs of `published` with the metrics that follow from their outputs.
+
+    A run from which none follow is not among them.
+    """
+    findings: list[Finding] = []
+    runs: list[dict] = []
+    for path in sorted((folder / "eval").glob("*/")):
+        found, derived = _rederived(path, known)
+        findings += found
+        runs += derived
+    return findings, runs
+
+
+def _rederived(path: Path, known: Known) -> tuple[list[Finding], list[dict]]:
+    where, runs = f"eval/{path.name}", []
+
+    def work() -> list[Finding]:
+        run = read_run(path)
+        if run["manifest"]["kind"] == "mcq":
+            found, metrics = exam(where, run, known)
+            runs.append({**run, "name": path.name, "metrics": metrics})
+            return found
+        dialogues = [json.loads(line) for line in (path / DIALOGUES).read_text(encoding="utf-8").split("\n") if line]
+        found = consultations(where, run, known, dialogues)
+        if (path / JUDGE).is_dir():
+            found += guarded(f"{where}/{JUDGE}", lambda: judge(dialogues, run["manifest"]["data"]["name"]))
+        return found
+
+    def judge(dialogues: list[dict], cases: str) -> list[Finding]:
+        run = read_run(path / JUDGE)
+        found, metrics = judgements(f"{where}/{JUDGE}", run, dialogues)
+        if metrics:
+            runs.append({**run, "name": f"{path.name}/{JUDGE}", "cases": cases, "metrics": metrics})
+        return found
+
+    try:
+        return guarded(where, work), runs
+    except UserError as error:
+        return [Finding(where, DIFFERENT, str(error))], runs
+    except FileNotFoundError as error:
+        return [Finding(where, DIFFERENT, f"no {Path(error.filename).name}")], runs

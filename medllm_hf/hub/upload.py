@@ -1,0 +1,212 @@
+"""Plan → one commit on the Hub, by the library's own client, and what the Hub then has beside what was sent."""
+
+import re
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import httpx2
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, RepoFile, constants, get_token
+from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
+from huggingface_hub.utils import disable_progress_bars, logging
+
+from medllm_hf.errors import UserError
+from medllm_hf.hub.plan import Plan, There, differences, make_plan, plan_lines
+from medllm_hf.hub.repository import Repository
+
+_LONGEST = 300
+
+
+class UploadError(Exception):
+    """A push that failed through no mistake of the user's, on one line; exit code 1."""
+
+    def __init__(self, text: str):
+        super().__init__(" ".join(text.split()))
+
+
+def push(repository: Repository, private: bool, yes: bool) -> None:
+    """Shows what would change, asks, and makes it so in one commit; a push of what is there already sends nothing.
+
+    Until the commit, main shows what it showed. Content that was sent before an interruption is not sent again.
+
+    Args:
+        private: the visibility that is wanted; of a repository that exists, the one that it must have.
+        yes: do not ask.
+
+    Raises:
+        UserError: no token, or one without the right; another visibility; metadata that the Hub refuses; nobody to ask.
+        UploadError: no connection, a change by somebody else meanwhile, or other content there than was sent.
+    """
+    api = client()
+    _quiet()
+    with told(repository):
+        api.whoami()
+        there = look(api, repository)
+    plan = make_plan(repository, private, there)
+    print("\n".join(plan_lines(plan)))
+    check_visibility(plan)
+    if there and not plan.sent and not plan.removed:
+        print(f"nothing to send: {repository.name} has it all at commit {there.commit}")
+        return
+    confirm(yes)
+    with told(repository):
+        commit = send(api, plan)
+        found = remote_files(api, repository, commit)
+        head = api.repo_info(repository.name, repo_type=repository.type).sha
+    if wrong := differences(plan, found):
+        raise UploadError(f"found other content than was sent in {', '.join(wrong[:5])} of {repository.name}; push again")
+    if head != commit:
+        raise UploadError(f"found commit {head} on top of the {commit} of this push; somebody else changed {repository.name}")
+    print(f"pushed {len(plan.sent)} files to {repository.name}, commit {commit}; read back, all hashes equal")
+
+
+def show(repository: Repository, private: bool) -> None:
+    """Prints the plan and sends nothing; where the Hub cannot be asked, everything counts as new and the reason is said."""
+    there = None
+    try:
+        api = client()
+        _quiet()
+        with told(repository):
+            there = look(api, repository)
+    except (UserError, UploadError) as error:
+        print(f"not compared with the Hub: {error}")
+    plan = make_plan(repository, private, there)
+    print("\n".join(plan_lines(plan)))
+    check_visibility(plan)
+
+
+def client() -> HfApi:
+    """The library's client, with the token of HF_TOKEN or of `hf auth login`.
+
+    Raises:
+        UserError: no token, or something that is none; HF_HUB_OFFLINE is set.
+    """
+    if constants.HF_HUB_OFFLINE:
+        raise UserError("HF_HUB_OFFLINE", "the Hub in reach", "unset it")
+    token = get_token()
+    if not token:
+        raise UserError("no token for the Hub", "HF_TOKEN or a login", "run `hf auth login`")
+    if not re.fullmatch("[!-~]+", token):
+        raise UserError("a token with signs that no token has", "a token of the Hub", "set HF_TOKEN again")
+    return HfApi(token=token, library_name="medllm_hf")
+
+
+def look(api: HfApi, repository: Repository) -> There | None:
+    """What the Hub has under the name, or None."""
+    try:
+        info = api.repo_info(repository.name, repo_type=repository.type)
+    except RepositoryNotFoundError:
+        return None
+    files = remote_files(api, repository, info.sha)
+    return There(info.sha, bool(info.private), {file.path: file for file in files})
+
+
+def remote_files(api: HfApi, repository: Repository, commit: str) -> list[RepoFile]:
+    """The files of a commit, with the hashes that the Hub has of them."""
+    entries = api.list_repo_tree(repository.name, repo_type=repository.type, revision=commit, recursive=True)
+    return [entry for entry in entries if isinstance(entry, RepoFile)]
+
+
+def check_visibility(plan: Plan) -> None:
+    """Returns nothing when the repository is new, or is as visible as it should be.
+
+    Raises:
+        UserError: otherwise; a push changes no visibility.
+    """
+    if plan.there and plan.there.private != plan.private:
+        seen, wanted = ("private", "public") if plan.there.private else ("public", "private")
+        do = f"add --{seen}, or change it with `hf repos settings`"
+        raise UserError(f"{plan.repository.name} {seen}", wanted, do)
+
+
+def confirm(yes: bool) -> None:
+    """Returns nothing when the user agrees.
+
+    Raises:
+        UserError: nobody is there to ask, and `yes` is false.
+        UploadError: the user does not agree.
+    """
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise UserError("no terminal to ask on", "--yes", "read the plan and add it")
+    try:
+        answer = input("Upload? [y/N] ")
+    except EOFError:
+        answer = ""
+    if answer.strip().lower() not in ("y", "yes"):
+        raise UploadError("not confirmed, nothing uploaded")
+
+
+def send(api: HfApi, plan: Plan) -> str:
+    """Makes the repository where there is none, commits all changes at once, and returns the id of the commit."""
+    repository, there = plan.repository, plan.there
+    if there is None:
+        sdk = "gradio" if repository.type == "space" else None
+        api.create_repo(repository.name, repo_type=repository.type, private=plan.private, space_sdk=sdk)
+        there = look(api, repository)
+    operations: list[CommitOperationAdd | CommitOperationDelete] = []
+    for path in plan.sent:
+        add = CommitOperationAdd(path_in_repo=path, path_or_fileobj=repository.files[path])
+        add.upload_info.sha256 = bytes.fromhex(plan.hashes[path])
+        operations.append(add)
+    operations += [CommitOperationDelete(path_in_repo=path, is_folder=False) for path in plan.removed]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        commit = api.create_commit(
+            repository.name,
+            operations,
+            commit_message=f"Upload {repository.type} with medllm_hf",
+            repo_type=repository.type,
+            revision="main",
+            parent_commit=there.commit,
+        )
+    return commit.oid
+
+
+def _quiet() -> None:
+    """Leaves standard error to our own lines: no warnings of retries, and no bars where nobody looks."""
+    logging.set_verbosity_error()
+    if not sys.stderr.isatty():
+        disable_progress_bars()
+
+
+@contextmanager
+def told(repository: Repository) -> Iterator[None]:
+    """Makes the client's errors errors of ours, without the token.
+
+    Raises:
+        UserError: what the Hub refuses.
+        UploadError: anything else that went wrong on the way.
+    """
+    try:
+        yield
+    except (httpx2.HTTPError, OSError, RuntimeError, ValueError) as error:
+        # The client wraps what went wrong with a file of LFS.
+        cause = error.__cause__ if isinstance(error, RuntimeError) and error.__cause__ else error
+        raise _explained(repository.name, cause) from error
+
+
+def _explained(name: str, error: BaseException) -> UserError | UploadError:
+    if isinstance(error, ValueError) and not isinstance(error, OSError):
+        return UserError(_said(error), "what the Hub takes", "mend it and push again")
+    if not isinstance(error, HfHubHTTPError):
+        what = "no connection to the Hub" if isinstance(error, httpx2.HTTPError) else "a failed upload"
+        return UploadError(f"{what} ({_said(error)}); push again, what was sent is kept")
+    status, said = error.response.status_code, _said(error.server_message or error)
+    if status == 401:
+        return UserError(f"a token that the Hub refuses (401: {said})", "a valid one", "run `hf auth login` or set HF_TOKEN")
+    if status in (403, 404):
+        return UserError(f"no right to write {name} ({status}: {said})", "a token with write access", "make one on the Hub")
+    if status in (409, 412):
+        return UploadError(f"{name} was changed by somebody else meanwhile ({status}: {said}); push again")
+    if status < 500 and status != 429:
+        return UserError(f"a refusal of the Hub ({status}: {said})", "what the Hub takes", "mend it and push again")
+    return UploadError(f"the Hub failed ({status}: {said}); push again, what was sent is kept")
+
+
+def _said(what: object) -> str:
+    """What a server or a library says, short and without the token."""
+    text = " ".join(str(what).split()) or type(what).__name__
+    return text.replace(get_token() or "\0", "***")[:_LONGEST]

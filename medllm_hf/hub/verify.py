@@ -1,0 +1,96 @@
+"""The verb `verify`: every figure of a published model, done again from the raw outputs that lie beside it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.resources import files
+from pathlib import Path
+
+from huggingface_hub import HfApi, snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+from medllm_hf.errors import UserError, first_line
+from medllm_hf.evaluation.findings import CONFIRMED, DIFFERENT, UNKNOWN, Finding, Known
+from medllm_hf.evaluation.run_folder import combined_hash, weights_hash
+from medllm_hf.folders import sha256
+from medllm_hf.hub.card_figures import card_findings
+from medllm_hf.hub.runs import rederived
+
+# Card and evidence, and what the hash of the prompts needs: no weights.
+FETCHED = ("README.md", "eval/**", ".eval_results/*", "datasets/*", "*.json", "*.jinja", "tokenizer.model", "LICENSE*")
+
+
+def verify(repository: str, revision: str | None = None, data: list[str] | None = None) -> int:
+    """Prints each figure and hash of a repository as confirmed, different or not derivable; returns the exit code.
+
+    It is 0 when there are figures and all are confirmed, else 1. Weights on the Hub are not fetched: their hash is made from
+    those that the Hub lists.
+
+    Args:
+        repository: a repository folder, or a Hub id.
+        revision: branch, tag or commit of the Hub repository.
+        data: files of questions or cases, beside those that come with the project, for hashes that need them.
+
+    Raises:
+        UserError: no such folder or repository, nothing published in it, or no such file of data.
+    """
+    known = {sha256(path): path for path in _data_files(data or [])}
+    folder, weights = local(Path(repository), revision) if Path(repository).is_dir() else remote(repository, revision)
+    findings, runs = rederived(folder, Known(weights, folder, known))
+    findings += card_findings(folder, runs)
+    if not runs:
+        findings.append(Finding("eval/", UNKNOWN, "no run from which figures follow"))
+    for one in findings:
+        print(one.line)
+    counts = [f"{sum(one.state == state for one in findings)} {state}" for state in (CONFIRMED, DIFFERENT, UNKNOWN)]
+    print(f"{repository}: {', '.join(counts)}")
+    return 0 if all(one.state == CONFIRMED for one in findings) else 1
+
+
+def _data_files(named: list[str]) -> Iterator[Path]:
+    for path in sorted((files("medllm_hf") / "data" / "sample").iterdir()):
+        yield Path(str(path))
+    for name in named:
+        if not Path(name).is_file():
+            raise UserError(f"no file {name}", "a file of questions or cases", "check --data")
+        yield Path(name)
+
+
+def local(folder: Path, revision: str | None) -> tuple[Path, str]:
+    """A repository folder, and the hash of its weights.
+
+    Raises:
+        UserError: a revision, which a folder does not have, or no weights.
+    """
+    if revision is not None:
+        raise UserError("--revision with a folder", "a Hub id", "leave it out")
+    return folder, weights_hash(folder)
+
+
+def remote(name: str, revision: str | None) -> tuple[Path, str]:
+    """A folder with card and evidence of a Hub repository, and the hash of its weights by the hashes that the Hub lists.
+
+    Raises:
+        UserError: no folder and no repository of that name that can be had, or none with safetensors.
+    """
+    if Path(name).is_absolute() or name.startswith(".") or name.count("/") != 1:
+        raise UserError(f"no folder {name}", "a repository folder or a Hub id ORG/NAME", "check the path")
+    with _told(name):
+        commit = HfApi().repo_info(name, revision=revision).sha
+        tree = list(HfApi().list_repo_tree(name, revision=commit))
+        shards = [file for file in tree if file.path.endswith(".safetensors")]
+        # What is too small for LFS is listed by another hash, so it is fetched.
+        small = [file.path for file in shards if not file.lfs]
+        folder = Path(snapshot_download(name, revision=commit, allow_patterns=[*FETCHED, *small]))
+    if not shards:
+        raise UserError(f"no .safetensors in {name}", "a published model", "check the name")
+    print(f"{name} at commit {commit}")
+    return folder, combined_hash({file.path: file.lfs.sha256 if file.lfs else sha256(folder / file.path) for file in shards})
+
+
+@contextmanager
+def _told(name: str) -> Iterator[None]:
+    try:
+        yield
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        do = "check the name, the network and HF_TOKEN"
+        raise UserError(f"no folder and no Hub repository {name} ({first_line(error)})", "a published model", do) from error
