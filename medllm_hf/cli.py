@@ -36,7 +36,7 @@ VERBS = {
     ),
     "eval judge": Verb("evaluation.judging:judge", "a judge model's scores of dialogues", flags.eval_judge),
     "eval import": Verb("evaluation.published_scores:import_scores", "published scores → run folder", flags.eval_import),
-    "report": Verb("evaluation.report:report", "run folders → Markdown, plot, results.json", flags.report),
+    "report": Verb("evaluation.report:report", "run folders → tables, plots, a page to browse, results.json", flags.report),
     "verify": Verb("hub.verify:verify", "do every figure of a published model again from its raw outputs", flags.verify),
     "chat": Verb("chat.terminal:chat", "talk to a model in the terminal", flags.chat),
 }

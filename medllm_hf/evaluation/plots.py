@@ -1,7 +1,8 @@
 """The report's pictures as PNG and SVG: same values, same bytes."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,20 +21,28 @@ LONGEST_LABEL, MOST_SUBJECTS, MOST_MAPS = 32, 60, 12
 
 def draw(values: dict, name_of, folder: Path) -> None:
     """Writes each dataset's pictures into `folder`; `name_of(name, number)` is the file name without its ending."""
-    from matplotlib import rc_context
-
     results = {row["run"]: row for row in values["results"]}
-    with rc_context({"font.family": [LATIN, *_chinese_font()], "svg.hashsalt": "medllm", "axes.unicode_minus": False}):
+    with style():
         for number, dataset in enumerate(values["datasets"], start=1):
             rows = [results[name] for name in dataset["runs"]]
-            _save(accuracy(rows), folder, name_of("accuracy", number))
+            save(accuracy(rows), folder, name_of("accuracy", number))
             if len({group["group"] for row in rows for group in row["groups"]}) > 1:
-                _save(subjects(rows), folder, name_of("subjects", number))
+                save(subjects(rows), folder, name_of("subjects", number))
             if any(row["single"] for row in rows):
-                _save(confusion(rows), folder, name_of("confusion", number))
+                save(confusion(rows), folder, name_of("confusion", number))
 
 
-def _save(figure: "Figure", folder: Path, name: str) -> None:
+@contextmanager
+def style() -> Iterator[None]:
+    """Has pictures drawn in the block look alike: with Chinese letters where the machine has them, and no chance in SVG."""
+    from matplotlib import rc_context
+
+    with rc_context({"font.family": [LATIN, *_chinese_font()], "svg.hashsalt": "medllm", "axes.unicode_minus": False}):
+        yield
+
+
+def save(figure: "Figure", folder: Path, name: str) -> None:
+    """Writes `figure` as PNG and SVG, without the time and the program."""
     figure.savefig(folder / f"{name}.png", dpi=110, metadata={"Software": None})
     figure.savefig(folder / f"{name}.svg", metadata={"Date": None, "Creator": None})
 

@@ -6,6 +6,12 @@ from pathlib import Path
 
 from medllm_hf.errors import UserError
 from medllm_hf.evaluation.blocks import markdown
+from medllm_hf.evaluation.judge_pages import write_page
+from medllm_hf.evaluation.judge_plots import draw_sets
+from medllm_hf.evaluation.judge_report import judge_sets, judge_values
+from medllm_hf.evaluation.judge_scores import checked_judge_run, judge_run_of
+from medllm_hf.evaluation.judge_tables import judge_blocks
+from medllm_hf.evaluation.judged import load_metric as load_judge_metric
 from medllm_hf.evaluation.mcq_report import result_row as result_row
 from medllm_hf.evaluation.mcq_report import results_table as results_table
 from medllm_hf.evaluation.mcq_report import values
@@ -28,12 +34,12 @@ def report(runs: list[str], out: str, overwrite: bool = False) -> None:
     names = distinct_names(runs)
     read = [read_run(run) for run in runs]
     kinds = {name: run["manifest"].get("kind") for name, run in zip(names, read, strict=True)}
-    kind = kinds[names[0]]
-    if len(set(kinds.values())) > 1:
+    kind = _AS.get(kinds[names[0]], kinds[names[0]])
+    if any(_AS.get(other, other) != kind for other in kinds.values()):
         found = ", ".join(f"{name} of kind {kind}" for name, kind in kinds.items())
         raise UserError(found, "runs of one kind", "report them apart")
     if kind not in KINDS:
-        raise UserError(f"{names[0]} of kind {kind}", f"one of {', '.join(KINDS)}", "see `medllm eval`")
+        raise UserError(f"{names[0]} of kind {kind}", f"one of {', '.join([*KINDS, *_AS])}", "see `medllm eval`")
     with new_folder(out, overwrite) as folder:
         summary = KINDS[kind](dict(zip(names, read, strict=True)), folder)
     print(f"wrote {out}/report.md and {out}/report.html: {summary}")
@@ -72,5 +78,20 @@ def report_mcq(runs: dict[str, dict], folder: Path) -> str:
     return f"{len(checked)} runs, {failed:,} questions to browse"
 
 
+def report_judge(runs: dict[str, dict], folder: Path) -> str:
+    """Writes the report of judge runs into `folder` and returns one line on what is in it."""
+    metric = load_judge_metric()
+    checked = [checked_judge_run(name, judge_run_of(name, run), metric) for name, run in runs.items()]
+    found = judge_values(checked, metric)
+    blocks = judge_blocks(found)
+    write_json(folder / "results.json", found)
+    write_text(folder / "report.md", markdown(blocks))
+    draw_sets(found, folder)
+    count = write_page(blocks, found, judge_sets(checked), folder)
+    return f"{len(checked)} runs, {count:,} dialogues to read"
+
+
 # Kind in the manifest → what writes its report into a folder and says in a line what it holds.
-KINDS: dict[str, Callable[[dict[str, dict], Path], str]] = {"mcq": report_mcq}
+KINDS: dict[str, Callable[[dict[str, dict], Path], str]] = {"mcq": report_mcq, "judge": report_judge}
+# Consultations are reported by the judge run inside their folder.
+_AS = {"consult": "judge"}
