@@ -5,7 +5,6 @@ from conftest import run
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from medllm_hf.chat import ChatSession
-from medllm_hf.chat.session import seeded
 
 
 def greedy(tiny):
@@ -36,11 +35,9 @@ def test_streaming_keeps_the_history(tiny):
 
 
 def test_seeded_answers_repeat(tiny):
-    session = ChatSession.from_pretrained(str(tiny["base"]))
-    session.model.generation_config.max_new_tokens = 20
     answers = []
     for _ in range(2):
-        seeded(3)
+        session = ChatSession.from_pretrained(str(tiny["base"]), seed=3, max_new_tokens=20)
         answers.append(session.chat([{"role": "user", "content": "咳嗽"}]))
     assert answers[0] == answers[1] != ""
 

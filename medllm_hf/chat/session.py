@@ -1,78 +1,187 @@
 """A conversation with a chat model: one history, answers whole or in pieces."""
 
 from collections.abc import Iterator
-from threading import Thread
+from dataclasses import asdict, replace
+from pathlib import Path
+from threading import Event
 
-import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, TextIteratorStreamer, set_seed
-
+from medllm_hf.chat.loading import load
+from medllm_hf.chat.local import LocalWriter
+from medllm_hf.chat.prompt import checked
+from medllm_hf.chat.remote import RemoteWriter
+from medllm_hf.chat.sampling import Sampling
 from medllm_hf.errors import UserError
+from medllm_hf.folders import read_json, write_json
 
 
 class ChatSession:
-    """Holds the model and `messages`, the history as role/content dicts. Each turn reads the whole history again."""
+    """A history, and the model that answers it. What the model has read is kept for the next question.
 
-    def __init__(self, model, tokenizer):
-        if not tokenizer.chat_template:
-            raise UserError("no chat template in the model's folder", "a chat model", "add a chat_template.jinja to it")
-        self.model, self.tokenizer = model.eval(), tokenizer
+    A session is for one thread, which may `stop` from another. `fork` makes sessions for other threads that share the
+    model. The changes of the model's own settings are those of `Sampling`; `seed` makes what is sampled repeat.
+
+    Attributes:
+        messages: The history, as {"role", "content"}. It may be changed at will; the next answer follows it.
+        sampling: The changes of the model's settings for all answers.
+        stopped: Why the last answer ended: "eos", by itself; "turn", where the model began to write the user's next
+            turn; "limit", at `max_new_tokens`; "context", at the end of the model's context; "stopped", by `stop`. An
+            endpoint may say other things. None before the first.
+        dropped: How many of the oldest messages did not fit the context and were left out of the last prompt. The history
+            keeps them.
+    """
+
+    def __init__(self, model, tokenizer=None, *, seed: int | None = None, **settings):
+        """A session with a loaded model and its tokenizer, or with one that writes by itself, such as a `RemoteWriter`."""
+        self.writer = LocalWriter(model, tokenizer, seed) if tokenizer is not None else model
         self.messages: list[dict] = []
+        self.sampling = Sampling(**settings)
+        self._stopping = Event()
 
     @classmethod
-    def from_pretrained(cls, name: str, revision: str | None = None) -> "ChatSession":
-        """A session with the model in the folder, or of the Hub id, `name`; remote code is never run.
+    def from_pretrained(
+        cls,
+        name: str,
+        revision: str | None = None,
+        device: str | None = None,
+        dtype: str = "auto",
+        quantization: str | None = None,
+        *,
+        seed: int | None = None,
+        **settings,
+    ) -> "ChatSession":
+        """A session with the model in the folder `name`, of the Hub id `name`, or behind the endpoint `url#model`.
+
+        Remote code is never run. The revision, device, dtype and quantization of an endpoint are the server's.
+
+        Args:
+            device: "cpu", "cuda", "cuda:1", ...; None takes a GPU if there is one.
+            dtype: "auto", "float32", "bfloat16" or "float16".
+            quantization: "4bit" or "8bit", on a GPU with bitsandbytes.
 
         Raises:
-            UserError: the model cannot be had or has no chat template.
+            UserError: the model cannot be had, has no chat template or does not fit; a setting is out of range.
         """
+        sampling = Sampling(**settings)
+        if name.startswith(("http://", "https://")):
+            if (revision, device, dtype, quantization) != (None, None, "auto", None):
+                raise UserError("a revision, device, dtype or quantization", "none with an endpoint", "leave it out")
+            session = cls(RemoteWriter(name, seed))
+        else:
+            session = cls(*load(str(name), revision, device, dtype, quantization), seed=seed)
+        session.sampling = sampling
+        return session
+
+    @property
+    def model(self):
+        """The model; its `generation_config` holds the settings that are not changed."""
+        return self.writer.model
+
+    @property
+    def tokenizer(self):
+        """The model's tokenizer."""
+        return self.writer.tokenizer
+
+    @property
+    def stopped(self) -> str | None:
+        return self.writer.stopped
+
+    @property
+    def dropped(self) -> int:
+        return self.writer.dropped
+
+    def fork(self, seed: int | None = None) -> "ChatSession":
+        """A new session, its history empty, that shares the model and the settings."""
+        return ChatSession(self.writer.fork(seed), **asdict(self.sampling))
+
+    def chat(self, messages: list[dict], **settings) -> str:
+        """The answer to `messages`; the session's own history is left alone.
+
+        Raises:
+            UserError: as in `stream`; `messages` is no list of turns.
+        """
+        self._stopping.clear()
+        return "".join(self.writer.write(checked(messages), replace(self.sampling, **settings), self._stopping))
+
+    def stream(self, text: str, **settings) -> Iterator[str]:
+        """Yields the answer to the user's `text` in pieces of whole characters and adds both to the history at its end.
+
+        An answer that is stopped, or whose generator is closed, stays in the history as far as it came; when nothing came,
+        neither it nor the question does.
+
+        Raises:
+            UserError: the text is longer than the context, the template refuses the history, the memory does not
+                suffice, or the endpoint fails. The history is then as before.
+        """
+        changed = replace(self.sampling, **settings)
+        # Not inside the generator, whose body begins later: a stop in between would be lost.
+        self._stopping.clear()
+        return self._answer(checked([*self.messages, {"role": "user", "content": text}]), changed)
+
+    def _answer(self, messages: list[dict], sampling: Sampling) -> Iterator[str]:
+        pieces: list[str] = []
         try:
-            model = AutoModelForCausalLM.from_pretrained(name, revision=revision, dtype="auto")
-            tokenizer = AutoTokenizer.from_pretrained(name, revision=revision)
-        except (OSError, ValueError) as error:
-            raise UserError(f"{name}: {str(error).splitlines()[0]}", "a model folder or Hub id", "check the name") from error
-        return cls(model, tokenizer)
+            for piece in self.writer.write(messages, sampling, self._stopping):
+                pieces.append(piece)
+                yield piece
+        except (GeneratorExit, KeyboardInterrupt):
+            self._remember(messages, pieces)
+            raise
+        self._remember(messages, pieces)
 
-    def chat(self, messages: list[dict]) -> str:
-        """The answer to `messages`; the session's own history is left alone."""
-        return "".join(self._generate(messages))
+    def _remember(self, messages: list[dict], pieces: list[str]) -> None:
+        if pieces or self.stopped != "stopped":
+            self.messages = [*messages, {"role": "assistant", "content": "".join(pieces)}]
 
-    def stream(self, text: str) -> Iterator[str]:
-        """Yields the answer to the user's `text` in pieces and adds both to the history when it is complete."""
-        question = {"role": "user", "content": text}
-        pieces = []
-        for piece in self._generate([*self.messages, question]):
-            pieces.append(piece)
-            yield piece
-        self.messages += [question, {"role": "assistant", "content": "".join(pieces)}]
+    def stop(self) -> None:
+        """Ends the answer that is being written, from any thread."""
+        self._stopping.set()
+
+    def undo(self) -> str:
+        """Takes the last question and what followed it out of the history; returns the question.
+
+        Raises:
+            UserError: there is no question.
+        """
+        questions = [i for i, message in enumerate(self.messages) if message["role"] == "user"]
+        if not questions:
+            raise UserError("no question in the history", "a conversation", "ask something first")
+        question = self.messages[questions[-1]]["content"]
+        self.messages = self.messages[: questions[-1]]
+        return question
+
+    def retry(self, **settings) -> Iterator[str]:
+        """Yields another answer to the last question, in the place of the one in the history.
+
+        Raises:
+            UserError: there is no question; as in `stream`. The history is then as before.
+        """
+        before = self.messages
+        try:
+            # The answer keeps the messages that it was begun with, and replaces the history when it ends.
+            return self.stream(self.undo(), **settings)
+        finally:
+            self.messages = before
 
     def reset(self) -> None:
-        """Forgets the history."""
+        """Forgets the history, frees what was kept for it, and begins the random numbers again."""
         self.messages = []
+        self.writer.forget()
 
-    def _generate(self, messages: list[dict]) -> Iterator[str]:
-        inputs = self.tokenizer.apply_chat_template(
-            messages, add_generation_prompt=True, return_tensors="pt", return_dict=True
-        ).to(self.model.device)
-        streamer = TextIteratorStreamer(self.tokenizer, skip_prompt=True, skip_special_tokens=True)
-        failures: list[Exception] = []
+    def save(self, path: Path | str) -> None:
+        """Writes the history to a JSON file, as {"messages": [...]}.
 
-        def work() -> None:
-            try:
-                with torch.inference_mode():
-                    self.model.generate(**inputs, streamer=streamer)
-            except Exception as error:  # handed to the caller's thread below
-                failures.append(error)
-                streamer.end()
+        Raises:
+            UserError: the file cannot be written.
+        """
+        try:
+            write_json(Path(path), {"messages": self.messages})
+        except OSError as error:
+            raise UserError(f"{error.strerror} while writing {path}", "a file that can be written", "choose another") from error
 
-        thread = Thread(target=work, daemon=True)
-        thread.start()
-        yield from streamer
-        thread.join()
-        if failures:
-            raise failures[0]
+    def load(self, path: Path | str) -> None:
+        """Takes the history from a file that `save` wrote, in the place of the present one.
 
-
-def seeded(seed: int | None) -> None:
-    """Makes sampled answers repeat from here on, when a seed is given."""
-    if seed is not None:
-        set_seed(seed)
+        Raises:
+            UserError: no such file, or not one with a history.
+        """
+        self.messages = checked(read_json(Path(path)).get("messages"))

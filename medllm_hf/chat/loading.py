@@ -1,0 +1,99 @@
+"""A chat model from a folder or the Hub, with every way in which that fails told on one line."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+
+import torch
+from safetensors import SafetensorError
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from medllm_hf.chat.prompt import check_template
+from medllm_hf.errors import UserError, first_line
+
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+QUANTIZATIONS = ("4bit", "8bit")
+# transformers asks on the terminal whether to run a repository's code when this is not said.
+NO_REMOTE_CODE = {"trust_remote_code": False}
+
+
+@contextmanager
+def memory_told(do: str) -> Iterator[None]:
+    """Makes a lack of memory a mistake that the user is told, with what to do about it.
+
+    Raises:
+        UserError: the block ran out of memory.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError, OSError, SafetensorError) as error:
+        # Only GPUs and Python have an error of its own for this.
+        if not isinstance(error, torch.OutOfMemoryError | MemoryError) and "allocate memory" not in str(error):
+            raise
+        raise UserError("not enough memory", "room for the model and the conversation", do) from error
+
+
+def load(
+    name: str, revision: str | None, device: str | None, dtype: str, quantization: str | None
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """The model of the folder or Hub id `name`, ready to answer, and its tokenizer; remote code is never run.
+
+    Raises:
+        UserError: it cannot be had, has no chat template or does not fit; the device or the quantization is not there.
+    """
+    device = _device(device)
+    options = {"dtype": _dtype(dtype), "revision": revision, **NO_REMOTE_CODE}
+    if quantization:
+        options |= {"quantization_config": _quantization(quantization, device), "device_map": {"": device}}
+    try:
+        # Says of an unknown kind of model that it is one, which the tokenizers do not.
+        AutoConfig.from_pretrained(name, revision=revision, **NO_REMOTE_CODE)
+        tokenizer = AutoTokenizer.from_pretrained(name, revision=revision, **NO_REMOTE_CODE)
+        check_template(tokenizer)
+        with memory_told("use --dtype bfloat16, --quantization 4bit on a GPU, or a smaller model"):
+            model = AutoModelForCausalLM.from_pretrained(name, **options)
+            return (model if quantization else model.to(device)).eval(), tokenizer
+    except (OSError, ValueError, ImportError, KeyError, SafetensorError) as error:
+        do = "check the name; the original Baichuan needs `medllm convert` first"
+        raise UserError(f"{name}: {first_line(error)}", "the folder or Hub id of a chat model", do) from error
+
+
+def _device(name: str | None) -> str:
+    if name is None:
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise UserError(f"device {name!r} ({first_line(error)})", "cpu, cuda or cuda:N", "choose one that is there") from error
+    return name
+
+
+def _dtype(name: str) -> str | torch.dtype:
+    if name not in DTYPES:
+        raise UserError(f"dtype {name!r}", ", ".join(DTYPES), "choose one of them")
+    return name if name == "auto" else getattr(torch, name)
+
+
+def _quantization(name: str, device: str) -> BitsAndBytesConfig:
+    """The quantization `name`.
+
+    Raises:
+        UserError: no such quantization, no GPU, or no bitsandbytes.
+    """
+    if name not in QUANTIZATIONS:
+        raise UserError(f"quantization {name!r}", ", ".join(QUANTIZATIONS), "choose one of them")
+    if not device.startswith("cuda"):
+        raise UserError(f"quantization {name} on {device}", "a GPU", "leave the quantization out, or use --dtype bfloat16")
+    if find_spec("bitsandbytes") is None:
+        raise UserError("no package bitsandbytes", "it for quantization", "pip install bitsandbytes")
+    if name == "8bit":
+        return BitsAndBytesConfig(load_in_8bit=True)
+    # The values of the QLoRA paper (arXiv 2305.14314).
+    return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.bfloat16)

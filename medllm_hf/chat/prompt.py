@@ -1,0 +1,95 @@
+"""A conversation as the token ids that a model reads: text stays text, and what does not fit is cut at turn boundaries."""
+
+from bisect import bisect_left
+from collections.abc import Sequence
+
+from jinja2.exceptions import TemplateError
+from transformers import PreTrainedTokenizerBase
+
+from medllm_hf.errors import UserError, first_line
+
+ROLES = ("system", "user", "assistant")
+
+
+def checked(messages: object) -> list[dict]:
+    """`messages` as a list of {"role", "content"}.
+
+    Raises:
+        UserError: it is no such list.
+    """
+    expected, do = 'a list of {"role": system|user|assistant, "content": text}', "change the messages"
+    if not isinstance(messages, list):
+        raise UserError(f"messages that are a {type(messages).__name__}", expected, do)
+    for number, message in enumerate(messages, start=1):
+        if not isinstance(message, dict) or message.get("role") not in ROLES or not isinstance(message.get("content"), str):
+            raise UserError(f"message {number} that is no turn", expected, do)
+    return [{"role": message["role"], "content": message["content"]} for message in messages]
+
+
+def check_template(tokenizer: PreTrainedTokenizerBase) -> None:
+    """Returns nothing when the tokenizer can render a conversation.
+
+    Raises:
+        UserError: it has no chat template.
+    """
+    if not tokenizer.chat_template:
+        raise UserError("no chat template in the model's folder", "a chat model", "add a chat_template.jinja to it")
+
+
+def control_tokens(tokenizer: PreTrainedTokenizerBase) -> dict[str, int]:
+    """The tokens that steer a model, by their spelling."""
+    return {token.content: id for id, token in tokenizer.added_tokens_decoder.items() if token.special}
+
+
+def defused(text: str, controls: Sequence[str]) -> str:
+    """`text` in which none of `controls` is spelt; as `medllm_hf.text.neutralised`, for the tokens of any tokenizer."""
+    for token in sorted(controls, key=len, reverse=True):
+        # Full-width forms lie at a fixed distance from ASCII; a blank parts the few tokens that begin otherwise.
+        first = chr(ord(token[0]) + 0xFEE0) if "!" <= token[0] <= "~" else token[0] + " "
+        text = text.replace(token, first + token[1:])
+    return text
+
+
+def rendered(tokenizer: PreTrainedTokenizerBase, messages: Sequence[dict], **options) -> str | list[int]:
+    """What the tokenizer's template makes of `messages`: token ids, or text where `tokenize` is false.
+
+    Raises:
+        UserError: the template refuses them.
+    """
+    controls = control_tokens(tokenizer)
+    plain = [{**message, "content": defused(message["content"], controls)} for message in messages]
+    try:
+        return tokenizer.apply_chat_template(plain, return_dict=False, **options)
+    except TemplateError as error:
+        found = f"messages that the model's chat template refuses ({first_line(error)})"
+        raise UserError(found, "turns in the order that it takes", "change the messages") from error
+
+
+def fitted(
+    tokenizer: PreTrainedTokenizerBase, messages: Sequence[dict], context: int | None, reserve: int
+) -> tuple[list[int], int]:
+    """The prompt's token ids, and how many of the oldest messages were left out so that `reserve` tokens are free.
+
+    Whole turns go, a question with its answer, the oldest first. A system message and the last question stay, and when
+    they leave fewer than `reserve` tokens of the `context` free, the answer has to do with those.
+
+    Raises:
+        UserError: the last question does not fit; the template refuses the messages.
+    """
+    first = 1 if messages and messages[0]["role"] == "system" else 0
+    questions = [i for i, message in enumerate(messages) if message["role"] == "user" and i > first]
+
+    def ids(start: int) -> list[int]:
+        return rendered(tokenizer, [*messages[:first], *messages[start:]], add_generation_prompt=True)
+
+    prompt, start = ids(first), first
+    if context is None or len(prompt) + reserve <= context:
+        return prompt, 0
+    if questions:
+        # Fewer messages are never more tokens, so the place is found by halving.
+        place = bisect_left(questions, True, key=lambda start: len(ids(start)) + reserve <= context)
+        start = questions[min(place, len(questions) - 1)]
+        prompt = ids(start)
+    if len(prompt) >= context:
+        raise UserError(f"a message of {len(prompt)} tokens", f"fewer than the model's {context}", "shorten it")
+    return prompt, start - first
