@@ -34,6 +34,7 @@ def pytest_configure():
     socket.socket.connect = loopback_only
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items):
     """Each file's tests stay in one process, and so do all that read the journey, which takes longest and comes first."""
     for item in items:
