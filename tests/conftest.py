@@ -34,11 +34,13 @@ def pytest_configure():
     socket.socket.connect = loopback_only
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
+def pytest_itemcollected(item):
+    """Each file's tests stay in one process, and so do all that read the journey, which takes longest."""
+    item.add_marker(pytest.mark.xdist_group("journey" if "journey" in item.fixturenames else item.path.name))
+
+
 def pytest_collection_modifyitems(items):
-    """Each file's tests stay in one process, and so do all that read the journey, which takes longest and comes first."""
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group("journey" if "journey" in item.fixturenames else item.path.name))
+    """The journey comes first."""
     items.sort(key=lambda item: "journey" not in item.fixturenames)
 
 
