@@ -10,7 +10,7 @@ demo: .venv/installed
 
 # A process a core, with a thread each.
 test: .venv/installed lint
-	OMP_NUM_THREADS=1 .venv/bin/pytest -m "$(MARK)" --numprocesses auto --dist loadgroup --no-loadscope-reorder
+	OMP_NUM_THREADS=1 .venv/bin/pytest -m "$(MARK)" --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 lint: .venv/installed
 	.venv/bin/ruff check .
