@@ -1,6 +1,5 @@
 """Fixtures. Tests are offline: sockets reach loopback only, here and (by the libraries' own switches) in subprocesses."""
 
-import fcntl
 import ipaddress
 import os
 import socket
@@ -36,8 +35,8 @@ def pytest_configure():
 
 
 def pytest_collection_modifyitems(items):
-    """The tests of the journey come first, since it takes longest, and others that read it last, so that nobody waits for it."""
-    items.sort(key=lambda item: "journey" in item.fixturenames and (-1 if item.path.name == "test_demo.py" else 1))
+    """The tests that read the journey come first, since it takes longest of all."""
+    items.sort(key=lambda item: "journey" not in item.fixturenames)
 
 
 def run(
@@ -109,15 +108,8 @@ def tiny(tmp_path_factory) -> dict[str, Path]:
 
 @pytest.fixture(scope="session")
 def journey(tmp_path_factory) -> tuple[Path, str]:
-    """The folder and the screen of one `medllm demo`, run once for all tests that read it, in whatever process."""
-    base = tmp_path_factory.getbasetemp()
-    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "journey"
-    folder.mkdir(exist_ok=True)
-    out, screen = folder / "out", folder / "screen"
-    with (folder / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not screen.exists():
-            done = run("medllm", "demo", "--out", str(out), "--overwrite", cwd=folder)
-            assert done.returncode == 0, done.stdout + done.stderr
-            screen.write_text(done.stdout, encoding="utf-8")
-    return out, screen.read_text(encoding="utf-8")
+    """The folder and the screen of one `medllm demo`, run once for all tests that read it."""
+    out = tmp_path_factory.mktemp("journey") / "out"
+    done = run("medllm", "demo", "--out", str(out), cwd=out.parent)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return out, done.stdout
