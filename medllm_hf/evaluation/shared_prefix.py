@@ -54,7 +54,6 @@ def supports(network: torch.nn.Module) -> bool:
     config = language_model(network).config
     return (
         config.model_type in MODEL_TYPES
-        and set(getattr(config, "layer_types", None) or ()) <= {"full_attention"}
         and getattr(config, "sliding_window", None) is None
         and config.rope_parameters["rope_type"] not in _ROPE_BY_LENGTH
     )
