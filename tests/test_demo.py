@@ -7,6 +7,8 @@ import sys
 import pytest
 from conftest import SAMPLE, run
 
+pytestmark = pytest.mark.slow
+
 CLEAN = """
 import sys
 from transformers import AutoModelForCausalLM, AutoTokenizer

@@ -1,6 +1,7 @@
 """A conversation over an endpoint: streamed events of a scripted server on loopback, and of `transformers serve`."""
 
 import json
+import time
 from threading import Thread
 
 import pytest
@@ -57,8 +58,11 @@ def test_stop_does_not_wait_for_the_server():
         answer = talk.stream("一")
         listener = Thread(target=lambda: list(answer))
         listener.start()
+        while not server.requests:
+            time.sleep(0.01)
+        time.sleep(0.2)  # now it waits for the answer
         talk.stop()
-        listener.join(20)
+        listener.join(10)
         assert not listener.is_alive() and talk.stopped == "stopped" and talk.messages == []
 
 

@@ -95,8 +95,9 @@ def converse(model, tokenizer, seed: int, **settings) -> tuple[int, int, int]:
 
 @pytest.mark.parametrize("settings", [{"do_sample": False}, {}, {"temperature": 1.5, "top_k": 200}], ids=str)
 @pytest.mark.parametrize("conversations", [range(4), pytest.param(range(4, 30), marks=pytest.mark.slow)], ids=len)
-def test_kept_and_anew_are_equal(tiny, conversations, settings):
+def test_kept_and_anew_are_equal(tiny, conversations, settings, monkeypatch):
     model, tokenizer = loaded(tiny)
+    monkeypatch.setattr("medllm_hf.chat.generation.ROOM", 3)  # so that it grows again and again
     model.config.max_position_embeddings = CONTEXT
     results = [converse(model, tokenizer, seed, **settings) for seed in conversations]
     kept, anew, cut = (sum(column) for column in zip(*results, strict=True))
@@ -237,3 +238,11 @@ def test_undo_and_retry(tiny):
         session.retry(temperature=-1)
     assert session.messages[3]["content"] == answer
     assert session.undo() == "发热" and session.messages == before[:2]
+
+
+def test_a_history_that_is_cut_says_so_and_nothing_else_does(tiny, caplog):
+    session = ChatSession(*loaded(tiny), do_sample=False, max_new_tokens=4)
+    session.messages = [{"role": role, "content": "头痛三天" * 60} for _ in range(9) for role in ("user", "assistant")]
+    list(session.stream("咳嗽"))
+    assert session.dropped > 0 and len(session.messages) == 20
+    assert caplog.text == ""

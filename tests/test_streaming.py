@@ -77,6 +77,15 @@ def test_pieces_of_any_tokens_are_the_decoded_whole(kind, request):
         assert "".join(streamed(tokenizer, ids)) == tokenizer.decode(ids, skip_special_tokens=True)
 
 
+def test_a_blank_belongs_to_the_word_after_it():
+    """Decoders of the Llama 2 family take the first blank of whatever they are given away."""
+    backend = Tokenizer(models.WordLevel({"▁take": 0, "▁two": 1, "▁pills": 2, "?": 3}, unk_token="?"))
+    backend.decoder = decoders.Metaspace()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="?")
+    assert streamed(tokenizer, [0, 1, 2, 2]) == ["take", " two", " pills", " pills", ""]
+    assert tokenizer.decode([0, 1, 2, 2]) == "take two pills pills"
+
+
 def test_text_comes_as_soon_as_it_is_certain(tokenizer):
     ids = tokenizer.encode("头痛🩺吗", add_special_tokens=False)
     assert streamed(tokenizer, ids[:1])[:-1] == [tokenizer.decode(ids[:1])]

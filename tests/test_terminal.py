@@ -201,7 +201,7 @@ def test_out_of_memory_is_one_line(tiny, tmp_path, when):
     for file in tiny["base"].iterdir():
         shutil.copy(file, tmp_path)
     settings = json.loads((tmp_path / "config.json").read_text())
-    config = LlamaConfig(**{**settings, "hidden_size": 1024, "intermediate_size": 20000, "num_hidden_layers": 1})
+    config = LlamaConfig(**{**settings, "hidden_size": 1024, "intermediate_size": 40000, "num_hidden_layers": 1})
     LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(tmp_path)
     code = (
         "import resource, sys, torch, transformers, medllm_hf.chat.terminal, medllm_hf.cli\n"

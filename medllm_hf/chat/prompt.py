@@ -59,7 +59,8 @@ def rendered(tokenizer: PreTrainedTokenizerBase, messages: Sequence[dict], **opt
     controls = control_tokens(tokenizer)
     plain = [{**message, "content": defused(message["content"], controls)} for message in messages]
     try:
-        return tokenizer.apply_chat_template(plain, return_dict=False, **options)
+        # Not verbose: a prompt that is too long is cut, so that no warning of it is in place.
+        return tokenizer.apply_chat_template(plain, return_dict=False, tokenizer_kwargs={"verbose": False}, **options)
     except TemplateError as error:
         found = f"messages that the model's chat template refuses ({first_line(error)})"
         raise UserError(found, "turns in the order that it takes", "change the messages") from error
