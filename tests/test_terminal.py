@@ -112,7 +112,7 @@ def test_ctrl_c_stops_an_answer_and_keeps_it(tiny, tmp_path):
 
 def test_several_lines_wide_characters_and_resizing(tiny, tmp_path):
     with Screen("chat", str(tiny["base"]), *SHORT, state=tmp_path, columns=20) as screen:
-        screen.until(PROMPT)
+        assert "\x1b[?2004h" in screen.until(PROMPT)  # asks the terminal to mark what is pasted
         for keys in (
             "头痛三天，还有恶心，怎么办🩺\x7f\x7f好\r",  # rubs out two characters
             f"{PASTE[0]}一\n二\n{PASTE[1]}三\r",
