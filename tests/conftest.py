@@ -110,6 +110,7 @@ def tiny(tmp_path_factory) -> dict[str, Path]:
 def journey(tmp_path_factory) -> tuple[Path, str]:
     """The folder and the screen of one `medllm demo`, run once for all tests that read it."""
     out = tmp_path_factory.mktemp("journey") / "out"
-    done = run("medllm", "demo", "--out", str(out), cwd=out.parent)
+    # With one thread beside other tests it takes ten minutes.
+    done = run("medllm", "demo", "--out", str(out), cwd=out.parent, timeout=2400)
     assert done.returncode == 0, done.stdout + done.stderr
     return out, done.stdout
