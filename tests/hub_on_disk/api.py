@@ -18,6 +18,9 @@ NAME = "([^/]+/[^/]+)"
 API = f"/api/(models|datasets|spaces)/{NAME}"
 PREFIX = f"/(?:(datasets|spaces)/)?{NAME}"
 
+# Of the token's user; the second is the one that the README writes.
+ORGANISATIONS = ("org", "your-name")
+
 
 def answer(hub: Hub, request: Request) -> Answer:
     """The answer to a request.
@@ -37,18 +40,18 @@ def answer(hub: Hub, request: Request) -> Answer:
 def whoami(hub: Hub, request: Request) -> Answer:
     if request.token is None:
         raise Refused(401, "Invalid username or password.")
-    orgs = [{"type": "org", "name": "org", "roleInOrg": "write"}]
+    orgs = [{"type": "org", "name": name, "roleInOrg": "write"} for name in ORGANISATIONS]
     role = hub.tokens[request.token]
     return Answer({"type": "user", "name": "user", "orgs": orgs, "auth": {"accessToken": {"role": role}}})
 
 
 def create(hub: Hub, request: Request) -> Answer:
-    """A new repository of the user or of the organisation "org"."""
+    """A new repository of the user or of one of `ORGANISATIONS`."""
     writing(hub, request)
     asked = request.json()
     kind, owner = f"{asked.get('type') or 'model'}s", asked.get("organization") or "user"
     name = f"{owner}/{asked['name']}"
-    if owner not in ("user", "org"):
+    if owner not in ("user", *ORGANISATIONS):
         raise Refused(403, f"You don't have the rights to create a {kind[:-1]} under the namespace {owner!r}")
     if kind == "spaces" and not asked.get("sdk"):
         raise Refused(400, "sdk is missing")
