@@ -9,6 +9,18 @@ def _output(parser: Parser) -> None:
     parser.add_argument("--overwrite", action="store_true", help="replace what the output folder holds")
 
 
+def _spending(parser: Parser) -> None:
+    prices = 'what a million tokens of each model cost: {"currency": "USD", "models": {"NAME": {"input": 1.5, "output": 6}}}'
+    parser.add_argument("--prices", metavar="FILE", help=prices)
+    parser.add_argument(
+        "--budget",
+        type=float,
+        metavar="AMOUNT",
+        help="the most that the run folder may cost, by --prices; the run stops before",
+    )
+    parser.add_argument("--dry-run", action="store_true", help="print what it would cost; nothing is sent or written")
+
+
 def tiny_base(parser: Parser) -> None:
     """Adds the arguments of `medllm tiny-base`."""
     parser.add_argument("dst", metavar="DIR", help="folder to write")
@@ -129,6 +141,7 @@ def eval_mcq(parser: Parser) -> None:
         "--key-env", metavar="VAR", help="environment variable with the endpoint's key (default: OPENAI_API_KEY)"
     )
     parser.add_argument("--batch-tokens", type=int, metavar="N", help="tokens in one forward (default: 8192)")
+    _spending(parser)
     _output(parser)
 
 
@@ -152,7 +165,20 @@ def eval_consult(parser: Parser) -> None:
     parser.add_argument("--key-env", default="OPENAI_API_KEY", metavar="VAR", help=key)
     for role in ("doctor", "patient", "judge"):
         parser.add_argument(f"--{role}-key-env", metavar="VAR", help=f"the same for the {role} alone")
+    _spending(parser)
     _output(parser)
+
+
+def _judge_replies(parser: Parser) -> None:
+    parser.add_argument("--temperature", type=float, default=0.0, metavar="T", help="default: 0")
+    parser.add_argument("--seed", type=int, default=0, help="every reply's own seed is made from it (default: 0)")
+    parser.add_argument("--max-new-tokens", type=int, default=2048, metavar="N", help="of a reply (default: 2048)")
+    limit = "no headline figure where a larger share of the replies is unscored (default: 0.05)"
+    parser.add_argument("--failure-limit", type=float, default=0.05, metavar="SHARE", help=limit)
+    parser.add_argument("--concurrency", type=int, default=8, metavar="N", help="requests at once (default: 8)")
+    parser.add_argument("--timeout", type=float, default=300.0, metavar="S", help="seconds for one request (default: 300)")
+    key = "environment variable with the endpoint's key (default: OPENAI_API_KEY)"
+    parser.add_argument("--key-env", default="OPENAI_API_KEY", metavar="VAR", help=key)
 
 
 def eval_judge(parser: Parser) -> None:
@@ -164,15 +190,31 @@ def eval_judge(parser: Parser) -> None:
     parser.add_argument("--rubric", choices=rubrics, default=rubrics[0], help="default: disc-medllm")
     parser.add_argument("--language", choices=["zh", "en"], default="zh", help="of the rubric (default: zh)")
     parser.add_argument("--samples", type=int, default=1, metavar="N", help="replies for each dialogue (default: 1)")
-    parser.add_argument("--temperature", type=float, default=0.0, metavar="T", help="default: 0")
-    parser.add_argument("--seed", type=int, default=0, help="every reply's own seed is made from it (default: 0)")
-    parser.add_argument("--max-new-tokens", type=int, default=2048, metavar="N", help="of a reply (default: 2048)")
-    limit = "no headline figure where a larger share of the replies is unscored (default: 0.05)"
-    parser.add_argument("--failure-limit", type=float, default=0.05, metavar="SHARE", help=limit)
-    parser.add_argument("--concurrency", type=int, default=8, metavar="N", help="requests at once (default: 8)")
-    parser.add_argument("--timeout", type=float, default=300.0, metavar="S", help="seconds for one request (default: 300)")
-    key = "environment variable with the endpoint's key (default: OPENAI_API_KEY)"
-    parser.add_argument("--key-env", default="OPENAI_API_KEY", metavar="VAR", help=key)
+    _judge_replies(parser)
+    _spending(parser)
+    _output(parser)
+
+
+def eval_pair(parser: Parser) -> None:
+    """Adds the arguments of `medllm eval pair`."""
+    one = "of one system: a dialogue file, or a run of `eval consult`"
+    parser.add_argument("--first", required=True, metavar="FILE_OR_RUN", help=f"the dialogues {one}")
+    parser.add_argument("--second", required=True, metavar="FILE_OR_RUN", help="those of the system to compare it with")
+    parser.add_argument("--judge", required=True, metavar="SPEC", help="URL#MODEL, a checkpoint folder or a Hub id")
+    parser.add_argument("--out", required=True, metavar="RUN", help="run folder to write, or to go on with")
+    parser.add_argument("--language", choices=["zh", "en"], default="zh", help="of the question to the judge (default: zh)")
+    each = "replies for each case in each of the two orders (default: 1)"
+    parser.add_argument("--samples", type=int, default=1, metavar="N", help=each)
+    _judge_replies(parser)
+    _output(parser)
+
+
+def eval_agree(parser: Parser) -> None:
+    """Adds the arguments of `medllm eval agree`."""
+    parser.add_argument("runs", metavar="RUN", nargs="+", help="judge runs, or judged runs of `eval consult`")
+    columns = "human labels, .jsonl or .csv: id of the dialogue, annotator, and a column for each criterion"
+    parser.add_argument("--labels", nargs="+", default=[], metavar="FILE", help=columns)
+    parser.add_argument("--out", required=True, metavar="DIR", help="folder to write")
     _output(parser)
 
 
@@ -196,6 +238,13 @@ def verify(parser: Parser) -> None:
     parser.add_argument("repository", metavar="REPO_OR_DIR", help="Hub id or repository folder of a published model")
     parser.add_argument("--revision", help="branch, tag or commit of the Hub repository")
     parser.add_argument("--data", nargs="+", metavar="FILE", help="questions or cases of the runs, for hashes that need them")
+
+
+def web(parser: Parser) -> None:
+    """Adds the arguments of `medllm web`."""
+    parser.add_argument("--host", default="127.0.0.1", help="address to serve at (default: 127.0.0.1, this machine alone)")
+    parser.add_argument("--port", type=int, default=8501, help="default: 8501; 0 takes a free one")
+    chat(parser)
 
 
 def chat(parser: Parser) -> None:

@@ -184,7 +184,8 @@ def test_the_checklist_takes_points_from_the_file(tmp_path):
     points = ["问体温", {"point": "建议就诊", "weight": 2}, "说明原因"]
     found, server = judged_run(script, tmp_path, {**dialogue(1), "reference": points}, rubric="checklist")
     assert found["metrics"]["headline"]["doctor-7b"]["overall"] == 0.5
-    assert "| 建议就诊" in user(server.requests[-1]) and [row["passed"] for row in found["metrics"]["canaries"]] == [True] * 4
+    assert any("| 建议就诊" in user(one) for one in server.requests)
+    assert [row["passed"] for row in found["metrics"]["canaries"]] == [True] * 4
     with pytest.raises(UserError, match="doctor-7b/1: .*does not go with checklist"):
         judged(server, write(tmp_path / "b.jsonl", dialogue(1)), tmp_path / "b", rubric="checklist")
 

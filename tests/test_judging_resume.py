@@ -119,7 +119,7 @@ def test_replies_that_fail_for_good_are_left_for_the_next_run(tmp_path, capsys, 
     with ChatServer(script) as server:
         assert judged(server, file, tmp_path / "run", **SETTINGS) == 1
         said = capsys.readouterr().err
-        assert "2 replies are missing, the first is doctor-7b/7 sample 0" in said and "status 503" in said
+        assert "2 replies of the judge are missing, the first is doctor-7b/7 sample 0" in said and "status 503" in said
         with pytest.raises(UserError, match="an unfinished run"):
             read_run(tmp_path / "run")
         broken, before = False, len(server.requests)

@@ -17,7 +17,7 @@ from conftest import OFFLINE, ROOT, run
 
 FOLDER = ROOT / "medllm_hf" / "metrics" / "llm_judge"
 CARD = (FOLDER / "README.md").read_text(encoding="utf-8")
-SIBLINGS = {"calling", "figures", "labels", "objects", "prompts", "rubrics", "verdicts"}
+SIBLINGS = {"calling", "figures", "labels", "objects", "pairs", "prompts", "rubrics", "verdicts"}
 OUTPUTS = (
     "n", "unscored", "overall", "intervals", "bounds", "ceiling", "distribution", "within_item_sd", "detectable_difference",
     "length", "groups", "rubric", "items",
@@ -31,6 +31,7 @@ for folder, path in zip(sys.argv[1::2], sys.argv[2::2]):
     metric = evaluate.load(path)
     dialogue = [{"role": "patient", "content": "a"}, {"role": "doctor", "content": "b"}]
     print(metric.compute(predictions=[dialogue], judge=lambda messages: verdict)["overall"])
+    assert dialogue[0]["content"] in metric.pair_messages(dialogue, [])[1]["content"]
 print([name for name in sys.modules if name.startswith("medllm_hf")])
 """
 
@@ -65,9 +66,9 @@ def examples(text: str) -> doctest.TestResults:
 def test_examples_of_the_card_and_of_the_docstring(monkeypatch):
     monkeypatch.chdir(FOLDER.parent)
     blocks = re.findall(r"^```python\n(.*?)^```", CARD, re.MULTILINE | re.DOTALL)
-    assert len(blocks) == 4
+    assert len(blocks) == 5
     outcome = examples("\n".join(blocks))
-    assert (outcome.failed, outcome.attempted) == (0, 15)
+    assert (outcome.failed, outcome.attempted) == (0, 18)
     assert examples(evaluate.load("llm_judge").inputs_description) == (0, 5)
 
 
@@ -78,8 +79,19 @@ def test_card():
     assert (front["title"], (FOLDER / front["app_file"]).is_file()) == (FOLDER.name, True)
     headings = set(re.findall(r"^#+ (.*)", CARD, re.MULTILINE))
     english = {"Metric description", "How to use", "Inputs", "Output values", "Values from popular papers", "Examples"}
-    assert english | {"Rubrics", "How a reply is read", "Limitations and bias", "Citation", "Further references"} < headings
-    assert {"中文说明", "指标", "输入与输出", "读取规则", "局限"} < headings
+    assert (
+        english
+        | {
+            "Rubrics",
+            "Two dialogues beside each other",
+            "How a reply is read",
+            "Limitations and bias",
+            "Citation",
+            "Further references",
+        }
+        < headings
+    )
+    assert {"中文说明", "指标", "输入与输出", "两段对话的比较", "读取规则", "局限"} < headings
     rules = (FOLDER / "verdicts.py").read_text(encoding="utf-8").split('"""')[1]
     assert len(re.findall(r"^\d\. ", rules, re.MULTILINE)) == 5
     assert re.findall(r"^(\d)\. ", CARD, re.MULTILINE) == list("12345") * 2

@@ -10,6 +10,9 @@ from email.utils import parsedate_to_datetime
 import httpx2
 
 RETRIED_STATUS = (408, 409, 429)
+# What a server answers before it does any work. Any other failure may have been billed: a gateway that says 500, 502 or 504
+# may have had the work done behind it.
+FREE_STATUS = (503, 529)
 # Wrong key, no money left, no permission, no such model: what the next request would meet as well.
 FATAL_STATUS = (401, 402, 403, 404)
 LONGEST_RETRY_AFTER = 120.0
@@ -29,6 +32,7 @@ class Failure:
         after: The fewest seconds to wait before that.
         field: The field to leave out in the next request.
         fatal: Whether every other request would fail too.
+        billed: The tokens that it has cost, prompt and reply; None where nobody knows.
     """
 
     status: int | None
@@ -37,6 +41,7 @@ class Failure:
     after: float = 0.0
     field: str | None = None
     fatal: bool = False
+    billed: tuple[int, int] | None = (0, 0)
 
 
 def read(response: httpx2.Response, sent: dict) -> dict | Failure:
@@ -48,13 +53,13 @@ def read(response: httpx2.Response, sent: dict) -> dict | Failure:
     if not response.is_success:
         return _refusal(response, answer, sent)
     if answer is None:
-        return Failure(response.status_code, f"an answer that is not JSON: {response.text}", again=True)
+        return Failure(response.status_code, f"an answer that is not JSON: {response.text}", again=True, billed=None)
     try:
         if isinstance(answer["choices"][0]["message"], dict):
             return answer
     except (KeyError, IndexError, TypeError):
         pass
-    return Failure(response.status_code, f"an answer without a choice: {response.text}", again=True)
+    return Failure(response.status_code, f"an answer without a choice: {response.text}", again=True, billed=counted(answer))
 
 
 def said(answer: dict) -> tuple[str, str]:
@@ -69,11 +74,16 @@ def said(answer: dict) -> tuple[str, str]:
     return content, "refusal" if refused else choice.get("finish_reason") or ""
 
 
-def tokens(answer: dict) -> tuple[int, int] | tuple[None, None]:
-    """The tokens of the prompt and of the reply as the server counted them; two None where it did not."""
-    usage = answer.get("usage") or {}
-    counts = usage.get("prompt_tokens"), usage.get("completion_tokens")
-    return counts if None not in counts else (None, None)
+def counted(answer: object) -> tuple[int, int] | None:
+    """The tokens of the prompt and of the reply as the server counted them; None where it did not."""
+    usage = answer.get("usage") if isinstance(answer, dict) else None
+    counts = [usage.get(name) if isinstance(usage, dict) else None for name in ("prompt_tokens", "completion_tokens")]
+    return (counts[0], counts[1]) if all(type(count) is int and count >= 0 for count in counts) else None
+
+
+def billed(answer: dict | Failure) -> tuple[int, int] | None:
+    """The tokens that one request has cost; None where nobody knows."""
+    return answer.billed if isinstance(answer, Failure) else counted(answer)
 
 
 def without(body: dict, fields: set[str]) -> dict:
@@ -104,6 +114,7 @@ def _refusal(response: httpx2.Response, answer: object, sent: dict) -> Failure:
         after=_retry_after(response.headers),
         field=_refused_field(str(error.get("param")), response.text, sent) if status in (400, 422) else None,
         fatal=spent or status in FATAL_STATUS or 300 <= status < 400,
+        billed=(0, 0) if status in FREE_STATUS or (status < 500 and status != 408) else None,
     )
 
 

@@ -22,6 +22,8 @@ class Settings:
         concurrency: The most requests at once to each endpoint.
         timeout: Seconds for one request.
         key_env: The variable with the key of every endpoint that has none of its own below.
+        prices: The file of prices, by which costs are reckoned.
+        budget: What patient, doctor and judge may cost together, in the currency of the prices.
     """
 
     turns: str = "3"
@@ -37,6 +39,8 @@ class Settings:
     doctor_key_env: str | None = None
     patient_key_env: str | None = None
     judge_key_env: str | None = None
+    prices: str | None = None
+    budget: float | None = None
 
     @property
     def auto(self) -> bool:
@@ -75,3 +79,9 @@ def settled(settings: Settings) -> Settings:
         if wrong:
             raise UserError(found, expected, "see `medllm eval consult --help`")
     return settings
+
+
+def judge_flags(settings: Settings) -> dict:
+    """The settings of the judge run that follows the consultations."""
+    names = ("seed", "concurrency", "timeout", "prices", "budget")
+    return {**{name: getattr(settings, name) for name in names}, "key_env": settings.judge_key_env or settings.key_env}

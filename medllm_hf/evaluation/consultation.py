@@ -5,29 +5,48 @@ import hashlib
 import sys
 from collections.abc import Callable, Iterable
 from contextlib import AsyncExitStack
+from fractions import Fraction
 from pathlib import Path
 
 from tqdm import tqdm
 
 from medllm_hf.errors import UserError
 from medllm_hf.evaluation.cases import Case, read_cases, summary
-from medllm_hf.evaluation.consult_settings import Settings, settled
-from medllm_hf.evaluation.endpoint import ChatClient, Endpoint, EndpointError
+from medllm_hf.evaluation.consult_estimates import expected
+from medllm_hf.evaluation.consult_settings import Settings, judge_flags, settled
+from medllm_hf.evaluation.endpoint import ChatClient, Endpoint, EndpointError, Reply
 from medllm_hf.evaluation.fidelity import metrics, score_row
 from medllm_hf.evaluation.parties import Party, endpoints, parse_party
+from medllm_hf.evaluation.prices import cost_text, priced
 from medllm_hf.evaluation.run_folder import RunFolder, open_run, read_run, write_jsonl
-from medllm_hf.evaluation.transcripts import GIVEN, REFUSED, ROLES, dialogue, first_turn, is_over, is_refused, next_messages
+from medllm_hf.evaluation.spending import Spending
+from medllm_hf.evaluation.transcripts import (
+    GIVEN,
+    KEY,
+    REFUSED,
+    ROLES,
+    dialogue,
+    first_turn,
+    is_over,
+    is_refused,
+    next_messages,
+    outputs_of,
+)
 
 # Statuses by which a server says that it will never take a request. From one that has answered others, they concern the
 # words of a single dialogue, as a content filter or the length of the context does.
 NEVER_TAKEN = (400, 413, 422)
 
 
-def consult(cases: str, doctor: str, patient: str, out: str, judge: str | None = None, overwrite: bool = False, **flags) -> int:
+def consult(
+    cases: str, doctor: str, patient: str, out: str, judge: str | None = None, overwrite: bool = False, dry_run: bool = False,
+    **flags,
+) -> int:  # fmt: skip
     """Holds a consultation on each case and writes the run folder `out`, or goes on with it; returns the exit code.
 
     Args:
         doctor, patient, judge: `URL#MODEL` of an endpoint, a checkpoint folder or a Hub id.
+        dry_run: prints what the run would cost, and neither sends nor writes anything.
         flags: the fields of `Settings`.
 
     Raises:
@@ -39,37 +58,43 @@ def consult(cases: str, doctor: str, patient: str, out: str, judge: str | None =
     print(summary(read.items))
     sides = {"patient": _party(patient, settings.patient_key_env, settings)}
     sides["doctor"] = _party(doctor, settings.doctor_key_env, settings)
-    if judge:
-        # A judge that cannot be had is told before the dialogues are paid for.
-        _party(judge, settings.judge_key_env, settings)
     manifest = {
         "kind": "consult",
         **{role: sides[role].record for role in ROLES},
         "data": read.record,
         "settings": settings.record(),
+        **priced(settings.prices, sides, settings.budget),
     }
-    with open_run(out, manifest, ("case", "turn"), overwrite) as run:
+    if judge:
+        # A judge that cannot be had, or has no price, is told before the dialogues are paid for.
+        priced(settings.prices, {"judge": _party(judge, settings.judge_key_env, settings)}, settings.budget)
+    if dry_run:
+        print(expected(out, manifest, read.items, settings, judge, overwrite))
+        return 0
+    with open_run(out, manifest, KEY, overwrite) as run, Spending(run, settings.budget) as spending:
+        failed = {} if run.finished else fill(run, read.items, sides, settings, spending)
+        if failed:
+            print(unfinished(run, read.items, failed, spending), file=sys.stderr)
+            return 1
         if not run.finished:
-            failed = fill(run, read.items, sides, settings)
-            if failed:
-                print(unfinished(run, read.items, failed), file=sys.stderr)
-                return 1
-            finish(run, read.items, sides["doctor"].record["id"])
+            finish(run, read.items, sides["doctor"].record["id"], spending)
     print(told(out))
-    return judged(out, judge, settings) if judge else 0
+    return judged(out, judge, settings, spending.spent) if judge else 0
 
 
 def _party(spec: str, key_env: str | None, settings: Settings) -> Party:
     return parse_party(spec, key_env or settings.key_env, concurrency=settings.concurrency, timeout=settings.timeout)
 
 
-def fill(run: RunFolder, cases: Iterable[Case], sides: dict[str, Party], settings: Settings) -> dict[str, EndpointError]:
+def fill(
+    run: RunFolder, cases: Iterable[Case], sides: dict[str, Party], settings: Settings, spending: Spending
+) -> dict[str, EndpointError]:
     """Adds to the run every call that its dialogues lack; returns the failures, by the id of the case that stays open.
 
     Raises:
         UserError: a checkpoint cannot be served, or an endpoint refuses every request.
     """
-    talks = {case: outputs_of(run, case) for case in cases}
+    talks = {case: outputs_of(run.rows, case) for case in cases}
     left = {case: rows for case, rows in talks.items() if not is_over(rows, settings.rounds, settings.auto)}
     if not left:
         return {}
@@ -88,7 +113,7 @@ def fill(run: RunFolder, cases: Iterable[Case], sides: dict[str, Party], setting
                 bar.total -= most - len(rows)
 
         try:
-            failed = asyncio.run(hold(left, dict(zip(ROLES, found, strict=True)), settings, keep))
+            failed = asyncio.run(hold(left, dict(zip(ROLES, found, strict=True)), settings, keep, spending))
         except EndpointError as error:
             kept = f"{len(run.rows)} turns are kept"
             raise UserError(str(error), "an endpoint that answers", f"mend it and run the same again, {kept}") from error
@@ -99,17 +124,10 @@ def fill(run: RunFolder, cases: Iterable[Case], sides: dict[str, Party], setting
         return failed
 
 
-def outputs_of(run: RunFolder, case: Case) -> list[dict]:
-    """The outputs of a case so far, in the order of turns."""
-    rows: list[dict] = []
-    while (row := run.rows.get((case.id, len(rows)))) is not None:
-        rows.append(row)
-    return rows
-
-
 async def hold(
-    talks: dict[Case, list[dict]], at: dict[str, Endpoint], settings: Settings, keep: Callable[[list[dict], dict], None]
-) -> dict[str, EndpointError]:
+    talks: dict[Case, list[dict]], at: dict[str, Endpoint], settings: Settings, keep: Callable[[list[dict], dict], None],
+    spending: Spending,
+) -> dict[str, EndpointError]:  # fmt: skip
     """Goes on with all `talks` at once until they are over, each call's output handed to `keep`; returns the failures.
 
     Args:
@@ -134,18 +152,14 @@ async def hold(
                     max_tokens=limits[role],
                     temperature=warmth[role],
                     seed=call_seed(settings.seed, case.id, turn),
+                    account=spending.account(role),
                 )
             except EndpointError as error:
                 if error.fatal:
                     raise
                 failed[case.id] = error
                 return
-            row = {
-                "case": case.id, "turn": turn, "role": role, "content": reply.text, "finish": reply.finish,
-                "prompt_tokens": reply.prompt_tokens, "completion_tokens": reply.completion_tokens,
-                "seconds": round(reply.seconds, 3), "retries": reply.retries,
-            }  # fmt: skip
-            keep(rows, row | ({"dropped": sorted(clients[role].dropped)} if clients[role].dropped else {}))
+            keep(rows, output(case, turn, reply, clients[role].dropped))
 
     try:
         async with AsyncExitStack() as stack, asyncio.TaskGroup() as group:
@@ -157,6 +171,16 @@ async def hold(
     except BaseExceptionGroup as group_error:
         raise group_error.exceptions[0] from None
     return failed
+
+
+def output(case: Case, turn: int, reply: Reply, dropped: set[str]) -> dict:
+    """The output of a call, and the fields that it went without since the server refuses them."""
+    row = {
+        "case": case.id, "turn": turn, "role": ROLES[turn % 2], "content": reply.text, "finish": reply.finish,
+        "prompt_tokens": reply.prompt_tokens, "completion_tokens": reply.completion_tokens,
+        "seconds": round(reply.seconds, 3), "retries": reply.retries,
+    }  # fmt: skip
+    return row | ({"dropped": sorted(dropped)} if dropped else {})
 
 
 def refused(case: Case, turn: int, error: EndpointError) -> dict:
@@ -171,25 +195,28 @@ def call_seed(seed: int, case: str, turn: int) -> int:
     return int.from_bytes(hashlib.sha256(f"{seed}/{turn}/{case}".encode()).digest()[:4]) >> 1
 
 
-def finish(run: RunFolder, cases: Iterable[Case], model: str) -> None:
+def finish(run: RunFolder, cases: Iterable[Case], model: str, spending: Spending) -> None:
     """Ends a run whose dialogues are over: dialogues.jsonl, scores.jsonl and metrics.json follow from its outputs.
 
     A dialogue that a server refused to go on with is scored as far as it came, and is none of those for judging.
     """
-    talks = [(case, outputs_of(run, case)) for case in cases]
+    talks = [(case, outputs_of(run.rows, case)) for case in cases]
     records = [dialogue(case, rows, model) for case, rows in talks]
     scores = [score_row(case, rows, record) for (case, rows), record in zip(talks, records, strict=True)]
     outputs = [row for _, rows in talks for row in rows]
     whole = [record for (_, rows), record in zip(talks, records, strict=True) if not is_refused(rows)]
     write_jsonl(run.path / "dialogues.jsonl", whole)
-    run.finish([(row["case"], row["turn"]) for row in outputs], scores, metrics(scores, outputs))
+    run.finish([(row["case"], row["turn"]) for row in outputs], scores, spending.with_cost(metrics(scores, outputs)))
 
 
-def unfinished(run: RunFolder, cases: Iterable[Case], failed: dict[str, EndpointError]) -> str:
+def unfinished(run: RunFolder, cases: Iterable[Case], failed: dict[str, EndpointError], spending: Spending) -> str:
     """What is said when some dialogues could not go on."""
+    left = f"{len(failed)} of {run.manifest['data']['n']} dialogues are not over"
+    if spending.reached:
+        return spending.stopped(left)
     first = next(case.id for case in cases if case.id in failed)
     return (
-        f"medllm: {len(failed)} of {run.manifest['data']['n']} dialogues are not over, the first is {first}: {failed[first]}; "
+        f"medllm: {left}, the first is {first}: {failed[first]}; "
         f"run the same command again, without --overwrite, for what {run.path} lacks"
     )
 
@@ -205,11 +232,16 @@ def told(out: str) -> str:
     size = f"{figures['n']} dialogues" + (f" of {figures['mean_rounds']:.1f} rounds on average" if figures["n"] else "")
     if figures["failed"]:
         size += f", {figures['failed']} more that a server refused to go on with"
+    if "cost" in figures:
+        spent.append(cost_text(figures["cost"]))
     return f"{size} ({', '.join(found) or 'no findings'}); {'; '.join(spent)}; run folder {out}"
 
 
-def judged(out: str, judge: str, settings: Settings) -> int:
+def judged(out: str, judge: str, settings: Settings, spent: Fraction) -> int:
     """Has the dialogues of a finished run judged, into the folder `judge` inside it; returns the exit code.
+
+    Args:
+        spent: what the dialogues have cost.
 
     Raises:
         UserError: as for `medllm eval judge`.
@@ -218,17 +250,5 @@ def judged(out: str, judge: str, settings: Settings) -> int:
     from medllm_hf.evaluation import judging
     from medllm_hf.evaluation.dialogue_files import read_dialogues
 
-    key_env = settings.judge_key_env or settings.key_env
-    asked = judging.Settings(seed=settings.seed, concurrency=settings.concurrency, timeout=settings.timeout, key_env=key_env)
-    folder = Path(out) / "judge"
-    failed = judging.judge_dialogues(read_dialogues(out), judge, folder, asked, "dialogues.jsonl")
-    if failed:
-        told_last = next(iter(failed.values()))
-        print(
-            f"medllm: {len(failed)} replies of the judge are missing: {told_last}; run the same command again, "
-            f"without --overwrite, for what {folder} lacks",
-            file=sys.stderr,
-        )
-        return 1
-    print(judging.summary(folder))
-    return 0
+    asked = judging.Settings(**judge_flags(settings), spent_before=spent)
+    return judging.judge_dialogues(read_dialogues(out), judge, Path(out) / "judge", asked, "dialogues.jsonl")

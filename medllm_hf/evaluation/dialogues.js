@@ -1,6 +1,6 @@
 (() => {
   const PAGE = 50;
-  const [SYSTEM, CASE, GROUP, TEXT, SCORES, UNSCORED, REPLIES, ATTEMPTS] = [0, 1, 2, 3, 4, 5, 6, 7];
+  const [SYSTEM, CASE, GROUP, TEXT, SCORES, UNSCORED, REPLIES, ATTEMPTS, REFERENCE] = [0, 1, 2, 3, 4, 5, 6, 7, 8];
   const { sets, transcripts } = JSON.parse(document.getElementById("data").textContent);
   const byId = (name) => document.getElementById(name);
   const form = byId("filter");
@@ -74,6 +74,9 @@
     made.append(element("b", "", set.systems[row[SYSTEM]] || "(none)"));
     const told = row[SCORES] ? set.criteria.map((name, i) => name + " " + shownScore(row[SCORES][i])).join(" · ") : "unscored: " + row[UNSCORED];
     made.append(element("p", row[SCORES] ? "quiet" : "unscored", told));
+    const reference = row[REFERENCE] || []; // the page of compared systems has none
+    if (reference.length) made.append(element("p", "quiet", "what the judge was given to check against"));
+    for (const line of reference) made.append(element("pre", "", line));
     for (const [role, content] of transcripts[row[TEXT]]) {
       const turn = element("div", "turn " + role);
       turn.append(element("b", "quiet", role), "\n" + content);

@@ -9,11 +9,15 @@ import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import httpx2
 
 from medllm_hf.errors import UserError
-from medllm_hf.evaluation.answers import Failure, one_line, read, said, tokens, without
+from medllm_hf.evaluation.answers import Failure, billed, counted, one_line, read, said, without
+
+if TYPE_CHECKING:
+    from medllm_hf.evaluation.spending import Account
 
 LONGEST_BACKOFF = 30.0
 
@@ -212,15 +216,16 @@ class ChatClient:
         seed: int | None = None,
         stop: Sequence[str] | None = None,
         response_format: dict | None = None,
+        account: "Account | None" = None,
     ) -> Reply:
-        """The model's reply to `messages`; fields that are None are not sent.
+        """The model's reply to `messages`; fields that are None are not sent. Each request is reckoned by `account`.
 
         Repeated after 408, 409, 429, 5xx, a failed or cut connection, a time-out, and an answer without a readable choice:
         after the back-off, or after the server's Retry-After where that is longer, up to `LONGEST_RETRY_AFTER` seconds,
         and then up to half as long again, by chance. The wait keeps its slot, so a server in trouble gets fewer requests.
 
         Raises:
-            EndpointError: another status, or the repetitions are used up.
+            EndpointError: another status, the repetitions are used up, or the account's budget is reached.
         """
         options = {"response_format": response_format, "seed": seed, "top_p": top_p, "stop": stop, "temperature": temperature}
         body = {"model": self.endpoint.model, "messages": list(messages), "max_tokens": max_tokens}
@@ -230,7 +235,7 @@ class ChatClient:
             left_out: set[str] = set()
             failures = repeated = 0
             while True:
-                answer = await self._answer(without(body, self.dropped | left_out))
+                answer = await self._answer(without(body, self.dropped | left_out), account)
                 if not isinstance(answer, Failure):
                     self.dropped |= left_out
                     return self._reply(answer, time.monotonic() - began, repeated)
@@ -244,17 +249,29 @@ class ChatClient:
                 repeated += 1
                 self.usage.retries += 1
 
-    async def _answer(self, body: dict) -> dict | Failure:
-        """What comes of one request."""
+    async def _answer(self, body: dict, account: "Account | None") -> dict | Failure:
+        """What comes of one request, which the account allows."""
+        if account is None:
+            return await self._request(body)
+        number = await account.open(body)
+        if number is None:
+            return Failure(None, "the budget is reached", again=False)
+        answer = await self._request(body)
+        account.close(number, billed(answer))
+        return answer
+
+    async def _request(self, body: dict) -> dict | Failure:
         self.usage.requests += 1
         try:
             async with asyncio.timeout(self.endpoint.timeout):
                 response = await self._http.post(f"{self.endpoint.url}/chat/completions", content=json.dumps(body))
         except TimeoutError:
-            return Failure(None, f"no whole answer within {self.endpoint.timeout:g} s", again=True)
+            return Failure(None, f"no whole answer within {self.endpoint.timeout:g} s", again=True, billed=None)
         except httpx2.RequestError as error:
             nobody = isinstance(error, httpx2.ConnectError) and not self._answered
-            return Failure(None, f"{type(error).__name__} {error}", again=True, fatal=nobody)
+            # Without a connection nothing was sent.
+            spent = (0, 0) if isinstance(error, httpx2.ConnectError) else None
+            return Failure(None, f"{type(error).__name__} {error}", again=True, fatal=nobody, billed=spent)
         self._answered = True
         return read(response, body)
 
@@ -268,7 +285,7 @@ class ChatClient:
 
     def _reply(self, answer: dict, seconds: float, repeated: int) -> Reply:
         text, finish = said(answer)
-        prompt, completion = tokens(answer)
+        prompt, completion = counted(answer) or (None, None)
         self.usage.prompt_tokens += prompt or 0
         self.usage.completion_tokens += completion or 0
         self.usage.unknown += prompt is None

@@ -9,6 +9,10 @@ from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerB
 
 from medllm_hf.evaluation.endpoint import ChatClient, Endpoint, EndpointError
 from medllm_hf.evaluation.prompts import BLANK
+from medllm_hf.evaluation.spending import Account
+
+# What an output says of the spending of an endpoint's reply.
+COUNTS = ("prompt_tokens", "completion_tokens", "retries")
 
 
 def replies(
@@ -82,8 +86,9 @@ async def endpoint_replies(
     new_tokens: int,
     seed: int,
     keep: Callable[[int, dict], None],
+    account: Account | None,
 ) -> dict[int, EndpointError]:
-    """Hands (index, {"reply", "finish"}) of the `wanted` turns to `keep` as they come; returns those that failed.
+    """Hands (index, {"reply", "finish", counts}) of the `wanted` turns to `keep` as they come; returns those that failed.
 
     Raises:
         EndpointError: one that every other request would meet too; the rest are not sent.
@@ -94,13 +99,14 @@ async def endpoint_replies(
     async def work(client: ChatClient) -> None:
         for i in waiting:
             try:
-                reply = await client.complete(turns[i], max_tokens=new_tokens, temperature=0.0, seed=seed)
+                reply = await client.complete(turns[i], max_tokens=new_tokens, temperature=0.0, seed=seed, account=account)
             except EndpointError as error:
                 if error.fatal:
                     raise
                 failed[i] = error
             else:
-                keep(i, {"reply": reply.text, "finish": reply.finish})
+                counts = {name: getattr(reply, name) for name in COUNTS}
+                keep(i, {"reply": reply.text, "finish": reply.finish, **counts})
 
     try:
         async with ChatClient(endpoint) as client, asyncio.TaskGroup() as group:

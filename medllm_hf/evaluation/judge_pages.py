@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 from medllm_hf.evaluation.blocks import Block
-from medllm_hf.evaluation.judge_scores import JudgeRun, systems_of
+from medllm_hf.evaluation.judge_scores import Judged, JudgeRun, systems_of
 from medllm_hf.evaluation.judge_words import words
 from medllm_hf.evaluation.pages import page_of, pictures
 from medllm_hf.folders import write_text
@@ -27,7 +27,8 @@ def write_page(blocks: list[Block], values: dict, sets: list[list[JudgeRun]], fo
 def page_data(values: dict, sets: list[list[JudgeRun]]) -> dict:
     """What the page's script shows: each transcript once, and each set's rows with the numbers of their system and group.
 
-    A row is [system, case, group, transcript, scores with the overall score last or null, why unscored, replies, attempts].
+    A row is [system, case, group, transcript, scores with the overall score last or null, why unscored, replies, attempts,
+    lines on the reference].
     """
     numbers: dict[str, int] = {}
     found = []
@@ -40,7 +41,7 @@ def page_data(values: dict, sets: list[list[JudgeRun]]) -> dict:
                 scores = None if judged.unscored else [*judged.scores.values(), judged.overall]
                 case = "/".join(filter(None, judged.case))
                 group, text = one["groups"].index(judged.group), numbers.setdefault(turns, len(numbers))
-                rows.append([place, case, group, text, scores, judged.unscored, judged.replies, judged.attempts])
+                rows.append([place, case, group, text, scores, judged.unscored, judged.replies, judged.attempts, told(judged)])
         found.append(
             {
                 "name": f"{one['name']}, judged by {one['judge']['id']}",
@@ -52,6 +53,19 @@ def page_data(values: dict, sets: list[list[JudgeRun]]) -> dict:
             }
         )
     return {"sets": found, "transcripts": [json.loads(turns) for turns in numbers]}
+
+
+def told(judged: Judged) -> list[str]:
+    """What the judge was told of a case: a text, or each point of its checklist and how often it was met."""
+    if not isinstance(judged.reference, list):
+        return [] if judged.reference is None else [judged.reference]
+    samples = [sample["points"] for sample in judged.item["samples"] if "points" in sample]
+    lines = []
+    for number, one in enumerate(judged.reference, start=1):
+        met = sum(points[f"point_{number}"] > 0 for points in samples)
+        share = f"met in {met} of {len(samples)}" if len(samples) > 1 else "met" if met else "not met"
+        lines.append(f"{share if samples else 'unscored'} · {one['point']} · weight {one['weight']:g}")
+    return lines
 
 
 def safe_json(data: object) -> str:

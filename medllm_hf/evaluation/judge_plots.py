@@ -102,7 +102,8 @@ def radar(one: dict) -> "Figure":
         side = round(math.sin(angle), 6)
         label.set_horizontalalignment("left" if side > 0 else "right" if side < 0 else "center")
     axes.tick_params(axis="y", labelsize=8)
-    axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.15, 1))
+    if axes.lines:
+        axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.15, 1))
     return figure
 
 

@@ -73,6 +73,7 @@ def _run(run: JudgeRun) -> dict:
         "data": run.manifest["data"],
         "settings": run.manifest["settings"],
         **{name: run.metrics[name] for name in kept},
+        **({"cost": run.metrics["cost"]} if "cost" in run.metrics else {}),
         "warnings": [text for text in run.metrics["warnings"] if not text.startswith(lacks)] + own,
         "unscored_reasons": reasons,
         "without_scores": run.metrics.get("without_scores", []),

@@ -5,11 +5,14 @@ from dataclasses import dataclass
 
 from medllm_hf.errors import UserError
 from medllm_hf.evaluation.canaries import canaries
+from medllm_hf.evaluation.cases import Case
 from medllm_hf.evaluation.dialogue_files import record
 from medllm_hf.evaluation.fidelity import metrics as fidelity
 from medllm_hf.evaluation.judged import metrics_of, score_rows
 from medllm_hf.evaluation.mcq_scores import equal
+from medllm_hf.evaluation.prices import with_cost
 from medllm_hf.evaluation.run_folder import read_run
+from medllm_hf.evaluation.transcripts import dialogue, is_refused, outputs_of
 
 # What a row of scores.jsonl says besides its dialogue.
 _VERDICT = ("sample", "scores", "unscored")
@@ -27,6 +30,7 @@ class Judged:
         replies: The judge's raw replies, one a sample.
         attempts: Its earlier replies that were not usable.
         item: The dialogue as the metric gives it.
+        reference: What the judge was told of the case, or the points of its checklist; None where it was told nothing.
     """
 
     id: str
@@ -39,6 +43,7 @@ class Judged:
     replies: list[str]
     attempts: list[str]
     item: dict
+    reference: str | list[dict] | None
 
     @property
     def doctor_characters(self) -> int:
@@ -99,20 +104,41 @@ def judge_run_of(name: str, run: dict) -> dict:
     """The judge run in `run`, which `read_run` gave: itself, or the folder `judge` of a consult run, with that as "consult".
 
     Raises:
-        UserError: a consult run that was not judged, or whose figures do not follow from its outputs.
+        UserError: a consult run that was not judged, whose judge was given other dialogues, or whose figures do not follow
+            from its outputs.
     """
     if run["manifest"]["kind"] == "judge":
         return run
+    do = f"run `medllm eval judge --dialogues {run['folder']} --out {run['folder'] / 'judge'}` with its --judge"
     if not (run["folder"] / "judge" / "manifest.json").is_file():
-        do = f"run `medllm eval judge {run['folder']} --out {run['folder'] / 'judge'}`"
         raise UserError(f"no judge run in {name}", "dialogues with scores", do)
     try:
-        derived = fidelity(run["scores"], run["outputs"])
+        derived = with_cost(fidelity(run["scores"], run["outputs"]), run["manifest"])
+        held, inner = _held(run), read_run(run["folder"] / "judge")
+        same = record(held, "")["sha256"] == record(_said(inner["scores"], without=("reference",)), "")["sha256"]
     except (KeyError, TypeError) as error:
         found = f"a damaged run in {name}: {type(error).__name__} {error}"
         raise UserError(found, "what the format says", "run `medllm eval consult` again") from error
     _refuse_other(name, derived, run["metrics"])
-    return {**read_run(run["folder"] / "judge"), "consult": derived | {"patient": run["manifest"]["patient"]["id"]}}
+    if not same:
+        raise UserError(
+            f"a judge run in {name}/judge on other dialogues than {name} has held", "one on its own", f"{do} --overwrite"
+        )
+    return {**inner, "consult": derived | {"patient": run["manifest"]["patient"]["id"]}}
+
+
+def _held(run: dict) -> list[dict]:
+    """The dialogues for judging that follow from the outputs of a consult run."""
+    outputs = {(row["case"], row["turn"]): row for row in run["outputs"]}
+    cases = [Case(row["case_id"], row["source"], row["group"], "") for row in run["scores"]]
+    talks = [(case, outputs_of(outputs, case)) for case in cases]
+    return [dialogue(case, rows, run["manifest"]["doctor"]["id"]) for case, rows in talks if not is_refused(rows)]
+
+
+def _said(scores: Iterable[dict], without: tuple[str, ...] = ()) -> list[dict]:
+    """The dialogues in rows of scores."""
+    rows = {row["id"]: {key: row[key] for key in row if key not in (*_VERDICT, *without)} for row in scores}
+    return list(rows.values())
 
 
 def checked_judge_run(name: str, run: dict, metric) -> JudgeRun:
@@ -125,14 +151,15 @@ def checked_judge_run(name: str, run: dict, metric) -> JudgeRun:
     do = "run `medllm eval judge` again"
     try:
         rubric, samples = manifest["rubric"]["name"], manifest["settings"]["samples"]
-        said = {row["id"]: {key: row[key] for key in row if key not in _VERDICT} for row in run["scores"]}
+        said = _said(run["scores"])
         outputs = {(row["id"], row["sample"]): row for row in run["outputs"]}
-        rows = score_rows(metric, said.values(), outputs, rubric, samples)
+        rows = score_rows(metric, said, outputs, rubric, samples)
         low = [] if manifest.get("imported") else canaries(rubric == "checklist")
-        derived = metrics_of(metric, rows, outputs, score_rows(metric, low, outputs, rubric, 1), manifest)
-        digest = record(list(said.values()), "")["sha256"]
+        lowest = score_rows(metric, low, outputs, rubric, 1)
+        derived = with_cost(metrics_of(metric, rows, outputs, lowest, manifest), manifest)
+        digest = record(said, "")["sha256"]
         same = (digest, len(said)) == (manifest["data"]["sha256"], manifest["data"]["n"])
-        systems = _systems(metric, list(said.values()), outputs, manifest)
+        systems = _systems(metric, said, outputs, manifest)
         _ = manifest["judge"]["id"], manifest["rubric"]["sha256"], manifest["data"]["name"]
     except (KeyError, TypeError, AttributeError, ValueError, ArithmeticError) as error:
         raise UserError(f"a damaged run in {name}: {type(error).__name__} {error}", "what the format says", do) from error
@@ -163,6 +190,7 @@ def _systems(metric, dialogues: list[dict], outputs: dict[tuple, dict], manifest
                 replies=replies,
                 attempts=[text for row in own for text in row.get("attempts", ())],
                 item=item,
+                reference=one.get("reference"),
             )
         )
     return systems

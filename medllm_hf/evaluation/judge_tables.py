@@ -6,6 +6,7 @@ from medllm_hf.evaluation.blocks import Block, Figure, Heading, Paragraph, Table
 from medllm_hf.evaluation.judge_trust import agreement_blocks, ceiling_blocks, judging_blocks, length_blocks, repeated_blocks
 from medllm_hf.evaluation.judge_words import listed, score, signed, words
 from medllm_hf.evaluation.mcq_tables import figure_name
+from medllm_hf.evaluation.prices import cost_text
 
 
 def judge_blocks(values: dict) -> list[Block]:
@@ -176,3 +177,6 @@ def _consultations(rows: list[dict]) -> Iterator[Block]:
     head = ("run", "patient", "dialogues", "failed", "rounds", "doctor's characters", "patient said the diagnosis")
     yield Table((*head, *map(words, findings)), tuple(lines))
     yield Paragraph("Shares of dialogues in which a check found something; failed dialogues are not judged.")
+    for row in rows:
+        if "cost" in row:
+            yield Paragraph(f"Cost of the dialogues in {row['run']}: {cost_text(row['cost'])}.")

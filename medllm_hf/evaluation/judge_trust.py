@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from medllm_hf.evaluation.blocks import Block, Heading, Paragraph, Table, percent
 from medllm_hf.evaluation.judge_report import CEILING
 from medllm_hf.evaluation.judge_words import listed, score, signed, words
+from medllm_hf.evaluation.prices import cost_text
 
 
 def repeated_blocks(one: dict) -> Iterator[Block]:
@@ -81,6 +82,8 @@ def judging_blocks(one: dict) -> Iterator[Block]:
         lines.append((*cells, "no" if run["no_headline"] else "yes", *counts))
     yield Table(head, tuple(lines))
     for run in one["runs"]:
+        if "cost" in run:
+            yield Paragraph(f"Cost of the judge in {run['run']}: {cost_text(run['cost'])}.")
         if run["unscored_reasons"]:
             told = "; ".join(f"{reason} ({count})" for reason, count in run["unscored_reasons"].items())
             yield Paragraph(f"Unscored in {run['run']}: {told}.")

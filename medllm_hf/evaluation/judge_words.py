@@ -21,4 +21,5 @@ def listed(names: list[str]) -> str:
 
 def signed(value: float | None) -> str:
     """0.046 → "+0.05", None → "–"."""
-    return "–" if value is None else f"{value:+.2f}"
+    # The zero added makes a -0.0 a 0.0.
+    return "–" if value is None else f"{round(value, 2) + 0.0:+.2f}"

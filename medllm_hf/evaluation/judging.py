@@ -1,27 +1,28 @@
 """The verb `eval judge`: a judge model scores dialogues by a rubric, resumable at the reply."""
 
 import asyncio
-import hashlib
 import sys
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
 from pathlib import Path
 
 from tqdm import tqdm
 
 from medllm_hf.errors import UserError
 from medllm_hf.evaluation.canaries import canaries
+from medllm_hf.evaluation.dialogue_estimates import Asking, judge_estimate
 from medllm_hf.evaluation.dialogue_files import read_dialogues, record
-from medllm_hf.evaluation.endpoint import ChatClient, Endpoint, EndpointError
+from medllm_hf.evaluation.endpoint import Endpoint, EndpointError
+from medllm_hf.evaluation.estimates import Estimate, spent_in, told
+from medllm_hf.evaluation.judge_replies import ATTEMPTS, form_of, replies
 from medllm_hf.evaluation.judged import load_metric, metrics_of, score_rows
 from medllm_hf.evaluation.parties import Party, endpoints, parse_party
-from medllm_hf.evaluation.run_folder import RunFolder, open_run, read_run
+from medllm_hf.evaluation.prices import cost_text, priced
+from medllm_hf.evaluation.run_folder import RunFolder, open_run, outputs_in, read_run
+from medllm_hf.evaluation.spending import Spending
 
 KEY = ("id", "sample")
-# Requests for one reply, as long as none brings a usable verdict.
-ATTEMPTS = 3
-# What a server answers to a request that it will never take; after the canaries, it is the dialogue that it does not take.
-REFUSED = (400, 413, 422)
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,8 @@ class Settings:
         concurrency: The most requests at once.
         timeout: Seconds for one request.
         key_env: The variable with the key of an endpoint.
+        prices: The file of prices, by which costs are reckoned.
+        budget: What the command may spend at most, `spent_before` included, in the currency of the prices.
     """
 
     rubric: str = "disc-medllm"
@@ -46,6 +49,9 @@ class Settings:
     concurrency: int = Endpoint.concurrency
     timeout: float = Endpoint.timeout
     key_env: str = "OPENAI_API_KEY"
+    prices: str | None = None
+    budget: float | None = None
+    spent_before: Fraction = Fraction(0)
 
     def record(self) -> dict:
         """What the manifest says under "settings": all that may change an output or a figure."""
@@ -53,37 +59,46 @@ class Settings:
         return {**{name: getattr(self, name) for name in names}, "attempts": ATTEMPTS}
 
 
-def judge(dialogues: str, judge: str, out: str, overwrite: bool = False, **flags) -> int:
+def judge(dialogues: str, judge: str, out: str, overwrite: bool = False, dry_run: bool = False, **flags) -> int:
     """Judges the dialogues of a file or run and writes the run folder `out`, or goes on with it; returns the exit code.
 
     Args:
         judge: `URL#MODEL` of an endpoint, a checkpoint folder or a Hub id.
+        dry_run: prints what the run would cost, and neither sends nor writes anything.
         flags: the fields of `Settings`.
 
     Raises:
         UserError: settings out of range; dialogues, a checkpoint or an endpoint that cannot be had; `out` holds something
             else; or the endpoint refuses every request.
     """
-    read = read_dialogues(dialogues)
-    failed = judge_dialogues(read, judge, out, Settings(**flags), Path(dialogues).name, overwrite)
-    if failed:
-        (name, sample), error = next(iter(failed.items()))
-        print(
-            f"medllm: {len(failed)} replies are missing, the first is {name} sample {sample}: {error}; "
-            f"run the same command again, without --overwrite, for what {out} lacks",
-            file=sys.stderr,
-        )
-        return 1
-    print(summary(out))
+    read, settings, name = read_dialogues(dialogues), Settings(**flags), Path(dialogues).name
+    if not dry_run:
+        return judge_dialogues(read, judge, out, settings, name, overwrite)
+    plan = plan_of(read, judge, settings, name)
+    rows = outputs_in(out, plan.manifest, KEY, overwrite)
+    prices = {name: value for name, value in plan.manifest.items() if name == "prices"}
+    spent = spent_in(out, prices["prices"]) if prices and rows else Fraction(0)
+    print(told({"judge": estimate(plan, settings, rows)}, prices, spent, settings.budget))
     return 0
 
 
-def judge_dialogues(
-    dialogues: Sequence[dict], judge: str, out: str | Path, settings: Settings, name: str, overwrite: bool = False
-) -> dict[tuple[str, int], EndpointError]:
-    """Judges dialogues into the run folder `out`, or goes on with it; returns the replies that failed, by (id, sample).
+@dataclass(frozen=True)
+class Plan:
+    """What a judge run will do: its manifest, who judges, and the canaries and dialogues as the metric takes them."""
 
-    The run is finished when none failed. `name` is what the manifest calls the dialogues.
+    metric: object
+    party: Party
+    manifest: dict
+    first: list[dict]
+    dialogues: list[dict]
+
+    def wanted(self, samples: int) -> list[tuple[dict, int]]:
+        """(dialogue, sample) of every reply, the canaries' first."""
+        return [(one, 0) for one in self.first] + [(one, sample) for one in self.dialogues for sample in range(samples)]
+
+
+def plan_of(dialogues: Sequence[dict], judge: str, settings: Settings, name: str) -> Plan:
+    """The plan for dialogues that the manifest calls `name`.
 
     Raises:
         UserError: as for `judge`.
@@ -99,24 +114,62 @@ def judge_dialogues(
         "data": record(dialogues, name),
         "settings": settings.record(),
         "systems": list(dict.fromkeys(dialogue["model"] for dialogue in dialogues)),
+        **priced(settings.prices, {"judge": party}, settings.budget),
     }
-    first = canaries(settings.rubric == "checklist")
-    with open_run(out, manifest, KEY, overwrite) as run:
-        if run.finished:
-            return {}
-        wanted = [(one, 0) for one in first] + [(one, sample) for one in dialogues for sample in range(settings.samples)]
-        failed = fill(run, wanted, party, metric, settings)
-        if not failed:
-            scores = score_rows(metric, dialogues, run.rows, settings.rubric, settings.samples)
-            low = score_rows(metric, first, run.rows, settings.rubric, 1)
-            order = [(one["id"], sample) for one, sample in wanted]
-            run.finish(order, scores, metrics_of(metric, scores, run.rows, low, manifest))
-    return failed
+    return Plan(metric, party, manifest, canaries(settings.rubric == "checklist"), dialogues)
+
+
+def estimate(plan: Plan, settings: Settings, rows: dict[tuple, dict], usual: Sequence[dict] | None = None) -> Estimate:
+    """What the judge's replies that are not among `rows` would cost; `usual` are the dialogues as they are about to be."""
+    form = form_of(rows, plan.first[0], plan.party)
+    asking = Asking(plan.metric, settings.rubric, settings.language, form, settings.max_new_tokens, ATTEMPTS)
+    expected = plan if usual is None else replace(plan, dialogues=list(usual))
+    return judge_estimate(asking, plan.wanted(settings.samples), rows, expected.wanted(settings.samples))
+
+
+def judge_dialogues(
+    dialogues: Sequence[dict], judge: str, out: str | Path, settings: Settings, name: str, overwrite: bool = False
+) -> int:
+    """Judges dialogues, which the manifest calls `name`, into the run folder `out`, or goes on with it; returns the exit code.
+
+    The run is finished when no reply failed.
+
+    Raises:
+        UserError: as for `judge`.
+    """
+    plan = plan_of(dialogues, judge, settings, name)
+    metric, samples = plan.metric, settings.samples
+    wanted = plan.wanted(samples)
+    with (
+        open_run(out, plan.manifest, KEY, overwrite) as run,
+        Spending(run, settings.budget, settings.spent_before) as spending,
+    ):
+        failed = {} if run.finished else fill(run, wanted, plan.party, metric, settings, spending)
+        if failed:
+            print(_missing(failed, run, spending), file=sys.stderr)
+            return 1
+        if not run.finished:
+            scores = score_rows(metric, plan.dialogues, run.rows, settings.rubric, samples)
+            low = score_rows(metric, plan.first, run.rows, settings.rubric, 1)
+            figures = metrics_of(metric, scores, run.rows, low, plan.manifest)
+            run.finish([(one["id"], sample) for one, sample in wanted], scores, spending.with_cost(figures))
+    print(summary(out))
+    return 0
+
+
+def _missing(failed: dict[tuple[str, int], EndpointError], run: RunFolder, spending: Spending) -> str:
+    missing = f"{len(failed)} replies of the judge are missing"
+    if spending.reached:
+        return spending.stopped(missing)
+    (name, sample), error = next(iter(failed.items()))
+    do = f"run the same command again, without --overwrite, for what {run.path} lacks"
+    return f"medllm: {missing}, the first is {name} sample {sample}: {error}; {do}"
 
 
 def fill(
-    run: RunFolder, wanted: Sequence[tuple[dict, int]], party: Party, metric, settings: Settings
-) -> dict[tuple[str, int], EndpointError]:
+    run: RunFolder, wanted: Sequence[tuple[dict, int]], party: Party, metric, settings: Settings,
+    spending: Spending | None = None,
+) -> dict[tuple[str, int], EndpointError]:  # fmt: skip
     """Adds to the run every reply that it lacks, in the order of `wanted`; returns those that failed.
 
     Raises:
@@ -125,6 +178,7 @@ def fill(
     left = [(one, sample) for one, sample in wanted if (one["id"], sample) not in run.rows]
     if not left:
         return {}
+    account = spending and spending.account("judge")
     with (
         endpoints([party]) as (endpoint,),
         tqdm(total=len(wanted), initial=len(wanted) - len(left), unit="reply", disable=None) as bar,
@@ -135,96 +189,12 @@ def fill(
             bar.update()
 
         try:
-            return asyncio.run(_replies(endpoint, party, run, wanted[0][0], left, metric, settings, keep))
+            return asyncio.run(replies(endpoint, party, run.rows, wanted[0][0], left, metric, settings, keep, account))
         except EndpointError as error:
+            if spending and spending.reached:
+                return {(one["id"], sample): error for one, sample in left if (one["id"], sample) not in run.rows}
             kept = f"{len(run.rows)} of {len(wanted)} replies are kept"
             raise UserError(str(error), "an endpoint that answers", f"mend it and run the same again, {kept}") from error
-
-
-async def _replies(
-    endpoint: Endpoint, party: Party, run: RunFolder, first: dict, left: Iterable, metric, settings: Settings,
-    keep: Callable[[dict], None],
-) -> dict[tuple[str, int], EndpointError]:  # fmt: skip
-    """Hands every reply to `keep` as it comes; returns those that failed.
-
-    The first canary's reply shows whether the endpoint takes a schema; where it does not, labelled lines are asked for.
-
-    Raises:
-        EndpointError: one that every other request would meet too; the rest are not sent.
-    """
-    failed: dict[tuple[str, int], EndpointError] = {}
-    waiting = iter(left)
-    async with ChatClient(endpoint) as client:
-        if (first["id"], 0) not in run.rows:
-            keep(await _reply(client, *next(waiting), metric, settings, "json" if party.endpoint else "lines"))
-        form = "json" if run.rows[first["id"], 0]["schema"] else "lines"
-
-        async def work() -> None:
-            for one, sample in waiting:
-                try:
-                    row = await _reply(client, one, sample, metric, settings, form)
-                except EndpointError as error:
-                    if error.fatal:
-                        raise
-                    if error.status not in REFUSED or one["id"].startswith("canary/"):
-                        failed[one["id"], sample] = error
-                        continue
-                    row = _refused(one, sample, form, error)
-                keep(row)
-
-        try:
-            async with asyncio.TaskGroup() as group:
-                for _ in range(endpoint.concurrency):
-                    group.create_task(work())
-        except BaseExceptionGroup as group_error:
-            raise group_error.exceptions[0] from None
-    return failed
-
-
-async def _reply(client: ChatClient, one: dict, sample: int, metric, settings: Settings, form: str) -> dict:
-    """The output for one dialogue and sample: the first reply with a usable verdict, or the last of `ATTEMPTS`."""
-    reference, unusable, replies, again = one.get("reference"), [], [], None
-    schema = metric.response_format(settings.rubric, reference) if form == "json" else None
-    for attempt in range(ATTEMPTS):
-        reply = await client.complete(
-            metric.messages(one["turns"], settings.rubric, settings.language, reference, form, again),
-            max_tokens=settings.max_new_tokens,
-            temperature=settings.temperature,
-            seed=_seed(settings.seed, one["id"], sample, attempt),
-            response_format=schema,
-        )
-        replies.append(reply)
-        scores, again = metric.verdict(reply.text, settings.rubric, reference)
-        if scores is not None:
-            break
-        unusable.append(reply.text)
-    counted = all(reply.prompt_tokens is not None for reply in replies)
-    return {
-        "id": one["id"],
-        "sample": sample,
-        "form": form,
-        "schema": form == "json" and "response_format" not in client.dropped,
-        "reply": reply.text,
-        "finish": reply.finish,
-        "attempts": unusable if scores is not None else unusable[:-1],
-        "model": reply.model,
-        "prompt_tokens": sum(reply.prompt_tokens for reply in replies) if counted else None,
-        "completion_tokens": sum(reply.completion_tokens for reply in replies) if counted else None,
-        "seconds": round(sum(reply.seconds for reply in replies), 3),
-        "retries": sum(reply.retries for reply in replies),
-    }
-
-
-def _refused(one: dict, sample: int, form: str, error: EndpointError) -> dict:
-    """The output for a dialogue that the endpoint does not take, as a content filter may decide: unscored, with the reason."""
-    why = f"refused by the endpoint, status {error.status}: {error.reason}"
-    spent = {"prompt_tokens": None, "completion_tokens": None, "retries": 0, "seconds": 0.0}
-    row = {"id": one["id"], "sample": sample, "form": form, "schema": False, "reply": "", "finish": "refused", "error": why}
-    return {**row, "attempts": [], **spent}
-
-
-def _seed(seed: int, name: str, sample: int, attempt: int) -> int:
-    return int(hashlib.sha256(f"{seed} {name} {sample} {attempt}".encode()).hexdigest()[:7], 16)
 
 
 def _check(settings: Settings) -> None:
@@ -258,4 +228,5 @@ def summary(out: str | Path) -> str:
         low, high = found["interval"]
         counts = f"n={found['n']}, unscored {found['unscored']}"
         lines.append(f"{name}: overall {found['overall']:.2f} (95% interval {low:.2f} to {high:.2f}, {counts})")
-    return "\n".join([*lines, f"{metrics['usage']['calls']} calls, run folder {out}"])
+    cost = f", {cost_text(metrics['cost'])}" if "cost" in metrics else ""
+    return "\n".join([*lines, f"{metrics['usage']['calls']} calls{cost}, run folder {out}"])

@@ -18,12 +18,17 @@ from medllm_hf.errors import UserError
 from medllm_hf.evaluation.endpoint import Endpoint, EndpointError, parse_endpoint
 from medllm_hf.evaluation.generation import endpoint_replies, replies
 from medllm_hf.evaluation.likelihood import Question, log_probabilities
+from medllm_hf.evaluation.mcq_spending import expected, usage
 from medllm_hf.evaluation.models import device_name, load_network, load_tokenizer, model_folder
+from medllm_hf.evaluation.prices import cost_text, priced
 from medllm_hf.evaluation.prompts import Asked, Prompts, answers, candidates, presented
 from medllm_hf.evaluation.questions import Questions, left_out, read_examples, read_questions
 from medllm_hf.evaluation.run_folder import RunFolder, open_run, read_run, weights_hash
 from medllm_hf.evaluation.scoring import compute, predicted, score_row
 from medllm_hf.evaluation.settings import BATCH_TOKENS, Settings, settled
+from medllm_hf.evaluation.spending import Spending
+
+KEY = ("id", "rotation")
 
 # Questions whose probabilities are computed together. The portions are the same however often a run is begun again, since
 # in low precision a value depends a little on its neighbours. A killed run loses at most one of them.
@@ -40,10 +45,11 @@ class Examinee:
     tokenizer: PreTrainedTokenizerBase | None
 
 
-def mcq(model: str | None, data: str, out: str, overwrite: bool = False, **flags) -> int:
+def mcq(model: str | None, data: str, out: str, overwrite: bool = False, dry_run: bool = False, **flags) -> int:
     """Asks the questions of `data` and writes the run folder `out`, or goes on with it; returns the exit code.
 
     Args:
+        dry_run: prints what the run would cost at an endpoint, and neither sends nor writes anything.
         flags: the other fields of `Settings`.
 
     Raises:
@@ -51,6 +57,8 @@ def mcq(model: str | None, data: str, out: str, overwrite: bool = False, **flags
             something else; or the endpoint refuses every request.
     """
     settings = settled(Settings(model, data, **flags))
+    if dry_run and settings.url is None:
+        raise UserError("--dry-run without --url", "an endpoint, whose replies cost something", "leave it out")
     questions = read_questions(data, settings.data_path, settings.split)
     if note := left_out(questions.record):
         print(note)
@@ -64,15 +72,22 @@ def mcq(model: str | None, data: str, out: str, overwrite: bool = False, **flags
         "model": who.record,
         "data": questions.record | examples,
         "settings": recorded(settings, prompts, questions),
+        **priced(settings.prices, {"model": who}, settings.budget),
     }
-    with open_run(out, manifest, ("id", "rotation"), overwrite) as run:
+    if dry_run:
+        print(expected(out, manifest, shown, prompts, settings, overwrite))
+        return 0
+    with open_run(out, manifest, KEY, overwrite) as run, Spending(run, settings.budget) as spending:
         if not run.finished:
-            failed = fill(run, shown, prompts, who, settings)
+            failed = fill(run, shown, prompts, who, settings, spending)
             if failed:
-                print(unfinished(run, shown, failed), file=sys.stderr)
+                print(unfinished(run, shown, failed, spending), file=sys.stderr)
                 return 1
             rows = [score_row(one, predicted(run.rows[one.key])) for one in shown]
-            run.finish([one.key for one in shown], rows, compute(rows))
+            figures = compute(rows)
+            if who.endpoint:
+                figures = spending.with_cost({**figures, "usage": usage(run.rows.values())})
+            run.finish([one.key for one in shown], rows, figures)
     print(summary(out))
     return 0
 
@@ -106,7 +121,9 @@ def recorded(settings: Settings, prompts: Prompts, questions: Questions) -> dict
     return record
 
 
-def fill(run: RunFolder, shown: list[Asked], prompts: Prompts, who: Examinee, settings: Settings) -> dict[int, EndpointError]:
+def fill(
+    run: RunFolder, shown: list[Asked], prompts: Prompts, who: Examinee, settings: Settings, spending: Spending
+) -> dict[int, EndpointError]:
     """Adds to the run every output that it lacks; returns those that failed, by their place in `shown`.
 
     Raises:
@@ -122,9 +139,10 @@ def fill(run: RunFolder, shown: list[Asked], prompts: Prompts, who: Examinee, se
             bar.update()
 
         if who.endpoint is not None:
-            turns = [prompts.turns(one.item) for one in shown]
+            turns, account = [prompts.turns(one.item) for one in shown], spending.account("model")
+            asked = endpoint_replies(who.endpoint, turns, wanted, settings.max_new_tokens, settings.seed, keep, account)
             try:
-                return asyncio.run(endpoint_replies(who.endpoint, turns, wanted, settings.max_new_tokens, settings.seed, keep))
+                return asyncio.run(asked)
             except EndpointError as error:
                 kept = f"{len(run.rows)} of {len(shown)} replies are kept"
                 raise UserError(str(error), "an endpoint that answers", f"mend it and run the same again, {kept}") from error
@@ -199,11 +217,14 @@ def zero_shot(network: torch.nn.Module, tokenizer: PreTrainedTokenizerBase, item
     return [score_row(one, predicted(outputs[i])) for i, one in enumerate(shown)]
 
 
-def unfinished(run: RunFolder, shown: list[Asked], failed: dict[int, EndpointError]) -> str:
+def unfinished(run: RunFolder, shown: list[Asked], failed: dict[int, EndpointError], spending: Spending) -> str:
     """What is said when some replies are missing."""
     place, error = min(failed.items())
+    missing = len(shown) - len(run.rows)
+    if spending.reached:
+        return spending.stopped(f"{missing} of {len(shown)} questions have no reply")
     return (
-        f"medllm: {len(failed)} of {len(shown)} questions have no reply, the first is {shown[place].item.id}: {error}; "
+        f"medllm: {missing} of {len(shown)} questions have no reply, the first is {shown[place].item.id}: {error}; "
         f"run the same command again, without --overwrite, for what {run.path} lacks"
     )
 
@@ -219,4 +240,5 @@ def summary(out: str) -> str:
         parts.append(f"{metrics['circular']['consistent']} consistent over all rotations")
     interval = f"{100 * metrics['interval_low']:.1f} to {100 * metrics['interval_high']:.1f}"
     share = f"accuracy {100 * metrics['accuracy']:.1f}% of n={metrics['n']} (95% interval {interval}, {', '.join(parts)})"
-    return f"{share}, run folder {out}"
+    cost = f", {cost_text(metrics['cost'])}" if "cost" in metrics else ""
+    return f"{share}{cost}, run folder {out}"

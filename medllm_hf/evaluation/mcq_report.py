@@ -56,6 +56,7 @@ def _detail(run: Run) -> dict:
     kinds = [rows[0].kind for rows in run.items.values()]
     detail = {
         "weights_sha256": run.manifest["model"].get("weights_sha256"),
+        **({"cost": run.metrics["cost"]} if "cost" in run.metrics else {}),
         "groups": run.metrics["groups"],
         "single": kinds.count("single"),
         "multi": kinds.count("multi"),

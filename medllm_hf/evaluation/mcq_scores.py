@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from importlib.resources import files
 
 from medllm_hf.errors import UserError
+from medllm_hf.evaluation.mcq_spending import usage
+from medllm_hf.evaluation.prices import with_cost
 from medllm_hf.evaluation.scoring import compute, predicted
 
 
@@ -148,6 +150,8 @@ def checked_run(name: str, run: dict, metric) -> Run:
         items = by_item(read_answers(run["scores"], metric.extract_choice), circular)
         said = {(row["id"], row["rotation"]): (row["order"], predicted(row)) for row in run["outputs"]}
         derived = compute(run["scores"])
+        if "prices" in manifest:
+            derived = with_cost({**derived, "usage": usage(run["outputs"])}, manifest)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise UserError(f"a damaged run in {name}: {type(error).__name__} {error}", "what the format says", do) from error
     if len(items) != count:

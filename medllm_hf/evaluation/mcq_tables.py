@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from medllm_hf.evaluation.bias import P_LIMIT, SHARE_LIMIT
 from medllm_hf.evaluation.blocks import Block, Figure, Heading, Paragraph, Table, chance_text, interval, percent
 from medllm_hf.evaluation.mcq_report import ALL_ROTATIONS
+from medllm_hf.evaluation.prices import cost_text
 from medllm_hf.evaluation.quoted import MISPRINT, NOTE, SOURCE
 
 
@@ -72,6 +73,9 @@ def _results(dataset: dict, rows: list[dict]) -> Iterator[Block]:
     equal = ", ".join(f"{_setting_name(key)} {_setting(value)}" for key, value in dataset["settings_equal"].items())
     if equal:
         yield Paragraph(f"Settings{' of all runs' if len(rows) > 1 else ''}: {equal}.")
+    for row in rows:
+        if "cost" in row:
+            yield Paragraph(f"Cost of {row['run']}: {cost_text(row['cost'])}.")
     if differ:
         names = ", ".join(map(_setting_name, differ))
         yield Paragraph(

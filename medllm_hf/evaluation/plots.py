@@ -37,7 +37,14 @@ def style() -> Iterator[None]:
     """Has pictures drawn in the block look alike: with Chinese letters where the machine has them, and no chance in SVG."""
     from matplotlib import rc_context
 
-    with rc_context({"font.family": [LATIN, *_chinese_font()], "svg.hashsalt": "medllm", "axes.unicode_minus": False}):
+    with rc_context(
+        {
+            "font.family": [LATIN, *_chinese_font()],
+            "svg.hashsalt": "medllm",
+            "axes.unicode_minus": False,
+            "savefig.bbox": "tight",
+        }
+    ):
         yield
 
 

@@ -17,6 +17,9 @@ from medllm_hf.evaluation.findings import (
     row_finding,
 )
 from medllm_hf.evaluation.judged import load_metric, metrics_of, score_rows
+from medllm_hf.evaluation.pair_canaries import pair_canaries
+from medllm_hf.evaluation.pair_scores import SIDES, output_ids, pair_metrics, pair_rows, pairs_in
+from medllm_hf.evaluation.prices import with_cost
 from medllm_hf.evaluation.transcripts import dialogue, is_refused
 
 
@@ -49,7 +52,7 @@ def consultations(where: str, run: dict, known: Known, dialogues: Sequence[dict]
         key_finding(f"{where}/outputs.jsonl", outputs, wanted, ("case", "turn")),
         row_finding(f"{where}/dialogues.jsonl", whole, dialogues),
         row_finding(f"{where}/scores.jsonl", rows, scores),
-        *metric_findings(f"{where}/metrics.json", metrics(rows, outputs), run["metrics"]),
+        *metric_findings(f"{where}/metrics.json", with_cost(metrics(rows, outputs), manifest), run["metrics"]),
         *(Finding(figure, UNKNOWN, why) for figure, why in said.items()),
     ]
 
@@ -81,6 +84,30 @@ def judgements(where: str, run: dict, dialogues: Sequence[dict]) -> tuple[list[F
         return [*found, Finding(f"{where}/metrics.json", UNKNOWN, "its outputs are not whole")], {}
     rows = score_rows(metric, dialogues, outputs, rubric["name"], settings["samples"])
     low = score_rows(metric, first, outputs, rubric["name"], 1)
-    derived = metrics_of(metric, rows, outputs, low, manifest)
+    derived = with_cost(metrics_of(metric, rows, outputs, low, manifest), manifest)
     found.append(row_finding(f"{where}/scores.jsonl", rows, run["scores"]))
     return [*found, *metric_findings(f"{where}/metrics.json", derived, run["metrics"])], derived
+
+
+def preferences(where: str, run: dict) -> list[Finding]:
+    """The findings on a comparison of two systems, which `read_run` gave; its dialogues are in its scores.jsonl."""
+    manifest, metric, name = run["manifest"], load_metric(), f"{where}/manifest.json"
+    pairs, low, samples = pairs_in(run["scores"]), pair_canaries(), manifest["settings"]["samples"]
+    found = []
+    for side in SIDES:
+        own, stored = [pair[side] for pair in pairs], manifest["data"][side]
+        told = record(own, stored["name"])
+        found += [compared(f"{name} data.{side}.{key}", told[key], stored[key]) for key in ("sha256", "n")]
+        found.append(compared(f"{name} systems.{side}", own[0]["model"], manifest["systems"][side]))
+    asked = metric.pair_record(manifest["rubric"]["language"])
+    found += [compared(f"{name} rubric.{key}", value, manifest["rubric"].get(key)) for key, value in asked.items()]
+    wanted = [*output_ids(low, 1), *output_ids(pairs, samples)]
+    lines = key_finding(f"{where}/outputs.jsonl", run["outputs"], wanted, ("id", "sample"))
+    found.append(lines)
+    if lines.state != CONFIRMED:
+        return [*found, Finding(f"{where}/metrics.json", UNKNOWN, "its outputs are not whole")]
+    outputs = {(row["id"], row["sample"]): row for row in run["outputs"]}
+    rows = pair_rows(metric, pairs, outputs, samples)
+    derived = pair_metrics(rows, outputs, pair_rows(metric, low, outputs, 1), manifest)
+    found.append(row_finding(f"{where}/scores.jsonl", rows, run["scores"]))
+    return [*found, *metric_findings(f"{where}/metrics.json", derived, run["metrics"])]

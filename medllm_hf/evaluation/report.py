@@ -1,6 +1,5 @@
 """The verb `report`: run folders of one kind → report.md, report.html, pictures, results.json."""
 
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,8 +17,11 @@ from medllm_hf.evaluation.mcq_report import values
 from medllm_hf.evaluation.mcq_scores import checked_run, load_metric
 from medllm_hf.evaluation.mcq_tables import figure_name, report_blocks
 from medllm_hf.evaluation.pages import write_pages
+from medllm_hf.evaluation.pair_report import checked_pair_run, pair_values, write_pair_page
+from medllm_hf.evaluation.pair_tables import pair_blocks
 from medllm_hf.evaluation.plots import draw
 from medllm_hf.evaluation.run_folder import read_run
+from medllm_hf.evaluation.run_names import distinct_names
 from medllm_hf.folders import check_free, new_folder, write_json, write_text
 
 
@@ -43,25 +45,6 @@ def report(runs: list[str], out: str, overwrite: bool = False) -> None:
     with new_folder(out, overwrite) as folder:
         summary = KINDS[kind](dict(zip(names, read, strict=True)), folder)
     print(f"wrote {out}/report.md and {out}/report.html: {summary}")
-
-
-def distinct_names(runs: list[str]) -> list[str]:
-    """A name for each run: its folder's, with as many parents before it as tell it from the others.
-
-    Raises:
-        UserError: one folder twice.
-    """
-    parts = [Path(run).resolve().parts for run in runs]
-    for run, count in Counter(parts).items():
-        if count > 1:
-            raise UserError(f"the run {Path(*run).name} twice", "each run once", "leave one out")
-    names = []
-    for own in parts:
-        depth = 1
-        while sum(other[-depth:] == own[-depth:] for other in parts) > 1:
-            depth += 1
-        names.append("/".join(own[-depth:]))
-    return names
 
 
 def report_mcq(runs: dict[str, dict], folder: Path) -> str:
@@ -91,7 +74,23 @@ def report_judge(runs: dict[str, dict], folder: Path) -> str:
     return f"{len(checked)} runs, {count:,} dialogues to read"
 
 
+def report_pairs(runs: dict[str, dict], folder: Path) -> str:
+    """Writes the report of comparisons of two systems into `folder` and returns one line on what is in it."""
+    metric = load_judge_metric()
+    checked = [checked_pair_run(name, run, metric) for name, run in runs.items()]
+    found = pair_values(checked)
+    blocks = pair_blocks(found)
+    write_json(folder / "results.json", found)
+    write_text(folder / "report.md", markdown(blocks))
+    count = write_pair_page(blocks, checked, folder)
+    return f"{len(checked)} runs, {count:,} cases to read"
+
+
 # Kind in the manifest → what writes its report into a folder and says in a line what it holds.
-KINDS: dict[str, Callable[[dict[str, dict], Path], str]] = {"mcq": report_mcq, "judge": report_judge}
+KINDS: dict[str, Callable[[dict[str, dict], Path], str]] = {
+    "mcq": report_mcq,
+    "judge": report_judge,
+    "pair": report_pairs,
+}
 # Consultations are reported by the judge run inside their folder.
 _AS = {"consult": "judge"}

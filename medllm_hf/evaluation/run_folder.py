@@ -20,7 +20,7 @@ from medllm_hf.folders import check_free, read_json, sha256, write_json, write_t
 PACKAGES = ("torch", "transformers", "evaluate", "datasets", "peft", "trl")
 # Another version of these may give other outputs; the rest of the versions and the hardware are recorded only.
 DECISIVE = ("medllm_hf", "torch", "transformers")
-_NOT_COMPARED = ("started", "ended", "resumed", "versions", "hardware")
+_NOT_COMPARED = ("started", "ended", "resumed", "versions", "hardware", "spent_besides")
 _ANOTHER = "add --overwrite or choose another folder"
 
 
@@ -34,12 +34,13 @@ class RunFolder:
         self.path, self.manifest = path, manifest
         self._key = key
         self.finished = "ended" in manifest
-        self.rows = self._read_outputs(path / "outputs.jsonl")
+        self.rows, whole = _read_outputs(path / "outputs.jsonl", key)
         self._file = (path / "outputs.jsonl").open("ab")
+        self._file.truncate(whole)
 
     def append(self, row: dict) -> None:
         """Adds one output, a whole line, to outputs.jsonl."""
-        self.rows[self._name(row)] = row
+        self.rows[_name(row, self._key)] = row
         self._file.write(json_line(row).encode())
         self._file.flush()
 
@@ -50,30 +51,45 @@ class RunFolder:
         write_json(self.path / "metrics.json", metrics)
         write_json(self.path / "manifest.json", {**self.manifest, "ended": now()})
 
-    def _name(self, row: dict) -> tuple:
-        return tuple(row[field] for field in self._key)
-
-    def _read_outputs(self, file: Path) -> dict[tuple, dict]:
-        """The outputs by key; a last line that a killed process left unfinished is cut off."""
-        rows: dict[tuple, dict] = {}
-        if not file.exists():
-            return rows
-        *lines, torn = file.read_bytes().split(b"\n")
-        for number, line in enumerate(lines, start=1):
-            try:
-                row = json.loads(line)
-                repeated = rows.setdefault(self._name(row), row) is not row
-            except (ValueError, TypeError, KeyError) as error:
-                raise UserError(f"{file} line {number} that is no output of a run", "its own lines", _ANOTHER) from error
-            if repeated:
-                raise UserError(f"{file} line {number} with an output that is there before", "each output once", _ANOTHER)
-        if torn:
-            os.truncate(file, file.stat().st_size - len(torn))
-        return rows
-
     def close(self) -> None:
         """Lets go of the file of outputs."""
         self._file.close()
+
+
+def _name(row: dict, key: tuple[str, ...]) -> tuple:
+    return tuple(row[field] for field in key)
+
+
+def _read_outputs(file: Path, key: tuple[str, ...]) -> tuple[dict[tuple, dict], int]:
+    """The outputs by key, and the bytes of whole lines: a killed process may have left the last one unfinished."""
+    rows: dict[tuple, dict] = {}
+    if not file.exists():
+        return rows, 0
+    *lines, torn = (content := file.read_bytes()).split(b"\n")
+    for number, line in enumerate(lines, start=1):
+        try:
+            row = json.loads(line)
+            repeated = rows.setdefault(_name(row, key), row) is not row
+        except (ValueError, TypeError, KeyError) as error:
+            raise UserError(f"{file} line {number} that is no output of a run", "its own lines", _ANOTHER) from error
+        if repeated:
+            raise UserError(f"{file} line {number} with an output that is there before", "each output once", _ANOTHER)
+    return rows, len(content) - len(torn)
+
+
+def outputs_in(path: Path | str, manifest: dict, key: tuple[str, ...], overwrite: bool = False) -> dict[tuple, dict]:
+    """The outputs that a run of the same settings has left in `path`, as `open_run` would find them; nothing is written.
+
+    Raises:
+        UserError: `open_run` would refuse the folder.
+    """
+    path = Path(os.path.abspath(path))
+    if overwrite or not path.is_dir():
+        check_free(path, overwrite)
+        return {}
+    if _begun(path, {**manifest, **environment()}) is None:
+        return {}
+    return _read_outputs(path / "outputs.jsonl", key)[0]
 
 
 @contextmanager
@@ -111,21 +127,33 @@ def _manifest(path: Path, new: dict) -> dict:
     Raises:
         UserError: files without a manifest, or a run whose settings differ.
     """
+    file, old = path / "manifest.json", _begun(path, new)
+    if old is None:
+        write_json(file, {**new, "started": now()})
+        return read_json(file)
+    if "ended" not in old:
+        old["resumed"] = [*old.get("resumed", []), {"at": now(), "hardware": new["hardware"]}]
+        write_json(file, old)
+    return old
+
+
+def _begun(path: Path, new: dict) -> dict | None:
+    """The manifest that the run in `path` was begun with; None where none was.
+
+    Raises:
+        UserError: files without a manifest, or a run whose settings differ.
+    """
     file = path / "manifest.json"
     if not file.exists():
         # A killed process may have left the manifest under its temporary name.
         if any(child.name != f".{file.name}.tmp" for child in path.iterdir()):
             raise UserError(f"files and no manifest.json in {path}", "a new, empty or run folder", _ANOTHER)
-        write_json(file, {**new, "started": now()})
-        return read_json(file)
+        return None
     old = read_json(file)
     if difference := first_difference(new, old):
         name, asked, there = difference
         found = f"{name} {asked}, where the run in {path} has {there}"
         raise UserError(found, "the settings that the run was begun with, to go on with it", _ANOTHER)
-    if "ended" not in old:
-        old["resumed"] = [*old.get("resumed", []), {"at": now(), "hardware": new["hardware"]}]
-        write_json(file, old)
     return old
 
 

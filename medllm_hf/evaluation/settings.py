@@ -20,6 +20,7 @@ class Settings:
         normalization: What an answer's log-probability is divided by: "none", its "tokens", or its "bytes" in UTF-8.
         shots: Solved examples before each question, from the file `examples` or the benchmark's own dev split.
         shuffle_options: Show the options of each question in an order of its own; `circular` shows them in all rotations.
+        prices: The file of prices, by which the costs of an endpoint are reckoned; `budget` is what they may come to.
         batch_tokens: The most tokens in one forward of a local model, unless one question has more.
     """
 
@@ -40,6 +41,8 @@ class Settings:
     max_new_tokens: int | None = None
     concurrency: int | None = None
     key_env: str | None = None
+    prices: str | None = None
+    budget: float | None = None
     batch_tokens: int | None = None
 
 
@@ -58,6 +61,7 @@ def settled(asked: Settings) -> Settings:
         (asked.url and asked.batch_tokens is not None, "--batch-tokens with --url", "a local --model"),
         (asked.url is None and asked.concurrency is not None, "--concurrency without --url", "an endpoint"),
         (asked.url is None and asked.key_env is not None, "--key-env without --url", "an endpoint"),
+        (asked.url is None and asked.prices is not None, "--prices without --url", "an endpoint"),
         (mode == "generate" and asked.score == "text", "--score text with --mode generate", "--mode likelihood"),
         (mode == "generate" and asked.normalization != "none", "--normalization with --mode generate", "--mode likelihood"),
         (mode == "likelihood" and asked.max_new_tokens is not None, "--max-new-tokens with likelihood", "--mode generate"),

@@ -1,13 +1,15 @@
 """The calls of a consultation → what each side is sent next, whether it is over, and the dialogue for judging."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from medllm_hf.evaluation.cases import Case
 from medllm_hf.evaluation.patients import SILENCE, ends, patient_messages, said
 
 # Who speaks at an even turn, and who at an odd one.
 ROLES = ("patient", "doctor")
+# The fields that name an output of a run.
+KEY = ("case", "turn")
 # `finish` of a first question that came with the case and cost no call.
 GIVEN = "given"
 # `finish` of a call that the server will never take, such as one that its content filter stops: the dialogue ends there.
@@ -18,6 +20,14 @@ def first_turn(case: Case) -> dict:
     """The output that stands for the first question of a case."""
     counts = {"prompt_tokens": 0, "completion_tokens": 0, "seconds": 0.0, "retries": 0}
     return {"case": case.id, "turn": 0, "role": "patient", "content": case.first_question, "finish": GIVEN, **counts}
+
+
+def outputs_of(outputs: Mapping[tuple, dict], case: Case) -> list[dict]:
+    """The outputs of a case so far, in the order of turns, among `outputs` by case and turn."""
+    rows: list[dict] = []
+    while (row := outputs.get((case.id, len(rows)))) is not None:
+        rows.append(row)
+    return rows
 
 
 def heard(row: dict) -> str:

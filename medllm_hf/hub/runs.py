@@ -5,7 +5,7 @@ from pathlib import Path
 
 from medllm_hf.errors import UserError
 from medllm_hf.evaluation.findings import DIFFERENT, Finding, Known, guarded
-from medllm_hf.evaluation.rederived_dialogues import consultations, judgements
+from medllm_hf.evaluation.rederived_dialogues import consultations, judgements, preferences
 from medllm_hf.evaluation.rederived_exams import exam
 from medllm_hf.evaluation.run_folder import read_run
 
@@ -52,6 +52,8 @@ def _rederived(path: Path, known: Known) -> tuple[list[Finding], list[dict]]:
             found, metrics = exam(where, run, known)
             runs.append({**run, "name": path.name, "metrics": metrics})
             return found
+        if run["manifest"]["kind"] == "pair":
+            return preferences(where, run)
         dialogues = [json.loads(line) for line in (path / DIALOGUES).read_text(encoding="utf-8").split("\n") if line]
         found = consultations(where, run, known, dialogues)
         if (path / JUDGE).is_dir():

@@ -13,6 +13,7 @@ from .calling import endpoint_judge
 from .figures import bounds, ceiling, detectable, distribution, length, means, within_item
 from .labels import plain as plain
 from .objects import object_verdicts as object_verdicts
+from .pairs import KEYS, NAME, VERSION, pair_digest, pair_messages, pair_schema, read_pair_verdict
 from .prompts import digest, messages, schema
 from .rubrics import LANGUAGES, RUBRICS, point_names
 from .verdicts import Scale, read_verdict
@@ -189,6 +190,27 @@ class LlmJudge(evaluate.Metric):
             "length": length(items, keys),
             "rubric": LlmJudge.rubric_record(rubric, language),
         }
+
+    @staticmethod
+    def pair_messages(first, second, language="zh", reference=None, form="lines", again=None):
+        """The chat messages that ask which of two dialogues on one case is better; nothing in them names a system."""
+        return pair_messages(first, second, language, reference, form, again)
+
+    @staticmethod
+    def pair_response_format():
+        """The `response_format` that goes with `pair_messages` in the form "json"."""
+        return pair_schema()
+
+    @staticmethod
+    def pair_record(language="zh"):
+        """Name, version, language, SHA-256 of every word and the criteria of the comparison of two dialogues."""
+        record = {"name": NAME, "version": VERSION, "language": language, "sha256": pair_digest(language)}
+        return {**record, "criteria": list(KEYS)}
+
+    @staticmethod
+    def pair_verdict(reply):
+        """By criterion "first", "second" or "tie", in the order shown, and None; or None and the reason why there are none."""
+        return read_pair_verdict(reply)
 
     @staticmethod
     def by_group(items, groups, rubric, seed=0):

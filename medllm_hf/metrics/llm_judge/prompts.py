@@ -88,6 +88,11 @@ def quoted(text: str) -> list[str]:
     return ["| " + line for line in lines]
 
 
+def transcript(turns: Sequence[dict], language: str) -> list[str]:
+    """The lines of a dialogue as they stand in the fence, those of each turn under its number and role."""
+    return [line for i, turn in enumerate(turns, 1) for line in (_role(i, turn, language), *quoted(turn["content"]))]
+
+
 def messages(
     rubric: Rubric,
     language: str,
@@ -110,9 +115,7 @@ def messages(
         names = [keys[language == "zh"] for keys in point_names(reference).values()]
         pairs = zip(names, reference, strict=True)
         blocks["points"] = [line for name, point in pairs for line in (f"[{name}]", *quoted(point["point"]))]
-    blocks["dialogue"] = [
-        line for i, turn in enumerate(turns, 1) for line in (_role(i, turn, language), *quoted(turn["content"]))
-    ]
+    blocks["dialogue"] = transcript(turns, language)
     system = _system(rubric, language)
     # A text that holds this hash of itself cannot be written.
     mark = hashlib.sha256(json.dumps([system, blocks], ensure_ascii=False).encode()).hexdigest()[:20]

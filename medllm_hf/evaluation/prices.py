@@ -1,0 +1,138 @@
+"""Prices of models by the token, and what a run has cost by its tokens, its manifest and nothing else."""
+
+import json
+import math
+from collections.abc import Mapping
+from fractions import Fraction
+from pathlib import Path
+
+from medllm_hf.errors import UserError
+
+_LAYOUT = '{"currency": "USD", "models": {"NAME": {"input": 1.5, "output": 6}}}, per million tokens'
+_SIDES = ("input", "output")
+
+
+def priced(path: str | None, parties: Mapping[str, object], budget: float | None) -> dict:
+    """What goes into the manifest of a run whose roles `parties` play: {"prices": ...}, or nothing without a file of prices.
+
+    A checkpoint that we serve ourselves costs nothing and needs no price.
+
+    Args:
+        path: the file that --prices names.
+        parties: role → who plays it, with `record` and `endpoint`.
+        budget: what --budget says; it is checked here, since it cannot be kept without prices.
+
+    Raises:
+        UserError: no such file, another layout, no price of an endpoint's model, or a budget that is none.
+    """
+    if budget is not None and path is None:
+        raise UserError("--budget without --prices", "the prices that it is kept by", "add --prices FILE")
+    if budget is not None and not (math.isfinite(budget) and budget > 0):
+        raise UserError(f"--budget {budget:g}", "an amount above 0", "change it")
+    if path is None:
+        return {}
+    currency, models = read_prices(path)
+    record: dict = {"currency": currency}
+    for role, party in parties.items():
+        if party.endpoint is None:
+            continue
+        name = party.endpoint.model
+        if name not in models:
+            raise UserError(f"no price of {name} in {path}", f"one for the {role}", f"add it to the file: {_LAYOUT}")
+        record[role] = models[name]
+    return {"prices": record}
+
+
+def read_prices(path: str) -> tuple[str, dict[str, dict[str, float]]]:
+    """The currency of a file of prices, and model → {"input", "output"}: the price of a million tokens.
+
+    Raises:
+        UserError: no such file, or one of another layout.
+    """
+    do = f"write it as {_LAYOUT}"
+    try:
+        prices = json.loads(Path(path).read_text(encoding="utf-8"), object_pairs_hook=_once)
+    except OSError as error:
+        raise UserError(f"{error.strerror}: {path}", "a file of prices", do) from error
+    except ValueError as error:
+        raise UserError(f"{path} that is not JSON or names something twice ({error})", "a file of prices", do) from error
+    _fields(path, prices, ("currency", "models"))
+    if (
+        not isinstance(prices["currency"], str)
+        or not prices["currency"].strip().isprintable()
+        or not prices["currency"].strip()
+    ):
+        raise UserError(f"currency {prices['currency']!r} in {path}", "its name, such as USD", do)
+    if not isinstance(prices["models"], dict) or not prices["models"]:
+        raise UserError(f"no models in {path}", "a price for each", do)
+    for name, price in prices["models"].items():
+        _fields(f"{name} in {path}", price, _SIDES)
+        for side, value in price.items():
+            if not isinstance(value, int | float) or isinstance(value, bool) or not (math.isfinite(value) and value >= 0):
+                raise UserError(f"{side} {value!r} of {name} in {path}", "a number of 0 or more", do)
+    return prices["currency"].strip(), prices["models"]
+
+
+def _once(pairs: list[tuple[str, object]]) -> dict:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a name that stands there twice")
+    return found
+
+
+def _fields(where: str, value: object, names: tuple[str, ...]) -> None:
+    if not isinstance(value, dict) or set(value) != set(names):
+        found = ", ".join(map(repr, value)) if isinstance(value, dict) else repr(value)
+        raise UserError(f"{found or 'nothing'} as the fields of {where}", " and ".join(names), f"write it as {_LAYOUT}")
+
+
+def amount(price: Mapping[str, float], prompt_tokens: int, completion_tokens: int) -> Fraction:
+    """What tokens cost, exactly: the sum of two amounts that fit a budget must not differ from it by a rounding."""
+    # By its decimal digits, as it stands in the file.
+    rates = [Fraction(str(price[side])) for side in _SIDES]
+    return (rates[0] * prompt_tokens + rates[1] * completion_tokens) / 1_000_000
+
+
+def money(value: Fraction | float, currency: str) -> str:
+    """0.5, USD → "0.5000 USD"; what is smaller keeps two digits."""
+    number = float(value)
+    return f"{number:,.4f} {currency}" if number == 0 or number >= 0.001 else f"{number:.2g} {currency}"
+
+
+def tokens_of(usage: dict, role: str) -> tuple[int, int]:
+    """The counted tokens of one role in the "usage" of a run's metrics, which a run of one role has for itself."""
+    own = usage.get(role, usage)
+    return own["prompt_tokens"], own["completion_tokens"]
+
+
+def with_cost(metrics: dict, manifest: dict) -> dict:
+    """The metrics of a finished run with its "cost", where its manifest has prices.
+
+    `amount` is what the counted tokens cost: those of the outputs, and those of requests that brought none, which the
+    manifest has under "spent_besides". `uncounted` requests have brought no counts (a time-out, a cut connection, a killed
+    process, a server that does not count); `at_most` takes each of them at its most.
+    """
+    if "prices" not in manifest:
+        return metrics
+    roles, currency = {}, manifest["prices"]["currency"]
+    total = most = Fraction(0)
+    for role, more in manifest["spent_besides"].items():
+        price, (prompt, completion) = manifest["prices"][role], tokens_of(metrics["usage"], role)
+        paid = amount(price, prompt + more["prompt_tokens"], completion + more["completion_tokens"])
+        unknown = amount(price, more["most_prompt_tokens"], more["most_completion_tokens"])
+        roles[role] = {"amount": float(paid), "at_most": float(paid + unknown), "uncounted": more["uncounted"]}
+        total, most = total + paid, most + paid + unknown
+    cost = {"currency": currency, "roles": roles, "amount": float(total), "at_most": float(most)}
+    return {**metrics, "cost": cost}
+
+
+def cost_text(cost: dict) -> str:
+    """The cost of a run in words."""
+    text = money(cost["amount"], cost["currency"])
+    if len(cost["roles"]) > 1:
+        shares = [f"{role} {money(own['amount'], cost['currency'])}" for role, own in cost["roles"].items()]
+        text += f" ({', '.join(shares)})"
+    uncounted = sum(own["uncounted"] for own in cost["roles"].values())
+    if uncounted:
+        text += f", at most {money(cost['at_most'], cost['currency'])} (requests that brought no counts: {uncounted})"
+    return text
