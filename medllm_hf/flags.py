@@ -206,6 +206,7 @@ def eval_pair(parser: Parser) -> None:
     each = "replies for each case in each of the two orders (default: 1)"
     parser.add_argument("--samples", type=int, default=1, metavar="N", help=each)
     _judge_replies(parser)
+    _spending(parser)
     _output(parser)
 
 

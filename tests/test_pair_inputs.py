@@ -112,7 +112,7 @@ def test_replies_that_fail_for_good_are_left_for_the_next_run(tmp_path, sides, c
 
     with ChatServer(script) as server:
         assert compared(server, *sides, tmp_path / "run", **SETTINGS) == 1
-        assert "4 replies are missing, the first is own/7:12 sample 0" in capsys.readouterr().err
+        assert "4 replies of the judge are missing, the first is own/7:12 sample 0" in capsys.readouterr().err
         with pytest.raises(UserError, match="an unfinished run"):
             read_run(tmp_path / "run")
         broken, before = False, count["all"]

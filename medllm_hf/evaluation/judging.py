@@ -76,10 +76,15 @@ def judge(dialogues: str, judge: str, out: str, overwrite: bool = False, dry_run
         return judge_dialogues(read, judge, out, settings, name, overwrite)
     plan = plan_of(read, judge, settings, name)
     rows = outputs_in(out, plan.manifest, KEY, overwrite)
-    prices = {name: value for name, value in plan.manifest.items() if name == "prices"}
-    spent = spent_in(out, prices["prices"]) if prices and rows else Fraction(0)
-    print(told({"judge": estimate(plan, settings, rows)}, prices, spent, settings.budget))
+    print(expected(out, plan.manifest, rows, estimate(plan, settings, rows), settings.budget))
     return 0
+
+
+def expected(out: str | Path, manifest: dict, rows: dict[tuple, dict], left: Estimate, budget: float | None) -> str:
+    """What is printed in place of a run with the outputs `rows`, of which `left` is to be done."""
+    prices = {name: value for name, value in manifest.items() if name == "prices"}
+    spent = spent_in(out, prices["prices"]) if prices and rows else Fraction(0)
+    return told({"judge": left}, prices, spent, budget)
 
 
 @dataclass(frozen=True)
@@ -103,7 +108,7 @@ def plan_of(dialogues: Sequence[dict], judge: str, settings: Settings, name: str
     Raises:
         UserError: as for `judge`.
     """
-    _check(settings)
+    check(settings, "eval judge")
     metric = load_metric()
     dialogues = [_with_reference(one, metric, settings.rubric) for one in dialogues]
     party = parse_party(judge, settings.key_env, concurrency=settings.concurrency, timeout=settings.timeout)
@@ -146,7 +151,7 @@ def judge_dialogues(
     ):
         failed = {} if run.finished else fill(run, wanted, plan.party, metric, settings, spending)
         if failed:
-            print(_missing(failed, run, spending), file=sys.stderr)
+            print(missing(failed, run, spending), file=sys.stderr)
             return 1
         if not run.finished:
             scores = score_rows(metric, plan.dialogues, run.rows, settings.rubric, samples)
@@ -157,19 +162,19 @@ def judge_dialogues(
     return 0
 
 
-def _missing(failed: dict[tuple[str, int], EndpointError], run: RunFolder, spending: Spending) -> str:
-    missing = f"{len(failed)} replies of the judge are missing"
+def missing(failed: dict[tuple[str, int], EndpointError], run: RunFolder, spending: Spending) -> str:
+    """What is said when some replies did not come."""
+    left = f"{len(failed)} replies of the judge are missing"
     if spending.reached:
-        return spending.stopped(missing)
+        return spending.stopped(left)
     (name, sample), error = next(iter(failed.items()))
     do = f"run the same command again, without --overwrite, for what {run.path} lacks"
-    return f"medllm: {missing}, the first is {name} sample {sample}: {error}; {do}"
+    return f"medllm: {left}, the first is {name} sample {sample}: {error}; {do}"
 
 
 def fill(
-    run: RunFolder, wanted: Sequence[tuple[dict, int]], party: Party, metric, settings: Settings,
-    spending: Spending | None = None,
-) -> dict[tuple[str, int], EndpointError]:  # fmt: skip
+    run: RunFolder, wanted: Sequence[tuple[dict, int]], party: Party, metric, settings: Settings, spending: Spending
+) -> dict[tuple[str, int], EndpointError]:
     """Adds to the run every reply that it lacks, in the order of `wanted`; returns those that failed.
 
     Raises:
@@ -178,7 +183,7 @@ def fill(
     left = [(one, sample) for one, sample in wanted if (one["id"], sample) not in run.rows]
     if not left:
         return {}
-    account = spending and spending.account("judge")
+    account = spending.account("judge")
     with (
         endpoints([party]) as (endpoint,),
         tqdm(total=len(wanted), initial=len(wanted) - len(left), unit="reply", disable=None) as bar,
@@ -191,13 +196,18 @@ def fill(
         try:
             return asyncio.run(replies(endpoint, party, run.rows, wanted[0][0], left, metric, settings, keep, account))
         except EndpointError as error:
-            if spending and spending.reached:
+            if spending.reached:
                 return {(one["id"], sample): error for one, sample in left if (one["id"], sample) not in run.rows}
             kept = f"{len(run.rows)} of {len(wanted)} replies are kept"
             raise UserError(str(error), "an endpoint that answers", f"mend it and run the same again, {kept}") from error
 
 
-def _check(settings: Settings) -> None:
+def check(settings: Settings, verb: str) -> None:
+    """Returns nothing when the settings of a verb are in range.
+
+    Raises:
+        UserError: one is not.
+    """
     checks = (
         (settings.samples < 1, f"--samples {settings.samples}", "1 or more"),
         (settings.temperature < 0, f"--temperature {settings.temperature:g}", "0 or more"),
@@ -206,7 +216,7 @@ def _check(settings: Settings) -> None:
     )
     for wrong, found, expected in checks:
         if wrong:
-            raise UserError(found, expected, "see `medllm eval judge --help`")
+            raise UserError(found, expected, f"see `medllm {verb} --help`")
 
 
 def _with_reference(one: dict, metric, rubric: str) -> dict:

@@ -24,6 +24,7 @@ from medllm_hf.evaluation.pair_scores import (
     pair_rows,
     pairs_in,
 )
+from medllm_hf.evaluation.prices import with_cost
 from medllm_hf.folders import write_text
 
 
@@ -55,7 +56,7 @@ def checked_pair_run(name: str, run: dict, metric) -> PairRun:
         outputs = {(row["id"], row["sample"]): row for row in run["outputs"]}
         pairs = pairs_in(run["scores"])
         rows = pair_rows(metric, pairs, outputs, manifest["settings"]["samples"])
-        derived = pair_metrics(rows, outputs, pair_rows(metric, pair_canaries(), outputs, 1), manifest)
+        derived = with_cost(pair_metrics(rows, outputs, pair_rows(metric, pair_canaries(), outputs, 1), manifest), manifest)
         same = all(
             record([pair[side] for pair in pairs], manifest["data"][side]["name"]) == manifest["data"][side] for side in SIDES
         )

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from medllm_hf.evaluation.blocks import Block, Heading, Paragraph, Table, chance_text, interval, percent
 from medllm_hf.evaluation.judge_words import listed, words
 from medllm_hf.evaluation.pair_scores import COUNTS
+from medllm_hf.evaluation.prices import cost_text
 
 _OUTCOMES = tuple(COUNTS.values())
 
@@ -94,6 +95,8 @@ def _replies(one: dict) -> Iterator[Block]:
     head = ("replies", "unscored", "limit", "headline", "calls", "tokens in", "tokens out")
     cells = (str(failures["replies"]), share, percent(failures["limit"]), "no" if one["no_headline"] else "yes", *counts)
     yield Table(head, (cells,))
+    if "cost" in one:
+        yield Paragraph(f"Cost: {cost_text(one['cost'])}.")
     if one["unscored_reasons"]:
         told = "; ".join(f"{reason} ({count})" for reason, count in one["unscored_reasons"].items())
         yield Paragraph(f"Unscored: {told}.")

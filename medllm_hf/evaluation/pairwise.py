@@ -6,13 +6,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medllm_hf.errors import UserError
+from medllm_hf.evaluation.dialogue_estimates import Asking, judge_estimate
 from medllm_hf.evaluation.dialogue_files import read_dialogues, record
+from medllm_hf.evaluation.judge_replies import ATTEMPTS, form_of
 from medllm_hf.evaluation.judged import load_metric
-from medllm_hf.evaluation.judging import KEY, Settings, fill
+from medllm_hf.evaluation.judging import KEY, Settings, check, expected, fill, missing
 from medllm_hf.evaluation.pair_canaries import pair_canaries
 from medllm_hf.evaluation.pair_scores import ORDERS, output_id, output_ids, pair_metrics, pair_rows
 from medllm_hf.evaluation.parties import parse_party
-from medllm_hf.evaluation.run_folder import open_run, read_run
+from medllm_hf.evaluation.prices import cost_text, priced
+from medllm_hf.evaluation.run_folder import open_run, outputs_in, read_run
+from medllm_hf.evaluation.spending import Spending
 from medllm_hf.folders import read_json
 
 
@@ -48,12 +52,13 @@ class _Asked:
         return self.metric.pair_verdict(reply)
 
 
-def pair(first: str, second: str, judge: str, out: str, overwrite: bool = False, **flags) -> int:
+def pair(first: str, second: str, judge: str, out: str, overwrite: bool = False, dry_run: bool = False, **flags) -> int:
     """Compares two systems and writes the run folder `out`, or goes on with it; returns the exit code.
 
     Args:
         first, second: the dialogues of one system each, as `read_dialogues` takes them; systems meet on cases of one id.
         judge: `URL#MODEL` of an endpoint, a checkpoint folder or a Hub id.
+        dry_run: prints what the run would cost, and neither sends nor writes anything.
         flags: the fields of `Settings`.
 
     Raises:
@@ -61,7 +66,7 @@ def pair(first: str, second: str, judge: str, out: str, overwrite: bool = False,
             an endpoint that cannot be had; `out` holds something else; or the endpoint refuses every request.
     """
     settings = Settings(**flags)
-    _check(settings)
+    check(settings, "eval pair")
     sides = {"first": _side(first, "--first"), "second": _side(second, "--second")}
     pairs = matched(sides["first"], sides["second"])
     metric = load_metric()
@@ -76,20 +81,25 @@ def pair(first: str, second: str, judge: str, out: str, overwrite: bool = False,
         "patients": {name: side.patient for name, side in sides.items() if side.patient},
         **{f"only_{name}": [case for case in side.dialogues if case not in judged] for name, side in sides.items()},
         "settings": settings.record(),
+        **priced(settings.prices, {"judge": party}, settings.budget),
     }
-    low = pair_canaries()
+    low, asked = pair_canaries(), _Asked(metric)
     wanted = [*units(low, 1), *units(pairs, settings.samples)]
-    with open_run(out, manifest, KEY, overwrite) as run:
-        failed = {} if run.finished else fill(run, wanted, party, _Asked(metric), settings)
-        if not run.finished and not failed:
+    if dry_run:
+        rows = outputs_in(out, manifest, KEY, overwrite)
+        form = form_of(rows, wanted[0][0], party)
+        asking = Asking(asked, manifest["rubric"]["name"], settings.language, form, settings.max_new_tokens, ATTEMPTS)
+        print(expected(out, manifest, rows, judge_estimate(asking, wanted, rows), settings.budget))
+        return 0
+    with open_run(out, manifest, KEY, overwrite) as run, Spending(run, settings.budget) as spending:
+        failed = {} if run.finished else fill(run, wanted, party, asked, settings, spending)
+        if failed:
+            print(missing(failed, run, spending), file=sys.stderr)
+            return 1
+        if not run.finished:
             rows = pair_rows(metric, pairs, run.rows, settings.samples)
             metrics = pair_metrics(rows, run.rows, pair_rows(metric, low, run.rows, 1), manifest)
-            run.finish([*output_ids(low, 1), *output_ids(pairs, settings.samples)], rows, metrics)
-    if failed:
-        (name, sample), error = next(iter(failed.items()))
-        told = f"{len(failed)} replies are missing, the first is {name} sample {sample}: {error}"
-        print(f"medllm: {told}; run the same command again, without --overwrite, for what {out} lacks", file=sys.stderr)
-        return 1
+            run.finish([*output_ids(low, 1), *output_ids(pairs, settings.samples)], rows, spending.with_cost(metrics))
     print(pair_summary(out))
     return 0
 
@@ -133,7 +143,8 @@ def pair_summary(out: str | Path) -> str:
         rate = f"overall win rate {100 * found['win_rate']:.1f}% (95% interval {low:.1f} to {high:.1f}%, n={found['n']}"
         rate += f", unscored {metrics['unscored']})"
         lines.append(f"{systems['first'] or '(none)'} against {systems['second'] or '(none)'}: {rate}, {counts}")
-    return "\n".join([*lines, f"{metrics['usage']['calls']} calls, run folder {out}"])
+    cost = f", {cost_text(metrics['cost'])}" if "cost" in metrics else ""
+    return "\n".join([*lines, f"{metrics['usage']['calls']} calls{cost}, run folder {out}"])
 
 
 def _side(path: str, flag: str) -> Side:
@@ -161,15 +172,3 @@ def _pair(case: str, first: dict, second: dict) -> dict:
         raise UserError(f"two references on {case}", "the same notes on the case on both sides", "mend one of the files")
     pair = {"id": case, "group": first["group"], "first": first, "second": second}
     return {**pair, "reference": known[0]} if known else pair
-
-
-def _check(settings: Settings) -> None:
-    checks = (
-        (settings.samples < 1, f"--samples {settings.samples}", "1 or more"),
-        (settings.temperature < 0, f"--temperature {settings.temperature:g}", "0 or more"),
-        (settings.max_new_tokens < 1, f"--max-new-tokens {settings.max_new_tokens}", "1 or more"),
-        (not 0 <= settings.failure_limit <= 1, f"--failure-limit {settings.failure_limit:g}", "a share from 0 to 1"),
-    )
-    for wrong, found, expected in checks:
-        if wrong:
-            raise UserError(found, expected, "see `medllm eval pair --help`")

@@ -108,6 +108,6 @@ def preferences(where: str, run: dict) -> list[Finding]:
         return [*found, Finding(f"{where}/metrics.json", UNKNOWN, "its outputs are not whole")]
     outputs = {(row["id"], row["sample"]): row for row in run["outputs"]}
     rows = pair_rows(metric, pairs, outputs, samples)
-    derived = pair_metrics(rows, outputs, pair_rows(metric, low, outputs, 1), manifest)
+    derived = with_cost(pair_metrics(rows, outputs, pair_rows(metric, low, outputs, 1), manifest), manifest)
     found.append(row_finding(f"{where}/scores.jsonl", rows, run["scores"]))
     return [*found, *metric_findings(f"{where}/metrics.json", derived, run["metrics"])]
