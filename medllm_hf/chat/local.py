@@ -40,6 +40,10 @@ class LocalWriter:
         """Another writer that shares the model alone."""
         return LocalWriter(self.model, self.tokenizer, seed)
 
+    def release(self) -> None:
+        """Frees what was read."""
+        self.reader.forget()
+
     def forget(self) -> None:
         """Frees what was read, and begins the random numbers again."""
         self.reader.forget()

@@ -43,6 +43,9 @@ class RemoteWriter:
         """Another writer for the same endpoint."""
         return RemoteWriter(self._spec, seed)
 
+    def release(self) -> None:
+        """Frees nothing: what was read is kept by the server."""
+
     def forget(self) -> None:
         """Begins the seeds again."""
         self._answers = 0

@@ -162,6 +162,10 @@ class ChatSession:
         finally:
             self.messages = before
 
+    def release(self) -> None:
+        """Frees what the model has read; it is read again when needed, and the answers stay the same."""
+        self.writer.release()
+
     def reset(self) -> None:
         """Forgets the history, frees what was kept for it, and begins the random numbers again."""
         self.messages = []
