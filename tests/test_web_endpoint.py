@@ -20,9 +20,9 @@ def script(body: dict):
     if "坏" in question:
         return Behaviour(400, {"error": {"message": MARKUP}})
     if "慢" in question:
-        events = [{"choices": [{"delta": {"content": str(number)}}]} for number in range(300)]
+        events = [{"choices": [{"delta": {"content": str(number)}}]} for number in range(100)]
         text = "".join(f"data: {json.dumps(event)}\n\n" for event in events)
-        return Behaviour(200, text.encode(), {"Content-Type": "text/event-stream"}, trickle=0.0003)
+        return Behaviour(200, text.encode(), {"Content-Type": "text/event-stream"}, trickle=0.0005)
     return MARKUP if "<img" in question else f"答：{question}"
 
 
@@ -86,7 +86,7 @@ def test_an_answer_goes_on_while_another_conversation_is_shown(visitor):
     visitor.type("发热")
     visitor.page.until(f"{SAID}[1] === '答：发热'")
     visitor.page.click("[...document.querySelectorAll('.stSidebar button')].find(b => b.innerText.includes('慢慢说'))")
-    visitor.shows(["慢慢说", "".join(map(str, range(300)))])
+    visitor.shows(["慢慢说", "".join(map(str, range(100)))])
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """The verb `web`: a page on which several visitors talk to one model."""
 
 import asyncio
+import gc
 import ipaddress
 import logging
 import signal
@@ -90,6 +91,9 @@ async def _serve(host: str, port: int) -> None:
 
     server = Server(SCRIPT, is_hello=False)
     await server.start()
+    # After every look at an answer Streamlit has all objects searched for garbage. Those of the libraries and the model are
+    # so many that it takes a quarter of a second, in which no token is written; frozen, they are left out.
+    gc.freeze()
     prepare_streamlit_environment(SCRIPT)
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, server.stop)

@@ -18,8 +18,8 @@ from medllm_hf.chat.web_conversation import (
 from medllm_hf.chat.web_line import Job, Line
 from medllm_hf.chat.web_style import note, said
 
-# Seconds between two looks at an answer.
-LOOK = 0.15
+# Seconds between two looks at an answer, and at the place in line: each runs a script in the server, and many may wait.
+LOOK, LOOK_AT_PLACE = 0.15, 1.0
 # Least value and step of each number; with a step of 1 it is a whole number.
 NUMBERS = {
     "temperature": (0.0, 0.1),
@@ -44,7 +44,8 @@ def pane(line: Line, conversation: Conversation, texts: dict[str, str]) -> None:
             st.html(said(message["content"]) if message["content"] else note(texts["empty"]))
     if job:
         with st.chat_message("assistant"):
-            _growing(line, job, texts)
+            waits = line.place(job) > 0
+            st.fragment(_growing, run_every=LOOK_AT_PLACE if waits else LOOK)(line, job, texts, waits)
     else:
         _after(conversation, texts)
     _actions(line, conversation, texts)
@@ -56,14 +57,14 @@ def pane(line: Line, conversation: Conversation, texts: dict[str, str]) -> None:
     )
 
 
-@st.fragment(run_every=LOOK)
-def _growing(line: Line, job: Job, texts: dict[str, str]) -> None:
-    """Shows the answer so far, or what it waits for; the page is drawn anew at its end."""
-    if job.done:
+def _growing(line: Line, job: Job, texts: dict[str, str], waits: bool) -> None:
+    """Shows the answer so far, or what it waits for; the page is drawn anew when the line is over and at the end."""
+    number = line.place(job)
+    if job.done or waits and not number:
         st.rerun()
     if job.text:
         st.html(said(job.text))
-    elif number := line.place(job):
+    elif number:
         st.html(note(texts["waiting"].format(place=number)))
     else:
         st.html(note(texts["answering"]))
