@@ -51,6 +51,7 @@ def simulated(metric, answer):
     ],
     ids=["always B", "always last", "right with 0.6"],
 )
+@pytest.mark.slow
 def test_interval_and_bias_over_simulated_runs(metric, answer, truth, bias):
     covered, named = 0, []
     for metrics, position in simulated(metric, answer):

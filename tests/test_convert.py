@@ -182,6 +182,7 @@ def test_full_disk_is_refused_in_one_line(tiny, tmp_path):
         subprocess.run(["umount", str(small)], check=True)
 
 
+@pytest.mark.slow
 def test_a_hub_repository_at_a_revision(tiny, tmp_path):
     """The unmodified client against a Hub on loopback: the revision asked for, no code files, then offline from the cache."""
     shutil.copytree(tiny["source"], tmp_path / "repo")
@@ -215,6 +216,7 @@ def test_unknown_places_are_refused(tmp_path, refused):
         convert("./missing", str(tmp_path / "out"))
 
 
+@pytest.mark.slow
 def test_a_lora_trains_on_the_result(tiny, tmp_path):
     build([str(SAMPLE / "dialogues.jsonl")], str(tmp_path / "dataset"), "apache-2.0")
     recipe = SAMPLE.parents[2] / "recipes" / "tiny" / "sft_lora.yaml"

@@ -72,6 +72,7 @@ def test_real_dialogues(disc, tmp_path):
     assert all(row["messages"][-1]["role"] == "assistant" for split in dataset.values() for row in split)
 
 
+@pytest.mark.slow
 def test_real_dialogues_train(disc, tiny, tmp_path):
     """Stock `trl sft` on the dataset folder, for a few steps."""
     build([str(disc / "disc_med_sft_163.jsonl")], str(tmp_path / "dataset"), license="apache-2.0")

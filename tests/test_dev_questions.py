@@ -162,6 +162,7 @@ def test_bad_questions_are_refused_beforehand(tiny, questions, tmp_path):
 
 
 @pytest.mark.parametrize("config", [None, "zero2.json", "zero3.json"])
+@pytest.mark.slow
 def test_two_ranks_measure_what_eval_mcq_says(tiny, questions, dataset, tmp_path, config):
     options = {"deepspeed": ROOT / "recipes" / "deepspeed" / config} if config else {}
     for name, more in {"measured": {"dev_questions": questions}, "plain": {}}.items():

@@ -70,39 +70,47 @@ def client(hub, home, code, token="hf_read"):
     return done.stdout
 
 
+@pytest.mark.slow
 def test_the_model_arrived_whole_and_in_parts(pushed):
     assert there(pushed, "models", "org/model") == listed(pushed.store.root.parent / "repository")
     assert len([path for path in pushed.sent() if path.rpartition("/")[2] in ("1", "2", "3")]) >= 3
 
 
+@pytest.mark.slow
 def test_from_pretrained(pushed, tiny, tmp_path):
     local = FROM_PRETRAINED.replace("org/model", str(tiny["base"]))
     assert client(pushed, tmp_path, FROM_PRETRAINED) == client(pushed, tmp_path, local)
 
 
+@pytest.mark.slow
 def test_pipeline(pushed, tmp_path):
     assert client(pushed, tmp_path, PIPELINE) == "assistant\n"
 
 
+@pytest.mark.slow
 def test_load_dataset(pushed, tmp_path):
     assert client(pushed, tmp_path, LOAD_DATASET) == "{'train': 123, 'test': 9} ['id', 'source', 'messages'] user\n"
 
 
+@pytest.mark.slow
 def test_evaluate_load(pushed, tmp_path):
     assert client(pushed, tmp_path, METRIC) == "3 1 0.667\n"
 
 
+@pytest.mark.slow
 def test_ranges_sizes_and_etags(pushed, tmp_path):
     lines = client(pushed, tmp_path, RANGE).split("\n")
     assert lines[:2] == ["206 True True 64", pushed.store.files("models", "org/model")["config.json"].oid]
 
 
+@pytest.mark.slow
 def test_what_is_private_needs_a_token(pushed, tmp_path):
     done = run(sys.executable, "-c", LOAD_DATASET, cwd=tmp_path, env=pushed.environment(tmp_path / "home", None))
     assert done.returncode == 1
     assert "DatasetNotFoundError: Dataset 'org/data'" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_restarted_hub_holds_the_same(pushed):
     again = start_hub(pushed.store.root)
     try:

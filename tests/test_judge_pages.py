@@ -110,6 +110,7 @@ def test_two_systems_stand_side_by_side(opened):
     assert "judge's reply" in sides[2][0] and "earlier reply, not usable" in sides[1][1]
 
 
+@pytest.mark.slow
 def test_ten_megabytes_of_dialogues_stay_usable(tmp_path):
     long = "医生建议您先休息并多喝水。" * 260
     out = made(tmp_path, [dialogue(i, 3 + i % 3, ("a-7b", "b-7b")[i // 520], long) for i in range(1040)], concurrency=16)

@@ -183,6 +183,7 @@ def test_combined_with_another_metric(metric, tmp_path):
     assert both.compute() == expected
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_figure_of_one(metric, tmp_path):
     """Options and groups too: each process has only its own rows'. No row is counted twice."""
     columns = {"predictions": PREDICTIONS, "references": REFERENCES, "options": [OPTIONS] * 7, "groups": GROUPS}

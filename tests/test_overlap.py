@@ -113,6 +113,7 @@ STOCK_TEXTS = (
 )
 
 
+@pytest.mark.slow
 def test_an_unrelated_corpus_gives_no_hit():
     """10,000 dialogues about the same diseases and drugs, half with exam phrases, and 10,265 held-out questions."""
     make = generator()

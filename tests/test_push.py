@@ -84,6 +84,7 @@ def test_a_repeated_push_sends_nothing(hub, data):
     assert [request for request in hub.requests if request[0] != "GET"] == []
 
 
+@pytest.mark.slow
 def test_what_changed_is_sent_and_what_is_gone_is_removed(hub, data):
     assert pushed(hub, data, "--yes").returncode == 0
     hub.requests.clear()
@@ -127,6 +128,7 @@ def test_on_a_terminal_it_asks(hub, data, answer, code):
     assert (hub.store.settings(*DATA) is not None) == (code == 0)
 
 
+@pytest.mark.slow
 def test_a_dry_run_compares_and_sends_nothing(hub, data):
     done = pushed(hub, data, "--dry-run")
     assert done.returncode == 0 and "(will be made)" in done.stdout and "nothing uploaded" in done.stdout
@@ -140,6 +142,7 @@ def test_a_dry_run_compares_and_sends_nothing(hub, data):
     assert done.returncode == 0 and "not compared with the Hub: found no token" in done.stdout
 
 
+@pytest.mark.slow
 def test_a_public_repository_asks_for_the_word(hub, data):
     assert pushed(hub, data, "--yes", "--public").returncode == 0
     assert not hub.store.settings(*DATA)["private"]
@@ -198,6 +201,7 @@ def test_a_hub_out_of_reach_is_one_line(data, tmp_path):
     assert len(done.stderr.splitlines()) == 1 and "no connection" in done.stderr
 
 
+@pytest.mark.slow
 def test_metadata_that_the_hub_refuses(hub, data):
     card = data / "README.md"
     card.write_text(card.read_text().replace("license: apache-2.0", "license: {name: 3}"))
@@ -206,6 +210,7 @@ def test_metadata_that_the_hub_refuses(hub, data):
     assert hub.sent() == []
 
 
+@pytest.mark.slow
 def test_a_change_by_somebody_else_is_not_overwritten(hub, data, tmp_path):
     assert pushed(hub, data, "--yes").returncode == 0
     (data / "screening.md").write_text("mine")
@@ -255,6 +260,7 @@ def test_datasets_that_are_none(hub, data, change, said):
     assert hub.requests == []
 
 
+@pytest.mark.slow
 def test_a_metric_has_the_name_of_its_module(hub):
     metric = ROOT / "medllm_hf" / "metrics" / "mcq_accuracy"
     assert "accuracy.py" in one_line_error(pushed(hub, metric, "--yes", kind="metric", name="org/accuracy"))

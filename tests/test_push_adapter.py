@@ -30,6 +30,7 @@ def adapter(tiny, tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_an_adapter_is_refused_or_published_as_one(tiny, adapter, tmp_path):
     hub = start_hub(tmp_path / "hub")
     hub.store.put("models", "org/base", tiny["base"])
@@ -61,6 +62,7 @@ def test_an_adapter_without_weights_is_none(adapter, tmp_path):
     assert "adapter_model.safetensors" in one_line_error(run(*SCRIPT, str(tmp_path), *words))
 
 
+@pytest.mark.slow
 def test_the_terms_of_baichuan2_stay_with_an_adapter(adapter, tmp_path):
     words = ("--repo-id", "org/lora", "--adapter", "--base-model", "baichuan-inc/Baichuan2-7B-Chat", "--dry-run", "--out")
     assert "--license other" in one_line_error(run(*SCRIPT, str(adapter), *words, str(tmp_path / "a"), "--license", "mit"))

@@ -137,6 +137,7 @@ def test_several_lines_wide_characters_and_resizing(tiny, tmp_path):
 
 
 @pytest.mark.parametrize("environment", [{"TERM": "dumb"}, {"NO_COLOR": "1"}], ids=str)
+@pytest.mark.slow
 def test_no_colours_where_none_are_wanted(tiny, tmp_path, environment):
     with Screen("chat", str(tiny["base"]), *SHORT, state=tmp_path, **environment) as screen:
         screen.until("> ")
@@ -196,6 +197,7 @@ def test_what_the_user_can_mend_is_one_line(tiny, tmp_path, refused):
 
 
 @pytest.mark.parametrize("when", ["from_pretrained", "tokens"])
+@pytest.mark.slow
 def test_out_of_memory_is_one_line(tiny, tmp_path, when):
     """When the function is called, less address space is left than the weights, or the activations, take."""
     for file in tiny["base"].iterdir():

@@ -74,6 +74,7 @@ def test_wrong_words_are_refused_on_one_line(whole, refused, tmp_path):
     assert "no .safetensors" in refused("verify", str(tmp_path))
 
 
+@pytest.mark.slow
 def test_a_model_on_the_hub_is_verified_without_its_weights(whole, tmp_path):
     hub = start_hub(tmp_path / "hub")
     try:

@@ -78,6 +78,7 @@ def test_an_endpoint_that_fails_leaves_the_question(visitor, endpoint):
     assert sent["top_p"] == 0.9 and "temperature" not in sent
 
 
+@pytest.mark.slow
 def test_an_answer_goes_on_while_another_conversation_is_shown(visitor):
     visitor.type("慢慢说")
     visitor.page.until(f"{SAID}[1]?.length > 3")

@@ -61,6 +61,7 @@ def test_without_the_extra_is_one_line(tiny):
     assert "pip install 'medllm_hf[web]'" in one_line_error(done)
 
 
+@pytest.mark.slow
 def test_out_of_memory_is_one_line(tiny, tmp_path):
     """When the weights are loaded, less address space is left than they take."""
     for file in tiny["base"].iterdir():
