@@ -4,6 +4,7 @@ import base64
 import fcntl
 import json
 import os
+import select
 import shutil
 import subprocess
 import time
@@ -17,7 +18,11 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 FLAGS = (
     *("--headless=new", "--no-sandbox", "--disable-gpu", "--remote-debugging-pipe", "--no-first-run", "--disable-sync"),
     *("--disable-quic", "--disable-background-networking", "--disable-component-update"),
+    # Pages behind other pages are drawn as well: who waits there for the next frame would wait for ever.
+    *("--disable-backgrounding-occluded-windows", "--disable-renderer-backgrounding", "--disable-background-timer-throttling"),
 )
+# Seconds after which a test fails that waits for a result or for the loading of a page.
+PATIENCE = 120
 # Virtual key codes of the keys that tests press.
 KEYS = {"Enter": 13, "Escape": 27, "Tab": 9}
 
@@ -35,15 +40,18 @@ class Connection:
         message = {"id": self._sent, "method": method, "params": parameters or {}}
         self._commands.write(json.dumps(message | ({"sessionId": session} if session else {})).encode() + b"\0")
         self._commands.flush()
-        while (answer := self.read()).get("id") != self._sent:
+        end = time.monotonic() + PATIENCE
+        while (answer := self.read(end)).get("id") != self._sent:
             pass
         assert "error" not in answer, answer
         return answer["result"]
 
-    def read(self) -> dict:
-        """The next message."""
+    def read(self, end: float) -> dict:
+        """The next message, before `end` on the monotonic clock."""
         while b"\0" not in self._rest:
-            part = self._answers.read1(2**20)
+            left = max(0, end - time.monotonic())
+            assert select.select([self._answers], [], [], left)[0], f"Chromium did not answer in {PATIENCE} s"
+            part = self._answers.read(2**20)
             assert part, "Chromium has ended"
             self._rest += part
         text, _, self._rest = self._rest.partition(b"\0")
@@ -90,17 +98,18 @@ class Page:
 
     def open(self, address: Path | str) -> None:
         """Opens a file or an address and waits until it is loaded."""
-        loaded = len(self._loads())
-        self.ask("Page.navigate", {"url": address if isinstance(address, str) else address.resolve().as_uri()})
-        while len(self._loads()) == loaded:
-            self.connection.read()
+        self._load("Page.navigate", {"url": address if isinstance(address, str) else address.resolve().as_uri()})
 
     def reload(self) -> None:
         """Loads the page again."""
-        loaded = len(self._loads())
-        self.ask("Page.reload")
+        self._load("Page.reload")
+
+    def _load(self, method: str, parameters: dict | None = None) -> None:
+        """Gives a command and waits until the page that it loads is there."""
+        loaded, end = len(self._loads()), time.monotonic() + PATIENCE
+        self.ask(method, parameters)
         while len(self._loads()) == loaded:
-            self.connection.read()
+            self.connection.read(end)
 
     def _loads(self) -> list[dict]:
         return [event for event in self.events if event["method"] == "Page.loadEventFired"]
@@ -187,7 +196,7 @@ def browser(profile: Path) -> Iterator[Page]:
     for end in (read, write, *ends):
         os.close(end)
     try:
-        with os.fdopen(commands, "wb") as out, os.fdopen(answers, "rb") as back:
+        with os.fdopen(commands, "wb") as out, os.fdopen(answers, "rb", buffering=0) as back:
             yield Page(Connection(out, back))
     finally:
         started.terminate()

@@ -11,6 +11,8 @@ from web_visits import SAID, Server, Visitor, button
 
 from medllm_hf.chat.web_conversation import visible
 from medllm_hf.chat.web_texts import TEXTS
+from medllm_hf.checkpoint.convert import convert
+from medllm_hf.checkpoint.tiny import tiny_base
 
 TITLES = "[...document.querySelectorAll('.medllm-title')]"
 SHORT = ("--temperature", "1", "--seed", "1", "--max-new-tokens", "16")
@@ -117,6 +119,8 @@ def test_conversations_one_by_one_and_side_by_side(visitor):
 
 def test_exports_and_import(visitor, chromium, server, tmp_path):
     visitor.press("Settings")
+    most = "[...document.querySelectorAll('input')].find(e => e.ariaLabel === 'The most tokens of an answer')"
+    assert visitor.page.until(f"{most}?.value") == "16", "as the command line says"
     visitor.click("document.querySelector('textarea[aria-label=\"System message\"]')")
     visitor.page.type("简短回答。")
     visitor.page.click(f"{TITLES}[0]")
@@ -145,6 +149,7 @@ def test_exports_and_import(visitor, chromium, server, tmp_path):
         other.page.upload(upload, exported)
         other.shows(texts)
         other.press("Settings")
+        assert other.page.until(f"{most}?.value") == "16"
         assert other.page.until("document.querySelector('textarea[aria-label=\"System message\"]')?.value") == "简短回答。"
 
 
@@ -220,9 +225,18 @@ def test_a_reload_keeps_everything(visitor):
     assert visitor.ask("发热")
 
 
-def test_the_line_shows_the_place(visitor, chromium, server):
-    long_answers(visitor)
-    with Visitor(chromium, server) as second, Visitor(chromium, server) as third:
+@pytest.mark.slow
+def test_the_line_shows_the_place(chromium, tmp_path):
+    """The model is slow enough that its first answer, of 3,000 tokens, lasts for minutes."""
+    tiny_base(str(tmp_path / "source"), layers=8, hidden=512)
+    convert(str(tmp_path / "source"), str(tmp_path / "base"))
+    with (
+        Server(str(tmp_path / "base"), *SHORT) as server,
+        Visitor(chromium, server) as visitor,
+        Visitor(chromium, server) as second,
+        Visitor(chromium, server) as third,
+    ):
+        long_answers(visitor)
         visitor.type("头痛")
         visitor.page.until(f"{SAID}.length === 2")
         second.type("发热")

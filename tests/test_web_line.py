@@ -114,6 +114,24 @@ def test_the_first_to_come_is_the_first_to_be_answered(local):
     assert [contents(one)[0] for one in others if one.messages] == ["问题0", "问题2", "问题3", "问题4"]
 
 
+def test_a_question_without_an_answer_is_kept_unless_the_history_has_it(lines):
+    gate = threading.Event()
+    gate.set()
+    line = lines(ChatSession(Scripted(lambda messages: "答")))
+    conversation = opened(line)
+    conversation.session.writer.gate = gate
+    ask(line, conversation, "头痛")
+    done(conversation)
+    gate.clear()
+    # The question, replaces the last one, what is left to be edited.
+    for question, replaces, draft in (("头痛", True, None), ("发热", True, ("发热", True)), ("头痛", False, ("头痛", False))):
+        ask(line, conversation, question, replaces)
+        line.stop(conversation.job)
+        done(conversation)
+        left = conversation.draft and (conversation.draft.text, conversation.draft.replaces)
+        assert (left, contents(conversation)) == (draft, ["头痛", "答"])
+
+
 def test_answers_are_those_of_a_session_alone(local, tiny):
     """Whoever else asks in between, and however much of what was read is freed."""
     conversations = [opened(local) for _ in range(KEPT + 2)]

@@ -141,6 +141,13 @@ class Visitor:
         folder.mkdir()
         self.page.downloads(folder)
         self.press("Export")
+        end = time.monotonic() + 60
+        while not self.page.run(f"!!{button(label)}"):
+            # What was pressed while the page was drawn anew was lost.
+            assert time.monotonic() < end, "no exports"
+            time.sleep(2)
+            if not self.page.run(f"!!{button(label)}"):
+                self.press("Export")
         self.press(label)
         end = time.monotonic() + 60
         while not (files := [file for file in folder.iterdir() if file.suffix in (".json", ".jsonl", ".md")]):

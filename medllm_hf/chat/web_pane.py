@@ -128,26 +128,21 @@ def _draft(line: Line, conversation: Conversation, texts: dict[str, str]) -> Non
 
 def _settings(conversation: Conversation, texts: dict[str, str]) -> None:
     """The fields of the settings; empty ones are the model's own."""
-
-    def key(name: str, value: object) -> str:
-        # Streamlit forgets the fields of a conversation that is not shown.
-        key = f"{name}-{conversation.id}"
-        if key not in st.session_state:
-            st.session_state[key] = value
-        return key
-
-    system = key("system", conversation.system)
-    conversation.system = st.text_area(texts["system"], key=system, placeholder=texts["system hint"]).strip()
+    id = conversation.id
+    # Streamlit forgets the fields of a conversation that is not shown, so each begins with what is known.
+    text = st.text_area(texts["system"], conversation.system, key=f"system-{id}", placeholder=texts["system hint"])
+    conversation.system = text.strip()
     known, own = asdict(conversation.sampling), texts["own"]
-    sampled = key("do_sample", known["do_sample"])
     words = {True: texts["yes"], False: texts["no"]}
+    place = None if known["do_sample"] is None else list(words).index(known["do_sample"])
     chosen = {
-        "do_sample": st.selectbox(texts["do_sample"], list(words), None, format_func=words.get, key=sampled, placeholder=own)
+        "do_sample": st.selectbox(
+            texts["do_sample"], list(words), place, format_func=words.get, key=f"do_sample-{id}", placeholder=own
+        )
     }
     for name, (least, step) in NUMBERS.items():
-        value = key(name, known[name])
-        most = 1.0 if name == "top_p" else None
-        chosen[name] = st.number_input(texts[name], least, most, None, step, key=value, placeholder=own)
+        value, most = known[name], 1.0 if name == "top_p" else None
+        chosen[name] = st.number_input(texts[name], least, most, value, step, key=f"{name}-{id}", placeholder=own)
     conversation.sampling = Sampling(**chosen)
 
 
