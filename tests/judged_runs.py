@@ -1,7 +1,11 @@
 """Dialogues, and a scripted judge that scores what stands in them, for the tests of judge runs."""
 
 import json
+import os
 import re
+import signal
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 from chat_server import ChatServer
@@ -55,3 +59,22 @@ def judged_run(script, tmp_path: Path, *dialogues: dict, **flags) -> tuple[dict,
     with ChatServer(script) as server:
         assert judged(server, write(tmp_path / "dialogues.jsonl", *dialogues), tmp_path / "run", **flags) == 0
     return read_run(tmp_path / "run"), server
+
+
+def killed(server: ChatServer, work: Callable[[], object], requests: int, after: float) -> None:
+    """Does the work in a process of its own and kills it `after` seconds after so many of its requests have come."""
+    wanted, end = len(server.requests) + requests, time.monotonic() + 60
+    child = os.fork()
+    if child == 0:
+        try:
+            with open(os.devnull, "w") as nothing:
+                os.dup2(nothing.fileno(), 1)
+            work()
+        finally:
+            os._exit(0)
+    while len(server.requests) < wanted:
+        assert time.monotonic() < end, f"{len(server.requests)} of {wanted} requests"
+        time.sleep(0.001)
+    time.sleep(after)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)

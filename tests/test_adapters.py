@@ -12,6 +12,7 @@ def data(tmp_path_factory):
     return write_dialogues(tmp_path_factory.mktemp("adapters") / "data", 4)
 
 
+@pytest.mark.slow
 def test_one_module_by_name(tiny, data, tmp_path):
     lora = {"use_peft": True, "lora_target_modules": "q_proj", "max_steps": 1}
     run = start(tmp_path / "logs", *words(tiny["base"], data, tmp_path / "out", **lora))

@@ -220,6 +220,7 @@ def test_a_damaged_run_is_refused(runs, tmp_path, refused):
     assert "in metrics.json of" in said
 
 
+@pytest.mark.slow
 def test_published_scores_with_a_perturbed_copy(disc, tmp_path, capsys):
     """GPT-4's published scores beside labels made of them: one annotator repeats them, one moves a tenth by a point."""
     import_scores([str(disc / "eval" / "gpt4_scores" / "cmb-clin")], str(tmp_path / "gpt-4"))

@@ -30,7 +30,9 @@ def test_logits_equal_the_original_code(golden, converted_golden):
     model = AutoModelForCausalLM.from_pretrained(converted_golden)
     with torch.no_grad():
         logits = model(reference["ids"]).logits
-    assert (logits - reference["logits"]).abs().max().item() == 0.0
+    # The original code ran with AVX512; other processors add in another order.
+    bound = 0.0 if torch.backends.cpu.get_cpu_capability() == "AVX512" else 1e-5
+    assert (logits - reference["logits"]).abs().max().item() <= bound
 
 
 def test_token_ids_equal_the_original_code(golden, converted_golden):

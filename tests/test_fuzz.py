@@ -160,7 +160,7 @@ def test_the_rows_are_varied(rows):
     assert known[None] > 12_000
 
 
-@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("suffix", [pytest.param(one, marks=[pytest.mark.slow] * one.endswith(".gz")) for one in SUFFIXES])
 def test_every_row_is_accounted_for(suffix, rows, tmp_path, capsys):
     path = write(tmp_path, suffix, rows)
     found = [(line, *examined(path, line, raw, "auto", USUAL)) for line, raw in file_rows(path)]
@@ -187,7 +187,7 @@ def test_every_row_is_accounted_for(suffix, rows, tmp_path, capsys):
     assert (tmp_path / "problems.jsonl").read_bytes().count(b"\n") == counts["repaired"] + counts["rejected"]
 
 
-@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("suffix", [pytest.param(one, marks=[pytest.mark.slow] * one.endswith(".gz")) for one in SUFFIXES])
 def test_damaged_files_are_read_or_refused(suffix, tmp_path):
     """Bytes changed, cut out, doubled and cut off: whole files may be refused, in one line; nothing else is raised."""
     rng, refused = random.Random(5), 0

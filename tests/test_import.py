@@ -102,6 +102,7 @@ def test_the_two_published_prompts_are_two_rubrics(imported):
     assert rubrics["cmd"]["version"] == "published" != own["version"] and rubrics["cmd"]["sha256"] != own["sha256"]
 
 
+@pytest.mark.slow
 def test_dialogues_from_the_prompts_are_those_of_the_files(disc, tmp_path):
     for name in ("cmb-clin", "cmid"):
         import_scores([str(disc / "eval/gpt4_scores" / name)], str(tmp_path / name))

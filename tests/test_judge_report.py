@@ -46,6 +46,7 @@ def published(disc, tmp_path_factory):
     return reported(tmp, *(tmp / name for name in ("cmb-clin", "cmd", "cmid")))
 
 
+@pytest.mark.slow
 def test_the_published_table_stands_in_the_report(published):
     results, text = published
     for name, cells in CMB_CLIN.items():

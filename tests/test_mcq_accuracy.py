@@ -226,6 +226,7 @@ def test_it_loads_from_its_folder_and_from_another(tmp_path):
     assert loads_alone(tmp_path / "cache", *places) == "1.0 A\n" * 3 + "[]\n"
 
 
+@pytest.mark.slow
 def test_it_loads_from_an_installed_wheel(tmp_path):
     """A real wheel, built without the network by the setuptools that is here."""
     pytest.importorskip("setuptools", minversion="77")

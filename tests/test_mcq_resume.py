@@ -91,7 +91,7 @@ def names(out: Path) -> list[tuple]:
     return [(row["id"], row["rotation"]) for row in map(json.loads, lines)]
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", [pytest.param(way, marks=[pytest.mark.slow] * (way != "letters")) for way in WAYS])
 def test_killed_and_resumed_gives_the_undisturbed_bytes(exam, tmp_path, way):
     torch.set_num_threads(1)
     assert in_child(exam, tmp_path / "undisturbed", WAYS[way])

@@ -119,6 +119,7 @@ def last_evaluation(out: Path) -> float:
     return [entry["eval_loss"] for entry in state["log_history"] if "eval_loss" in entry][-1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS[1:])
 def test_two_ranks_have_the_loss_curve_of_one(trained, kind):
     one, two = (steps(trained[name] / f"checkpoint-{STEPS}", "learning_rate", "epoch", "loss") for name in ("one", kind))
@@ -128,11 +129,13 @@ def test_two_ranks_have_the_loss_curve_of_one(trained, kind):
     assert [entry[-1] for entry in two] == pytest.approx([entry[-1] for entry in one], abs=LOSS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS[1:])
 def test_evaluating_on_two_ranks_counts_every_token_once(trained, kind):
     assert last_evaluation(trained[kind]) == pytest.approx(last_evaluation(trained["one"]), abs=1e-5)
 
 
+@pytest.mark.slow
 def test_zero3_gives_each_rank_half_of_the_optimizer(trained):
     state = trained["zero3"] / f"checkpoint-{STEPS}" / f"global_step{STEPS}"
     sizes = []
@@ -145,6 +148,7 @@ def test_zero3_gives_each_rank_half_of_the_optimizer(trained):
     assert whole <= sum(sizes) < 1.01 * whole
 
 
+@pytest.mark.slow
 def test_zero3_saves_every_tensor_whole(trained, tiny):
     """D23 and D24: the runs above ended, and on every rank."""
     saved, base = (load_file(path / "model.safetensors") for path in (trained["zero3"], tiny["base"]))
@@ -152,6 +156,7 @@ def test_zero3_saves_every_tensor_whole(trained, tiny):
     assert all(not torch.equal(saved[name], base[name]) for name in base)
 
 
+@pytest.mark.slow
 def test_the_model_saved_by_zero3_has_the_last_evaluation_loss_in_a_clean_process(trained, data):
     done = run(sys.executable, "-c", LOADER, str(trained["zero3"]), str(data / "test.jsonl"))
     assert done.returncode == 0, done.stderr

@@ -61,6 +61,7 @@ def replies(endpoint, asked, **options):
     return asyncio.run(work())
 
 
+@pytest.mark.slow
 def test_greedy_replies_are_those_of_generate(doctor):
     from transformers import AutoModelForCausalLM, AutoTokenizer
 

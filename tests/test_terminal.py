@@ -67,6 +67,7 @@ def test_every_command(tiny, tmp_path):
     assert stat.S_IMODE(kept.stat().st_mode) == 0o600
 
 
+@pytest.mark.slow
 def test_an_existing_file_is_not_replaced(tiny, tmp_path):
     (tmp_path / "notes").write_text("mine")
     with Screen("chat", str(tiny["base"]), *SHORT, state=tmp_path) as screen:
@@ -154,6 +155,7 @@ def test_a_model_cannot_steer_the_terminal():
     assert "a\x1b[2J\r\x9b1;2H\x07b\n\t头".translate(UNSEEN) == "a[2J1;2Hb\n\t头"
 
 
+@pytest.mark.slow
 def test_answers_alone_go_down_a_pipe(tiny):
     done = run("medllm", "chat", str(tiny["base"]), *SHORT, "--system", "简短。", stdin="头痛\n发热\n")
     again = run("medllm", "chat", str(tiny["base"]), *SHORT, "--system", "简短。", stdin="/stream\n头痛\n发热\n")
@@ -163,6 +165,7 @@ def test_answers_alone_go_down_a_pipe(tiny):
     assert "streaming is off" in again.stderr
 
 
+@pytest.mark.slow
 def test_a_reader_that_leaves_and_bytes_that_are_no_text(tiny, tmp_path):
     command = [sys.executable, "-m", "medllm_hf", "chat", str(tiny["base"]), *SHORT]
     left, inner = os.pipe()

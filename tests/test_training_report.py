@@ -140,6 +140,7 @@ def test_nothing_names_a_place_of_this_machine(full):
     assert plain({"deepspeed": "/home/somebody/zero3.json", "x": float("nan")}) == {"deepspeed": "zero3.json", "x": None}
 
 
+@pytest.mark.slow
 def test_a_lora_run_is_reported_too(lora, full, tiny, tmp_path):
     run = lora.values["run"]
     own = sum(sizes(lora.out / "adapter_model.safetensors").values())

@@ -88,6 +88,7 @@ def test_retry_edit_and_clear(visitor):
     assert visitor.ask("头痛三天") == first, "the random numbers begin again"
 
 
+@pytest.mark.slow
 def test_conversations_one_by_one_and_side_by_side(visitor):
     page = visitor.page
     first = visitor.ask("头痛三天")
@@ -117,6 +118,7 @@ def test_conversations_one_by_one_and_side_by_side(visitor):
     visitor.sees("Ask your first question")
 
 
+@pytest.mark.slow
 def test_exports_and_import(visitor, chromium, server, tmp_path):
     visitor.press("Settings")
     most = "[...document.querySelectorAll('input')].find(e => e.ariaLabel === 'The most tokens of an answer')"
@@ -153,6 +155,7 @@ def test_exports_and_import(visitor, chromium, server, tmp_path):
         assert other.page.until("document.querySelector('textarea[aria-label=\"System message\"]')?.value") == "简短回答。"
 
 
+@pytest.mark.slow
 def test_the_language_may_change_while_an_answer_is_written(chromium, server):
     with Visitor(chromium, server, "zh-CN") as visitor:
         visitor.sees(TEXTS["zh"]["disclaimer"])
@@ -171,6 +174,7 @@ def test_the_language_may_change_while_an_answer_is_written(chromium, server):
         assert visitor.said()[0] == "头痛" and visitor.said()[1].startswith(before)
 
 
+@pytest.mark.slow
 def test_a_phone(chromium, server):
     shown = "document.elementsFromPoint(187, %d).some(e => e.classList.contains('medllm-disclaimer'))"
     wide = "[...document.querySelectorAll('.stMain, .stMain *')].filter(e => e.getBoundingClientRect().right > 376).length"
@@ -207,6 +211,7 @@ def test_two_visitors_never_see_each_other(visitor, chromium, server):
         assert "苹果" not in other.page.run("document.body.outerHTML + JSON.stringify(sessionStorage)")
 
 
+@pytest.mark.slow
 def test_a_reload_keeps_everything(visitor):
     visitor.ask("头痛三天")
     visitor.press("New conversation")

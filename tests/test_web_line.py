@@ -33,7 +33,7 @@ ENDLESS = Sampling(temperature=0, max_new_tokens=4000)
 class Scripted:
     """Writes what a function of the messages returns; a lock holds it back."""
 
-    stopped, dropped = "eos", 0
+    at_once, stopped, dropped = 8, "eos", 0
 
     def __init__(self, script, gate: threading.Event | None = None):
         self.script, self.gate, self.released = script, gate, 0
@@ -210,7 +210,7 @@ def test_clear_and_stop_while_an_answer_is_written(lines):
 def test_whoever_has_gone_leaves_the_line(lines, monkeypatch):
     monkeypatch.setattr(web_line, "PATIENCE", 0.3)
     monkeypatch.setattr(web_line, "LOOK", 0.05)
-    monkeypatch.setattr(web_line, "AT_ONCE", 1)
+    monkeypatch.setattr(Scripted, "at_once", 1)
     gate = threading.Event()
     line = lines(ChatSession(Scripted(lambda messages: "答", gate)))
     running, waiting, there = opened(line, lambda: False), opened(line, lambda: False), opened(line)

@@ -42,6 +42,7 @@ def test_a_model_that_cannot_be_had_is_one_line(tiny, tmp_path, refused):
     assert "no chat template" in refused("web", str(tmp_path), *base)
 
 
+@pytest.mark.slow
 def test_without_the_extra_is_one_line(tiny):
     """Whoever looks for streamlit finds none, as where it is not installed."""
     code = (

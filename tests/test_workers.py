@@ -18,6 +18,7 @@ from medllm_hf.data import workers
 from medllm_hf.data.build import build
 
 
+@pytest.mark.slow
 def test_same_bytes_whatever_the_number_of_processes(tmp_path, monkeypatch):
     rows, held_out = messy(tmp_path)
     inputs = [rows, write(tmp_path / "many.jsonl", families(random.Random(6), 400))]
@@ -111,6 +112,7 @@ def test_a_killed_worker_is_one_line_and_leaves_nothing(large, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["large.jsonl"]
 
 
+@pytest.mark.slow
 @needs_processes
 def test_after_kill_9_no_process_and_no_folder_stays_and_the_next_run_is_whole(large, tmp_path):
     process = started(large, tmp_path / "out")

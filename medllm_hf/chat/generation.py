@@ -8,8 +8,8 @@ import torch
 from transformers import DynamicCache, GenerationConfig, PreTrainedModel
 from transformers.cache_utils import DynamicLayer
 
+from medllm_hf.chat.choice import next_token, processors
 from medllm_hf.chat.loading import memory_told
-from medllm_hf.chat.sampling import next_token, processors
 
 # Tokens read at once: so often a long prompt can be stopped, and so much memory its activations take at most.
 CHUNK = 512

@@ -6,10 +6,11 @@ from threading import Event
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from medllm_hf.chat.choice import generation_config
 from medllm_hf.chat.generation import Reader, tokens
 from medllm_hf.chat.pieces import Pieces
 from medllm_hf.chat.prompt import check_template, fitted
-from medllm_hf.chat.sampling import Sampling, generation_config
+from medllm_hf.chat.sampling import Sampling
 from medllm_hf.chat.stops import read_stops
 
 # For models that say neither how long an answer may be nor how long all of it.
@@ -20,11 +21,14 @@ class LocalWriter:
     """Writes answers with a model; what it has read stays in memory for the next question.
 
     Attributes:
+        at_once: How many answers for different conversations may be written at the same time.
         stopped, dropped: Of the last answer; see `ChatSession`.
 
     Raises:
         UserError: the tokenizer has no chat template.
     """
+
+    at_once = 1
 
     def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, seed: int | None = None):
         check_template(tokenizer)

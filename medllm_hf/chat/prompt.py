@@ -2,11 +2,14 @@
 
 from bisect import bisect_left
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from jinja2.exceptions import TemplateError
-from transformers import PreTrainedTokenizerBase
 
 from medllm_hf.errors import UserError, first_line
+
+if TYPE_CHECKING:  # with an endpoint nothing needs transformers, which takes seconds to import
+    from transformers import PreTrainedTokenizerBase
 
 ROLES = ("system", "user", "assistant")
 
@@ -26,7 +29,7 @@ def checked(messages: object) -> list[dict]:
     return [{"role": message["role"], "content": message["content"]} for message in messages]
 
 
-def check_template(tokenizer: PreTrainedTokenizerBase) -> None:
+def check_template(tokenizer: "PreTrainedTokenizerBase") -> None:
     """Returns nothing when the tokenizer can render a conversation.
 
     Raises:
@@ -36,7 +39,7 @@ def check_template(tokenizer: PreTrainedTokenizerBase) -> None:
         raise UserError("no chat template in the model's folder", "a chat model", "add a chat_template.jinja to it")
 
 
-def control_tokens(tokenizer: PreTrainedTokenizerBase) -> dict[str, int]:
+def control_tokens(tokenizer: "PreTrainedTokenizerBase") -> dict[str, int]:
     """The tokens that steer a model, by their spelling."""
     return {token.content: id for id, token in tokenizer.added_tokens_decoder.items() if token.special}
 
@@ -50,7 +53,7 @@ def defused(text: str, controls: Sequence[str]) -> str:
     return text
 
 
-def rendered(tokenizer: PreTrainedTokenizerBase, messages: Sequence[dict], **options) -> str | list[int]:
+def rendered(tokenizer: "PreTrainedTokenizerBase", messages: Sequence[dict], **options) -> str | list[int]:
     """What the tokenizer's template makes of `messages`: token ids, or text where `tokenize` is false.
 
     Raises:
@@ -67,7 +70,7 @@ def rendered(tokenizer: PreTrainedTokenizerBase, messages: Sequence[dict], **opt
 
 
 def fitted(
-    tokenizer: PreTrainedTokenizerBase, messages: Sequence[dict], context: int | None, reserve: int
+    tokenizer: "PreTrainedTokenizerBase", messages: Sequence[dict], context: int | None, reserve: int
 ) -> tuple[list[int], int]:
     """The prompt's token ids, and how many of the oldest messages were left out so that `reserve` tokens are free.
 

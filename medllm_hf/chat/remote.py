@@ -26,11 +26,14 @@ class RemoteWriter:
     """Writes answers through the endpoint `http://HOST:PORT/v1#MODEL`; the key stands in the environment as `KEY_ENV`.
 
     Attributes:
+        at_once: How many answers for different conversations are asked for at the same time.
         stopped, dropped: Of the last answer; see `ChatSession`. The server cuts no history, so `dropped` stays 0.
 
     Raises:
         UserError: no such address, credentials in it, or no key for an address beyond this machine.
     """
+
+    at_once = 8
 
     def __init__(self, spec: str, seed: int | None = None):
         self.url, self.name = _parsed(spec)

@@ -5,8 +5,6 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from threading import Event
 
-from medllm_hf.chat.loading import load
-from medllm_hf.chat.local import LocalWriter
 from medllm_hf.chat.prompt import checked
 from medllm_hf.chat.remote import RemoteWriter
 from medllm_hf.chat.sampling import Sampling
@@ -32,7 +30,13 @@ class ChatSession:
 
     def __init__(self, model, tokenizer=None, *, seed: int | None = None, **settings):
         """A session with a loaded model and its tokenizer, or with one that writes by itself, such as a `RemoteWriter`."""
-        self.writer = LocalWriter(model, tokenizer, seed) if tokenizer is not None else model
+        if tokenizer is None:
+            self.writer = model
+        else:
+            # Here, since torch takes seconds to import and an endpoint needs none.
+            from medllm_hf.chat.local import LocalWriter
+
+            self.writer = LocalWriter(model, tokenizer, seed)
         self.messages: list[dict] = []
         self.sampling = Sampling(**settings)
         self._stopping = Event()
@@ -67,6 +71,8 @@ class ChatSession:
                 raise UserError("a revision, device, dtype or quantization", "none with an endpoint", "leave it out")
             session = cls(RemoteWriter(name, seed))
         else:
+            from medllm_hf.chat.loading import load
+
             session = cls(*load(str(name), revision, device, dtype, quantization), seed=seed)
         session.sampling = sampling
         return session

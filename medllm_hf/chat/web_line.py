@@ -8,13 +8,10 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from threading import Condition, Thread
 
-from medllm_hf.chat.local import LocalWriter
 from medllm_hf.chat.sampling import Sampling
 from medllm_hf.chat.session import ChatSession
 from medllm_hf.errors import UserError
 
-# Answers that are asked of an endpoint at once; a model in this process writes one at a time.
-AT_ONCE = 8
 # Conversations whose keys and values stay in memory. Those of a 7B model take up to 2 GB each at 4,096 tokens.
 KEPT = 4
 # Seconds without a connection to a visitor's page after which his question leaves the line.
@@ -68,8 +65,7 @@ class Line:
         self._recent: list[weakref.ref[ChatSession]] = []
         self._changed = Condition()
         self._closed = False
-        count = 1 if isinstance(session.writer, LocalWriter) else AT_ONCE
-        self._threads = [Thread(target=self._work, daemon=True) for _ in range(count)]
+        self._threads = [Thread(target=self._work, daemon=True) for _ in range(session.writer.at_once)]
         for thread in [*self._threads, Thread(target=self._watch, daemon=True)]:
             thread.start()
 

@@ -3,8 +3,6 @@
 from collections import Counter
 from collections.abc import Sequence
 
-from transformers import AutoTokenizer
-
 from medllm_hf.data.mcq import McqItem
 from medllm_hf.evaluation.findings import (
     CONFIRMED,
@@ -124,6 +122,9 @@ def prompt_findings(where: str, run: dict, sets: Sequence[tuple[McqItem, ...]], 
         drawn = {kind: len(names) for kind, names in examples.items()}
         wanted = dict.fromkeys(Counter(item.kind for item in sets[0]), settings["shots"])
         found.append(compared(f"{where}/manifest.json settings.shots", wanted, drawn))
+    # Here, since a run of dialogues is done again without it, and it takes seconds to import.
+    from transformers import AutoTokenizer
+
     prompts = Prompts(AutoTokenizer.from_pretrained(known.folder), examples, settings["score"], chat, ready)
     digests = [prompts.digest(items) for items in sets]
     if settings["prompt_sha256"] in digests:
