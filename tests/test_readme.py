@@ -15,6 +15,7 @@ from hub_on_disk import start_hub
 from launch_lines import PROGRAMS, check_command
 from transformers.cli.transformers import app
 
+from medllm_hf import demo
 from push_to_hub import build_parser as publish_parser
 
 
@@ -67,7 +68,7 @@ def journey(tmp_path_factory):
     for name in ("medllm_hf", "recipes", "push_to_hub.py", "dataset_cards"):
         (folder / name).symlink_to(ROOT / name)
     steps = next(block for block in blocks("README.md", "bash") if "tiny-base" in block)
-    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "OMP_NUM_THREADS": "2"}
+    environment = demo.environment(folder) | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     done = subprocess.run(["bash", "-ec", steps], cwd=folder, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr[-3000:]
     assert (folder / "work" / "full-repository" / "README.md").exists()
