@@ -74,6 +74,7 @@ def test_stop_does_not_wait_for_the_server():
         (Behaviour(body=b"data: {]\n\n", headers={"Content-Type": "text/event-stream"}), "scripted at"),
         (Behaviour(body=b'data: {"error": {"message": "too long"}}\n\n'), "too long"),
         (Behaviour(body=b'data: ["odd"]\n\n'), "no chat answer"),
+        (Behaviour(body=b"data: " + b"[" * 100_000 + b"\n\n"), "recursion"),
     ],
 )
 def test_a_failure_is_one_line_and_leaves_the_history(meets, told, monkeypatch):

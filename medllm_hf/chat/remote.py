@@ -20,6 +20,8 @@ LOOK = 0.05
 REASON_LENGTH = 200
 FINISH = {"stop": "eos", "length": "limit"}
 EXPECTED = "http://HOST:PORT/v1#MODEL"
+# What a server can make go wrong: brackets without end are a RecursionError, a lacking decoder is an ImportError.
+FAULTS = (httpx2.HTTPError, httpx2.InvalidURL, ImportError, ValueError, RecursionError)
 
 
 class RemoteWriter:
@@ -79,7 +81,7 @@ class RemoteWriter:
                     return
                 try:
                     text, finish = _read(event)
-                except (httpx2.HTTPError, httpx2.InvalidURL, ImportError, ValueError) as error:
+                except FAULTS as error:
                     raise self._told(error) from error
                 self.stopped = FINISH.get(finish, finish) if finish else self.stopped
                 # A server that cuts between tokens may send half a pair of surrogates, and the other half next.
@@ -114,7 +116,7 @@ class RemoteWriter:
                     if left.is_set():
                         return
             events.put(None)
-        except (httpx2.HTTPError, httpx2.InvalidURL, ImportError, ValueError) as error:
+        except FAULTS as error:
             events.put(error)
 
     def _told(self, error: Exception) -> UserError:
