@@ -123,7 +123,7 @@ def read_json(path: Path) -> dict:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise UserError(f"no {path.name} in {path.parent}", "that file there", "check the path") from error
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise UserError(f"{path} that is not JSON ({error})", "a JSON object", "fetch the file again") from error
     if not isinstance(value, dict):
         raise UserError(f"{path} holding a {type(value).__name__}", "a JSON object", "fetch the file again")

@@ -45,6 +45,9 @@ PASSING = {
     "null choices": Behaviour(body={"choices": None}),
     "no message": Behaviour(body={"choices": [{"message": None}]}),
     "a list": Behaviour(body=[]),
+    "content that is no text": Behaviour(body=completion(3)),
+    "parts that are no text": Behaviour(body=completion([{"type": "text", "text": None}])),
+    "brackets without end": Behaviour(body=b"[" * 100_000),
     "an error with status 200": Behaviour(body={"error": {"message": "upstream"}}),
 }
 

@@ -175,16 +175,26 @@ def test_every_rubric_and_language_has_a_hash_of_its_own(metric):
     assert "例外" in with_clause and len(set(with_clause.splitlines()) - set(without.splitlines())) == 1
 
 
+@pytest.mark.parametrize("body", [{"choices": None}, {"choices": [{"message": 3}]}, b"[" * 100_000], ids=["null", "3", "["])
+def test_answers_that_are_none_end_in_one_error(metric, monkeypatch, body):
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    with ChatServer(lambda _: Behaviour(body=body)) as server, pytest.raises(RuntimeError, match="m gives no answer"):
+        metric.compute(predictions=[talk()], judge={"url": server.url, "model": "m"})
+    assert len(server.requests) == 6
+
+
 def test_an_endpoint_is_asked_with_its_key_and_nobody_else_sees_it(metric, monkeypatch):
     monkeypatch.setenv("JUDGE_KEY", SECRET)
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
-    monkeypatch.setattr("time.sleep", lambda _: None)
+    waits = []
+    monkeypatch.setattr("time.sleep", waits.append)
     moved = Behaviour(302, {}, {"Location": "http://127.0.0.1:9/v1/chat/completions"})
     with ChatServer(
-        in_turn(Behaviour(429, {}), Behaviour(500, b"x"), verdict(4, 4, 4, 4), Behaviour(400, {}), moved)
+        in_turn(Behaviour(429, {}, {"Retry-After": "17"}), Behaviour(500, b"x"), verdict(4, 4, 4, 4), Behaviour(400, {}), moved)
     ) as server:
         judge = {"url": server.url, "model": "m", "key_env": "JUDGE_KEY"}
         assert metric.compute(predictions=[talk()], judge=judge)["overall"] == 4
+        assert [wait for wait in waits if wait >= 1] == [17, 2]  # other threads sleep for milliseconds
         body = server.requests[-1].body
         assert (body["model"], body["temperature"]) == ("m", 0) and server.requests[-1].headers[
             "authorization"

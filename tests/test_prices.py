@@ -36,6 +36,7 @@ def test_a_file_of_prices(tmp_path):
     ("text", "named"),
     [
         ("", "not JSON"),
+        pytest.param("[" * 100_000, "not JSON", id="brackets"),
         ("[]", "as the fields of"),
         ('{"models": {"m": {"input": 1, "output": 2}}}', "'models' as the fields"),
         ('{"currency": "USD", "models": {"m": {"input": 1, "output": 2}}, "per": 1}', "'per' as the fields"),

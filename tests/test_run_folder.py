@@ -62,7 +62,14 @@ def test_a_torn_last_line_is_cut_off(tmp_path, cut):
 
 
 @pytest.mark.parametrize(
-    ("damage", "named"), [("{broken\n", "line 3"), ("[1]\n", "line 3"), ("{}\n", "line 3"), ('{"id": "0"}\n', "there before")]
+    ("damage", "named"),
+    [
+        ("{broken\n", "line 3"),
+        ("[1]\n", "line 3"),
+        ("{}\n", "line 3"),
+        ('{"id": "0"}\n', "there before"),
+        pytest.param("[" * 100_000 + "\n", "line 3", id="brackets"),
+    ],
 )
 def test_damaged_outputs_are_refused(tmp_path, damage, named):
     write(tmp_path / "run", ROWS[:2], finish=False)
@@ -70,6 +77,15 @@ def test_damaged_outputs_are_refused(tmp_path, damage, named):
         file.write(damage)
     with pytest.raises(UserError, match=named):
         write(tmp_path / "run", [])
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "metrics.json", "outputs.jsonl", "scores.jsonl"])
+@pytest.mark.parametrize("damage", ["{broken", "[" * 100_000], ids=["broken", "brackets"])
+def test_a_damaged_finished_run_is_refused(tmp_path, name, damage):
+    write(tmp_path / "run")
+    (tmp_path / "run" / name).write_text(damage)
+    with pytest.raises(UserError, match=name):
+        read_run(tmp_path / "run")
 
 
 def test_a_finished_run_is_left_as_it_is(tmp_path):

@@ -45,21 +45,20 @@ class Failure:
 
 
 def read(response: httpx2.Response, sent: dict) -> dict | Failure:
-    """The answer to the request body `sent`, which has a first choice with a message; or the failure."""
+    """The answer to the request body `sent`, whose first choice `said` can read; or the failure."""
     try:
         answer = json.loads(response.content)
-    except ValueError:
+    except (ValueError, RecursionError):
         answer = None
     if not response.is_success:
         return _refusal(response, answer, sent)
     if answer is None:
         return Failure(response.status_code, f"an answer that is not JSON: {response.text}", again=True, billed=None)
     try:
-        if isinstance(answer["choices"][0]["message"], dict):
-            return answer
-    except (KeyError, IndexError, TypeError):
-        pass
-    return Failure(response.status_code, f"an answer without a choice: {response.text}", again=True, billed=counted(answer))
+        said(answer)
+    except (KeyError, IndexError, TypeError, AttributeError):
+        return Failure(response.status_code, f"an answer without a choice: {response.text}", again=True, billed=counted(answer))
+    return answer
 
 
 def said(answer: dict) -> tuple[str, str]:
@@ -71,7 +70,7 @@ def said(answer: dict) -> tuple[str, str]:
     refused = not content and choice["message"].get("refusal")
     # Half of a pair of surrogates, which a server that cuts between tokens may send, cannot be written as UTF-8.
     content = content.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return content, "refusal" if refused else choice.get("finish_reason") or ""
+    return content, "refusal" if refused else str(choice.get("finish_reason") or "")
 
 
 def counted(answer: object) -> tuple[int, int] | None:

@@ -54,7 +54,7 @@ def read_prices(path: str) -> tuple[str, dict[str, dict[str, float]]]:
         prices = json.loads(Path(path).read_text(encoding="utf-8"), object_pairs_hook=_once)
     except OSError as error:
         raise UserError(f"{error.strerror}: {path}", "a file of prices", do) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path} that is not JSON or names something twice ({error})", "a file of prices", do) from error
     _fields(path, prices, ("currency", "models"))
     if (

@@ -70,7 +70,7 @@ def _read_outputs(file: Path, key: tuple[str, ...]) -> tuple[dict[tuple, dict], 
         try:
             row = json.loads(line)
             repeated = rows.setdefault(_name(row, key), row) is not row
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise UserError(f"{file} line {number} that is no output of a run", "its own lines", _ANOTHER) from error
         if repeated:
             raise UserError(f"{file} line {number} with an output that is there before", "each output once", _ANOTHER)
@@ -261,6 +261,6 @@ def read_run(folder: Path | str) -> dict:
             run[name] = [json.loads(line) for line in file.read_text(encoding="utf-8").split("\n") if line]
         except FileNotFoundError as error:
             raise UserError(f"no {file.name} in {folder}", "a finished run folder", "run `medllm eval` again") from error
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise UserError(f"damaged {file} ({error})", "JSON lines", "run `medllm eval` again") from error
     return run

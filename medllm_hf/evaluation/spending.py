@@ -182,7 +182,7 @@ def read_spending(file: Path) -> tuple[list[tuple], list[tuple], int, int]:
                 opened[row["request"]] = (row["role"], tuple(row["most"]))
             else:
                 counted.append((opened.pop(row["request"])[0], tuple(row["counted"])))
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
             do = "add --overwrite or choose another folder"
             raise UserError(f"{file} line {number} that is no spending of a run", "its own lines", do) from error
     return counted, list(opened.values()), len(counted) + len(opened), len(content) - len(torn)

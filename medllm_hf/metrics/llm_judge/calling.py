@@ -10,6 +10,8 @@ import urllib.request
 from collections.abc import Callable
 
 TIMEOUT, RETRIES, MAX_TOKENS = 300, 5, 2048
+# Seconds; a server that asks for more waiting gets this.
+LONGEST_RETRY_AFTER = 120
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
@@ -41,16 +43,19 @@ def endpoint_judge(description: dict) -> Callable[[list[dict]], str]:
         body = {"model": description["model"], "messages": messages, "max_tokens": MAX_TOKENS, "temperature": 0}
         request = urllib.request.Request(address, json.dumps(body).encode(), headers)
         for attempt in range(RETRIES + 1):
+            wait = min(30, 2**attempt)
             try:
                 with opener.open(request, timeout=TIMEOUT) as answer:
                     return json.load(answer)["choices"][0]["message"].get("content") or ""
             except urllib.error.HTTPError as error:
                 if attempt == RETRIES or (error.code not in (408, 409, 429) and error.code < 500):
                     raise RuntimeError(f"llm_judge: {description['model']} answers with status {error.code}") from None
-            except (OSError, ValueError, LookupError) as error:
+                asked = error.headers.get("Retry-After", "")
+                wait = max(wait, min(LONGEST_RETRY_AFTER, int(asked) if asked.isdecimal() else 0))
+            except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
                 if attempt == RETRIES:
                     raise RuntimeError(f"llm_judge: {description['model']} gives no answer ({type(error).__name__})") from None
-            time.sleep(min(30, 2**attempt))
+            time.sleep(wait)
         raise AssertionError
 
     return ask
