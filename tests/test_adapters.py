@@ -23,6 +23,7 @@ def test_one_module_by_name(tiny, data, tmp_path):
     assert all(".q_proj." in name for name in tensors)
 
 
+@pytest.mark.slow
 def test_a_module_that_is_not_there_is_one_line(tiny, data, tmp_path):
     run = start(
         tmp_path / "logs",

@@ -68,6 +68,7 @@ def agreed(capsys, *words: str):
     return json.loads(found), page, capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_the_command(runs, tmp_path):
     file = write(tmp_path / "labels.jsonl", *people({("甲", 1), ("乙", 2)}))
     done = run("medllm", "eval", "agree", str(runs / "one"), "--labels", file, "--out", "out", cwd=tmp_path)

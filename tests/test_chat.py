@@ -43,8 +43,26 @@ def test_seeded_answers_repeat(tiny):
 
 
 def test_a_question_a_line_from_a_pipe(tiny):
-    done = run("medllm", "chat", str(tiny["base"]), "--seed", "1", stdin="咳嗽怎么办\nclear\n\n发热\nexit\n头痛\n")
+    done = run(
+        "medllm",
+        "chat",
+        str(tiny["base"]),
+        "--seed",
+        "1",
+        "--max-new-tokens",
+        "24",
+        stdin="咳嗽怎么办\nclear\n\n发热\nexit\n头痛\n",
+    )
     assert done.returncode == 0, done.stderr
     assert "不能代替医生" in done.stderr
-    again = run("medllm", "chat", str(tiny["base"]), "--seed", "1", stdin="咳嗽怎么办\nclear\n\n发热\nexit\n头痛\n")
+    again = run(
+        "medllm",
+        "chat",
+        str(tiny["base"]),
+        "--seed",
+        "1",
+        "--max-new-tokens",
+        "24",
+        stdin="咳嗽怎么办\nclear\n\n发热\nexit\n头痛\n",
+    )
     assert done.stdout == again.stdout != ""

@@ -75,6 +75,7 @@ def same_weights(one: Path, other: Path) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
+@pytest.mark.slow
 def test_the_accuracy_of_every_evaluation_is_that_of_eval_mcq(trained, questions, tmp_path):
     values = logged(trained)
     assert list(values) == [2, 4, 6]

@@ -117,6 +117,7 @@ def test_results_of_other_weights_are_refused(tiny, measured, tmp_path):
         publish(model, tmp_path / "repository", [measured])
 
 
+@pytest.mark.slow
 def test_the_script_writes_the_same_from_another_folder(tiny, measured, tmp_path):
     script = (sys.executable, str(ROOT / "push_to_hub.py"), "model", str(tiny["base"]), "--repo-id", "org/tiny")
     done = run(*script, "--license", "mit", "--eval-run", str(measured), "--out", "repository", "--dry-run", cwd=tmp_path)

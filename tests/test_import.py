@@ -116,6 +116,7 @@ def test_prompts_of_two_kinds_are_not_mixed(disc, refused, tmp_path):
     assert "2 different prompts" in said and not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_the_command_and_its_mistakes(disc, tmp_path):
     scores = disc / "eval/gpt4_scores/cmb-clin/result_gpt-4_cmb-clin.jsonl"
     done = run("medllm", "eval", "import", "--scores", str(scores), "--out", str(tmp_path / "run"))

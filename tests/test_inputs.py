@@ -195,7 +195,9 @@ def test_long_rows_do_not_take_the_file_along(tmp_path, monkeypatch):
     assert [number for number, row in raws(tmp_path / "a.csv") if isinstance(row, dict)] == [2, 4]
 
 
-@pytest.mark.parametrize("suffix", files.SUFFIXES)
+@pytest.mark.parametrize(
+    "suffix", [pytest.param(one, marks=[pytest.mark.slow] * one.endswith(".gz")) for one in files.SUFFIXES]
+)
 def test_files_are_not_held_in_memory(suffix, tmp_path):
     rows = [
         {"id": str(i), "messages": [GOOD[0], {"role": "assistant", "content": os.urandom(1500).hex()}]} for i in range(9000)

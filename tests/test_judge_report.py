@@ -59,6 +59,7 @@ def test_the_published_table_stands_in_the_report(published):
     assert len(re.findall(r"^\| \d+ \| 儿科 \| 20 to 21 \|", text, re.MULTILINE)) == 1
 
 
+@pytest.mark.slow
 def test_the_case_that_one_system_has_is_named(published):
     results, text = published
     (row,) = results["sets"][1]["coverage"]
@@ -68,6 +69,7 @@ def test_the_case_that_one_system_has_is_named(published):
     assert "left out of the comparison: 1 of gpt-4 and 0 of DISC-MedLLM" in text
 
 
+@pytest.mark.slow
 def test_published_differences_are_as_worked_out_elsewhere(published):
     results, _ = published
     open_pairs = [

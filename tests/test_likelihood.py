@@ -40,6 +40,11 @@ OTHERS = {
 }
 
 
+def llama_first(configs: dict) -> list:
+    """The architectures for a test that is quick for Llama alone."""
+    return ["llama", *(pytest.param(name, marks=pytest.mark.slow) for name in configs if name != "llama")]
+
+
 def model(config):
     torch.manual_seed(0)
     return AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
@@ -108,7 +113,7 @@ def mixed() -> list[Question]:
     return questions
 
 
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("name", llama_first(CONFIGS))
 def test_shared_prefixes_give_what_one_by_one_gives(name, mixed, monkeypatch):
     forwards = []
     inner = likelihood.keys_and_values
@@ -120,7 +125,7 @@ def test_shared_prefixes_give_what_one_by_one_gives(name, mixed, monkeypatch):
     assert sorted(forwards) == [44, 44, 59, 59]
 
 
-@pytest.mark.parametrize("name", OTHERS)
+@pytest.mark.parametrize("name", llama_first(OTHERS))
 def test_other_architectures_are_padded_and_equal(name, mixed):
     network = model(OTHERS[name])
     assert not shared_prefix.supports(network)

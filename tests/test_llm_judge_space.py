@@ -36,6 +36,7 @@ print([name for name in sys.modules if name.startswith("medllm_hf")])
 """
 
 
+@pytest.mark.slow
 def test_it_loads_from_its_folder_and_from_another(tmp_path):
     shutil.copytree(FOLDER, tmp_path / "llm_judge", ignore=shutil.ignore_patterns("__pycache__"))
     places = (tmp_path, "llm_judge", tmp_path, FOLDER, ROOT, "medllm_hf/metrics/llm_judge")

@@ -20,6 +20,7 @@ SECOND = [dialogue(i, 3, "b-7b") for i in range(8)]
 OUTCOMES = ["loss", "tie", "win", "win"] * 2
 
 
+@pytest.mark.slow
 def test_the_command(tmp_path):
     sides = write(tmp_path / "a.jsonl", *FIRST), write(tmp_path / "b.jsonl", *SECOND)
     with ChatServer(honest) as server:

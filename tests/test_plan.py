@@ -116,7 +116,7 @@ def test_lora_and_qlora_take_less(full):
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-@pytest.mark.parametrize("checkpointing", [True, False])
+@pytest.mark.parametrize("checkpointing", [pytest.param(True, marks=pytest.mark.slow), False])
 def test_activations_are_those_that_pytorch_counts(folders, name, checkpointing):
     """Bytes a token of two bfloat16 layers at the peak of a step, from PyTorch's tracker, with no memory taken."""
     counted = (tracked(CONFIGS[name], 2048, checkpointing) - tracked(CONFIGS[name], 1024, checkpointing)) / 1024

@@ -115,6 +115,7 @@ def test_a_consult_run_is_reported_by_a_safety_or_a_checklist_judge(tmp_path, vi
     assert "Rubric checklist" in text and "## Simulated consultations" in text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", ["words", "fewer", "more"])
 def test_a_judge_of_other_dialogues_is_not_reported_as_that_of_the_run(tmp_path, visits, refused, change):
     rows = lines(visits / "dialogues.jsonl")

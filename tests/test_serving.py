@@ -75,6 +75,7 @@ def test_greedy_replies_are_those_of_generate(doctor):
         assert reply.finish == ("length" if len(new) == LONG else "stop")
 
 
+@pytest.mark.slow
 def test_a_seed_fixes_what_is_sampled(doctor):
     _, endpoint = doctor
     first, again, other = (

@@ -39,7 +39,7 @@ def strings(count: int, seed: int) -> list[str]:
     return made
 
 
-@pytest.fixture(scope="module", params=["golden", "tiny"])
+@pytest.fixture(scope="module", params=[pytest.param("golden", marks=pytest.mark.slow), "tiny"])
 def pair(request, tmp_path_factory):
     """(converted fast tokenizer, sentencepiece processor) of the golden and of the tiny checkpoint."""
     source = request.getfixturevalue("golden") if request.param == "golden" else request.getfixturevalue("tiny")["source"]
