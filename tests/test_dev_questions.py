@@ -84,6 +84,7 @@ def test_the_accuracy_of_every_evaluation_is_that_of_eval_mcq(trained, questions
         assert accuracy(trained / f"checkpoint-{step}", questions, tmp_path / str(step)) == value
 
 
+@pytest.mark.slow
 def test_the_best_checkpoint_is_the_one_saved(trained, questions, tmp_path):
     values = logged(trained)
     best = max(values, key=values.get)
@@ -95,6 +96,7 @@ def test_the_best_checkpoint_is_the_one_saved(trained, questions, tmp_path):
     assert report["run"]["saved_weights"] == f"checkpoint-{best}, best eval_mcq_accuracy"
 
 
+@pytest.mark.slow
 def test_measuring_leaves_the_training_as_it_was(trained, tiny, dataset, tmp_path):
     sft(tiny["base"], dataset, tmp_path / "unmeasured", **MEASURED)
     assert same_weights(trained / "checkpoint-6", tmp_path / "unmeasured" / "checkpoint-6")

@@ -19,6 +19,8 @@ from medllm_hf.data.files import SUFFIXES, file_rows
 from medllm_hf.errors import UserError
 from medllm_hf.text import CONTROL_TOKENS
 
+QUICK = (".jsonl", ".csv", ".parquet")
+KINDS = [pytest.param(one, marks=[pytest.mark.slow] * (one not in QUICK)) for one in SUFFIXES]
 ROWS, USUAL = 20_000, Policy()
 TURN = pyarrow.struct([("role", pyarrow.string()), ("content", pyarrow.string())])
 DATASET = pyarrow.schema([("id", pyarrow.string()), ("source", pyarrow.string()), ("messages", pyarrow.list_(TURN))])
@@ -160,7 +162,7 @@ def test_the_rows_are_varied(rows):
     assert known[None] > 12_000
 
 
-@pytest.mark.parametrize("suffix", [pytest.param(one, marks=[pytest.mark.slow] * one.endswith(".gz")) for one in SUFFIXES])
+@pytest.mark.parametrize("suffix", KINDS)
 def test_every_row_is_accounted_for(suffix, rows, tmp_path, capsys):
     path = write(tmp_path, suffix, rows)
     found = [(line, *examined(path, line, raw, "auto", USUAL)) for line, raw in file_rows(path)]
@@ -187,7 +189,7 @@ def test_every_row_is_accounted_for(suffix, rows, tmp_path, capsys):
     assert (tmp_path / "problems.jsonl").read_bytes().count(b"\n") == counts["repaired"] + counts["rejected"]
 
 
-@pytest.mark.parametrize("suffix", [pytest.param(one, marks=[pytest.mark.slow] * one.endswith(".gz")) for one in SUFFIXES])
+@pytest.mark.parametrize("suffix", KINDS)
 def test_damaged_files_are_read_or_refused(suffix, tmp_path):
     """Bytes changed, cut out, doubled and cut off: whole files may be refused, in one line; nothing else is raised."""
     rng, refused = random.Random(5), 0
