@@ -116,7 +116,7 @@ def test_a_key_is_wanted_beyond_this_machine(monkeypatch):
 def test_the_terminal_talks_to_an_endpoint():
     with ChatServer(in_turn(events("多喝", "水"), Behaviour(status=500, body={}), events("好"))) as server:
         done = run("medllm", "chat", f"{server.url}#scripted", stdin="一\n二\n三\n")
-    assert (done.returncode, done.stdout) == (0, "多喝水\n好\n")
+    assert (done.returncode, done.stdout) == (1, "多喝水\n好\n"), "the questions after a failure are answered"
     assert "status 500" in done.stderr and "Traceback" not in done.stderr
 
 

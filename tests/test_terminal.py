@@ -231,8 +231,9 @@ def test_out_of_memory_is_one_line(tiny, tmp_path, when):
     done = run(sys.executable, "-c", code, when, *words, stdin="头痛" * 400 + "\n")
     assert "not enough memory" in done.stderr.splitlines()[-1], done.stderr
     assert done.stdout == "" and "Traceback" not in done.stderr
-    assert done.returncode == (2 if when == "from_pretrained" else 0)
+    assert done.returncode == (2 if when == "from_pretrained" else 1)
 
 
 def test_missing_things_are_one_line():
-    assert "no-such" in one_line_error(run("medllm", "chat", "./no-such-folder"))
+    for name in ("./no-such-folder", "no/such/folder"):
+        assert f"found no folder {name};" in one_line_error(run("medllm", "chat", name))

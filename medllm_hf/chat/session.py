@@ -71,6 +71,7 @@ class ChatSession:
                 raise UserError("a revision, device, dtype or quantization", "none with an endpoint", "leave it out")
             session = cls(RemoteWriter(name, seed))
         else:
+            _check_path(name)
             from medllm_hf.chat.loading import load
 
             session = cls(*load(str(name), revision, device, dtype, quantization), seed=seed)
@@ -195,3 +196,13 @@ class ChatSession:
             UserError: no such file, or not one with a history.
         """
         self.messages = checked(read_json(Path(path)).get("messages"))
+
+
+def _check_path(name: str) -> None:
+    """Returns nothing when `name` is a folder or may be a Hub id.
+
+    Raises:
+        UserError: it can only be meant as a folder, and there is none.
+    """
+    if not Path(name).is_dir() and (name.startswith((".", "/", "~")) or name.count("/") > 1):
+        raise UserError(f"no folder {name}", "the folder or Hub id of a chat model", "check the path")

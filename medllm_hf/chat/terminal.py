@@ -47,8 +47,10 @@ def chat(
     top_k: int | None = None,
     repetition_penalty: float | None = None,
     max_new_tokens: int | None = None,
-) -> None:
+) -> int:
     """Answers questions from standard input until `exit` or its end; `HELP` lists the commands.
+
+    Returns the exit code: 1 when the lines came from a pipe and one of them could not be carried out.
 
     Raises:
         UserError: the model cannot be had; a setting is out of range.
@@ -59,20 +61,26 @@ def chat(
     )  # fmt: skip
     for stream in (sys.stdin, sys.stdout):
         stream.reconfigure(errors="replace")
+    terminal = Terminal(session, system)
     try:
-        Terminal(session, system).run()
+        terminal.run()
         sys.stdout.flush()
     except BrokenPipeError:
         # Whoever read the answers has left. The interpreter would complain when it flushes at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return int(terminal.failed and not sys.stdin.isatty())
 
 
 class Terminal:
-    """A session at the terminal: answers go to standard output, everything else to standard error."""
+    """A session at the terminal: answers go to standard output, everything else to standard error.
+
+    Attributes:
+        failed: Whether any line could not be carried out.
+    """
 
     def __init__(self, session: ChatSession, system: str | None):
         self.session, self._system = session, system
-        self._streaming = True
+        self._streaming, self.failed = True, False
         # Whether the last thing that happened was a Ctrl-C.
         self._interrupted = False
         self._saved: set[Path] = set()
@@ -144,6 +152,7 @@ class Terminal:
         try:
             action()
         except UserError as error:
+            self.failed = True
             self._say(f"medllm: {error}")
 
     def _command(self, word: str, rest: str) -> None:
