@@ -38,7 +38,8 @@ def told(capsys) -> str:
     return line
 
 
-@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2, 3))])
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(4))
 def test_a_consult_with_64_requests_at_once_and_a_server_in_trouble(many, tmp_path, capsys, seed):
     """The budget grows from run to run until the work is done; what the server counted never exceeds it."""
     rng = random.Random(seed)

@@ -106,8 +106,9 @@ def test_two_steps_and_two_more_are_four(tiny, tmp_path, data, program):
     assert [entry[0] for entry in whole] == [1, 2, 3, 4]
 
 
-QUICK = [("one", "random", "random numbers"), ("one", "grouped", "training")]
+QUICK = [("one", "random", "random numbers")]
 ALL = [
+    ("one", "grouped", "training"),
     *[("one", "random", moment) for moment in (*DEATHS, "training", "end")],
     *[("one", "packed", moment) for moment in ("state", "training")],
     *[(kind, "random", moment) for kind in ("ddp", "zero3") for moment in ("optimizer", "random numbers", "training")],

@@ -111,6 +111,7 @@ def test_ctrl_c_stops_an_answer_and_keeps_it(tiny, tmp_path):
     assert whole.startswith(stopped) and "" != stopped != whole
 
 
+@pytest.mark.slow
 def test_several_lines_wide_characters_and_resizing(tiny, tmp_path):
     with Screen("chat", str(tiny["base"]), *SHORT, state=tmp_path, columns=20) as screen:
         assert "\x1b[?2004h" in screen.until(PROMPT)  # asks the terminal to mark what is pasted
