@@ -72,9 +72,11 @@ def killed(server: ChatServer, work: Callable[[], object], requests: int, after:
             work()
         finally:
             os._exit(0)
-    while len(server.requests) < wanted:
-        assert time.monotonic() < end, f"{len(server.requests)} of {wanted} requests"
-        time.sleep(0.001)
-    time.sleep(after)
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
+    try:
+        while len(server.requests) < wanted:
+            assert time.monotonic() < end, f"{len(server.requests)} of {wanted} requests"
+            time.sleep(0.001)
+        time.sleep(after)
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)

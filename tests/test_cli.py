@@ -97,3 +97,11 @@ def test_publishing_needs_a_licence_and_a_model(tmp_path):
     command = (sys.executable, script, "model", "missing", "--repo-id", "a/b")
     assert "--license" in one_line_error(run(*command, cwd=tmp_path))
     assert "missing" in one_line_error(run(*command, "--license", "mit", cwd=tmp_path))
+
+
+@pytest.mark.parametrize(
+    "module", ["medllm_hf.chat.terminal", "medllm_hf.chat.web", "medllm_hf.hub.checks", "medllm_hf.hub.upload"]
+)
+def test_what_needs_no_model_starts_without_torch(module):
+    done = run(sys.executable, "-c", f"import sys, {module}; print('torch' in sys.modules, 'transformers' in sys.modules)")
+    assert done.stdout == "False False\n", done.stderr

@@ -190,11 +190,17 @@ def test_an_endpoint_is_asked_with_its_key_and_nobody_else_sees_it(metric, monke
     monkeypatch.setattr("time.sleep", waits.append)
     moved = Behaviour(302, {}, {"Location": "http://127.0.0.1:9/v1/chat/completions"})
     with ChatServer(
-        in_turn(Behaviour(429, {}, {"Retry-After": "17"}), Behaviour(500, b"x"), verdict(4, 4, 4, 4), Behaviour(400, {}), moved)
+        in_turn(
+            Behaviour(429, {}, {"Retry-After": "17"}),
+            Behaviour(500, b"x", {"Retry-After": "9" * 5000}),
+            verdict(4, 4, 4, 4),
+            Behaviour(400, {}),
+            moved,
+        )
     ) as server:
         judge = {"url": server.url, "model": "m", "key_env": "JUDGE_KEY"}
         assert metric.compute(predictions=[talk()], judge=judge)["overall"] == 4
-        assert [wait for wait in waits if wait >= 1] == [17, 2]  # other threads sleep for milliseconds
+        assert [wait for wait in waits if wait >= 1] == [17, 120]  # other threads sleep for milliseconds
         body = server.requests[-1].body
         assert (body["model"], body["temperature"]) == ("m", 0) and server.requests[-1].headers[
             "authorization"

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
+from transformers import AutoTokenizer
 
 from medllm_hf.errors import UserError
 from medllm_hf.evaluation.run_folder import read_run, weights_hash
@@ -100,9 +101,6 @@ def check_model(model: Path) -> dict:
         UserError: no safetensors, an adapter, an empty or non-finite tensor, no template, or a tokenizer whose
             ids or end token do not fit the model.
     """
-    # Here, since a dataset or a metric is pushed without it, and it takes seconds to import.
-    from transformers import AutoTokenizer
-
     if (model / "adapter_config.json").exists():
         raise UserError(f"an adapter in {model}", "full weights", "run `medllm merge` first, or add --adapter")
     config = read_json(model / "config.json")

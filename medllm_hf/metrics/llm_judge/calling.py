@@ -51,7 +51,7 @@ def endpoint_judge(description: dict) -> Callable[[list[dict]], str]:
                 if attempt == RETRIES or (error.code not in (408, 409, 429) and error.code < 500):
                     raise RuntimeError(f"llm_judge: {description['model']} answers with status {error.code}") from None
                 asked = error.headers.get("Retry-After", "")
-                wait = max(wait, min(LONGEST_RETRY_AFTER, int(asked) if asked.isdecimal() else 0))
+                wait = max(wait, min(LONGEST_RETRY_AFTER, float(asked) if asked.isdecimal() else 0))
             except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
                 if attempt == RETRIES:
                     raise RuntimeError(f"llm_judge: {description['model']} gives no answer ({type(error).__name__})") from None
