@@ -13,11 +13,11 @@ import pytest
 from pyarrow import parquet
 from test_formats import PUBLISHED
 
+from medllm_hf.control_tokens import CONTROL_TOKENS
 from medllm_hf.data.check import check
 from medllm_hf.data.dialogues import Policy, examined
 from medllm_hf.data.files import SUFFIXES, file_rows
 from medllm_hf.errors import UserError
-from medllm_hf.text import CONTROL_TOKENS
 
 QUICK = (".jsonl", ".csv", ".parquet")
 KINDS = [pytest.param(one, marks=[pytest.mark.slow] * (one not in QUICK)) for one in SUFFIXES]

@@ -10,8 +10,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenize
 
 from medllm_hf.chat import ChatSession
 from medllm_hf.chat.pieces import Pieces
-from medllm_hf.chat.prompt import control_tokens, defused
 from medllm_hf.chat.stops import read_stops
+from medllm_hf.control_tokens import control_tokens, escape_control_tokens
 from medllm_hf.errors import UserError
 
 # No blank: the vocabulary of the tiny tokenizer has none of its own.
@@ -205,4 +205,4 @@ def test_text_never_becomes_a_control_token(tiny, special):
     prompt = session.writer.reader.ids
     assert [token for token in prompt if token in control_tokens(tokenizer).values()] == ids * 4
     assert session.messages[0]["content"] == text
-    assert defused(defused(text, special), special) == defused(text, special)
+    assert escape_control_tokens(escape_control_tokens(text, special), special) == escape_control_tokens(text, special)

@@ -10,7 +10,7 @@ from transformers import AutoTokenizer
 from medllm_hf.chat import ChatSession
 from medllm_hf.checkpoint.convert import convert
 from medllm_hf.checkpoint.tokenizer import TEMPLATES, chat_template
-from medllm_hf.text import CONTROL_TOKENS, neutralised
+from medllm_hf.control_tokens import CONTROL_TOKENS, escape_control_tokens
 
 CONTROL_IDS = {1, 2, 195, 196}
 ALPHABETS = {
@@ -51,7 +51,7 @@ def pair(request, tmp_path_factory):
 def test_ids_and_decoding_equal_sentencepiece(pair):
     """D16, on 100,000 texts: 50,000 for each of two vocabularies."""
     fast, original = pair
-    texts = [neutralised(text) for text in strings(50_000, seed=1)]
+    texts = [escape_control_tokens(text) for text in strings(50_000, seed=1)]
     expected = original.encode(texts)
     ids = fast(texts, add_special_tokens=False)["input_ids"]
     assert [text for text, ours, theirs in zip(texts, ids, expected, strict=True) if ours != theirs] == []
@@ -62,7 +62,7 @@ def test_ids_and_decoding_equal_sentencepiece(pair):
 def test_golden_texts_decode_as_the_original(golden, pair):
     fast, original = pair
     for line in (golden / "golden_tokens.jsonl").read_text(encoding="utf-8").splitlines():
-        text = neutralised(json.loads(line)["text"])
+        text = escape_control_tokens(json.loads(line)["text"])
         ids = fast(text)["input_ids"]
         assert ids == original.encode(text)
         assert fast.decode(ids) == original.decode(ids)
@@ -112,15 +112,15 @@ def test_the_template_does_what_the_function_does(tiny):
     tokenizer = AutoTokenizer.from_pretrained(tiny["base"])
     for text in forgeries(1000):
         shown = tokenizer.apply_chat_template([{"role": "user", "content": text}], tokenize=False)
-        assert shown == f"<s><reserved_106>{neutralised(text)}"
+        assert shown == f"<s><reserved_106>{escape_control_tokens(text)}"
         parts = [{"type": "text", "text": text[:3]}, {"type": "text", "text": text[3:]}]
         assert tokenizer.apply_chat_template([{"role": "user", "content": parts}], tokenize=False) == shown
 
 
 def test_neutralising_changes_nothing_else_and_once_only():
     for text in strings(2000, seed=2) + forgeries(1000):
-        once = neutralised(text)
-        assert neutralised(once) == once
+        once = escape_control_tokens(text)
+        assert escape_control_tokens(once) == once
         assert once.replace("＜", "<") == text.replace("＜", "<")
         assert not any(token in once for token in CONTROL_TOKENS)
 
@@ -148,7 +148,7 @@ def test_rendered_ids_equal_concatenated_parts(tiny, template):
     """D12: over texts with digits, spaces, line breaks, emoji and English at every edge; the mask too (D6)."""
     tokenizer = AutoTokenizer.from_pretrained(tiny["base"], chat_template=chat_template(template))
     start, end = ([1], [2]) if template == "medllm" else ([], [])
-    for text in [neutralised(text) for text in strings(3000, seed=3)]:
+    for text in [escape_control_tokens(text) for text in strings(3000, seed=3)]:
         inner = tokenizer(text)["input_ids"]
         messages = [{"role": "user", "content": text}, {"role": "assistant", "content": text}] * 2
         encoded = tokenizer.apply_chat_template(messages, return_dict=True, return_assistant_tokens_mask=True)

@@ -9,8 +9,9 @@ from datasets import Dataset
 from transformers import AutoTokenizer
 
 from medllm_hf.checkpoint.convert import convert
+from medllm_hf.control_tokens import escape_control_tokens
 from medllm_hf.errors import UserError
-from medllm_hf.text import neutralised
+from medllm_hf.training.rows import Dialogue
 from medllm_hf.training.run import check_apart
 from medllm_hf.training.tokens import IGNORED, encoder, prepare
 
@@ -47,7 +48,13 @@ def tokenizer(request, tiny, tmp_path_factory):
 
 
 def ids_of(tokenizer, text: str) -> list[int]:
-    return tokenizer(neutralised(text), add_special_tokens=False)["input_ids"]
+    return tokenizer(escape_control_tokens(text), add_special_tokens=False)["input_ids"]
+
+
+def encode_with(tokenizer, max_length):
+    """A function messages → `Encoded`."""
+    encode = encoder(tokenizer, max_length)
+    return lambda messages: encode(Dialogue(messages))
 
 
 def by_hand(tokenizer, messages) -> tuple[list[int], list[int]]:
@@ -90,7 +97,7 @@ def dialogues(count: int, seed: int = 0) -> list[list[dict]]:
 
 
 def test_ids_and_labels_equal_those_made_by_hand(tokenizer):
-    encode = encoder(tokenizer, None)
+    encode = encode_with(tokenizer, None)
     for messages in dialogues(2000):
         encoded = encode(messages)
         assert (encoded.ids, encoded.labels) == by_hand(tokenizer, messages)
@@ -98,7 +105,7 @@ def test_ids_and_labels_equal_those_made_by_hand(tokenizer):
 
 def test_every_answer_ends_in_a_learned_end_and_no_user_turn_has_a_label(tokenizer):
     """D6 and D10, over replies that end in line breaks and spaces."""
-    encode = encoder(tokenizer, None)
+    encode = encode_with(tokenizer, None)
     for messages in dialogues(2000, seed=1):
         encoded = encode(messages)
         assert encoded.labels.count(EOS) == encoded.rounds == sum(turn["role"] == "assistant" for turn in messages)
@@ -114,7 +121,7 @@ def test_every_answer_ends_in_a_learned_end_and_no_user_turn_has_a_label(tokeniz
 
 
 def test_history_has_the_ids_that_inference_sends(tokenizer):
-    encode = encoder(tokenizer, None)
+    encode = encode_with(tokenizer, None)
     for messages in dialogues(300, seed=2):
         ids = encode(messages).ids
         for i, turn in enumerate(messages):
@@ -127,7 +134,7 @@ def test_the_golden_chats_are_what_training_sees(golden, tmp_path):
     """The original code's ids for a history equal the training ids before its answer."""
     convert(str(golden), str(tmp_path / "base"), template="baichuan2")
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "base")
-    encode = encoder(tokenizer, None)
+    encode = encode_with(tokenizer, None)
     rows = [json.loads(line) for line in (golden / "golden_chat.jsonl").read_text(encoding="utf-8").splitlines()]
     compared = 0
     for row in rows:
@@ -142,7 +149,7 @@ def test_the_golden_chats_are_what_training_sees(golden, tmp_path):
 @pytest.mark.parametrize("length", [16, 40, 90, 200])
 def test_over_long_dialogues_lose_whole_rounds(tokenizer, length):
     """D7 and D8."""
-    encode, whole = encoder(tokenizer, length), encoder(tokenizer, None)
+    encode, whole = encode_with(tokenizer, length), encode_with(tokenizer, None)
     kept_rounds = 0
     for messages in dialogues(300, seed=3):
         encoded, full = encode(messages), whole(messages)
@@ -165,7 +172,7 @@ def test_prepare_counts_what_it_does(tokenizer):
     rows = dialogues(200, seed=4)
     dataset = Dataset.from_dict({"messages": rows, "source": ["甲" if i % 3 else "乙" for i in range(200)]})
     prepared = prepare(dataset, tokenizer, 60)
-    encoded = [encoder(tokenizer, 60)(messages) for messages in rows]
+    encoded = [encode_with(tokenizer, 60)(messages) for messages in rows]
     kept = [one for one in encoded if one.rounds]
     assert prepared.read == 200
     assert prepared.left_out == 200 - len(kept) > 0
@@ -188,16 +195,37 @@ def test_refusals(tokenizer, tiny):
         prepare(dataset.rename_column("messages", "conversation"), tokenizer, 30)
     template = tokenizer.chat_template
     try:
-        tokenizer.chat_template = re.sub(r"\{%- (end)?generation -%\}", "", template)
-        with pytest.raises(UserError, match="without generation marks"):
-            prepare(dataset, tokenizer, 300)
-        # A template whose marker is plain text: the answer's first character joins it when it is tokenised as a whole.
+        system = [
+            {"role": "user", "content": "问"},
+            {"role": "assistant", "content": "答"},
+            {"role": "system", "content": "嘘"},
+        ]
+        late = Dataset.from_dict({"messages": [*dialogues(3), [*system, *system[:2]]]})
+        with pytest.raises(
+            UserError, match=r"1 of 4 rows that cannot be trained, the first one row 4: .*role system at message 3"
+        ):
+            prepare(late, tokenizer, None)
+        silent = "{%- else -%}\n{{- raise_exception("
+        assert silent in template
+        tokenizer.chat_template = template.replace(silent, "{%- elif false -%}\n{{- raise_exception(")
+        with pytest.raises(
+            UserError, match=r"the first one row 4: message 3 \(system\), which the chat template does not write"
+        ):
+            prepare(late, tokenizer, None)
+        # Marks that begin late, as those of somebody who wants the end of an answer alone.
+        tokenizer.chat_template = (
+            "{%- for m in messages -%}{{ m.content[:1] }}{%- generation -%}{{ m.content[1:] ~ eos_token }}{%- endgeneration -%}"
+            "{%- endfor -%}"
+        )
+        with pytest.raises(UserError, match="generation marks that leave out"):
+            prepare(dataset, tokenizer, None)
+        # A template whose generation prompt is not what stands before an answer.
         tokenizer.chat_template = (
             "{%- for m in messages -%}{%- if m.role == 'assistant' -%}A{% generation %}{{ m.content ~ eos_token }}"
             "{% endgeneration %}{%- else -%}{{ m.content }}{%- endif -%}{%- endfor -%}"
             "{%- if add_generation_prompt -%}AA{%- endif -%}"
         )
-        with pytest.raises(UserError, match="other ids in training"):
+        with pytest.raises(UserError, match="a history that the chat template writes otherwise than the prompt of an answer"):
             prepare(dataset, tokenizer, None)
     finally:
         tokenizer.chat_template = template

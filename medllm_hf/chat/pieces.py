@@ -4,7 +4,7 @@ import re
 
 from transformers import PreTrainedTokenizerBase
 
-from medllm_hf.chat.prompt import control_tokens
+from medllm_hf.control_tokens import control_tokens
 
 _BYTE = re.compile("<0x[0-9A-F]{2}>")
 REPLACEMENT = "\ufffd"

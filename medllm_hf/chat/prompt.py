@@ -4,9 +4,8 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from jinja2.exceptions import TemplateError
-
-from medllm_hf.errors import UserError, first_line
+from medllm_hf.errors import UserError
+from medllm_hf.templates.rendering import encode_text, render
 
 if TYPE_CHECKING:  # with an endpoint nothing needs transformers, which takes seconds to import
     from transformers import PreTrainedTokenizerBase
@@ -39,34 +38,16 @@ def check_template(tokenizer: "PreTrainedTokenizerBase") -> None:
         raise UserError("no chat template in the model's folder", "a chat model", "add a chat_template.jinja to it")
 
 
-def control_tokens(tokenizer: "PreTrainedTokenizerBase") -> dict[str, int]:
-    """The tokens that steer a model, by their spelling."""
-    return {token.content: id for id, token in tokenizer.added_tokens_decoder.items() if token.special}
-
-
-def defused(text: str, controls: Sequence[str]) -> str:
-    """`text` in which none of `controls` is spelt; as `medllm_hf.text.neutralised`, for the tokens of any tokenizer."""
-    for token in sorted(controls, key=len, reverse=True):
-        # Full-width forms lie at a fixed distance from ASCII; a blank parts the few tokens that begin otherwise.
-        first = chr(ord(token[0]) + 0xFEE0) if "!" <= token[0] <= "~" else token[0] + " "
-        text = text.replace(token, first + token[1:])
-    return text
-
-
-def rendered(tokenizer: "PreTrainedTokenizerBase", messages: Sequence[dict], **options) -> str | list[int]:
+def rendered(
+    tokenizer: "PreTrainedTokenizerBase", messages: Sequence[dict], tokenize: bool = True, **options
+) -> str | list[int]:
     """What the tokenizer's template makes of `messages`: token ids, or text where `tokenize` is false.
 
     Raises:
         UserError: the template refuses them.
     """
-    controls = control_tokens(tokenizer)
-    plain = [{**message, "content": defused(message["content"], controls)} for message in messages]
-    try:
-        # Not verbose: a prompt that is too long is cut, so that no warning of it is in place.
-        return tokenizer.apply_chat_template(plain, return_dict=False, tokenizer_kwargs={"verbose": False}, **options)
-    except TemplateError as error:
-        found = f"messages that the model's chat template refuses ({first_line(error)})"
-        raise UserError(found, "turns in the order that it takes", "change the messages") from error
+    text = render(tokenizer, messages, **options)
+    return encode_text(tokenizer, text) if tokenize else text
 
 
 def fitted(

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 from transformers import PreTrainedTokenizerBase
 
-from medllm_hf.chat.prompt import control_tokens, rendered
+from medllm_hf.chat.prompt import rendered
+from medllm_hf.control_tokens import control_tokens
 
 # Texts that no template contains, to see what one writes around them.
 _ASKED, _ANSWERED = "asked-4711", "answered-4711"

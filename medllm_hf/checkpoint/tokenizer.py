@@ -18,8 +18,8 @@ _Piece = ModelProto.SentencePiece
 
 
 def chat_template(name: str) -> str:
-    """The Jinja text of one of `TEMPLATES`; read as a file because this room imports no other."""
-    return (files("medllm_hf") / "chat" / "templates" / f"{name}.jinja").read_text(encoding="utf-8")
+    """The Jinja text of one of `TEMPLATES`; read as a file, which needs no import."""
+    return (files("medllm_hf") / "templates" / f"{name}.jinja").read_text(encoding="utf-8")
 
 
 def read_sentencepiece(source: Path) -> ModelProto:

@@ -8,10 +8,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TextIO
 
+from medllm_hf.control_tokens import CONTROL_TOKENS
 from medllm_hf.data.dialogues import Policy, Problem, check_format, examined
 from medllm_hf.data.files import file_rows, input_files
 from medllm_hf.errors import UserError
-from medllm_hf.text import CONTROL_TOKENS
 
 # Of each kind of problem, lines on the screen.
 SHOWN = 20

@@ -10,10 +10,10 @@ import numpy as np
 import pyarrow
 from pyarrow import ipc
 
+from medllm_hf.control_tokens import CONTROL_TOKENS
 from medllm_hf.data import overlap, personal
 from medllm_hf.data.dialogues import Policy, Problem, content_hash, examined
 from medllm_hf.data.screen import GRAM, ROLE_MARKS, Letters, exact_keys, letters, marked, normal, signatures
-from medllm_hf.text import CONTROL_TOKENS
 
 MESSAGE = pyarrow.struct([("role", pyarrow.string()), ("content", pyarrow.string())])
 SCHEMA = pyarrow.schema([("id", pyarrow.string()), ("source", pyarrow.string()), ("messages", pyarrow.list_(MESSAGE))])

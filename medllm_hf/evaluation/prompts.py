@@ -9,9 +9,10 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import TYPE_CHECKING
 
+from medllm_hf.control_tokens import escape_control_tokens
 from medllm_hf.data.mcq import McqItem
 from medllm_hf.errors import UserError
-from medllm_hf.text import neutralised
+from medllm_hf.templates.rendering import render
 
 if TYPE_CHECKING:  # the report reads runs without transformers, which takes a second to import
     from transformers import PreTrainedTokenizerBase
@@ -125,7 +126,7 @@ class Prompts:
         """The whole prompt as the tokenizer reads it."""
         turns = self.turns(item)
         if self.chat:
-            start = self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+            start = render(self.tokenizer, turns, add_generation_prompt=True)
             return start + item.reply_prefix if self.ready else start
         rounds = [f"{one['content']}\n{two['content']}" for one, two in zip(turns[::2], turns[1::2], strict=False)]
         prompt = BLANK.join([*rounds, f"{turns[-1]['content']}\n{item.reply_prefix}"])
@@ -157,7 +158,7 @@ class Prompts:
         return hashlib.sha256(json.dumps(parts, ensure_ascii=False).encode()).hexdigest()
 
     def _question(self, item: McqItem) -> dict[str, str]:
-        return {"role": "user", "content": neutralised(item.prompt(options=self.score == "letter"))}
+        return {"role": "user", "content": escape_control_tokens(item.prompt(options=self.score == "letter"))}
 
 
 def candidates(item: McqItem) -> list[tuple[str, ...]]:
@@ -170,4 +171,4 @@ def answers(item: McqItem, score: str, chosen: Iterable[tuple[str, ...]]) -> lis
     """Each set of letters as it is written in a reply: "BD", or the texts of these options."""
     if score == "letter":
         return ["".join(sorted(letters)) for letters in chosen]
-    return [neutralised(item.option_text(letters)) for letters in chosen]
+    return [escape_control_tokens(item.option_text(letters)) for letters in chosen]

@@ -11,7 +11,8 @@ from trl import ModelConfig, ScriptArguments, SFTConfig, get_peft_config
 from medllm_hf.errors import UserError, first_line
 from medllm_hf.folders import read_json
 from medllm_hf.training import memory
-from medllm_hf.training.tokens import IGNORED, encoder
+from medllm_hf.training.rows import check_columns, read_row
+from medllm_hf.training.tokens import IGNORED, Unfit, encoder
 
 # Dialogues that are tokenised to learn their mean length.
 SAMPLED = 200
@@ -140,11 +141,16 @@ def dialogues(settings: dict) -> Dialogues | None:
         tokenizer = AutoTokenizer.from_pretrained(settings["model_name_or_path"], revision=settings["model_revision"])
     except (OSError, ValueError):
         tokenizer = None
-    if tokenizer is None or tokenizer.chat_template is None or "messages" not in rows.column_names:
+    if tokenizer is None or tokenizer.chat_template is None or {"input_ids", "labels"} <= set(rows.column_names):
         return Dialogues(len(rows), None, 1.0, 0)
+    check_columns(rows.column_names)
     encode = encoder(tokenizer, settings["max_length"])
     sample = rows.select(range(0, len(rows), max(1, len(rows) // SAMPLED)))
-    labels = [encode(messages).labels for messages in sample["messages"]]
+    try:
+        labels = [encode(read_row(row)).labels for row in sample]
+    except Unfit as error:
+        do = "mend or leave out such rows"
+        raise UserError(f"a dialogue of {name} that cannot be trained: {error}", "what the template writes", do) from error
     tokens = sum(map(len, labels))
     trained = tokens - sum(row.count(IGNORED) for row in labels)
     return Dialogues(len(rows), tokens / len(labels), trained / max(tokens, 1), len(labels))

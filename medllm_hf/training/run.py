@@ -15,6 +15,7 @@ from medllm_hf.training.callbacks import McqAccuracy
 from medllm_hf.training.checkpoints import last_checkpoint
 from medllm_hf.training.curves import write_training_report
 from medllm_hf.training.saved import check_saved
+from medllm_hf.training.template import saved_template, set_up
 from medllm_hf.training.tokens import Prepared, prepare
 from medllm_hf.training.trainer import ExactTrainer, flatten
 
@@ -34,7 +35,12 @@ def train(script, settings, model, mixture, additions) -> None:
         raise UserError("--dev_questions and no evaluation", "eval_strategy steps or epoch", "add --eval_strategy epoch")
     checkpoint = last_checkpoint(settings.resume_from_checkpoint, Path(settings.output_dir))
     tokenizer = load_tokenizer(model.model_name_or_path, model.model_revision)
-    parts = load_parts(script, settings, mixture, tokenizer, additions.over_length)
+    changed = set_up(tokenizer, settings)
+    parts = load_parts(script, settings, mixture, tokenizer, additions)
+    if tokenizer.chat_template:
+        tokenizer.chat_template = saved_template(tokenizer, parts[0].thinks, additions.enable_thinking)
+    if changed and settings.process_index == 0:
+        print(changed, flush=True)
     flatten(settings)
     settings.model_init_kwargs = {
         "revision": model.model_revision,
@@ -90,7 +96,7 @@ def make_trainer(**parts) -> ExactTrainer:
         raise UserError(found, "names of its modules", "name others; `all-linear` takes every linear module") from error
 
 
-def load_parts(script, settings, mixture, tokenizer, over_length: str) -> list[Prepared]:
+def load_parts(script, settings, mixture, tokenizer, additions) -> list[Prepared]:
     """The training split and, when the recipe evaluates, the test split, tokenised; says what became of each.
 
     Raises:
@@ -104,17 +110,23 @@ def load_parts(script, settings, mixture, tokenizer, over_length: str) -> list[P
     length, workers = settings.max_length, settings.dataset_num_proc
     # The first rank tokenises, the others read what it left in the cache.
     with settings.main_process_first(desc="tokenising"):
-        parts = [prepare(splits[name], tokenizer, length, over_length, workers) for name in names]
+        options = (additions.over_length, workers, additions.enable_thinking)
+        parts = [prepare(splits[name], tokenizer, length, *options) for name in names]
     for name, part in zip(names, parts, strict=True):
         if settings.process_index == 0:
-            print(
-                f"{name}: {part.read} dialogues, {part.shortened} of them beyond {length} tokens, {part.left_out} left out; "
-                f"{part.tokens} tokens, {part.trained_tokens} of them trained",
-                flush=True,
-            )
+            print(f"{name}: {counts(part, length)}", flush=True)
     if len(parts) > 1:
         check_apart(*parts)
     return parts
+
+
+def counts(part: Prepared, length: int | None) -> str:
+    """What became of the dialogues of a split, in words."""
+    joined = f" and {part.joined} before a history whose tokens inference joins otherwise" if part.joined else ""
+    return (
+        f"{part.read} dialogues, {part.shortened} of them beyond {length} tokens{joined}, {part.left_out} left out; "
+        f"{part.tokens} tokens, {part.trained_tokens} of them trained"
+    )
 
 
 def check_apart(train: Prepared, test: Prepared) -> None:

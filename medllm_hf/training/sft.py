@@ -12,12 +12,14 @@ from medllm_hf.errors import UserError
 from medllm_hf.folders import project_file
 
 USAGE = """usage: medllm sft --config RECIPE [any option of `trl sft`] [--plan [--gpus N] [--nodes N] [--gpu_memory GB]]
-                  [--dev_questions FILE] [--over_length drop_turns|refuse]
+                  [--dev_questions FILE] [--over_length drop_turns|refuse] [--enable_thinking true|false]
 
 The options of `trl sft` are those of `trl sft --help`.
   --plan           print parameters, steps, tokens and memory per GPU for each ZeRO stage, and exit
   --dev_questions  questions whose accuracy (eval_mcq_accuracy) is measured at every evaluation
-  --over_length    drop_turns (default): a dialogue beyond max_length loses whole rounds; refuse: it is an error"""
+  --over_length    drop_turns (default): a dialogue beyond max_length loses whole rounds; refuse: it is an error
+  --enable_thinking  what templates with such a switch are told (default: true for dialogues that hold reasoning), and what
+                     the saved template does where nobody says otherwise"""
 
 
 @dataclass
@@ -33,6 +35,9 @@ class Additions:
     )
     over_length: Literal["drop_turns", "refuse"] = field(
         default="drop_turns", metadata={"help": "Dialogues longer than max_length lose whole rounds, or are an error."}
+    )
+    enable_thinking: bool | None = field(
+        default=None, metadata={"help": "What a template with such a switch is told; default: whether a dialogue reasons."}
     )
 
 

@@ -1,0 +1,1 @@
+"""Chat templates of the project, and the one rendering of messages that chat, training and evaluation share."""

@@ -1,0 +1,200 @@
+"""The chat template that is trained with, which is the one that is saved, and the token that ends an answer in it."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from transformers import GenerationConfig, PreTrainedTokenizerBase
+from trl.chat_template_utils import get_training_chat_template
+
+from medllm_hf.control_tokens import control_tokens
+from medllm_hf.errors import UserError
+from medllm_hf.templates.rendering import encode_text, render, template_text
+
+# Stand for an answer and for what is asked, to see what a template writes around them.
+_ASKED, _ANSWERED = "asked-4711", "answered-4711"
+_MARKS = re.compile(r"\{%-?\s*generation\s*-?%\}")
+_DEFAULT = "{%- set enable_thinking = enable_thinking if enable_thinking is defined else "
+# Where a template opens a thought for the model to go on with: the end of a literal, after its generation prompt begins.
+_OPENED = re.compile(r"(['\"])((?:(?!\1).)*)(<think>\\n)\1")
+
+
+@dataclass(frozen=True)
+class TrainingTemplate:
+    """A chat template with what training has to know of it.
+
+    Attributes:
+        text: The Jinja text; with generation marks where the model's own has them or TRL knows the model.
+        closing: The ids that end an answer, the last one being the stop token; empty where the template writes none, so that
+            the end token is a label alone.
+        tail: Plain text that the template writes after an answer, where `closing` is empty.
+        stop: The id that the model has to write at the end of an answer.
+        thinks: Whether `enable_thinking` changes what it writes.
+    """
+
+    text: str
+    closing: tuple[int, ...]
+    tail: str
+    stop: int
+    thinks: bool
+
+
+def read_template(tokenizer: PreTrainedTokenizerBase) -> TrainingTemplate:
+    """The template to train with: the tokenizer's own when it has generation marks or TRL does not know it, else TRL's.
+
+    A generation prompt that always opens a thought gets a switch, since most dialogues have none.
+
+    Raises:
+        UserError: there is no template, no end token, or the template cannot write a question and its answer.
+    """
+    text = template_text(tokenizer)
+    if not has_marks(text):
+        text = _known_to_trl(tokenizer) or text
+    text = with_thinking_switch(text)
+    closing, tail = _closing(tokenizer, text)
+    configured = stop_ids(tokenizer)
+    ends = next((i for i, id in enumerate(closing) if id in configured), len(closing) - 1)
+    closing = closing[: ends + 1]
+    if not closing and tokenizer.eos_token_id is None:
+        raise UserError(f"no end token in {tokenizer.name_or_path}", "an eos_token", "name one with --eos_token")
+    stop = closing[-1] if closing else tokenizer.eos_token_id
+    return TrainingTemplate(text, closing, "" if closing else tail, stop, _thinks(tokenizer, text))
+
+
+def has_marks(text: str) -> bool:
+    """Whether a chat template says by generation marks what the assistant writes."""
+    return bool(_MARKS.search(text))
+
+
+def marked_text(tokenizer: PreTrainedTokenizerBase, template: TrainingTemplate, dialogue) -> str:
+    """What stands between the generation marks when a `Dialogue` is rendered."""
+    opened, closed = "\ue000", "\ue001"  # private characters, which no text of a dialogue has
+    text = re.sub(r"\{%-?\s*generation\s*-?%\}", lambda mark: mark[0] + f"{{{{- '{opened}' -}}}}", template.text)
+    text = re.sub(r"\{%-?\s*endgeneration\s*-?%\}", lambda mark: f"{{{{- '{closed}' -}}}}" + mark[0], text)
+    variables = {"enable_thinking": dialogue.reasons} if template.thinks else {}
+    whole = render(tokenizer, dialogue.messages, tools=dialogue.tools, template=text, **variables)
+    return "".join(re.findall(f"{opened}(.*?){closed}", whole, flags=re.DOTALL))
+
+
+def _known_to_trl(tokenizer: PreTrainedTokenizerBase) -> str | None:
+    try:
+        return get_training_chat_template(tokenizer)
+    except Exception:  # TRL renders probes of tool calls first, and what a template raises then is of any kind
+        return None
+
+
+def with_thinking_switch(text: str) -> str:
+    """`text` in which a thought that the generation prompt always opens can be left out by `enable_thinking=false`."""
+    prompt = text.rfind("add_generation_prompt")
+    if "enable_thinking" in text or prompt < 0:
+        return text
+    switch = r"\1\2\1 ~ (\1\3\1 if enable_thinking is not defined or enable_thinking else \1\1)"
+    return text[:prompt] + _OPENED.sub(switch, text[prompt:])
+
+
+def with_thinking_default(text: str, enabled: bool) -> str:
+    """`text` in which `enable_thinking` is `enabled` wherever nobody says otherwise."""
+    value = "true" if enabled else "false"
+    # The line break is the one that transformers takes away after a block; what the template begins with stays.
+    return f"{_DEFAULT}{value} %}}\n{text.partition('%}')[2][1:] if text.startswith(_DEFAULT) else text}"
+
+
+def saved_template(tokenizer: PreTrainedTokenizerBase, thinks: bool, enable_thinking: bool | None) -> str:
+    """The Jinja text to save with the model, so that whoever renders it sends what was trained, without a flag.
+
+    Args:
+        thinks: whether the answers that were trained hold reasoning.
+        enable_thinking: what the user said of it.
+    """
+    template = read_template(tokenizer)
+    if not template.thinks:
+        return template.text
+    return with_thinking_default(template.text, thinks if enable_thinking is None else enable_thinking)
+
+
+def _closing(tokenizer: PreTrainedTokenizerBase, text: str) -> tuple[tuple[int, ...], str]:
+    """The ids of the control tokens right after an answer, and the plain text there if there are none.
+
+    What follows the last answer is compared with what follows one that is followed by a question: templates may end the
+    whole in a token of its own. Where they part at once, what ends the last one counts.
+    """
+    answered = [{"role": "user", "content": _ASKED}, {"role": "assistant", "content": _ANSWERED}]
+    variables = {"enable_thinking": False}
+    last = render(tokenizer, answered, template=text, **variables).rpartition(_ANSWERED)[2]
+    whole = render(tokenizer, [*answered, answered[0]], template=text, **variables)
+    between = whole.rpartition(_ANSWERED)[2].rpartition(_ASKED)[0]
+    controls = set(control_tokens(tokenizer).values())
+    ends, goes_on = (_leading(encode_text(tokenizer, text.lstrip()), controls) for text in (last, between))
+    shared = next((i for i, (a, b) in enumerate(zip(ends, goes_on, strict=False)) if a != b), min(len(ends), len(goes_on)))
+    return tuple(ends[:shared] or ends[:1]), last
+
+
+def _leading(ids: list[int], controls: set[int]) -> list[int]:
+    """The control tokens with which `ids` begins."""
+    return ids[: next((i for i, id in enumerate(ids) if id not in controls), len(ids))]
+
+
+def _thinks(tokenizer: PreTrainedTokenizerBase, text: str) -> bool:
+    asked = [{"role": "user", "content": _ASKED}]
+    on, off = (
+        render(tokenizer, asked, add_generation_prompt=True, template=text, enable_thinking=value) for value in (True, False)
+    )
+    return on != off
+
+
+def stop_ids(tokenizer: PreTrainedTokenizerBase) -> set[int]:
+    """The ids that end an answer by configuration: the tokenizer's end token and those of the generation config beside it."""
+    stops = {tokenizer.eos_token_id}
+    try:
+        configured = GenerationConfig.from_pretrained(tokenizer.name_or_path).eos_token_id
+        stops |= set(configured if isinstance(configured, list) else [configured])
+    except OSError:
+        pass  # a model need not have a generation config
+    return stops - {None}
+
+
+def set_up(tokenizer: PreTrainedTokenizerBase, settings) -> str | None:
+    """Give the tokenizer the chat template and the end token that the recipe names, before anything is tokenised.
+
+    TRL's SFTConfig `settings` is left without a `chat_template_path`, which TRL would apply once more. Where a template ends
+    answers with another token than the model's end tokens, as with most base models, that token becomes the end token, and a
+    sentence that says so is returned.
+
+    Raises:
+        UserError: a template or end token that does not exist, or one that the template does not write.
+    """
+    if settings.chat_template_path:
+        tokenizer.chat_template = _named_template(settings.chat_template_path)
+        settings.chat_template_path = None
+    if settings.eos_token is not None:
+        if settings.eos_token not in tokenizer.get_vocab():
+            raise UserError(f"--eos_token {settings.eos_token}", "a token of the vocabulary", "name another one")
+        tokenizer.eos_token = settings.eos_token
+    if not tokenizer.chat_template:
+        return None  # plain texts and ready ids need none; whatever else there is will miss it
+    template = read_template(tokenizer)
+    stop = tokenizer.convert_ids_to_tokens(template.stop)
+    if settings.eos_token is not None and template.stop != tokenizer.eos_token_id:
+        found = f"--eos_token {settings.eos_token} with a chat template that ends answers with {stop}"
+        raise UserError(found, "the same token", f"use --eos_token {stop} or another --chat_template_path")
+    if template.stop in stop_ids(tokenizer):
+        return None
+    told = f"answers end with {stop} in this template and not with {tokenizer.eos_token}: saved as the end token"
+    settings.eos_token = tokenizer.eos_token = stop
+    return told
+
+
+def _named_template(name: str) -> str:
+    """The template in a Jinja file, or of the tokenizer in a folder or on the Hub.
+
+    Raises:
+        UserError: there is none.
+    """
+    if name.endswith((".jinja", ".j2")):
+        try:
+            return Path(name).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(f"no readable file {name}", "a Jinja chat template", "check --chat_template_path") from error
+    from medllm_hf.training.run import load_tokenizer
+
+    return template_text(load_tokenizer(name, None))
