@@ -58,8 +58,9 @@ ENDED, BEGUN = "<|END_OF_TURN_TOKEN|>", "<|START_OF_TURN_TOKEN|>"
 COHERE = Hand(f"{ENDED}{BEGUN}<|CHATBOT_TOKEN|>", ENDED, f"{BEGUN}<|USER_TOKEN|>")
 FORMATS = {
     "qwen2": CHATML, "qwen3": QWEN3, "qwen3_instruct": CHATML, "qwen3_vl": CHATML, "lfm2": CHATML, "nemotron": NEMOTRON,
-    "gemma": GEMMA, "gemma4": GEMMA4, "diffusion_gemma": GEMMA4, "llama3": LLAMA3, "phi3": PHI3, "deepseek": DEEPSEEK, "glm4moe": GLM,
-    "idefics3": UTTERANCE, "smolvlm": UTTERANCE, "llava_next": Hand(" [/INST]", "</s>", " [INST] ", lead=" "), "cohere": COHERE,
+    "gemma": GEMMA, "gemma4": GEMMA4, "diffusion_gemma": GEMMA4, "llama3": LLAMA3, "phi3": PHI3, "deepseek": DEEPSEEK,
+    "glm4moe": GLM, "idefics3": UTTERANCE,
+    "smolvlm": UTTERANCE, "llava_next": Hand(" [/INST]", "</s>", " [INST] ", lead=" "), "cohere": COHERE,
     "cohere2": Hand(f"{COHERE.middle}<|START_RESPONSE|>", f"<|END_RESPONSE|>{COHERE.end}", COHERE.after),
     "gptoss": Hand(
         "<|end|><|start|>assistant", "<|return|>", "<|start|>user<|message|>", "<|channel|>final<|message|>", "<|end|>"
@@ -69,7 +70,8 @@ FORMATS = {
 # Formats that users bring and TRL has no training template for, written down here: SmolLM2's, GLM-4's, Phi-4's and Llama-2's.
 BROUGHT = {
     "smollm2": (CHATML, "{% for m in messages %}{% if loop.first and m.role != 'system' %}"
-                "{{ '<|im_start|>system\nBe kind.<|im_end|>\n' }}{% endif %}{{ '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>' + '\n' }}{% endfor %}"
+                "{{ '<|im_start|>system\nBe kind.<|im_end|>\n' }}{% endif %}"
+                "{{ '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>' + '\n' }}{% endfor %}"
                 "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"),
     "glm4": (Hand("<|assistant|>\n", "<|user|>", "\n"), "[gMASK]<sop>{% for m in messages %}<|{{ m.role }}|>\n"
              "{{ m.content }}{% endfor %}"
