@@ -71,7 +71,7 @@ def test_a_reply_ends_at_the_first_end_token(written):
     usual = network.generation_config
     try:
         network.generation_config = GenerationConfig(eos_token_id=[alone[0][4], tokenizer.eos_token_id])
-        assert stop_ids(network, tokenizer) == sorted({alone[0][4], tokenizer.eos_token_id})
+        assert stop_ids(network, tokenizer, chat=True) == sorted({alone[0][4], tokenizer.eos_token_id})
         found = dict(replies(network, tokenizer, prompts, set(range(6)), 12, 10_000))
     finally:
         network.generation_config = usual

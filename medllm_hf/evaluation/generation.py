@@ -10,6 +10,7 @@ from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerB
 from medllm_hf.evaluation.endpoint import ChatClient, Endpoint, EndpointError
 from medllm_hf.evaluation.prompts import BLANK
 from medllm_hf.evaluation.spending import Account
+from medllm_hf.templates.answer_end import answer_end
 
 # What an output says of the spending of an endpoint's reply.
 COUNTS = ("prompt_tokens", "completion_tokens", "retries")
@@ -33,7 +34,7 @@ def replies(
         tokens_at_once: the most tokens, padding and replies included, in one batch, if it has more than one prompt.
         chat: a reply ends at the model's end tokens alone; else, in plain text, also at a blank line.
     """
-    stops = stop_ids(network, tokenizer)
+    stops = stop_ids(network, tokenizer, chat)
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else stops[0]
     # The publisher's own sampling settings and penalties would be merged into any that `generate` is given.
     network.generation_config = GenerationConfig(
@@ -63,11 +64,12 @@ def batches(lengths: Sequence[int], new_tokens: int, tokens_at_once: int) -> lis
     return made
 
 
-def stop_ids(network: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """The tokens that end a reply, by the model's generation config and by its tokenizer."""
+def stop_ids(network: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, chat: bool) -> list[int]:
+    """The tokens that end a reply, by the model's generation config, by its tokenizer and, in a chat, by its template."""
     configured = network.generation_config.eos_token_id
     ids = [configured] if isinstance(configured, int) else list(configured or [])
-    return sorted({*ids, tokenizer.eos_token_id} - {None})
+    written = answer_end(tokenizer)[0][:1] if chat else ()
+    return sorted({*ids, *written, tokenizer.eos_token_id} - {None})
 
 
 def _reply(tokenizer: PreTrainedTokenizerBase, row: list[int], stops: list[int], chat: bool) -> dict:

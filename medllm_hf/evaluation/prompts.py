@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from medllm_hf.control_tokens import escape_control_tokens
 from medllm_hf.data.mcq import McqItem
 from medllm_hf.errors import UserError
+from medllm_hf.templates.answer_end import answer_end
 from medllm_hf.templates.rendering import render
 
 if TYPE_CHECKING:  # the report reads runs without transformers, which takes a second to import
@@ -140,7 +141,10 @@ class Prompts:
         """
         if self.score == "letter" and item.kind == "single":
             return ""
-        return (self.tokenizer.eos_token or "") if self.chat else BLANK
+        if not self.chat:
+            return BLANK
+        ids, _ = answer_end(self.tokenizer)
+        return "".join(self.tokenizer.convert_ids_to_tokens(ids)) or self.tokenizer.eos_token or ""
 
     def ids(self, texts: list[str]) -> list[list[int]]:
         """The token ids of `texts`; a template writes its own first token, plain text gets the tokenizer's."""

@@ -7,12 +7,10 @@ from pathlib import Path
 from transformers import GenerationConfig, PreTrainedTokenizerBase
 from trl.chat_template_utils import get_training_chat_template
 
-from medllm_hf.control_tokens import control_tokens
 from medllm_hf.errors import UserError
-from medllm_hf.templates.rendering import encode_text, render, template_text
+from medllm_hf.templates.answer_end import answer_end
+from medllm_hf.templates.rendering import render, template_text
 
-# Stand for an answer and for what is asked, to see what a template writes around them.
-_ASKED, _ANSWERED = "asked-4711", "answered-4711"
 _MARKS = re.compile(r"\{%-?\s*generation\s*-?%\}")
 _DEFAULT = "{%- set enable_thinking = enable_thinking if enable_thinking is defined else "
 # Where a template opens a thought for the model to go on with: the end of a literal, after its generation prompt begins.
@@ -51,7 +49,7 @@ def read_template(tokenizer: PreTrainedTokenizerBase) -> TrainingTemplate:
     if not has_marks(text):
         text = _known_to_trl(tokenizer) or text
     text = with_thinking_switch(text)
-    closing, tail = _closing(tokenizer, text)
+    closing, tail = answer_end(tokenizer, text)
     configured = stop_ids(tokenizer)
     ends = next((i for i, id in enumerate(closing) if id in configured), len(closing) - 1)
     closing = closing[: ends + 1]
@@ -112,30 +110,8 @@ def saved_template(tokenizer: PreTrainedTokenizerBase, thinks: bool, enable_thin
     return with_thinking_default(template.text, thinks if enable_thinking is None else enable_thinking)
 
 
-def _closing(tokenizer: PreTrainedTokenizerBase, text: str) -> tuple[tuple[int, ...], str]:
-    """The ids of the control tokens right after an answer, and the plain text there if there are none.
-
-    What follows the last answer is compared with what follows one that is followed by a question: templates may end the
-    whole in a token of its own. Where they part at once, what ends the last one counts.
-    """
-    answered = [{"role": "user", "content": _ASKED}, {"role": "assistant", "content": _ANSWERED}]
-    variables = {"enable_thinking": False}
-    last = render(tokenizer, answered, template=text, **variables).rpartition(_ANSWERED)[2]
-    whole = render(tokenizer, [*answered, answered[0]], template=text, **variables)
-    between = whole.rpartition(_ANSWERED)[2].rpartition(_ASKED)[0]
-    controls = set(control_tokens(tokenizer).values())
-    ends, goes_on = (_leading(encode_text(tokenizer, text.lstrip()), controls) for text in (last, between))
-    shared = next((i for i, (a, b) in enumerate(zip(ends, goes_on, strict=False)) if a != b), min(len(ends), len(goes_on)))
-    return tuple(ends[:shared] or ends[:1]), last
-
-
-def _leading(ids: list[int], controls: set[int]) -> list[int]:
-    """The control tokens with which `ids` begins."""
-    return ids[: next((i for i, id in enumerate(ids) if id not in controls), len(ids))]
-
-
 def _thinks(tokenizer: PreTrainedTokenizerBase, text: str) -> bool:
-    asked = [{"role": "user", "content": _ASKED}]
+    asked = [{"role": "user", "content": "asked"}]
     on, off = (
         render(tokenizer, asked, add_generation_prompt=True, template=text, enable_thinking=value) for value in (True, False)
     )
