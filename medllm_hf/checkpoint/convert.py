@@ -10,11 +10,12 @@ from pathlib import Path
 import torch
 
 from medllm_hf import __version__
-from medllm_hf.checkpoint.shards import DTYPES, ShardWriter, blocks, dtype_name, one_thread, shard_files, tensors
+from medllm_hf.checkpoint.shards import DTYPES, ShardWriter, blocks, dtype_name, one_thread, tensors
 from medllm_hf.checkpoint.source import local_checkpoint
 from medllm_hf.checkpoint.tokenizer import fast_tokenizer, read_sentencepiece, save_tokenizer
 from medllm_hf.errors import UserError
 from medllm_hf.folders import check_free, new_folder, read_json, sha256, write_json
+from medllm_hf.weight_files import weight_files
 
 # No row of a trained, unnormalised head comes this near to norm 1 by chance, let alone all; rounding to bfloat16 stays nearer.
 NORM_TOLERANCE = 1e-3
@@ -174,7 +175,7 @@ def convert(
     source = local_checkpoint(src, revision)
     source_config = read_json(source / "config.json")
     layout = find_layout(source_config)
-    files = shard_files(source)
+    files = weight_files(source)
     config = llama_config(source_config, dtype_name(next(tensors(source))[1].dtype) if dtype == "auto" else dtype)
     if config["dtype"] not in DTYPES:
         raise UserError(f"weights of {config['dtype']}", ", ".join(DTYPES), "use the unquantised checkpoint")

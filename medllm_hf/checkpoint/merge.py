@@ -128,5 +128,6 @@ def _copy_companions(base: Path, out: Path, dtype: str, ties: Ties) -> None:
         ):
             shutil.copyfile(file, out / file.name)
     config = read_json(out / "config.json")
+    config.pop("transformers_weights", None)  # names the base's own file
     config.update({key: dtype for key in ("dtype", "torch_dtype") if key in config or key == "dtype"})
     write_json(out / "config.json", untied(config) if ties.parted else config)

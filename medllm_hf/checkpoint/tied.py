@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+import torch
+
 from medllm_hf.checkpoint.adapter import Adapter
 from medllm_hf.errors import UserError
 
@@ -72,12 +74,10 @@ def resolve_ties(adapter: Adapter, names: set[str], config: dict) -> Ties:
 def _equal(adapter: Adapter, embedding: str, head: str) -> bool:
     """Whether the adapter makes equal tensors of equal ones."""
     first, second = adapter.whole.get(embedding), adapter.whole.get(head)
-    if first is None or second is None:
-        same = first is second
-    else:
-        same = first.shape == second.shape and bool((first == second).all())
+    if (first is None) != (second is None) or (first is not None and not torch.equal(first, second)):
+        return False
     first, second = adapter.deltas.get(embedding), adapter.deltas.get(head)
-    return same and (first is second if first is None or second is None else first.is_transpose_of(second))
+    return first is second if first is None or second is None else first.is_transpose_of(second)
 
 
 def untied(config: dict) -> dict:
