@@ -12,7 +12,8 @@ from medllm_hf.checkpoint.shards import DTYPES, ShardWriter, blocks, dtype_name,
 from medllm_hf.checkpoint.source import local_checkpoint
 from medllm_hf.checkpoint.tied import HEADS, Ties, resolve_ties, untied
 from medllm_hf.errors import UserError
-from medllm_hf.folders import check_free, new_folder, read_json, sha256, write_json
+from medllm_hf.folders import check_apart, check_free, new_folder, read_json, sha256, write_json
+from medllm_hf.weight_files import ADAPTER_WEIGHTS, weight_files
 
 
 def merge(adapter: str, dst: str, base: str | None = None, dtype: str = "auto", overwrite: bool = False) -> None:
@@ -25,6 +26,7 @@ def merge(adapter: str, dst: str, base: str | None = None, dtype: str = "auto", 
     Raises:
         UserError: see `read_adapter` and `check_base`; also no room on the disk.
     """
+    check_apart(dst, [adapter, base])
     check_free(dst, overwrite)
     folder = local_checkpoint(adapter)
     lora = read_adapter(folder)
@@ -32,7 +34,8 @@ def merge(adapter: str, dst: str, base: str | None = None, dtype: str = "auto", 
     if not base_name:
         raise UserError("no base_model_name_or_path in the adapter", "a base", "name it with --base")
     base_folder = local_checkpoint(base_name)
-    digest = sha256(folder / "adapter_model.safetensors")
+    check_apart(dst, [folder, folder / ADAPTER_WEIGHTS, base_folder, *weight_files(base_folder)])
+    digest = sha256(folder / ADAPTER_WEIGHTS)
     earlier = check_base(base_folder, digest)
     shapes = {name: (tuple(tensor.shape), tensor.dtype) for name, tensor in tensors(base_folder)}
     ties = resolve_ties(lora, set(shapes), read_json(base_folder / "config.json"))

@@ -9,7 +9,7 @@ from transformers import AutoTokenizer
 
 from medllm_hf.errors import UserError
 from medllm_hf.evaluation.run_folder import read_run, weights_hash
-from medllm_hf.folders import check_free, new_folder, read_json
+from medllm_hf.folders import check_apart, check_free, new_folder, read_json
 from medllm_hf.hub.cards import About, dataset_file, model_card
 from medllm_hf.hub.checks import check_repository
 from medllm_hf.hub.licences import check_licence, terms_of
@@ -43,6 +43,7 @@ def publish_model(
     Raises:
         UserError: see `check_model`, `check_runs`, `check_licence` and `check_repository`; or names that are none.
     """
+    check_apart(out, [path, *runs, *(name.partition("=")[2] for name in datasets)])
     check_free(out, overwrite)
     check_name(repo_id)
     model = Path(path)
