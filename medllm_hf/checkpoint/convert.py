@@ -196,7 +196,7 @@ def convert(
         write_json(out / "config.json", config)
         write_json(out / "generation_config.json", generation_config(source))
         max_length = source_config.get("model_max_length") or config["max_position_embeddings"]
-        save_tokenizer(tokenizer.result(), out, template, max_length)
+        save_tokenizer(tokenizer.result(), source, out, template, max_length)
         provenance = {
             "made_by": "medllm convert",
             "source": source.name if Path(src).is_dir() else src,
