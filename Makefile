@@ -20,7 +20,7 @@ lint: .venv/installed
 .venv/installed: setup.cfg constraints.txt
 	$(PYTHON) -m venv .venv
 	.venv/bin/pip install --quiet $(TORCH)
-	.venv/bin/pip install --quiet --constraint constraints.txt --editable ".[train,eval,serve,harness,web,test]"
+	.venv/bin/pip install --quiet --constraint constraints.txt --editable ".[train,eval,serve,harness,llamacpp,web,test]"
 	touch $@
 
 clean:

@@ -6,9 +6,11 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from medllm_hf import __version__, flags
 from medllm_hf.errors import OneLineParser, UserError
+from medllm_hf.folders import check_apart
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,12 @@ VERBS = {
 }
 # `sft` hands all its arguments to TRL's own parser.
 OWN_PARSER = ("sft",)
+# The arguments that may name a file or folder which a verb reads, and those which it writes to.
+INPUTS = {
+    *("src", "adapter", "base", "inputs", "benchmarks", "data", "data_path", "examples", "model", "cases", "doctor", "patient"),
+    *("judge", "dialogues", "first", "second", "runs", "labels", "scores", "prices"),
+}
+OUTPUTS = {"out", "dst"}
 
 
 def overview() -> str:
@@ -78,8 +86,22 @@ def run(name: str, rest: list[str]) -> int:
     options: dict = {"arguments": rest}
     if name not in OWN_PARSER:
         options = vars(build_parser(name).parse_args(rest))
+        check_outputs(options)
     module, function = verb.target.split(":")
     return getattr(importlib.import_module(f"medllm_hf.{module}"), function)(**options) or 0
+
+
+def check_outputs(options: dict) -> None:
+    """Returns nothing when no verb with these options would replace what it reads; a run folder that is gone on with stays.
+
+    Raises:
+        UserError: see `check_apart`.
+    """
+    values = [options[key] for key in INPUTS & set(options)]
+    inputs = [one for value in values for one in (value if isinstance(value, list) else [value])]
+    for out in (options[key] for key in OUTPUTS & set(options)):
+        if options.get("overwrite") or not (Path(out) / "manifest.json").is_file():
+            check_apart(out, inputs, inside=True)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -94,6 +94,38 @@ def check_free(path: Path | str, overwrite: bool = False) -> None:
         raise UserError(f"a file at {path}", "a folder that is new or empty", "choose another output folder")
     if path.exists() and not overwrite:
         raise UserError(f"files in {path}", "a folder that is new or empty", "add --overwrite or choose another")
+
+
+def check_apart(out: Path | str, inputs: Iterable[Path | str | None], inside: bool = False) -> None:
+    """Returns nothing when writing `out` replaces none of `inputs`, of which only what exists counts; links are followed.
+
+    `inside` allows an `out` that lies in an input folder.
+
+    Raises:
+        UserError: `out` is an input, or holds one, or lies in one.
+    """
+    for name in inputs:
+        if not name or not _exists(Path(name)):
+            continue
+        holds, lies = _is_within(Path(name), Path(out)), _is_within(Path(out), Path(name))
+        if holds or (lies and not inside):
+            how = "is" if holds and lies else "holds" if holds else "lies in"
+            raise UserError(f"an output {out} that {how} the input {name}", "an output of its own", "choose another output")
+
+
+def _is_within(path: Path, folder: Path) -> bool:
+    """Whether `path` is `folder` or lies in it, by whatever names."""
+    path, folder = path.resolve(), folder.resolve()
+    if not folder.exists():
+        return path.is_relative_to(folder)
+    return any(_exists(one) and one.samefile(folder) for one in (path, *path.parents))
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # too long for a name, as what is no path may be
+        return False
 
 
 def replace_folder(source: Path, target: Path) -> None:

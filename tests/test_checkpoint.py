@@ -129,7 +129,7 @@ def rewrite_first_shard(key, value):
         (edit_config(num_hidden_layers=3), "missing"),
         (edit_config(intermediate_size=100), "shape"),
         (rewrite_first_shard("model.surprise", torch.ones(1)), "model.surprise"),
-        (rewrite_first_shard("model.norm.weight", torch.full((64,), float("nan"))), "NaN"),
+        (rewrite_first_shard("model.embed_tokens.weight", torch.full((4000, 64), float("nan"))), "NaN"),
         (lambda folder: (folder / "tokenizer.model").unlink(), "tokenizer.model"),
         (lambda folder: (folder / "tokenizer.model").write_bytes(b"junk"), "tokenizer.model"),
         (lambda folder: sorted(folder.glob("pytorch_model-*.bin"))[0].unlink(), "pytorch_model-00001"),

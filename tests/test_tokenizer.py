@@ -2,10 +2,11 @@
 
 import json
 import random
+import shutil
 
 import pytest
 import sentencepiece
-from transformers import AutoTokenizer
+from transformers import AutoProcessor, AutoTokenizer, PreTrainedTokenizerFast
 
 from medllm_hf.chat import ChatSession
 from medllm_hf.checkpoint.convert import convert
@@ -158,3 +159,29 @@ def test_rendered_ids_equal_concatenated_parts(tiny, template):
         # character, so for the baichuan2 template only the ids are held to this.
         if template == "medllm":
             assert encoded["assistant_masks"] == [0] * len(start) + mask * 2, text[:50]
+
+
+def test_what_llama_cpp_needs_changes_nothing_in_transformers(tiny, tmp_path):
+    """`tokenizer.model` beside the fast tokenizer, and what its config says for llama.cpp alone; however it is loaded."""
+    plain = tmp_path / "plain"
+    shutil.copytree(tiny["base"], plain)
+    (plain / "tokenizer.model").unlink()
+    settings = json.loads((plain / "tokenizer_config.json").read_text())
+    assert [settings.pop(key) for key in ("add_prefix_space", "add_bos_token")] == [False, False]
+    told = settings.pop("added_tokens_decoder")
+    (plain / "tokenizer_config.json").write_text(json.dumps(settings))
+    texts = [*strings(1000, seed=4), *forgeries(200)]
+    expected = AutoTokenizer.from_pretrained(plain)
+    assert {int(i): token["content"] for i, token in told.items()} == {
+        i: str(token) for i, token in expected.added_tokens_decoder.items()
+    }
+    for load in (AutoTokenizer, AutoProcessor, PreTrainedTokenizerFast):
+        tokenizer = load.from_pretrained(tiny["base"])
+        assert type(tokenizer) is type(expected)
+        assert tokenizer.backend_tokenizer.to_str() == expected.backend_tokenizer.to_str()
+        assert tokenizer(texts)["input_ids"] == expected(texts)["input_ids"]
+        ids = expected(texts)["input_ids"]
+        assert tokenizer.batch_decode(ids) == expected.batch_decode(ids)
+    # And once more after a trainer has saved it.
+    tokenizer.save_pretrained(tmp_path / "saved")
+    assert AutoTokenizer.from_pretrained(tmp_path / "saved")(texts)["input_ids"] == expected(texts)["input_ids"]

@@ -13,7 +13,7 @@ from medllm_hf.folders import read_json
 
 PREFIX = "base_model.model."
 # Settings of peft's LoraConfig that the merge computes, or that have no part in it.
-COMPUTED = {"r", "lora_alpha", "rank_pattern", "alpha_pattern", "use_rslora", "modules_to_save"}
+COMPUTED = {"r", "lora_alpha", "rank_pattern", "alpha_pattern", "use_rslora", "modules_to_save", "ensure_weight_tying"}
 NO_PART = {
     *("peft_type", "peft_version", "task_type", "auto_mapping", "base_model_name_or_path", "revision", "inference_mode"),
     *("target_modules", "exclude_modules", "layers_to_transform", "layers_pattern", "lora_dropout", "runtime_config"),
@@ -38,6 +38,11 @@ class Delta:
         shape = (self.b.shape[0], self.a.shape[1])
         return shape[::-1] if self.transposed else shape
 
+    def is_transpose_of(self, other: "Delta") -> bool:
+        """Whether this is the same change by the same numbers, one written for a linear layer and one for an embedding."""
+        same = self.transposed != other.transposed and self.scaling == other.scaling
+        return same and torch.equal(self.a, other.b.T) and torch.equal(self.b, other.a.T)
+
     def rows(self, start: int, stop: int) -> torch.Tensor:
         """Rows `start` to `stop` of the change, in float32, as a tensor of the caller's own."""
         a, b = self.a.float(), self.b.float()
@@ -49,13 +54,16 @@ class Delta:
 class Adapter:
     """What a LoRA does: `deltas` tensor name → change; `whole` tensor name → trained copy that replaces the base's.
 
-    `original_layout` says that it was trained on Baichuan's own layout, as its `W_pack` tells.
+    `original_layout` says that it was trained on Baichuan's own layout, as its `W_pack` tells. `in_place` names those of
+    `whole` that peft loads into the base's own tensor, so that what is tied to it follows; the others (`modules_to_save`)
+    are copies beside it.
     """
 
     base: str | None
     original_layout: bool = False
     deltas: dict[str, Delta] = field(default_factory=dict)
     whole: dict[str, torch.Tensor] = field(default_factory=dict)
+    in_place: set[str] = field(default_factory=set)
 
 
 def read_adapter(folder: Path) -> Adapter:
@@ -70,9 +78,10 @@ def read_adapter(folder: Path) -> Adapter:
     if not file.is_file():
         raise UserError(f"no adapter_model.safetensors in {folder}", "a saved LoRA adapter", "check the path")
     adapter, halves = Adapter(config.get("base_model_name_or_path")), {}
-    for name, tensor in shard_tensors(file):
+    copies = tuple(config.get("modules_to_save") or ())
+    for saved_name, tensor in shard_tensors(file):
         # Adapters are small: they are copied out of the file, whose pages are released.
-        name, tensor = name.removeprefix(PREFIX).replace(".base_layer.", "."), tensor.clone()
+        name, tensor = saved_name.removeprefix(PREFIX).replace(".base_layer.", "."), tensor.clone()
         if lora := re.fullmatch(r"(.+)\.lora_(embedding_)?([AB])(?:\.weight)?", name):
             halves.setdefault(lora[1], {"transposed": bool(lora[2])})[lora[3].lower()] = tensor
         elif "lora_" in name:
@@ -81,6 +90,8 @@ def read_adapter(folder: Path) -> Adapter:
             )
         else:
             adapter.whole[name] = tensor
+            if ".base_layer." in saved_name or not name.rpartition(".")[0].endswith(copies):
+                adapter.in_place.add(name)
     for module, half in halves.items():
         if "a" not in half or "b" not in half:
             raise UserError(f"half a LoRA for {module} in {folder.name}", "lora_A and lora_B", "save the adapter again")

@@ -10,11 +10,12 @@ from pathlib import Path
 import torch
 
 from medllm_hf import __version__
-from medllm_hf.checkpoint.shards import DTYPES, ShardWriter, blocks, dtype_name, one_thread, shard_files, tensors
+from medllm_hf.checkpoint.shards import DTYPES, ShardWriter, blocks, dtype_name, one_thread, tensors
 from medllm_hf.checkpoint.source import local_checkpoint
 from medllm_hf.checkpoint.tokenizer import fast_tokenizer, read_sentencepiece, save_tokenizer
 from medllm_hf.errors import UserError
-from medllm_hf.folders import check_free, new_folder, read_json, sha256, write_json
+from medllm_hf.folders import check_apart, check_free, new_folder, read_json, sha256, write_json
+from medllm_hf.weight_files import weight_files
 
 # No row of a trained, unnormalised head comes this near to norm 1 by chance, let alone all; rounding to bfloat16 stays nearer.
 NORM_TOLERANCE = 1e-3
@@ -170,11 +171,13 @@ def convert(
         UserError: see `find_layout`, `targets`, `local_checkpoint`; also a wrong shape, a missing tensor, a weight that is
             not finite, a tokenizer of another vocabulary size, or no room on the disk.
     """
+    check_apart(dst, [src])
     check_free(dst, overwrite)
     source = local_checkpoint(src, revision)
     source_config = read_json(source / "config.json")
     layout = find_layout(source_config)
-    files = shard_files(source)
+    files = weight_files(source)
+    check_apart(dst, [source, *files])
     config = llama_config(source_config, dtype_name(next(tensors(source))[1].dtype) if dtype == "auto" else dtype)
     if config["dtype"] not in DTYPES:
         raise UserError(f"weights of {config['dtype']}", ", ".join(DTYPES), "use the unquantised checkpoint")
@@ -193,7 +196,7 @@ def convert(
         write_json(out / "config.json", config)
         write_json(out / "generation_config.json", generation_config(source))
         max_length = source_config.get("model_max_length") or config["max_position_embeddings"]
-        save_tokenizer(tokenizer.result(), out, template, max_length)
+        save_tokenizer(tokenizer.result(), source, out, template, max_length)
         provenance = {
             "made_by": "medllm convert",
             "source": source.name if Path(src).is_dir() else src,

@@ -10,19 +10,23 @@ from medllm_hf import __version__
 from medllm_hf.checkpoint.adapter import Adapter, Delta, read_adapter
 from medllm_hf.checkpoint.shards import DTYPES, ShardWriter, blocks, dtype_name, one_thread, tensors
 from medllm_hf.checkpoint.source import local_checkpoint
+from medllm_hf.checkpoint.tied import HEADS, Ties, resolve_ties, untied
 from medllm_hf.errors import UserError
-from medllm_hf.folders import check_free, new_folder, read_json, sha256, write_json
+from medllm_hf.folders import check_apart, check_free, new_folder, read_json, sha256, write_json
+from medllm_hf.weight_files import ADAPTER_WEIGHTS, weight_files
 
 
 def merge(adapter: str, dst: str, base: str | None = None, dtype: str = "auto", overwrite: bool = False) -> None:
     """Writes base + adapter to the folder `dst`: W + scaling·B·A in float32, cast once.
 
     Tokenizer, template and generation config are the base's. An adapter that was trained over a quantised base (QLoRA)
-    goes onto the full-precision weights, which `provenance.json` says.
+    goes onto the full-precision weights, and one that changes only one of two tied tensors unties them, which
+    `provenance.json` says.
 
     Raises:
         UserError: see `read_adapter` and `check_base`; also no room on the disk.
     """
+    check_apart(dst, [adapter, base])
     check_free(dst, overwrite)
     folder = local_checkpoint(adapter)
     lora = read_adapter(folder)
@@ -30,28 +34,36 @@ def merge(adapter: str, dst: str, base: str | None = None, dtype: str = "auto", 
     if not base_name:
         raise UserError("no base_model_name_or_path in the adapter", "a base", "name it with --base")
     base_folder = local_checkpoint(base_name)
-    digest = sha256(folder / "adapter_model.safetensors")
+    check_apart(dst, [folder, folder / ADAPTER_WEIGHTS, base_folder, *weight_files(base_folder)])
+    digest = sha256(folder / ADAPTER_WEIGHTS)
     earlier = check_base(base_folder, digest)
     shapes = {name: (tuple(tensor.shape), tensor.dtype) for name, tensor in tensors(base_folder)}
+    ties = resolve_ties(lora, set(shapes), read_json(base_folder / "config.json"))
+    shapes = {target: shapes[name] for name in shapes for target in ties.targets(name)}
     check_fit(lora, shapes, base_folder)
     plan = {name: (shape, own if dtype == "auto" else DTYPES[dtype]) for name, (shape, own) in shapes.items()}
     with new_folder(dst, overwrite) as out, one_thread():
         writer = ShardWriter(out, plan)
-        for name, tensor in tensors(base_folder):
-            whole = lora.whole.get(name, tensor)
-            writer.write(name, (block.to(plan[name][1]) for block in changed(whole, lora.deltas.get(name))))
+        for source_name, tensor in tensors(base_folder):
+            for name in ties.targets(source_name):
+                whole, own = lora.whole.get(name, tensor), plan[name][1]
+                writer.write(name, (block.to(own) for block in changed(whole, lora.deltas.get(name))))
         writer.close()
-        _copy_companions(base_folder, out, dtype_name(next(iter(plan.values()))[1]))
+        _copy_companions(base_folder, out, dtype_name(next(iter(plan.values()))[1]), ties)
         provenance = {
             "made_by": "medllm merge",
             "base": base_folder.name if Path(base_name).is_dir() else base_name,
             "base_weights": f"{dtype_name(next(iter(shapes.values()))[1])}, not quantised",
             "adapters": [*earlier, {"name": Path(adapter).name, "sha256": digest}],
             "arithmetic": "float32",
+            **ties.record(),
             "versions": {"medllm_hf": __version__, "torch": torch.__version__},
         }
         write_json(out / "provenance.json", provenance)
-    print(f"merged {adapter} onto {base_name} into {dst}: {len(lora.deltas)} tensors changed, {len(lora.whole)} replaced")
+    parted = ", embeddings and head untied" if ties.parted else ""
+    print(
+        f"merged {adapter} onto {base_name} into {dst}: {len(lora.deltas)} tensors changed, {len(lora.whole)} replaced{parted}"
+    )
 
 
 def changed(tensor: torch.Tensor, delta: Delta | None) -> Iterator[torch.Tensor]:
@@ -94,12 +106,23 @@ def check_fit(lora: Adapter, shapes: dict[str, tuple], base: Path) -> None:
             raise UserError(
                 f"{name} in the adapter and not in {base}", "an adapter of this base", "name its own base with --base"
             )
+        if shapes[name][0] != shape and len(shape) == 2 and name.split(".")[-2] in (*HEADS, "lm_head", "embed_out"):
+            raise _resized(name, shape, shapes[name][0])
         if shapes[name][0] != shape:
             raise UserError(f"{shape} for {name} in the adapter", f"{shapes[name][0]}", "name its own base with --base")
 
 
-def _copy_companions(base: Path, out: Path, dtype: str) -> None:
-    """Everything beside the weights is the base's; the config says the dtype that was written."""
+def _resized(name: str, shape: tuple[int, ...], base_shape: tuple[int, ...]) -> UserError:
+    """The refusal of an adapter that was trained after tokens had been added to the base."""
+    rows = shape[0]
+    do = (
+        f"resize the base first (model.resize_token_embeddings({rows})), save it with the tokenizer of the training and name it"
+    )
+    return UserError(f"{rows} rows for {name} in the adapter", f"the base's vocabulary of {base_shape[0]}", f"{do} with --base")
+
+
+def _copy_companions(base: Path, out: Path, dtype: str, ties: Ties) -> None:
+    """Everything beside the weights is the base's; the config says the dtype that was written, and what is tied."""
     for file in sorted(base.iterdir()):
         if (
             file.suffix in (".json", ".jinja", ".model")
@@ -108,5 +131,6 @@ def _copy_companions(base: Path, out: Path, dtype: str) -> None:
         ):
             shutil.copyfile(file, out / file.name)
     config = read_json(out / "config.json")
+    config.pop("transformers_weights", None)  # names the base's own file
     config.update({key: dtype for key in ("dtype", "torch_dtype") if key in config or key == "dtype"})
-    write_json(out / "config.json", config)
+    write_json(out / "config.json", untied(config) if ties.parted else config)

@@ -15,11 +15,10 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from medllm_hf.errors import UserError, first_line
-from medllm_hf.folders import read_json, write_json
+from medllm_hf.folders import write_json
+from medllm_hf.weight_files import INDEX_FILE, WEIGHTS_FILE, weight_files
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-SINGLE_FILES = ("model.safetensors", "pytorch_model.bin")
-INDEX_FILES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 MAX_SHARD_BYTES = 5_000_000_000
 # What is worked on at once, 8 MiB in float32, and what is written at once. Both were measured: blocks of 128 MiB and
 # writes of 64 MiB took three times as long as these, in page faults and cache misses.
@@ -45,44 +44,22 @@ def dtype_name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
-def shard_files(folder: Path) -> list[Path]:
-    """The weight files of a checkpoint in reading order, each one present.
-
-    Raises:
-        UserError: no weights, a missing shard, or an index that names a file outside the folder.
-    """
-    for name in INDEX_FILES:
-        if (folder / name).exists():
-            return _indexed_files(folder, name)
-    for name in SINGLE_FILES:
-        if (folder / name).exists():
-            return [folder / name]
-    raise UserError(f"no weights in {folder}", " or ".join(SINGLE_FILES + INDEX_FILES), "check the path")
-
-
-def _indexed_files(folder: Path, index_name: str) -> list[Path]:
-    weight_map = read_json(folder / index_name).get("weight_map")
-    if not isinstance(weight_map, dict) or not weight_map:
-        raise UserError(f"no weight_map in {folder / index_name}", "tensor names and their files", "fetch the file again")
-    names = sorted(set(map(str, weight_map.values())))
-    for name in names:
-        if Path(name).name != name:
-            raise UserError(f"{name!r} in {index_name}", "file names inside the folder", "do not use this checkpoint")
-        if not (folder / name).is_file():
-            raise UserError(f"no {name} in {folder}", f"every shard that {index_name} names", "fetch the missing shard")
-    return [folder / name for name in names]
-
-
 def tensors(folder: Path) -> Iterator[tuple[str, torch.Tensor]]:
-    """Every (name, tensor) of a checkpoint, one at a time, shard after shard.
+    """Every (name, tensor) of a checkpoint, one at a time, shard after shard; of a tensor in two shards, the later one.
 
     Tensors are mapped from the file, not copied; one that was yielded must not be used once the next is asked for.
 
     Raises:
         UserError: a shard is truncated, or a `.bin` holds more than tensors.
     """
-    for file in shard_files(folder):
-        yield from shard_tensors(file)
+    files = weight_files(folder)
+    later: list[set[str]] = [set()]  # for each file, from the last to the first, the names in those after it
+    for file in files[:0:-1]:
+        later.append(later[-1] | {name for name, _ in shard_tensors(file)})
+    for file, elsewhere in zip(files, reversed(later), strict=True):
+        for name, tensor in shard_tensors(file):
+            if name not in elsewhere:
+                yield name, tensor
 
 
 def shard_tensors(file: Path) -> Iterator[tuple[str, torch.Tensor]]:
@@ -171,7 +148,7 @@ class ShardWriter:
         self.places: dict[str, tuple[Path, int]] = {}
         for i, names in enumerate(self.shards):
             single = len(self.shards) == 1
-            file = folder / ("model.safetensors" if single else f"model-{i + 1:05d}-of-{len(self.shards):05d}.safetensors")
+            file = folder / (WEIGHTS_FILE if single else f"model-{i + 1:05d}-of-{len(self.shards):05d}.safetensors")
             self.places.update(self._begin(file, {name: plan[name] for name in names}))
 
     def _begin(self, file: Path, plan: dict) -> dict[str, tuple[Path, int]]:
@@ -216,7 +193,7 @@ class ShardWriter:
         if len(self.shards) > 1:
             weight_map = {name: file.name for name, (file, _) in self.places.items()}
             write_json(
-                self.folder / INDEX_FILES[0], {"metadata": {"total_size": sum(self.sizes.values())}, "weight_map": weight_map}
+                self.folder / INDEX_FILE, {"metadata": {"total_size": sum(self.sizes.values())}, "weight_map": weight_map}
             )
 
 

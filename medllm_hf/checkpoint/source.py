@@ -4,6 +4,7 @@ import logging
 from pathlib import Path
 
 from medllm_hf.errors import UserError, first_line
+from medllm_hf.weight_files import narrow
 
 WANTED = ("*.json", "*.safetensors", "*.bin", "tokenizer.model", "*.jinja")
 
@@ -25,7 +26,7 @@ def local_checkpoint(name: str, revision: str | None = None) -> Path:
     # A repository without a checkpoint is told in our own line, by what reads the folder.
     logging.getLogger("huggingface_hub._snapshot_download").setLevel(logging.ERROR)
     try:
-        return Path(snapshot_download(name, revision=revision, allow_patterns=list(WANTED)))
+        return Path(snapshot_download(name, revision=revision, allow_patterns=narrow(WANTED, name, revision)))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise UserError(
             f"no folder and no Hub repository {name} ({first_line(error)})",

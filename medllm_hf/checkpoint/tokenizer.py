@@ -1,5 +1,6 @@
 """sentencepiece `tokenizer.model` → fast tokenizer with the same ids, special tokens and a chat template."""
 
+import shutil
 from importlib.resources import files
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from medllm_hf.errors import UserError, first_line
 from medllm_hf.folders import write_json, write_text
 
+SENTENCEPIECE = "tokenizer.model"
 TEMPLATES = ("medllm", "baichuan2")
 # Baichuan2's role marks; `user_token_id` 195 and `assistant_token_id` 196 of its generation config.
 ROLE_TOKENS = ("<reserved_106>", "<reserved_107>")
@@ -28,7 +30,7 @@ def read_sentencepiece(source: Path) -> ModelProto:
     Raises:
         UserError: the file is missing, damaged, or another kind of model than Baichuan's.
     """
-    path = source / "tokenizer.model"
+    path = source / SENTENCEPIECE
     if not path.is_file():
         raise UserError(f"no tokenizer.model in {source}", "the sentencepiece model of the checkpoint", "fetch it too")
     try:
@@ -76,9 +78,14 @@ def _merges(proto: ModelProto, vocabulary: dict[str, int]) -> list[tuple[str, st
     return [(left, right) for _, _, left, right in sorted(pairs)]
 
 
-def save_tokenizer(tokenizer: Tokenizer, folder: Path, template: str, max_length: int) -> None:
-    """Writes tokenizer.json, its config and the chat template, in the names that transformers 4, 5 and vLLM all know."""
+def save_tokenizer(tokenizer: Tokenizer, source: Path, folder: Path, template: str, max_length: int) -> None:
+    """Writes tokenizer.json, its config and the chat template, in the names that transformers 4, 5 and vLLM all know.
+
+    llama.cpp's converter reads `tokenizer.model` of the checkpoint `source` instead, which does not say which tokens stand
+    for themselves in text, and else takes a space before each text and <s> at its start for granted.
+    """
     tokenizer.save(str(folder / "tokenizer.json"))
+    shutil.copyfile(source / SENTENCEPIECE, folder / SENTENCEPIECE)
     settings = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "unk_token": "<unk>",
@@ -89,6 +96,14 @@ def save_tokenizer(tokenizer: Tokenizer, folder: Path, template: str, max_length
         "clean_up_tokenization_spaces": False,
         "model_max_length": max_length,
         "padding_side": "left",
+        "add_prefix_space": False,
+        "add_bos_token": False,
+        "added_tokens_decoder": {str(i): _settings(token) for i, token in tokenizer.get_added_tokens_decoder().items()},
     }
     write_json(folder / "tokenizer_config.json", settings)
     write_text(folder / "chat_template.jinja", chat_template(template))
+
+
+def _settings(token: AddedToken) -> dict:
+    flags = {name: getattr(token, name) for name in ("single_word", "lstrip", "rstrip", "normalized", "special")}
+    return {"content": token.content, **flags}

@@ -25,7 +25,7 @@ from medllm_hf.data.screen import SLOTS
 from medllm_hf.data.splits import Decision, Options, decide, in_test, write_splits
 from medllm_hf.data.workers import screen_all
 from medllm_hf.errors import UserError
-from medllm_hf.folders import check_free, new_folder, sha256, write_text
+from medllm_hf.folders import check_apart, check_free, new_folder, sha256, write_text
 
 CHUNK_ROWS, CHUNK_BYTES = 1_000, 2 * 2**20
 # Examples of each kind of personal data.
@@ -73,8 +73,10 @@ def build(
     Raises:
         UserError: no licence, nothing usable in the inputs, a fraction outside [0, 1), or something that is refused.
     """
+    check_apart(out, [*inputs, *(name.partition("=")[2] or name for name in benchmarks or [])])
     check_free(out, overwrite)
     files = input_files(inputs, revision)
+    check_apart(out, files)
     options = Options(_licence(license), near_duplicates, on_personal_data, on_overlap, test_fraction, seed)
     if not 0 <= test_fraction < 1:
         raise UserError(f"--test-fraction {test_fraction}", "at least 0 and below 1", "choose another")

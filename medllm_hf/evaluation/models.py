@@ -7,6 +7,7 @@ import transformers
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from medllm_hf.errors import UserError, first_line
+from medllm_hf.weight_files import narrow
 
 _WANTED = ("*.json", "*.safetensors", "tokenizer.model", "*.jinja")
 
@@ -26,7 +27,7 @@ def model_folder(name: str) -> tuple[Path, str | None]:
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
-        folder = Path(snapshot_download(name, allow_patterns=list(_WANTED)))
+        folder = Path(snapshot_download(name, allow_patterns=narrow(_WANTED, name)))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         do = "check the name, the network and HF_TOKEN"
         found = f"no folder and no Hub repository {name} ({first_line(error)})"

@@ -16,6 +16,7 @@ from reprlib import Repr
 from medllm_hf import __version__
 from medllm_hf.errors import UserError
 from medllm_hf.folders import check_free, read_json, sha256, write_json, write_text, writing
+from medllm_hf.weight_files import weight_files
 
 PACKAGES = ("torch", "transformers", "evaluate", "datasets", "peft", "trl")
 # Another version of these may give other outputs; the rest of the versions and the hardware are recorded only.
@@ -205,11 +206,16 @@ def _empty(path: Path) -> None:
 
 
 def weights_hash(folder: Path) -> str:
-    """One SHA-256 over the names and hashes of a checkpoint's safetensors files, as the manifest records it."""
-    hashes = {file.name: sha256(file) for file in folder.glob("*.safetensors")}
-    if not hashes:
-        raise UserError(f"no .safetensors in {folder}", "a converted or trained checkpoint", "run `medllm convert` first")
-    return combined_hash(hashes)
+    """One SHA-256 over the names and hashes of the safetensors files that a checkpoint is read from, for the manifest.
+
+    Raises:
+        UserError: see `weight_files`; also weights in another form.
+    """
+    files = weight_files(folder)
+    if any(file.suffix != ".safetensors" for file in files):
+        found = f"weights in {files[0].name} and no .safetensors in {folder}"
+        raise UserError(found, "a converted or trained checkpoint", "run `medllm convert` first")
+    return combined_hash({file.name: sha256(file) for file in files})
 
 
 def combined_hash(hashes: dict[str, str]) -> str:

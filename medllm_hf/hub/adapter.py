@@ -6,7 +6,7 @@ from pathlib import Path
 from huggingface_hub import ModelCard, ModelCardData
 
 from medllm_hf.errors import UserError
-from medllm_hf.folders import check_free, new_folder, read_json, write_json
+from medllm_hf.folders import check_apart, check_free, new_folder, read_json, write_json
 from medllm_hf.hub.licences import check_licence, terms_of
 from medllm_hf.hub.publish import check_tensors
 from medllm_hf.hub.repository import check_name
@@ -22,6 +22,7 @@ def publish_adapter(path: str, repo_id: str, license: str, base_model: str | Non
         UserError: no adapter there, no base model named, a licence that is not the base's, or weights that are damaged,
             empty or not finite.
     """
+    check_apart(out, [path])
     check_free(out, overwrite)
     check_name(repo_id)
     adapter = Path(path)

@@ -8,9 +8,8 @@ from pathlib import Path
 from medllm_hf.data.personal import find
 from medllm_hf.errors import UserError
 from medllm_hf.evaluation.findings import CONFIRMED, DIFFERENT, Known
-from medllm_hf.evaluation.run_folder import weights_hash
 from medllm_hf.hub.card_figures import card_findings
-from medllm_hf.hub.runs import rederived
+from medllm_hf.hub.runs import rederived, repository_hash
 
 SECRETS = {
     "a token of the Hugging Face Hub": r"\bhf_[A-Za-z0-9]{20,}",
@@ -66,7 +65,7 @@ def check_figures(folder: Path) -> None:
     Raises:
         UserError: the first figures that it does not give.
     """
-    found, runs = rederived(folder, Known(weights_hash(folder), folder, {}))
+    found, runs = rederived(folder, Known(repository_hash(folder), folder, {}))
     wrong = [one for one in found if one.state == DIFFERENT]
     wrong += [one for one in card_findings(folder, runs) if one.state != CONFIRMED]
     if wrong:

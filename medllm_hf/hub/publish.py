@@ -9,16 +9,17 @@ from transformers import AutoTokenizer
 
 from medllm_hf.errors import UserError
 from medllm_hf.evaluation.run_folder import read_run, weights_hash
-from medllm_hf.folders import check_free, new_folder, read_json
+from medllm_hf.folders import check_apart, check_free, new_folder, read_json
 from medllm_hf.hub.cards import About, dataset_file, model_card
 from medllm_hf.hub.checks import check_repository
 from medllm_hf.hub.licences import check_licence, terms_of
 from medllm_hf.hub.repository import check_name
 from medllm_hf.hub.results import parse_benchmark, write_entry
 from medllm_hf.hub.runs import DIALOGUES, JUDGE, RUN_FILES, published
+from medllm_hf.weight_files import INDEX_FILE, WEIGHTS_FILE, weight_files
 
-MODEL_FILES = ("*.safetensors", "model.safetensors.index.json", "config.json", "generation_config.json", "tokenizer.json",
-               "tokenizer_config.json", "chat_template.jinja", "provenance.json", "training.json", "LICENSE*")  # fmt: skip
+MODEL_FILES = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer.model", "tokenizer_config.json",
+               "chat_template.jinja", "provenance.json", "training.json", "LICENSE*")  # fmt: skip
 
 
 def publish_model(
@@ -42,6 +43,7 @@ def publish_model(
     Raises:
         UserError: see `check_model`, `check_runs`, `check_licence` and `check_repository`; or names that are none.
     """
+    check_apart(out, [path, *runs, *(name.partition("=")[2] for name in datasets)])
     check_free(out, overwrite)
     check_name(repo_id)
     model = Path(path)
@@ -50,10 +52,12 @@ def publish_model(
     about = About(repo_id, license, base_model, tuple(one.partition("=")[0] for one in datasets))
     provenance = read_json(model / "provenance.json") if (model / "provenance.json").exists() else {}
     check_licence(license, terms_of(base_model, provenance))
+    weights = weight_files(model)
     with new_folder(out, overwrite) as folder:
-        for pattern in MODEL_FILES:
-            for file in sorted(model.glob(pattern)):
-                shutil.copyfile(file, folder / file.name)
+        for file in [*weights, *(file for pattern in MODEL_FILES for file in sorted(model.glob(pattern)))]:
+            shutil.copyfile(file, folder / file.name)
+        if weights[0].name != WEIGHTS_FILE:
+            shutil.copyfile(model / INDEX_FILE, folder / INDEX_FILE)
         for run in read:
             copy_run(run["folder"], folder / "eval" / run["folder"].name)
         for dataset in datasets:
@@ -104,8 +108,8 @@ def check_model(model: Path) -> dict:
     if (model / "adapter_config.json").exists():
         raise UserError(f"an adapter in {model}", "full weights", "run `medllm merge` first, or add --adapter")
     config = read_json(model / "config.json")
-    shards = sorted(model.glob("*.safetensors"))
-    if not shards:
+    shards = weight_files(model)
+    if any(shard.suffix != ".safetensors" for shard in shards):
         raise UserError(f"no .safetensors in {model}", "weights that cannot run code", "save or convert them as safetensors")
     for shard in shards:
         check_tensors(shard)

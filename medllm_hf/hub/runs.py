@@ -7,7 +7,8 @@ from medllm_hf.errors import UserError
 from medllm_hf.evaluation.findings import DIFFERENT, Finding, Known, guarded
 from medllm_hf.evaluation.rederived_dialogues import consultations, judgements, preferences
 from medllm_hf.evaluation.rederived_exams import exam
-from medllm_hf.evaluation.run_folder import read_run
+from medllm_hf.evaluation.run_folder import combined_hash, read_run
+from medllm_hf.folders import sha256
 
 RUN_FILES = ("manifest.json", "outputs.jsonl", "scores.jsonl", "metrics.json")
 DIALOGUES, JUDGE = "dialogues.jsonl", "judge"
@@ -73,3 +74,17 @@ def _rederived(path: Path, known: Known) -> tuple[list[Finding], list[dict]]:
         return [Finding(where, DIFFERENT, str(error))], runs
     except FileNotFoundError as error:
         return [Finding(where, DIFFERENT, f"no {Path(error.filename).name}")], runs
+
+
+def repository_hash(folder: Path) -> str:
+    """The hash of all weights in a published folder, as a manifest has it when they are those that are read and no others.
+
+    Some engines read every safetensors file that lies there, so that one too many is another model.
+
+    Raises:
+        UserError: no safetensors.
+    """
+    hashes = {file.name: sha256(file) for file in folder.glob("*.safetensors")}
+    if not hashes:
+        raise UserError(f"no .safetensors in {folder}", "a converted or trained checkpoint", "run `medllm convert` first")
+    return combined_hash(hashes)

@@ -10,10 +10,10 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntry
 
 from medllm_hf.errors import UserError, first_line
 from medllm_hf.evaluation.findings import CONFIRMED, DIFFERENT, UNKNOWN, Finding, Known
-from medllm_hf.evaluation.run_folder import combined_hash, weights_hash
+from medllm_hf.evaluation.run_folder import combined_hash
 from medllm_hf.folders import sha256
 from medllm_hf.hub.card_figures import card_findings
-from medllm_hf.hub.runs import rederived
+from medllm_hf.hub.runs import rederived, repository_hash
 
 # Card and evidence, and what the hash of the prompts needs: no weights.
 FETCHED = ("README.md", "eval/**", ".eval_results/*", "datasets/*", "*.json", "*.jinja", "tokenizer.model", "LICENSE*")
@@ -63,7 +63,7 @@ def local(folder: Path, revision: str | None) -> tuple[Path, str]:
     """
     if revision is not None:
         raise UserError("--revision with a folder", "a Hub id", "leave it out")
-    return folder, weights_hash(folder)
+    return folder, repository_hash(folder)
 
 
 def remote(name: str, revision: str | None) -> tuple[Path, str]:
