@@ -29,16 +29,6 @@ def checked(messages: object) -> list[dict]:
     return [{"role": message["role"], "content": message["content"]} for message in messages]
 
 
-def check_template(tokenizer: "PreTrainedTokenizerBase") -> None:
-    """Returns nothing when the tokenizer can render a conversation.
-
-    Raises:
-        UserError: it has no chat template.
-    """
-    if not tokenizer.chat_template:
-        raise UserError("no chat template in the model's folder", "a chat model", "add a chat_template.jinja to it")
-
-
 def control_tokens(tokenizer: "PreTrainedTokenizerBase") -> dict[str, int]:
     """The tokens that steer a model, by their spelling."""
     return {token.content: id for id, token in tokenizer.added_tokens_decoder.items() if token.special}

@@ -9,9 +9,9 @@ import torch
 from medllm_hf import __version__
 from medllm_hf.checkpoint.adapter import Adapter, Delta, read_adapter
 from medllm_hf.checkpoint.shards import DTYPES, ShardWriter, blocks, dtype_name, one_thread, tensors
-from medllm_hf.checkpoint.source import local_checkpoint
 from medllm_hf.errors import UserError
 from medllm_hf.folders import check_free, new_folder, read_json, sha256, write_json
+from medllm_hf.pretrained import WITH_PICKLES, snapshot
 
 
 def merge(adapter: str, dst: str, base: str | None = None, dtype: str = "auto", overwrite: bool = False) -> None:
@@ -24,12 +24,12 @@ def merge(adapter: str, dst: str, base: str | None = None, dtype: str = "auto", 
         UserError: see `read_adapter` and `check_base`; also no room on the disk.
     """
     check_free(dst, overwrite)
-    folder = local_checkpoint(adapter)
+    folder, _ = snapshot(adapter)
     lora = read_adapter(folder)
     base_name = base or lora.base
     if not base_name:
         raise UserError("no base_model_name_or_path in the adapter", "a base", "name it with --base")
-    base_folder = local_checkpoint(base_name)
+    base_folder, _ = snapshot(base_name, patterns=WITH_PICKLES)
     digest = sha256(folder / "adapter_model.safetensors")
     earlier = check_base(base_folder, digest)
     shapes = {name: (tuple(tensor.shape), tensor.dtype) for name, tensor in tensors(base_folder)}

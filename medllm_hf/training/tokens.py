@@ -6,11 +6,12 @@ from dataclasses import dataclass
 
 import pyarrow.compute as pc
 from datasets import Dataset
-from transformers import GenerationConfig, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 from transformers.utils.chat_template_utils import render_jinja_template
 from trl.chat_template_utils import get_training_chat_template
 
 from medllm_hf.errors import UserError
+from medllm_hf.pretrained import check_chat_template, load_generation_config
 
 IGNORED = -100
 # How many dialogues are compared with what the tokenizer's own template renders before training begins.
@@ -96,9 +97,7 @@ def training_template(tokenizer: PreTrainedTokenizerBase) -> str:
     """
     template = tokenizer.chat_template
     if not isinstance(template, str):
-        raise UserError(
-            f"no chat template in {tokenizer.name_or_path}", "a chat model", "add a chat_template.jinja to the folder"
-        )
+        check_chat_template(tokenizer)
     if re.search(r"\{%-?\s*generation\s*-?%\}", template):
         return template
     try:
@@ -115,11 +114,9 @@ def stop_ids(tokenizer: PreTrainedTokenizerBase) -> set[int]:
         UserError: none, or the padding token is one of them, whose labels are never learned.
     """
     stops = {tokenizer.eos_token_id}
-    try:
-        configured = GenerationConfig.from_pretrained(tokenizer.name_or_path).eos_token_id
+    if config := load_generation_config(tokenizer.name_or_path):
+        configured = config.eos_token_id
         stops |= set(configured if isinstance(configured, list) else [configured])
-    except OSError:
-        pass  # a model need not have a generation config
     stops.discard(None)
     if not stops:
         raise UserError(f"no end token in {tokenizer.name_or_path}", "an eos_token", "set it in tokenizer_config.json")
