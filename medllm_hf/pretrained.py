@@ -175,6 +175,18 @@ def empty_model(config: "PreTrainedConfig") -> "PreTrainedModel":
     return AutoModelForCausalLM.from_config(config, trust_remote_code=False)
 
 
+def check_known(folder: Path) -> None:
+    """Returns nothing when model and tokenizer of a checkpoint folder need no foreign code; without `auto_map` it is quick.
+
+    Raises:
+        UserError: one of them does.
+    """
+    values = _values(folder, None, "config.json") or {}
+    if _auto_map(values):
+        _check_config(folder, values)
+    _check_tokenizer(folder, None)
+
+
 def check_served(folder: Path) -> None:
     """Returns nothing when another program, `transformers serve`, needs no foreign code for a checkpoint folder.
 
@@ -211,6 +223,12 @@ def refuse_trust(*settings: object) -> None:
         for found in (options, within if isinstance(within, dict) else {}):
             if found.get("trust_remote_code") not in (None, False):
                 raise UserError("trust_remote_code: true", "false", f"leave it out, and {_NEVER}")
+
+
+def forget_code(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> None:
+    """Takes what names foreign code out of a loaded model and tokenizer, so that it is not saved with them."""
+    for kept in (vars(model.config), vars(model.generation_config), tokenizer.init_kwargs):
+        kept.pop("auto_map", None)
 
 
 def lacks_memory(error: Exception) -> bool:
@@ -279,12 +297,12 @@ def _check_config(name: str | Path, values: dict) -> None:
 
 def _check_tokenizer(name: str | Path, revision: str | None) -> None:
     """Returns nothing when transformers knows the class that tokenizer_config.json names beside code of its own."""
-    from transformers.models.auto.tokenization_auto import tokenizer_class_from_name
-
     values = _values(name, revision, "tokenizer_config.json") or {}
     kind, code = values.get("tokenizer_class"), _auto_map(values).get("AutoTokenizer")
     if not code or kind is None:
         return
+    from transformers.models.auto.tokenization_auto import tokenizer_class_from_name
+
     if not isinstance(kind, str) or not any(map(tokenizer_class_from_name, (kind, kind.removesuffix("Fast"), kind + "Fast"))):
         config = _values(name, revision, "config.json") or {}
         raise _foreign(name, "a tokenizer", kind, code, _BAICHUAN if config.get("model_type") == "baichuan" else None)

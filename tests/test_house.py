@@ -32,7 +32,7 @@ ALLOWED = {
 }
 SHARED_MODULES = {"errors", "folders", "text", "pretrained"}
 FORBIDDEN_NAMES = {"utils.py", "common.py", "helpers.py", "evaluate.py"}
-MOST_FILE_LINES, MOST_FUNCTION_LINES = 300, 50
+MOST_FILE_LINES, MOST_FUNCTION_LINES = 400, 50
 SOURCES = sorted([*(ROOT / "medllm_hf").rglob("*.py"), ROOT / "push_to_hub.py"])
 
 

@@ -57,7 +57,8 @@ def find_layout(config: dict) -> Layout:
     Raises:
         UserError: another architecture, or the 13B, which uses ALiBi although its config does not say so.
     """
-    architecture = (config.get("architectures") or ["none named"])[0]
+    named = config.get("architectures")
+    architecture = str(named[0]) if isinstance(named, list) and named else "none named"
     if config.get("model_type") != "baichuan" or architecture.lower() != "baichuanforcausallm":
         raise UserError(
             f"architecture {architecture} of model_type {config.get('model_type')}",

@@ -11,7 +11,7 @@ from medllm_hf.checkpoint.adapter import Adapter, Delta, read_adapter
 from medllm_hf.checkpoint.shards import DTYPES, ShardWriter, blocks, dtype_name, one_thread, tensors
 from medllm_hf.errors import UserError
 from medllm_hf.folders import check_free, new_folder, read_json, sha256, write_json
-from medllm_hf.pretrained import WITH_PICKLES, snapshot
+from medllm_hf.pretrained import WITH_PICKLES, check_known, snapshot
 
 
 def merge(adapter: str, dst: str, base: str | None = None, dtype: str = "auto", overwrite: bool = False) -> None:
@@ -30,6 +30,7 @@ def merge(adapter: str, dst: str, base: str | None = None, dtype: str = "auto", 
     if not base_name:
         raise UserError("no base_model_name_or_path in the adapter", "a base", "name it with --base")
     base_folder, _ = snapshot(base_name, patterns=WITH_PICKLES)
+    check_known(base_folder)
     digest = sha256(folder / "adapter_model.safetensors")
     earlier = check_base(base_folder, digest)
     shapes = {name: (tuple(tensor.shape), tensor.dtype) for name, tensor in tensors(base_folder)}

@@ -27,7 +27,7 @@ from medllm_hf.evaluation.run_folder import RunFolder, open_run, read_run, weigh
 from medllm_hf.evaluation.scoring import compute, predicted, score_row
 from medllm_hf.evaluation.settings import BATCH_TOKENS, Settings, settled
 from medllm_hf.evaluation.spending import Spending
-from medllm_hf.pretrained import snapshot
+from medllm_hf.pretrained import load_config, snapshot
 
 KEY = ("id", "rotation")
 
@@ -104,6 +104,7 @@ def examinee(settings: Settings) -> Examinee:
         endpoint = parse_endpoint(settings.url, settings.key_env or Endpoint.key_env, concurrency=concurrency)
         return Examinee({"id": endpoint.model, "endpoint": endpoint.url}, endpoint, None, None)
     folder, revision = snapshot(settings.model)
+    load_config(folder)  # before any work, since the weights come last
     name = {"id": settings.model, "revision": revision} if revision else {"id": folder.resolve().name}
     record = {**name, "weights_sha256": weights_hash(folder)}
     return Examinee(record, None, folder, load_tokenizer(folder, settings.chat_template))

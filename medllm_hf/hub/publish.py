@@ -15,7 +15,7 @@ from medllm_hf.hub.licences import check_licence, terms_of
 from medllm_hf.hub.repository import check_name
 from medllm_hf.hub.results import parse_benchmark, write_entry
 from medllm_hf.hub.runs import DIALOGUES, JUDGE, RUN_FILES, published
-from medllm_hf.pretrained import load_tokenizer
+from medllm_hf.pretrained import check_known, load_tokenizer
 
 MODEL_FILES = ("*.safetensors", "model.safetensors.index.json", "config.json", "generation_config.json", "tokenizer.json",
                "tokenizer_config.json", "chat_template.jinja", "provenance.json", "training.json", "LICENSE*")  # fmt: skip
@@ -109,6 +109,7 @@ def check_model(model: Path) -> dict:
         raise UserError(f"no .safetensors in {model}", "weights that cannot run code", "save or convert them as safetensors")
     for shard in shards:
         check_tensors(shard)
+    check_known(model)
     tokenizer = load_tokenizer(model, chat=True)
     if tokenizer.eos_token_id is None or len(tokenizer) > config["vocab_size"]:
         found = f"{len(tokenizer)} tokens with end token {tokenizer.eos_token_id} for a vocabulary of {config['vocab_size']}"

@@ -12,7 +12,7 @@ from medllm_hf.evaluation.run_folder import combined_hash, weights_hash
 from medllm_hf.folders import sha256
 from medllm_hf.hub.card_figures import card_findings
 from medllm_hf.hub.runs import rederived
-from medllm_hf.pretrained import check_name, hub_errors_told, snapshot
+from medllm_hf.pretrained import check_known, check_name, hub_errors_told, snapshot
 
 # Card and evidence, and what the hash of the prompts needs: no weights.
 FETCHED = ("README.md", "eval/**", ".eval_results/*", "datasets/*", "*.json", "*.jinja", "tokenizer.model", "LICENSE*")
@@ -62,6 +62,7 @@ def local(folder: Path, revision: str | None) -> tuple[Path, str]:
     """
     if revision is not None:
         raise UserError("--revision with a folder", "a Hub id", "leave it out")
+    check_known(folder)
     return folder, weights_hash(folder)
 
 
@@ -81,5 +82,6 @@ def remote(name: str, revision: str | None) -> tuple[Path, str]:
         folder, _ = snapshot(name, commit, [*FETCHED, *small], "a repository folder")
     if not shards:
         raise UserError(f"no .safetensors in {name}", "a published model", "check the name")
+    check_known(folder)
     print(f"{name} at commit {commit}")
     return folder, combined_hash({file.path: file.lfs.sha256 if file.lfs else sha256(folder / file.path) for file in shards})

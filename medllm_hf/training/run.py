@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerBase
 from trl import get_dataset, get_peft_config, get_quantization_config
 
 from medllm_hf.errors import UserError, first_line
-from medllm_hf.pretrained import NO_FOREIGN_CODE, load_config, load_tokenizer, refuse_trust
+from medllm_hf.pretrained import NO_FOREIGN_CODE, forget_code, load_config, load_tokenizer, refuse_trust
 from medllm_hf.training import attention
 from medllm_hf.training.callbacks import McqAccuracy
 from medllm_hf.training.checkpoints import last_checkpoint
@@ -55,6 +55,7 @@ def train(script, settings, model, mixture, additions) -> None:
         sources=parts[-1].sources,
         measure=McqAccuracy(additions.dev_questions, tokenizer) if additions.dev_questions else None,
     )
+    forget_code(trainer.model, tokenizer)
     trainer.train(resume_from_checkpoint=checkpoint)
     trainer.save_model(settings.output_dir)
     trainer.accelerator.wait_for_everyone()
