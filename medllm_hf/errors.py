@@ -5,10 +5,11 @@ import sys
 
 
 class UserError(Exception):
-    """Says what was found, what was expected and what to do, as one line."""
+    """Says what was found, what was expected and what to do, as one line in which nothing steers a terminal."""
 
     def __init__(self, found: str, expected: str, do: str):
-        super().__init__(" ".join(f"found {found}; expected {expected}; {do}".split()))
+        line = " ".join(f"found {found}; expected {expected}; {do}".split())
+        super().__init__("".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in line))
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -20,5 +21,5 @@ class OneLineParser(argparse.ArgumentParser):
 
 
 def first_line(error: Exception) -> str:
-    """The first line of an error's text, for a message that stays on one line."""
-    return (str(error).splitlines() or [type(error).__name__])[0]
+    """The first line of an error's text that says something, for a message that stays on one line."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

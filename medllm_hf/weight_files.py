@@ -1,8 +1,7 @@
 """Which files of a checkpoint hold its weights: those that transformers reads, in its order, whatever lies beside them."""
 
 import re
-from collections.abc import Callable, Collection, Sequence
-from fnmatch import fnmatchcase
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from medllm_hf.errors import UserError
@@ -15,7 +14,6 @@ INDEX = ".index.json"
 ADAPTER, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 # Source: transformers' distributed/checkpoint.py, `is_sharded_checkpoint`.
 _PARTS_OF_RANKS = re.compile(r"shard-[0-9]{5}-model-[0-9]{5}-of-[0-9]{5}\.safetensors")
-_GLOBS = ("*.safetensors", "*.bin", "pytorch_model*.bin")
 
 
 def weight_files(folder: Path) -> list[Path]:
@@ -69,39 +67,3 @@ def _indexed(index: dict, name: str, where: str) -> list[str]:
 
 def _is_inside(name: object) -> bool:
     return isinstance(name, str) and bool(name) and Path(name).name == name
-
-
-def narrow(patterns: Sequence[str], name: str, revision: str | None = None) -> list[str]:
-    """`patterns` of files to fetch from a Hub repository, with those for any weights made names of the weights that are read.
-
-    An adapter's own weights stay. Where the Hub cannot be asked, the names are those in the cache.
-    """
-    globs = [pattern for pattern in patterns if pattern in _GLOBS]
-    if not globs:
-        return list(patterns)
-    import httpx2
-    from huggingface_hub import HfApi, hf_hub_download, snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
-
-    failures = (HfHubHTTPError, HFValidationError, httpx2.HTTPError, OSError)
-    try:
-        info = HfApi().repo_info(name, revision=revision)
-        names = {file.rfilename for file in info.siblings or ()}
-        read = lambda file: read_json(Path(hf_hub_download(name, file, revision=info.sha)))  # noqa: E731
-        chosen = _chosen(names, read, name)
-    except failures:
-        try:
-            folder = Path(snapshot_download(name, revision=revision, allow_patterns="config.json", local_files_only=True))
-        except failures:  # told by whoever fetches
-            return list(patterns)
-        chosen = _chosen({path.name for path in folder.iterdir()}, lambda file: read_json(folder / file), name)
-    weights = [file for file in (*chosen, ADAPTER_WEIGHTS) if any(fnmatchcase(file, glob) for glob in globs)]
-    return [*(pattern for pattern in patterns if pattern not in globs), *weights]
-
-
-def _chosen(names: Collection[str], read: Callable[[str], dict], where: str) -> list[str]:
-    """The chosen weights, or none where what is wrong will be told by what reads the folder."""
-    try:
-        return choose(set(names) - {ADAPTER}, read, where)
-    except UserError:
-        return []

@@ -15,12 +15,14 @@ PASTE = ("\x1b[200~", "\x1b[201~")
 
 
 class Screen:
-    """`medllm` with the given words, on a terminal of its own; leaving the block ends it.
+    """`medllm` (or another program of Python) with the given words, on a terminal of its own; leaving the block ends it.
 
     `shown` is everything that it has written so far, and `until` has looked at the first `seen` characters of it.
     """
 
-    def __init__(self, *words: str, state: Path, rows: int = 24, columns: int = 80, **environment: str):
+    def __init__(
+        self, *words: str, state: Path, rows: int = 24, columns: int = 80, program=("-m", "medllm_hf"), **environment: str
+    ):
         self.shown = ""
         self.seen = 0
         self._rest = b""
@@ -30,7 +32,7 @@ class Screen:
         if "NO_COLOR" not in environment:
             settings.pop("NO_COLOR", None)
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "medllm_hf", *words],
+            [sys.executable, *program, *words],
             stdin=inner, stdout=inner, stderr=inner, env=settings, start_new_session=True,
             preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
         )  # fmt: skip

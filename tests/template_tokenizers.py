@@ -25,9 +25,7 @@ def tokenizer_for(template: str, bos: str = "<s>", eos: str = "</s>", extra: tup
     inner.decoder = decoders.ByteLevel()
     names = dict.fromkeys([bos, eos, *extra, *CONTROL.findall(template)])
     inner.add_tokens([AddedToken(name, special=True, normalized=False) for name in names])
-    return PreTrainedTokenizerFast(
-        tokenizer_object=inner, bos_token=bos, eos_token=eos, pad_token=eos, chat_template=template, name_or_path="a tiny model"
-    )
+    return PreTrainedTokenizerFast(tokenizer_object=inner, bos_token=bos, eos_token=eos, pad_token=eos, chat_template=template)
 
 
 def trl_template(name: str) -> str:

@@ -9,7 +9,7 @@ import pytest
 from conftest import ROOT
 
 ROOMS = ("checkpoint", "chat", "data", "training", "evaluation", "metrics", "hub")
-# Room → what it may import besides itself and the modules that belong to no room (errors, folders, text, weight_files).
+# Room → what it may import besides itself and the modules that belong to no room.
 ALLOWED = {
     "checkpoint": set(),
     "chat": set(),
@@ -27,11 +27,12 @@ ALLOWED = {
     "control_tokens": set(),
     "templates": set(),
     "weight_files": set(),
+    "pretrained": set(),
     "demo": set(),
     "cli": {"flags"},
     "flags": set(),
 }
-SHARED_MODULES = {"errors", "folders", "control_tokens", "templates", "weight_files"}
+SHARED_MODULES = {"errors", "folders", "control_tokens", "templates", "weight_files", "pretrained"}
 FORBIDDEN_NAMES = {"utils.py", "common.py", "helpers.py", "evaluate.py"}
 MOST_FILE_LINES, MOST_FUNCTION_LINES = 400, 50
 SOURCES = sorted([*(ROOT / "medllm_hf").rglob("*.py"), ROOT / "push_to_hub.py"])
@@ -127,7 +128,98 @@ def test_a_wheel_carries_every_data_file():
     assert [name for name in names if not any(fnmatch.fnmatch(name, pattern) for pattern in patterns)] == []
 
 
-def test_remote_code_is_never_trusted():
-    for path in SOURCES:
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            assert not (isinstance(node, ast.keyword) and node.arg == "trust_remote_code"), path
+PRETRAINED = ROOT / "medllm_hf" / "pretrained.py"
+# What loads what somebody else wrote; a receiver in OURS has it from `pretrained`.
+LOADING = {"from_pretrained", "from_config", "get_config_dict"}
+LOADERS = {"snapshot_download", "hf_hub_download", "pipeline", "AutoTokenizer", "AutoProcessor", "AutoPeftModel", "PeftModel"}
+OURS = {"ChatSession"}
+# No weights and no configs come with a dataset, and `datasets` runs no code since its version 4.
+DATASET_SNAPSHOTS = {"data/files.py", "data/published.py"}
+TRUST = "trust_remote_code"
+
+
+def foreign_code(path: Path, text: str) -> list[str]:
+    """Where a source file would run, or might ask to run, code that comes with a checkpoint or a file of data."""
+    bad, home = [], path == PRETRAINED
+    for node in ast.walk(ast.parse(text)):
+        # A keyword of a call, or a key of a dict that becomes one.
+        said = [(node.arg, node.value)] if isinstance(node, ast.keyword) else []
+        if isinstance(node, ast.Dict):
+            said = [
+                (key.value, value) for key, value in zip(node.keys, node.values, strict=True) if isinstance(key, ast.Constant)
+            ]
+        for name, value in said:
+            if name == TRUST and not (home and isinstance(value, ast.Constant) and value.value is False):
+                bad.append(f"{TRUST} in line {value.lineno}")
+        if isinstance(node, ast.Constant) and node.value == TRUST and not home:
+            bad.append(f"{TRUST!r} in line {node.lineno}")
+        if isinstance(node, ast.ImportFrom) and not home:
+            names = {alias.name for alias in node.names if alias.name in LOADERS or alias.name.startswith("AutoModel")}
+            if (
+                str(path.relative_to(ROOT / "medllm_hf" if path.is_relative_to(ROOT / "medllm_hf") else ROOT))
+                in DATASET_SNAPSHOTS
+            ):
+                names.discard("snapshot_download")
+            bad += [f"{name} in line {node.lineno}" for name in sorted(names)]
+        if (
+            isinstance(node, ast.Attribute)
+            and not home
+            and (node.attr in LOADING | LOADERS or node.attr.startswith("AutoModel"))
+        ):
+            receiver = node.value.id if isinstance(node.value, ast.Name) else None
+            if receiver not in OURS:
+                bad.append(f"{node.attr} in line {node.lineno}")
+        if isinstance(node, ast.Call):
+            bad += [f"{what} in line {node.lineno}" for what in unsafe_call(node, home)]
+    return bad
+
+
+def unsafe_call(call: ast.Call, home: bool) -> list[str]:
+    """What is wrong with one call, if anything."""
+    function, said = ast.unparse(call.func), {word.arg: ast.unparse(word.value) for word in call.keywords}
+    owner, _, name = function.rpartition(".")
+    if name in ("load", "loads") and owner in ("pickle", "yaml", "marshal", "dill", "joblib", "cloudpickle"):
+        return [function]
+    if function == "torch.load" and said.get("weights_only") != "True":
+        return ["torch.load without weights_only"]
+    if function in ("exec", "eval", "compile") or said.get("allow_pickle", "False") != "False":
+        return [function]
+    # A generation config names no class; everything else that is loaded says that there is no trust.
+    silent = home and name in ("from_pretrained", "from_config") and owner != "GenerationConfig"
+    return [f"{function} without {TRUST}"] if silent and said.get(TRUST) != "False" else []
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_foreign_code_is_never_run(path):
+    assert foreign_code(path, path.read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize(
+    ("module", "planted"),
+    [
+        ("training/run.py", "AutoTokenizer.from_pretrained(name)"),
+        ("training/run.py", f"AutoTokenizer.from_pretrained(name, {TRUST}=False)"),
+        ("training/run.py", "load = transformers.LlamaForCausalLM.from_pretrained"),
+        ("training/memory.py", "AutoModelForCausalLM.from_config(config)"),
+        ("training/run.py", f"options = {{'{TRUST}': True}}"),
+        ("training/run.py", f"settings['{TRUST}'] = trust"),
+        ("chat/loading.py", "from transformers import AutoModelForCausalLM as Model"),
+        ("chat/loading.py", "transformers.pipeline('text-generation', name)"),
+        ("hub/verify.py", "from huggingface_hub import snapshot_download"),
+        ("hub/verify.py", "huggingface_hub.hf_hub_download(name, 'x.py')"),
+        ("checkpoint/merge.py", "def f():\n    from peft import PeftModel"),
+        ("checkpoint/shards.py", "torch.load(file)"),
+        ("checkpoint/shards.py", "torch.load(file, weights_only=False)"),
+        ("data/chunk.py", "pickle.load(file)"),
+        ("data/chunk.py", "np.load(file, allow_pickle=True)"),
+        ("training/sft.py", "yaml.load(text, Loader=yaml.Loader)"),
+        ("pretrained.py", "AutoTokenizer.from_pretrained(name)"),
+        ("pretrained.py", f"AutoConfig.from_pretrained(name, {TRUST}=None)"),
+        ("pretrained.py", f"AutoConfig.from_pretrained(name, {TRUST}=trust)"),
+        ("pretrained.py", f"NO_FOREIGN_CODE = {{'{TRUST}': True}}"),
+    ],
+)
+def test_planted_foreign_code_is_found(module, planted):
+    assert foreign_code(ROOT / "medllm_hf" / module, planted) != []
+    harmless = "from huggingface_hub import snapshot_download\nChatSession.from_pretrained(name)\nyaml.safe_load(text)"
+    assert foreign_code(ROOT / "medllm_hf" / "data" / "files.py", harmless) == []

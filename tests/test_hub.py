@@ -97,7 +97,7 @@ def only_pickles(model):
         (damage_weights(torch.empty(0)), "model.norm.weight"),
         (only_pickles, "safetensors"),
         (lambda model: (model / "chat_template.jinja").unlink(), "template"),
-        (lambda model: (model / "tokenizer.json").unlink(), "tokenizer"),
+        (lambda model: [(model / f"tokenizer.{kind}").unlink() for kind in ("json", "model")], "tokenizer"),
         (lambda model: (model / "adapter_config.json").write_text("{}"), "medllm merge"),
         (lambda model: (model / "model.safetensors").write_bytes(b"x" * 100), "damaged"),
     ],

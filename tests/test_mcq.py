@@ -15,11 +15,12 @@ from transformers import PreTrainedTokenizerFast
 
 from medllm_hf.data.mcq import McqItem, load_items
 from medllm_hf.evaluation.mcq import examinee, mcq, tokenised, zero_shot
-from medllm_hf.evaluation.models import load_network, load_tokenizer, model_folder
+from medllm_hf.evaluation.models import load_network, load_tokenizer
 from medllm_hf.evaluation.prompts import Prompts, answers, candidates, draw, presented
 from medllm_hf.evaluation.run_folder import read_run, weights_hash
 from medllm_hf.evaluation.scoring import compute, predicted, score_row
 from medllm_hf.evaluation.settings import Settings, settled
+from medllm_hf.pretrained import snapshot
 
 TRAIN, TEST = (str(SAMPLE / f"questions_{name}.jsonl") for name in ("train", "test"))
 
@@ -237,7 +238,7 @@ def test_a_model_of_the_hub_is_found_in_the_cache(tiny, tmp_path, monkeypatch):
     (repository / "refs" / "main").write_text(commit)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("huggingface_hub._snapshot_download.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
-    folder, revision = model_folder("org/tiny")
+    folder, revision = snapshot("org/tiny")
     assert (folder.name, revision) == (commit, commit)
     assert examinee(settled(Settings("org/tiny", TEST))).record == {
         "id": "org/tiny", "revision": commit, "weights_sha256": weights_hash(tiny["base"]),

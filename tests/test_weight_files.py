@@ -190,8 +190,8 @@ def test_a_merge_onto_weights_that_the_config_names_loads(folder_with, tmp_path)
 
 FETCH = """
 import sys
-from medllm_hf.checkpoint.source import local_checkpoint
-print(*(local_checkpoint(name) for name in sys.argv[1:]), sep="\\n")
+from medllm_hf.pretrained import WITH_PICKLES, snapshot
+print(*(snapshot(name, patterns=WITH_PICKLES)[0] for name in sys.argv[1:]), sep="\\n")
 """
 
 

@@ -6,22 +6,13 @@ from importlib.util import find_spec
 
 import torch
 from safetensors import SafetensorError
-from transformers import (
-    AutoConfig,
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    BitsAndBytesConfig,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
+from transformers import BitsAndBytesConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from medllm_hf.chat.prompt import check_template
 from medllm_hf.errors import UserError, first_line
+from medllm_hf.pretrained import lacks_memory, load_config, load_model, load_tokenizer
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 QUANTIZATIONS = ("4bit", "8bit")
-# transformers asks on the terminal whether to run a repository's code when this is not said.
-NO_REMOTE_CODE = {"trust_remote_code": False}
 
 
 @contextmanager
@@ -34,8 +25,7 @@ def memory_told(do: str) -> Iterator[None]:
     try:
         yield
     except (RuntimeError, MemoryError, OSError, SafetensorError) as error:
-        # Only GPUs and Python have an error of its own for this.
-        if not isinstance(error, torch.OutOfMemoryError | MemoryError) and "allocate memory" not in str(error):
+        if not lacks_memory(error):
             raise
         raise UserError("not enough memory", "room for the model and the conversation", do) from error
 
@@ -49,20 +39,15 @@ def load(
         UserError: it cannot be had, has no chat template or does not fit; the device or the quantization is not there.
     """
     device = _device(device)
-    options = {"dtype": _dtype(dtype), "revision": revision, **NO_REMOTE_CODE}
+    options = {"dtype": _dtype(dtype)}
     if quantization:
         options |= {"quantization_config": _quantization(quantization, device), "device_map": {"": device}}
-    try:
-        # Says of an unknown kind of model that it is one, which the tokenizers do not.
-        AutoConfig.from_pretrained(name, revision=revision, **NO_REMOTE_CODE)
-        tokenizer = AutoTokenizer.from_pretrained(name, revision=revision, **NO_REMOTE_CODE)
-        check_template(tokenizer)
-        with memory_told("use --dtype bfloat16, --quantization 4bit on a GPU, or a smaller model"):
-            model = AutoModelForCausalLM.from_pretrained(name, **options)
-            return (model if quantization else model.to(device)).eval(), tokenizer
-    except (OSError, ValueError, ImportError, KeyError, SafetensorError) as error:
-        do = "check the name; the original Baichuan needs `medllm convert` first"
-        raise UserError(f"{name}: {first_line(error)}", "the folder or Hub id of a chat model", do) from error
+    # Says of an unknown kind of model that it is one, which the tokenizers do not.
+    load_config(name, revision)
+    tokenizer = load_tokenizer(name, revision, chat=True)
+    with memory_told("use --dtype bfloat16, --quantization 4bit on a GPU, or a smaller model"):
+        model = load_model(name, revision, **options)
+        return (model if quantization else model.to(device)).eval(), tokenizer
 
 
 def _device(name: str | None) -> str:

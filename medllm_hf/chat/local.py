@@ -9,9 +9,10 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from medllm_hf.chat.choice import generation_config
 from medllm_hf.chat.generation import Reader, tokens
 from medllm_hf.chat.pieces import Pieces
-from medllm_hf.chat.prompt import check_template, fitted
+from medllm_hf.chat.prompt import fitted
 from medllm_hf.chat.sampling import Sampling
 from medllm_hf.chat.stops import read_stops
+from medllm_hf.pretrained import check_chat_template
 
 # For models that say neither how long an answer may be nor how long all of it.
 DEFAULT_NEW_TOKENS = 1024
@@ -31,7 +32,7 @@ class LocalWriter:
     at_once = 1
 
     def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, seed: int | None = None):
-        check_template(tokenizer)
+        check_chat_template(tokenizer)
         self.model, self.tokenizer = model.eval(), tokenizer
         self.reader = Reader(model)
         self.stopped: str | None = None

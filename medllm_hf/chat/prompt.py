@@ -28,16 +28,6 @@ def checked(messages: object) -> list[dict]:
     return [{"role": message["role"], "content": message["content"]} for message in messages]
 
 
-def check_template(tokenizer: "PreTrainedTokenizerBase") -> None:
-    """Returns nothing when the tokenizer can render a conversation.
-
-    Raises:
-        UserError: it has no chat template.
-    """
-    if not tokenizer.chat_template:
-        raise UserError("no chat template in the model's folder", "a chat model", "add a chat_template.jinja to it")
-
-
 def rendered(
     tokenizer: "PreTrainedTokenizerBase", messages: Sequence[dict], tokenize: bool = True, **options
 ) -> str | list[int]:

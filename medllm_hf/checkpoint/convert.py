@@ -11,10 +11,10 @@ import torch
 
 from medllm_hf import __version__
 from medllm_hf.checkpoint.shards import DTYPES, ShardWriter, blocks, dtype_name, one_thread, tensors
-from medllm_hf.checkpoint.source import local_checkpoint
 from medllm_hf.checkpoint.tokenizer import fast_tokenizer, read_sentencepiece, save_tokenizer
 from medllm_hf.errors import UserError
 from medllm_hf.folders import check_apart, check_free, new_folder, read_json, sha256, write_json
+from medllm_hf.pretrained import WITH_PICKLES, snapshot
 from medllm_hf.weight_files import weight_files
 
 # No row of a trained, unnormalised head comes this near to norm 1 by chance, let alone all; rounding to bfloat16 stays nearer.
@@ -58,7 +58,8 @@ def find_layout(config: dict) -> Layout:
     Raises:
         UserError: another architecture, or the 13B, which uses ALiBi although its config does not say so.
     """
-    architecture = (config.get("architectures") or ["none named"])[0]
+    named = config.get("architectures")
+    architecture = str(named[0]) if isinstance(named, list) and named else "none named"
     if config.get("model_type") != "baichuan" or architecture.lower() != "baichuanforcausallm":
         raise UserError(
             f"architecture {architecture} of model_type {config.get('model_type')}",
@@ -168,12 +169,12 @@ def convert(
     """Writes `src` (a folder or a Hub id) in Llama layout to the folder `dst`.
 
     Raises:
-        UserError: see `find_layout`, `targets`, `local_checkpoint`; also a wrong shape, a missing tensor, a weight that is
+        UserError: see `find_layout`, `targets`, `snapshot`; also a wrong shape, a missing tensor, a weight that is
             not finite, a tokenizer of another vocabulary size, or no room on the disk.
     """
     check_apart(dst, [src])
     check_free(dst, overwrite)
-    source = local_checkpoint(src, revision)
+    source, _ = snapshot(src, revision, WITH_PICKLES)
     source_config = read_json(source / "config.json")
     layout = find_layout(source_config)
     files = weight_files(source)

@@ -9,10 +9,10 @@ import torch
 from medllm_hf import __version__
 from medllm_hf.checkpoint.adapter import Adapter, Delta, read_adapter
 from medllm_hf.checkpoint.shards import DTYPES, ShardWriter, blocks, dtype_name, one_thread, tensors
-from medllm_hf.checkpoint.source import local_checkpoint
 from medllm_hf.checkpoint.tied import HEADS, Ties, resolve_ties, untied
 from medllm_hf.errors import UserError
 from medllm_hf.folders import check_apart, check_free, new_folder, read_json, sha256, write_json
+from medllm_hf.pretrained import WITH_PICKLES, check_known, snapshot
 from medllm_hf.weight_files import ADAPTER_WEIGHTS, weight_files
 
 
@@ -28,12 +28,13 @@ def merge(adapter: str, dst: str, base: str | None = None, dtype: str = "auto", 
     """
     check_apart(dst, [adapter, base])
     check_free(dst, overwrite)
-    folder = local_checkpoint(adapter)
+    folder, _ = snapshot(adapter)
     lora = read_adapter(folder)
     base_name = base or lora.base
     if not base_name:
         raise UserError("no base_model_name_or_path in the adapter", "a base", "name it with --base")
-    base_folder = local_checkpoint(base_name)
+    base_folder, _ = snapshot(base_name, patterns=WITH_PICKLES)
+    check_known(base_folder)
     check_apart(dst, [folder, folder / ADAPTER_WEIGHTS, base_folder, *weight_files(base_folder)])
     digest = sha256(folder / ADAPTER_WEIGHTS)
     earlier = check_base(base_folder, digest)

@@ -55,7 +55,6 @@ def consult(
     """
     settings = settled(Settings(**flags))
     read = read_cases(cases)
-    print(summary(read.items))
     sides = {"patient": _party(patient, settings.patient_key_env, settings)}
     sides["doctor"] = _party(doctor, settings.doctor_key_env, settings)
     manifest = {
@@ -68,6 +67,7 @@ def consult(
     if judge:
         # A judge that cannot be had, or has no price, is told before the dialogues are paid for.
         priced(settings.prices, {"judge": _party(judge, settings.judge_key_env, settings)}, settings.budget)
+    print(summary(read.items))
     if dry_run:
         print(expected(out, manifest, read.items, settings, judge, overwrite))
         return 0

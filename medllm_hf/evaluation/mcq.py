@@ -19,7 +19,7 @@ from medllm_hf.evaluation.endpoint import Endpoint, EndpointError, parse_endpoin
 from medllm_hf.evaluation.generation import endpoint_replies, replies
 from medllm_hf.evaluation.likelihood import Question, log_probabilities
 from medllm_hf.evaluation.mcq_spending import expected, usage
-from medllm_hf.evaluation.models import device_name, load_network, load_tokenizer, model_folder
+from medllm_hf.evaluation.models import device_name, load_network, load_tokenizer
 from medllm_hf.evaluation.prices import cost_text, priced
 from medllm_hf.evaluation.prompts import Asked, Prompts, answers, candidates, presented
 from medllm_hf.evaluation.questions import Questions, left_out, read_examples, read_questions
@@ -27,6 +27,7 @@ from medllm_hf.evaluation.run_folder import RunFolder, open_run, read_run, weigh
 from medllm_hf.evaluation.scoring import compute, predicted, score_row
 from medllm_hf.evaluation.settings import BATCH_TOKENS, Settings, settled
 from medllm_hf.evaluation.spending import Spending
+from medllm_hf.pretrained import load_config, snapshot
 
 KEY = ("id", "rotation")
 
@@ -102,7 +103,8 @@ def examinee(settings: Settings) -> Examinee:
         concurrency = Endpoint.concurrency if settings.concurrency is None else settings.concurrency
         endpoint = parse_endpoint(settings.url, settings.key_env or Endpoint.key_env, concurrency=concurrency)
         return Examinee({"id": endpoint.model, "endpoint": endpoint.url}, endpoint, None, None)
-    folder, revision = model_folder(settings.model)
+    folder, revision = snapshot(settings.model)
+    load_config(folder)  # before any work, since the weights come last
     name = {"id": settings.model, "revision": revision} if revision else {"id": folder.resolve().name}
     record = {**name, "weights_sha256": weights_hash(folder)}
     return Examinee(record, None, folder, load_tokenizer(folder, settings.chat_template))

@@ -10,6 +10,7 @@ from medllm_hf.evaluation.endpoint import Endpoint, parse_endpoint
 from medllm_hf.evaluation.run_folder import weights_hash
 from medllm_hf.evaluation.serving import served
 from medllm_hf.folders import sha256
+from medllm_hf.pretrained import check_served, snapshot
 
 # What decides a reply beside the weights: the tokenizer, its chat template, the configuration and the generation defaults.
 _DECISIVE = ("*.json", "*.jinja", "tokenizer.model")
@@ -38,10 +39,8 @@ def parse_party(spec: str, key_env: str, *, concurrency: int, timeout: float) ->
     if ("#" in spec or "://" in spec) and not Path(spec).is_dir():
         endpoint = parse_endpoint(spec, key_env, concurrency=concurrency, timeout=timeout)
         return Party({"id": endpoint.model, "endpoint": endpoint.url}, endpoint, None)
-    # Importing it takes seconds, for torch, which endpoints do not need.
-    from medllm_hf.evaluation.models import model_folder
-
-    folder, revision = model_folder(spec)
+    folder, revision = snapshot(spec)
+    check_served(folder)
     name = {"id": spec, "revision": revision} if revision else {"id": folder.resolve().name}
     lines = [f"{sha256(file)}  {file.name}" for pattern in _DECISIVE for file in sorted(folder.glob(pattern))]
     settings = hashlib.sha256("\n".join(lines).encode()).hexdigest()

@@ -18,6 +18,7 @@ from medllm_hf.evaluation.findings import (
 from medllm_hf.evaluation.prompts import Asked, Prompts, answers, candidates, presented
 from medllm_hf.evaluation.questions import questions_hash, read_questions
 from medllm_hf.evaluation.scoring import compute, predicted, score_row
+from medllm_hf.pretrained import load_tokenizer
 
 LANGUAGES = ("zh", "en")
 
@@ -122,10 +123,7 @@ def prompt_findings(where: str, run: dict, sets: Sequence[tuple[McqItem, ...]], 
         drawn = {kind: len(names) for kind, names in examples.items()}
         wanted = dict.fromkeys(Counter(item.kind for item in sets[0]), settings["shots"])
         found.append(compared(f"{where}/manifest.json settings.shots", wanted, drawn))
-    # Here, since a run of dialogues is done again without it, and it takes seconds to import.
-    from transformers import AutoTokenizer
-
-    prompts = Prompts(AutoTokenizer.from_pretrained(known.folder), examples, settings["score"], chat, ready)
+    prompts = Prompts(load_tokenizer(known.folder), examples, settings["score"], chat, ready)
     digests = [prompts.digest(items) for items in sets]
     if settings["prompt_sha256"] in digests:
         return [*found, Finding(figure, CONFIRMED)]

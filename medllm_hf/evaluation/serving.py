@@ -15,7 +15,7 @@ import httpx2
 
 from medllm_hf.errors import UserError
 from medllm_hf.evaluation.endpoint import Endpoint
-from medllm_hf.folders import read_json
+from medllm_hf.pretrained import check_served
 
 START_SECONDS = 900.0
 # A request that the deadline cuts goes on in the server and delays the next one, so the deadline is far away.
@@ -90,11 +90,7 @@ def _check(path: Path) -> None:
         raise UserError("no server beside transformers", "fastapi and uvicorn", "`pip install 'transformers[serving]'`")
     if not (path / "config.json").is_file():
         raise UserError(f"no config.json in {path}", "a checkpoint folder", "check the path")
-    settings = path / "tokenizer_config.json"
-    if (path / "chat_template.jinja").is_file():
-        return
-    if not settings.is_file() or not read_json(settings).get("chat_template"):
-        raise UserError(f"no chat template in {path}", "a chat model", "add a chat_template.jinja to the folder")
+    check_served(path)
 
 
 def _address(process: subprocess.Popen, log: Path, seconds: float) -> str:

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
-from transformers import AutoTokenizer
 
 from medllm_hf.errors import UserError
 from medllm_hf.evaluation.run_folder import read_run, weights_hash
@@ -16,6 +15,7 @@ from medllm_hf.hub.licences import check_licence, terms_of
 from medllm_hf.hub.repository import check_name
 from medllm_hf.hub.results import parse_benchmark, write_entry
 from medllm_hf.hub.runs import DIALOGUES, JUDGE, RUN_FILES, published
+from medllm_hf.pretrained import check_known, load_tokenizer
 from medllm_hf.weight_files import INDEX_FILE, WEIGHTS_FILE, weight_files
 
 MODEL_FILES = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer.model", "tokenizer_config.json",
@@ -113,14 +113,8 @@ def check_model(model: Path) -> dict:
         raise UserError(f"no .safetensors in {model}", "weights that cannot run code", "save or convert them as safetensors")
     for shard in shards:
         check_tensors(shard)
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(model)
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"no tokenizer in {model} ({str(error).splitlines()[0]})", "the model's tokenizer", "copy it there"
-        ) from error
-    if not tokenizer.chat_template:
-        raise UserError(f"no chat template in {model}", "chat_template.jinja", "copy the base's there")
+    check_known(model)
+    tokenizer = load_tokenizer(model, chat=True)
     if tokenizer.eos_token_id is None or len(tokenizer) > config["vocab_size"]:
         found = f"{len(tokenizer)} tokens with end token {tokenizer.eos_token_id} for a vocabulary of {config['vocab_size']}"
         raise UserError(found, "a tokenizer of this model", "copy the base's there")

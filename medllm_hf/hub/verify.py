@@ -1,19 +1,18 @@
 """The verb `verify`: every figure of a published model, done again from the raw outputs that lie beside it."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
 
-from huggingface_hub import HfApi, snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from huggingface_hub import HfApi
 
-from medllm_hf.errors import UserError, first_line
+from medllm_hf.errors import UserError
 from medllm_hf.evaluation.findings import CONFIRMED, DIFFERENT, UNKNOWN, Finding, Known
 from medllm_hf.evaluation.run_folder import combined_hash
 from medllm_hf.folders import sha256
 from medllm_hf.hub.card_figures import card_findings
 from medllm_hf.hub.runs import rederived, repository_hash
+from medllm_hf.pretrained import check_known, check_name, hub_errors_told, snapshot
 
 # Card and evidence, and what the hash of the prompts needs: no weights.
 FETCHED = ("README.md", "eval/**", ".eval_results/*", "datasets/*", "*.json", "*.jinja", "tokenizer.model", "LICENSE*")
@@ -63,6 +62,7 @@ def local(folder: Path, revision: str | None) -> tuple[Path, str]:
     """
     if revision is not None:
         raise UserError("--revision with a folder", "a Hub id", "leave it out")
+    check_known(folder)
     return folder, repository_hash(folder)
 
 
@@ -72,25 +72,16 @@ def remote(name: str, revision: str | None) -> tuple[Path, str]:
     Raises:
         UserError: no folder and no repository of that name that can be had, or none with safetensors.
     """
-    if Path(name).is_absolute() or name.startswith(".") or name.count("/") != 1:
-        raise UserError(f"no folder {name}", "a repository folder or a Hub id ORG/NAME", "check the path")
-    with _told(name):
+    check_name(name, "a repository folder")
+    with hub_errors_told(name, "a published model"):
         commit = HfApi().repo_info(name, revision=revision).sha
         tree = list(HfApi().list_repo_tree(name, revision=commit))
         shards = [file for file in tree if file.path.endswith(".safetensors")]
         # What is too small for LFS is listed by another hash, so it is fetched.
         small = [file.path for file in shards if not file.lfs]
-        folder = Path(snapshot_download(name, revision=commit, allow_patterns=[*FETCHED, *small]))
+        folder, _ = snapshot(name, commit, [*FETCHED, *small], "a repository folder")
     if not shards:
         raise UserError(f"no .safetensors in {name}", "a published model", "check the name")
+    check_known(folder)
     print(f"{name} at commit {commit}")
     return folder, combined_hash({file.path: file.lfs.sha256 if file.lfs else sha256(folder / file.path) for file in shards})
-
-
-@contextmanager
-def _told(name: str) -> Iterator[None]:
-    try:
-        yield
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        do = "check the name, the network and HF_TOKEN"
-        raise UserError(f"no folder and no Hub repository {name} ({first_line(error)})", "a published model", do) from error

@@ -10,6 +10,7 @@ from jinja2.exceptions import TemplateError
 
 from medllm_hf.control_tokens import control_tokens, escape_control_tokens
 from medllm_hf.errors import UserError, first_line
+from medllm_hf.pretrained import check_chat_template
 
 if TYPE_CHECKING:  # with an endpoint nothing needs transformers, which takes seconds to import
     from transformers import PreTrainedTokenizerBase
@@ -32,13 +33,14 @@ def template_text(tokenizer: "PreTrainedTokenizerBase") -> str:
     Raises:
         UserError: there is none.
     """
+    check_chat_template(tokenizer)
     template = tokenizer.chat_template
-    if isinstance(template, dict):
-        template = template.get("default")
-    if not template:
-        where = tokenizer.name_or_path or "the tokenizer"
-        raise UserError(f"no chat template in {where}", "a chat model", "add a chat_template.jinja to the folder")
-    return template
+    if isinstance(template, str):
+        return template
+    if "default" not in template:
+        found = f"chat templates {', '.join(template)} in {tokenizer.name_or_path}"
+        raise UserError(found, "one of the name default", "save the one to use as chat_template.jinja")
+    return template["default"]
 
 
 def render(

@@ -9,8 +9,8 @@ from accelerate.utils import broadcast_object_list, extract_model_from_parallel
 from transformers import PreTrainedTokenizerBase
 
 from medllm_hf.data.mcq import load_items
-from medllm_hf.errors import UserError
 from medllm_hf.evaluation.mcq import compute, presented, score_row, zero_shot
+from medllm_hf.pretrained import check_chat_template
 
 
 class McqAccuracy:
@@ -28,9 +28,7 @@ class McqAccuracy:
     """
 
     def __init__(self, path: str, tokenizer: PreTrainedTokenizerBase):
-        if not tokenizer.chat_template:
-            do = "add a chat_template.jinja to the folder"
-            raise UserError(f"no chat template in {tokenizer.name_or_path}", "a chat model", do)
+        check_chat_template(tokenizer)
         self._items, self._tokenizer = load_items(path), tokenizer
         # A metric that cannot be loaded shall be found out now, not at the first evaluation.
         _metrics([score_row(one, "") for one in presented(self._items, seed=0)])

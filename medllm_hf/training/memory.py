@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import torch
 from peft import PeftConfig, get_peft_model
-from transformers import AutoModelForCausalLM, PreTrainedConfig
+from transformers import PreTrainedConfig
 
 from medllm_hf.errors import UserError, first_line
+from medllm_hf.pretrained import empty_model
 
 # CUDA's context, NCCL's buffers and what the allocator cannot use. An assumption, not a measurement.
 RESERVED = 2 * 10**9
@@ -186,7 +187,7 @@ def read_shapes(config: PreTrainedConfig, adapter: PeftConfig | None) -> Shapes:
     """
     with torch.device("meta"):
         try:
-            model = AutoModelForCausalLM.from_config(config)
+            model = empty_model(config)
             text = config.get_text_config()
             heads = text.num_attention_heads
             size = getattr(text, "head_dim", None) or text.hidden_size // heads

@@ -5,11 +5,12 @@ from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 
 import torch
-from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig
+from transformers import AutoConfig, PreTrainedConfig
 from trl import ModelConfig, ScriptArguments, SFTConfig, get_peft_config
 
 from medllm_hf.errors import UserError, first_line
 from medllm_hf.folders import read_json
+from medllm_hf.pretrained import config_values, load_tokenizer, refuse_trust
 from medllm_hf.training import memory
 from medllm_hf.training.rows import check_columns, read_row
 from medllm_hf.training.tokens import IGNORED, Unfit, encoder
@@ -45,6 +46,7 @@ def plan(recipe: dict, gpus: int | None, nodes: int, gpu_memory: float | None) -
         UserError: no GPU to plan for, or a model, dataset or DeepSpeed config that is not there or not understood.
     """
     settings = defaults() | recipe
+    refuse_trust(settings)
     gpus, gpu_memory = hardware(gpus, nodes, gpu_memory)
     config, unconverted = model_config(settings["model_name_or_path"], settings["model_revision"])
     model = ModelConfig(**{field.name: settings[field.name] for field in fields(ModelConfig)})
@@ -103,11 +105,7 @@ def model_config(name: str, revision: str | None) -> tuple[PreTrainedConfig, boo
     Raises:
         UserError: there is none, it is a Baichuan 13B, or transformers does not know its model.
     """
-    try:
-        values, _ = PreTrainedConfig.get_config_dict(name, revision=revision)
-    except OSError as error:
-        found = f"no config.json of {name} ({first_line(error)})"
-        raise UserError(found, "a checkpoint folder or a Hub id", "check the path, or the network and HF_TOKEN") from error
+    values = config_values(name, revision)
     kind = values.pop("model_type", None)
     unconverted = kind == "baichuan"
     try:
@@ -138,8 +136,8 @@ def dialogues(settings: dict) -> Dialogues | None:
     except (OSError, ValueError) as error:
         raise UserError(f"{name}: {first_line(error)}", f"a dataset with a split {split}", "check the folder") from error
     try:
-        tokenizer = AutoTokenizer.from_pretrained(settings["model_name_or_path"], revision=settings["model_revision"])
-    except (OSError, ValueError):
+        tokenizer = load_tokenizer(settings["model_name_or_path"], settings["model_revision"])
+    except UserError:
         tokenizer = None
     if tokenizer is None or tokenizer.chat_template is None or {"input_ids", "labels"} <= set(rows.column_names):
         return Dialogues(len(rows), None, 1.0, 0)

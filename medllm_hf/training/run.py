@@ -6,10 +6,11 @@ from itertools import pairwise
 from pathlib import Path
 
 from datasets import Dataset, DatasetDict, load_dataset
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 from trl import get_dataset, get_peft_config, get_quantization_config
 
 from medllm_hf.errors import UserError, first_line
+from medllm_hf.pretrained import NO_FOREIGN_CODE, forget_code, load_config, load_tokenizer, refuse_trust
 from medllm_hf.training import attention
 from medllm_hf.training.callbacks import McqAccuracy
 from medllm_hf.training.checkpoints import last_checkpoint
@@ -34,7 +35,7 @@ def train(script, settings, model, mixture, additions) -> None:
     if additions.dev_questions and settings.eval_strategy == "no":
         raise UserError("--dev_questions and no evaluation", "eval_strategy steps or epoch", "add --eval_strategy epoch")
     checkpoint = last_checkpoint(settings.resume_from_checkpoint, Path(settings.output_dir))
-    tokenizer = load_tokenizer(model.model_name_or_path, model.model_revision)
+    tokenizer = load_checked(model, settings)
     changed = set_up(tokenizer, settings)
     parts = load_parts(script, settings, mixture, tokenizer, additions)
     if tokenizer.chat_template:
@@ -47,6 +48,7 @@ def train(script, settings, model, mixture, additions) -> None:
         "attn_implementation": model.attn_implementation or attention.NAME,
         "dtype": model.dtype,
         **(settings.model_init_kwargs or {}),
+        **NO_FOREIGN_CODE,
     }
     trainer = make_trainer(
         model=model.model_name_or_path,
@@ -59,6 +61,7 @@ def train(script, settings, model, mixture, additions) -> None:
         sources=parts[-1].sources,
         measure=McqAccuracy(additions.dev_questions, tokenizer) if additions.dev_questions else None,
     )
+    forget_code(trainer.model, tokenizer)
     trainer.train(resume_from_checkpoint=checkpoint)
     trainer.save_model(settings.output_dir)
     trainer.accelerator.wait_for_everyone()
@@ -68,6 +71,20 @@ def train(script, settings, model, mixture, additions) -> None:
     if settings.push_to_hub:
         trainer.push_to_hub(dataset_name=script.dataset_name)
     trainer.end()
+
+
+def load_checked(model, settings) -> PreTrainedTokenizerBase:
+    """The tokenizer of the model to train, where TRL, which loads the model by its name, needs no foreign code.
+
+    Raises:
+        UserError: it would, or was told to run it; see `load_config` and `load_tokenizer`.
+    """
+    refuse_trust(model, settings)
+    load_config(model.model_name_or_path, model.model_revision)
+    template = settings.chat_template_path
+    if template and not Path(template).is_file():
+        load_tokenizer(template)  # TRL loads it without saying anything of foreign code
+    return load_tokenizer(model.model_name_or_path, model.model_revision)
 
 
 def peft_config(model):
@@ -151,18 +168,6 @@ def row_hashes(dataset: Dataset) -> Iterator[int]:
         for rows in batch["input_ids"].chunks:
             ends, ids = rows.offsets.to_numpy(), rows.values.to_numpy()
             yield from (hash(ids[start:end].tobytes()) for start, end in pairwise(ends))
-
-
-def load_tokenizer(name: str, revision: str | None) -> PreTrainedTokenizerBase:
-    """The tokenizer of a checkpoint.
-
-    Raises:
-        UserError: there is none.
-    """
-    try:
-        return AutoTokenizer.from_pretrained(name, revision=revision)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{name}: {first_line(error)}", "a checkpoint that transformers loads", "check the name") from error
 
 
 def load_splits(script, mixture) -> DatasetDict:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig, AutoTokenizer
+from transformers import MODEL_FOR_CAUSAL_LM_MAPPING
 from transformers.core_model_loading import revert_weight_conversion
 from transformers.tokenization_utils_base import TOKENIZER_CONFIG_FILE
 from transformers.utils import (
@@ -20,6 +20,7 @@ from transformers.utils import (
 )
 
 from medllm_hf.errors import UserError, first_line
+from medllm_hf.pretrained import load_config, load_tokenizer
 
 # The last letter of a LoRA matrix's name; PEFT leaves out ".weight" for embeddings.
 HALF = r"(\.lora_(?:embedding_)?)[AB]\b"
@@ -102,7 +103,7 @@ def _expected(folder: Path) -> dict[str, list[int]]:
     own = [key for key in settings if key == "auto_map" or key.endswith("attn_implementation")]
     if own:
         raise UserError(f"{own[0]} {settings[own[0]]} in {folder / CONFIG_NAME}", "a config without it", "remove the line")
-    config = AutoConfig.from_pretrained(folder)
+    config = load_config(folder)
     with torch.device("meta"):
         # Not by `from_config`, which under ZeRO-3 wants all ranks.
         model = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)](config)
@@ -137,13 +138,13 @@ def _check_template(folder: Path) -> None:
     text = file.read_text(encoding="utf-8")
     # Older consumers read the one in the tokenizer's config.
     inside = _read(folder / TOKENIZER_CONFIG_FILE).get("chat_template", text)
-    if not text == inside == AutoTokenizer.from_pretrained(folder).chat_template:
+    if not text == inside == load_tokenizer(folder).chat_template:
         raise UserError(f"two chat templates in {folder}", f"only {CHAT_TEMPLATE_FILE}", "remove the other one from the base")
 
 
 def _check_stops(folder: Path) -> None:
     """Returns nothing when tokenizer, config and generation config agree on the end and the padding token."""
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer = load_tokenizer(folder)
     for name in (CONFIG_NAME, GENERATION_CONFIG_NAME):
         settings = _read(folder / name)
         for key in ("eos_token_id", "pad_token_id"):

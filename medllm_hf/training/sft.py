@@ -2,6 +2,7 @@
 
 import difflib
 import os
+import warnings
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Literal, NoReturn
@@ -142,7 +143,10 @@ def _run(arguments: list[str]) -> None:
     parser = make_parser()
     parser.error = _refuse
     try:
-        *stock, additions = parser.parse_args_and_config(arguments)
+        with warnings.catch_warnings():
+            # TRL has defaults that transformers will drop; nothing that a user could change.
+            warnings.simplefilter("ignore", FutureWarning)
+            *stock, additions = parser.parse_args_and_config(arguments)
     except ValueError as error:
         _refuse(str(error))
     from medllm_hf.training.run import train

@@ -4,10 +4,11 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from transformers import GenerationConfig, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 from trl.chat_template_utils import get_training_chat_template
 
 from medllm_hf.errors import UserError
+from medllm_hf.pretrained import load_generation_config, load_tokenizer
 from medllm_hf.templates.answer_end import answer_end
 from medllm_hf.templates.rendering import render, template_text
 
@@ -121,11 +122,10 @@ def _thinks(tokenizer: PreTrainedTokenizerBase, text: str) -> bool:
 def stop_ids(tokenizer: PreTrainedTokenizerBase) -> set[int]:
     """The ids that end an answer by configuration: the tokenizer's end token and those of the generation config beside it."""
     stops = {tokenizer.eos_token_id}
-    try:
-        configured = GenerationConfig.from_pretrained(tokenizer.name_or_path).eos_token_id
-        stops |= set(configured if isinstance(configured, list) else [configured])
-    except OSError:
-        pass  # a model need not have a generation config
+    # A tokenizer that was made in memory comes from nowhere.
+    config = load_generation_config(tokenizer.name_or_path) if tokenizer.name_or_path else None
+    if config:
+        stops |= set(config.eos_token_id if isinstance(config.eos_token_id, list) else [config.eos_token_id])
     return stops - {None}
 
 
@@ -171,6 +171,4 @@ def _named_template(name: str) -> str:
             return Path(name).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise UserError(f"no readable file {name}", "a Jinja chat template", "check --chat_template_path") from error
-    from medllm_hf.training.run import load_tokenizer
-
-    return template_text(load_tokenizer(name, None))
+    return template_text(load_tokenizer(name, chat=True))
