@@ -24,12 +24,13 @@ ALLOWED = {
     "push_to_hub": {"hub"},
     "errors": set(),
     "folders": set(),
+    "key_value_cache": set(),
     "text": set(),
     "demo": set(),
     "cli": {"flags"},
     "flags": set(),
 }
-SHARED_MODULES = {"errors", "folders", "text"}
+SHARED_MODULES = {"errors", "folders", "key_value_cache", "text"}
 FORBIDDEN_NAMES = {"utils.py", "common.py", "helpers.py", "evaluate.py"}
 MOST_FILE_LINES, MOST_FUNCTION_LINES = 300, 50
 SOURCES = sorted([*(ROOT / "medllm_hf").rglob("*.py"), ROOT / "push_to_hub.py"])
