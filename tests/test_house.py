@@ -25,9 +25,10 @@ ALLOWED = {
     "errors": set(),
     "folders": set(),
     "key_value_cache": set(),
+    "tested_versions": set(),
     "text": set(),
     "demo": set(),
-    "cli": {"flags"},
+    "cli": {"flags", "tested_versions"},
     "flags": set(),
 }
 SHARED_MODULES = {"errors", "folders", "key_value_cache", "text"}
