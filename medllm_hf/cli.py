@@ -87,6 +87,9 @@ def run(name: str, rest: list[str]) -> int:
     if name not in OWN_PARSER:
         options = vars(build_parser(name).parse_args(rest))
         check_outputs(options)
+    from medllm_hf.tested_versions import watch
+
+    watch()
     module, function = verb.target.split(":")
     return getattr(importlib.import_module(f"medllm_hf.{module}"), function)(**options) or 0
 

@@ -7,7 +7,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM, Qwen3Config, Qwen3ForCausalLM
 
 from medllm_hf.training.attention import NAME, causal, register, sample_sizes
-from medllm_hf.training.trainer import Collator
+from medllm_hf.training.batches import Collator
 
 register()
 SIZES = (7, 1, 13, 5)
@@ -30,7 +30,7 @@ def samples() -> list[list[int]]:
 
 def packed(samples) -> dict[str, torch.Tensor]:
     """The row that the collator makes of `samples`, without its labels."""
-    batch = Collator(pad_token_id=0, padding_free=True)([{"input_ids": ids} for ids in samples])
+    batch = Collator(pad_token_id=0)([{"input_ids": ids, "labels": ids} for ids in samples])
     return {name: value for name, value in batch.items() if name != "labels"}
 
 

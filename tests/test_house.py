@@ -28,11 +28,13 @@ ALLOWED = {
     "templates": set(),
     "weight_files": set(),
     "pretrained": set(),
+    "key_value_cache": set(),
+    "tested_versions": set(),
     "demo": set(),
-    "cli": {"flags"},
+    "cli": {"flags", "tested_versions"},
     "flags": set(),
 }
-SHARED_MODULES = {"errors", "folders", "control_tokens", "templates", "weight_files", "pretrained"}
+SHARED_MODULES = {"errors", "folders", "control_tokens", "templates", "weight_files", "pretrained", "key_value_cache"}
 FORBIDDEN_NAMES = {"utils.py", "common.py", "helpers.py", "evaluate.py"}
 MOST_FILE_LINES, MOST_FUNCTION_LINES = 400, 50
 SOURCES = sorted([*(ROOT / "medllm_hf").rglob("*.py"), ROOT / "push_to_hub.py"])

@@ -3,6 +3,7 @@
 import copy
 import json
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -203,10 +204,36 @@ def test_a_loss_that_is_not_a_number_stops_the_run(tiny, tokenizer, prepared, tm
 
 def test_a_loss_of_zero_stops_the_run(tiny, tokenizer, prepared, tmp_path):
     """D9."""
-    run = trainer(tiny, tokenizer, prepared, tmp_path, max_steps=9)
-    run.train_dataset = run.train_dataset.map(lambda row: {"labels": [IGNORED] * len(row["labels"])})
+    nothing = prepared.dataset.map(lambda row: {"labels": [IGNORED] * len(row["labels"])})
+    run = trainer(tiny, tokenizer, replace(prepared, dataset=nothing), tmp_path, max_steps=9)
     with pytest.raises(UserError, match="zero 3 times in a row, at step 3"):
         run.train()
+
+
+@pytest.mark.parametrize("packing", [False, True])
+def test_labels_that_another_library_made_are_refused(packing, tiny, tokenizer, prepared, tmp_path):
+    """What TRL up to 1.14 does with ready labels: every token is trained. Also a dataset that it shortened."""
+    run = trainer(tiny, tokenizer, prepared, tmp_path, max_steps=1, packing=packing)
+    whole = run.train_dataset
+    run.train_dataset = whole.map(lambda row: {"labels": row["input_ids"]})
+    with pytest.raises(UserError, match=r"found \d+ trained tokens among the \d+ of a sample .* expected \d+, as the dataset"):
+        run.train()
+    run.train_dataset = whole.remove_columns("labels")
+    with pytest.raises(KeyError, match="labels"):
+        run.train()
+    if not packing:
+        run.train_dataset = whole.map(lambda row: {name: row[name][:20] for name in ("input_ids", "labels")})
+        with pytest.raises(UserError, match="among the 20 of a sample .* expected samples of the dataset"):
+            run.train()
+
+
+def test_the_same_ids_with_other_labels_are_no_mistake(tiny, tokenizer, prepared, tmp_path):
+    """A dataset that was tokenised elsewhere may train one answer of a dialogue in a row, and another in the next."""
+    first = prepared.dataset[0]
+    rows = [{**first, "labels": first["labels"][:40] + [IGNORED] * (len(first["labels"]) - 40)}, first]
+    both = replace(prepared, dataset=Dataset.from_list(rows))
+    trainer(tiny, tokenizer, both, tmp_path, max_steps=1).train()
+    trainer(tiny, tokenizer, both, tmp_path, max_steps=1, per_device_train_batch_size=1).train()
 
 
 def test_packing_that_cuts_answers_is_refused(tmp_path):

@@ -10,11 +10,13 @@ from transformers.cache_utils import DynamicLayer
 
 from medllm_hf.chat.choice import next_token, processors
 from medllm_hf.chat.loading import memory_told
+from medllm_hf.key_value_cache import cache_argument, check_cache
 
 # Tokens read at once: so often a long prompt can be stopped, and so much memory its activations take at most.
 CHUNK = 512
 # Tokens for which a layer has room at first.
 ROOM = 128
+TOO_LARGE = "clear the conversation, or use a smaller model"
 
 
 class GrowingLayer(DynamicLayer):
@@ -33,6 +35,11 @@ class GrowingLayer(DynamicLayer):
             room[..., known:length, :] = new
         self.keys, self.values = (room[..., :length, :] for room in self._room)
         return self.keys, self.values
+
+    def shorten(self, length: int) -> None:
+        """Forgets all but the first `length` tokens; what `crop` of a `DynamicLayer` means depends on its version."""
+        if self.is_initialized:
+            self.keys, self.values = (states[..., :length, :] for states in (self.keys, self.values))
 
 
 def _grown(states: torch.Tensor, known: int, length: int) -> torch.Tensor:
@@ -57,9 +64,9 @@ class Reader:
     def __init__(self, model: PreTrainedModel):
         self.model = model
         self.read = 0
-        accepted = inspect.signature(model.forward).parameters
-        self._cache_name = "past_key_values" if "past_key_values" in accepted else "cache_params"
-        self._options = {"use_cache": True} | ({"logits_to_keep": 1} if "logits_to_keep" in accepted else {})
+        self._cache_name = cache_argument(model)
+        short = "logits_to_keep" in inspect.signature(type(model).forward).parameters
+        self._options = {"use_cache": True} | ({"logits_to_keep": 1} if short else {})
         self.forget()
 
     def forget(self) -> None:
@@ -69,7 +76,13 @@ class Reader:
         self._cache.layers = [GrowingLayer() if type(layer) is DynamicLayer else layer for layer in self._cache.layers]
 
     def start(self, prompt: list[int], stopping: Event) -> torch.Tensor | None:
-        """The float32 logits `(1, vocab)` after `prompt`, None if `stopping` was set before its end."""
+        """The float32 logits `(1, vocab)` after `prompt`, None if `stopping` was set before its end.
+
+        Raises:
+            UserError: the memory does not suffice; see also `check_cache`.
+        """
+        with memory_told(TOO_LARGE):
+            check_cache(self.model, prompt, _behind_cache)
         known = self._keep(prompt)
         # The state of a recurrent layer can take one token, or all of them from the beginning.
         size = CHUNK if self._cuttable() else len(prompt)
@@ -83,7 +96,7 @@ class Reader:
     def go_on(self, ids: list[int]) -> torch.Tensor:
         """The float32 logits `(1, vocab)` after `ids`, which follow all that was read before."""
         try:
-            with memory_told("clear the conversation, or use a smaller model"), torch.inference_mode():
+            with memory_told(TOO_LARGE), torch.inference_mode():
                 part = torch.tensor([ids], device=self.model.device)
                 output = self.model(input_ids=part, **{self._cache_name: self._cache}, **self._options)
                 logits = output.logits[:, -1].float()
@@ -102,13 +115,21 @@ class Reader:
         if not self._cuttable():
             self.forget()
             return 0
-        self._cache.crop(known - len(self.ids))
+        for layer in self._cache.layers:
+            layer.shorten(known)
         del self.ids[known:]
         return known
 
     def _cuttable(self) -> bool:
         """Whether the cache keeps every token apart; sliding windows and recurrent states do not."""
         return all(type(layer) is GrowingLayer for layer in self._cache.layers)
+
+
+def _behind_cache(model: PreTrainedModel, ids: list[int]) -> torch.Tensor:
+    """The logits `(vocab,)` after `ids`, the last one read behind a cache of the others."""
+    reader = Reader(model)
+    reader.go_on(ids[:-1])
+    return reader.go_on(ids[-1:])[0]
 
 
 def tokens(

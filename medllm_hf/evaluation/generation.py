@@ -10,6 +10,7 @@ from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerB
 from medllm_hf.evaluation.endpoint import ChatClient, Endpoint, EndpointError
 from medllm_hf.evaluation.prompts import BLANK
 from medllm_hf.evaluation.spending import Account
+from medllm_hf.key_value_cache import check_cache
 from medllm_hf.templates.answer_end import answer_end
 
 # What an output says of the spending of an endpoint's reply.
@@ -33,6 +34,9 @@ def replies(
     Args:
         tokens_at_once: the most tokens, padding and replies included, in one batch, if it has more than one prompt.
         chat: a reply ends at the model's end tokens alone; else, in plain text, also at a blank line.
+
+    Raises:
+        UserError: see `check_cache`.
     """
     stops = stop_ids(network, tokenizer, chat)
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else stops[0]
@@ -44,6 +48,8 @@ def replies(
         if wanted.isdisjoint(batch):
             continue
         width = len(prompts[batch[0]])
+        # An end token among the ids would end the reply before the step that is compared.
+        check_cache(network, [token for token in prompts[batch[0]] if token not in stops], _generated)
         ids = torch.tensor([[pad] * (width - len(prompts[i])) + list(prompts[i]) for i in batch])
         mask = torch.tensor([[0] * (width - len(prompts[i])) + [1] * len(prompts[i]) for i in batch])
         with torch.inference_mode():
@@ -51,6 +57,20 @@ def replies(
         for i, row in zip(batch, whole[:, width:].tolist(), strict=True):
             if i in wanted:
                 yield i, _reply(tokenizer, row, stops, chat)
+
+
+def _generated(network: PreTrainedModel, ids: list[int]) -> torch.Tensor:
+    """The logits `(vocab,)` after `ids`, the last one being the first that `generate` writes."""
+    begin = torch.tensor([ids[:-1]], device=network.device)
+    written = network.generate(
+        begin,
+        attention_mask=torch.ones_like(begin),
+        max_new_tokens=2,
+        prefix_allowed_tokens_fn=lambda *_: ids[-1:],
+        output_logits=True,
+        return_dict_in_generate=True,
+    )
+    return written.logits[1][0]
 
 
 def batches(lengths: Sequence[int], new_tokens: int, tokens_at_once: int) -> list[list[int]]:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 from transformers import AttentionInterface, DynamicCache, PreTrainedModel
 
+from medllm_hf.key_value_cache import cache_argument, check_cache
+
 NAME = "shared_prefix"
 # Architectures whose layers hand their keyword arguments on to the attention and ask nothing else of it.
 MODEL_TYPES = frozenset({"llama", "mistral", "qwen2", "qwen3"})
@@ -71,14 +73,32 @@ def attending(network: torch.nn.Module) -> Iterator[None]:
         model.set_attn_implementation(before)
 
 
-@torch.inference_mode()
 def keys_and_values(network: torch.nn.Module, prefix: list[int]) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """(keys, values) of each layer for the ids `prefix`, as `Row` wants them, from one forward."""
+    """(keys, values) of each layer for the ids `prefix`, as `Row` wants them, from one forward.
+
+    Raises:
+        UserError: see `check_cache`.
+    """
+    check_cache(network, prefix, _behind_prefix)
+    return _keys_and_values(network, prefix)
+
+
+@torch.inference_mode()
+def _keys_and_values(network: torch.nn.Module, prefix: list[int]) -> list[tuple[torch.Tensor, torch.Tensor]]:
     cache = DynamicCache()
-    ids = torch.tensor([prefix], device=network.device)
+    options = {cache_argument(language_model(network)): cache, "use_cache": True, "logits_to_keep": 1}
     with attending(network):
-        network(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1, row=Row([Block(1, len(prefix))], []))
+        ids = torch.tensor([prefix], device=network.device)
+        network(input_ids=ids, row=Row([Block(1, len(prefix))], []), **options)
     return [(layer.keys, layer.values) for layer in cache.layers]
+
+
+def _behind_prefix(network: torch.nn.Module, ids: list[int]) -> torch.Tensor:
+    """The logits `(vocab,)` after `ids`, the last one read behind the others as its prefix."""
+    row = Row([Block(1, 1)], _keys_and_values(network, ids[:-1]))
+    last, place = torch.tensor([[ids[-1]], [len(ids) - 1]], device=network.device).split(1)
+    with attending(network):
+        return network(input_ids=last, position_ids=place, use_cache=False, row=row).logits[0, -1]
 
 
 def attention(

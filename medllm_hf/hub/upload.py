@@ -6,7 +6,6 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import httpx2
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, RepoFile, constants, get_token
 from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
 from huggingface_hub.utils import disable_progress_bars, logging
@@ -16,6 +15,8 @@ from medllm_hf.hub.plan import Plan, There, differences, make_plan, plan_lines
 from medllm_hf.hub.repository import Repository
 
 _LONGEST = 300
+# What all errors of the connection are: httpx's class, or httpx2's from huggingface_hub 2 on.
+HTTPError = HfHubHTTPError.__bases__[0]
 
 
 class UploadError(Exception):
@@ -182,7 +183,7 @@ def told(repository: Repository) -> Iterator[None]:
     """
     try:
         yield
-    except (httpx2.HTTPError, OSError, RuntimeError, ValueError) as error:
+    except (HTTPError, OSError, RuntimeError, ValueError) as error:
         # The client wraps what went wrong with a file of LFS.
         cause = error.__cause__ if isinstance(error, RuntimeError) and error.__cause__ else error
         raise _explained(repository.name, cause) from error
@@ -192,7 +193,7 @@ def _explained(name: str, error: BaseException) -> UserError | UploadError:
     if isinstance(error, ValueError) and not isinstance(error, OSError):
         return UserError(_said(error), "what the Hub takes", "mend it and push again")
     if not isinstance(error, HfHubHTTPError):
-        what = "no connection to the Hub" if isinstance(error, httpx2.HTTPError) else "a failed upload"
+        what = "no connection to the Hub" if isinstance(error, HTTPError) else "a failed upload"
         return UploadError(f"{what} ({_said(error)}); push again, what was sent is kept")
     status, said = error.response.status_code, _said(error.server_message or error)
     if status == 401:

@@ -5,14 +5,15 @@ from pathlib import Path
 
 import torch
 from accelerate.data_loader import BatchSamplerShard
+from datasets import Dataset
 from torch.nn.functional import cross_entropy
 from torch.utils.data import BatchSampler, DataLoader
 from transformers.trainer_pt_utils import LengthGroupedSampler
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, rotate_checkpoints
 from trl import SFTTrainer
-from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
 from medllm_hf.errors import UserError
+from medllm_hf.training.batches import Collator, check_labels, packed
 from medllm_hf.training.checkpoints import begin_checkpoint, finish_checkpoint
 from medllm_hf.training.tokens import IGNORED
 
@@ -31,23 +32,10 @@ def flatten(settings) -> None:
     settings.eval_packing = False
     settings.assistant_only_loss = False  # the labels say it already, and TRL wants the messages for it
     settings.padding_free = True
+    # `ExactTrainer` does it, whose rows do not depend on TRL's version.
+    settings.dataset_kwargs = {**(settings.dataset_kwargs or {}), "skip_prepare_dataset": True}
     if not settings.packing:
         settings.max_length = None  # the dialogues fit already, and TRL wants it so without padding
-
-
-class Collator(DataCollatorForLanguageModeling):
-    """TRL's flattening collator, which also hands on the number of each sample's source.
-
-    A batch is one row (1, tokens) whose samples begin where `position_ids` restart at 0. A batch of no samples, which a
-    rank gets at the end of an epoch, is one token without a label.
-    """
-
-    def torch_call(self, examples: list[dict]) -> dict[str, torch.Tensor]:
-        examples = examples or [{"input_ids": [self.pad_token_id], "labels": [IGNORED], "source": 0}]
-        batch = super().torch_call(examples)
-        if "source" in examples[0]:
-            batch["sources"] = torch.tensor([example["source"] for example in examples])
-        return batch
 
 
 class GroupedSampler(LengthGroupedSampler):
@@ -86,6 +74,8 @@ class ExactTrainer(SFTTrainer):
 
     - Its evaluation loss is the mean over all trained tokens of the evaluation set, and one mean a source; the stock
       trainer averages the means of batches.
+    - Its batches are made here, and their labels are proved to be the dataset's at the first one: what TRL makes of a dataset
+      that is tokenised already depends on its version.
     - Several ranks learn from every sample once an epoch; accelerate fills up their last batches with copies.
     - It stops on a loss that is not finite, or is zero `ZERO_LOSSES` times in a row.
     - Off the GPU only the places that are trained go through the head; TRL scores every place there.
@@ -95,12 +85,15 @@ class ExactTrainer(SFTTrainer):
         measure: called with the model at every evaluation; what it returns (name → value) joins the metrics.
     """
 
-    def __init__(
-        self, *args, sources: list[str], measure: Callable[[torch.nn.Module], dict[str, float]] | None = None, **kwargs
-    ):
-        super().__init__(*args, **kwargs)
-        self.data_collator = Collator(pad_token_id=self.data_collator.pad_token_id, padding_free=True)
+    def __init__(self, *, sources: list[str], measure: Callable[[torch.nn.Module], dict[str, float]] | None = None, **kwargs):
+        settings, rows, held_out = kwargs["args"], kwargs["train_dataset"], kwargs.get("eval_dataset")
+        kwargs["train_dataset"] = packed(rows, settings, settings.packing)
+        if held_out is not None:
+            kwargs["eval_dataset"] = packed(held_out, settings, packing=False)
+        super().__init__(**kwargs)
+        self.data_collator = Collator(self.data_collator.pad_token_id)
         self._sources, self._measure = sources, measure
+        self._unchecked: Dataset | None = rows
         self._samples: list[torch.Tensor] = []
         self._zero_losses = 0
 
@@ -130,9 +123,12 @@ class ExactTrainer(SFTTrainer):
         """The loss of one batch.
 
         Raises:
-            UserError: it is not finite, or was zero too often in a row.
+            UserError: it is not finite, or was zero too often in a row; see also `check_labels`.
         """
         empty = inputs["labels"].numel() == 1
+        if self._unchecked is not None and not empty:
+            check_labels(inputs, self._unchecked)
+            self._unchecked = None
         loss = super().training_step(model, inputs, num_items_in_batch)
         value = loss.item()
         step = self.state.global_step + 1
@@ -186,6 +182,13 @@ class ExactTrainer(SFTTrainer):
         if self.args.average_tokens_across_devices and num_items_in_batch is not None:
             loss = loss * self.accelerator.num_processes
         return loss
+
+    def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
+        """The loss without the logits where they are not asked for; some versions of TRL compute them all the same."""
+        if not prediction_loss_only:
+            return super().prediction_step(model, inputs, prediction_loss_only, ignore_keys)
+        with torch.no_grad(), self.compute_loss_context_manager():
+            return self.compute_loss(model, self._prepare_inputs(inputs)), None, None
 
     def _note_accuracy(self, logits: torch.Tensor, targets: torch.Tensor) -> None:
         right = (logits.argmax(-1) == targets).sum()
