@@ -14,6 +14,7 @@ from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
 from medllm_hf.errors import UserError
 from medllm_hf.training.checkpoints import begin_checkpoint, finish_checkpoint
+from medllm_hf.training.neftune import Noise, added_noise
 from medllm_hf.training.tokens import IGNORED
 
 # Steps in a row without any loss after which a run is stopped.
@@ -93,12 +94,22 @@ class ExactTrainer(SFTTrainer):
     Args:
         sources: the names that the numbers in the column `source` stand for.
         measure: called with the model at every evaluation; what it returns (name → value) joins the metrics.
+        record: what decides the run, kept in every checkpoint; without it none can be resumed by `medllm sft`.
     """
 
     def __init__(
-        self, *args, sources: list[str], measure: Callable[[torch.nn.Module], dict[str, float]] | None = None, **kwargs
+        self,
+        *args,
+        sources: list[str],
+        measure: Callable[[torch.nn.Module], dict[str, float]] | None = None,
+        record: dict | None = None,
+        **kwargs,
     ):
         super().__init__(*args, **kwargs)
+        self._record = record
+        # The stock hook, which would scale by the whole row, is left out.
+        alpha, self.neftune_noise_alpha = self.neftune_noise_alpha, None
+        self._noise = Noise(alpha) if alpha else None
         self.data_collator = Collator(pad_token_id=self.data_collator.pad_token_id, padding_free=True)
         self._sources, self._measure = sources, measure
         self._samples: list[torch.Tensor] = []
@@ -126,6 +137,18 @@ class ExactTrainer(SFTTrainer):
             shards.batch_size, shards.even_batches = None, False  # hands out batches of any size as they come
         return loader
 
+    def train(self, *args, **kwargs):
+        """The stock training, with NEFTune's noise where the settings ask for it."""
+        with added_noise(self.accelerator.unwrap_model(self.model), self._noise):
+            return super().train(*args, **kwargs)
+
+    def _run_epoch(self, *args, **kwargs):
+        """One pass, or nothing when all steps were done before: the stock loop looks only after a step more."""
+        if self.state.global_step >= self.state.max_steps:
+            self.control.should_training_stop = True
+            return
+        super()._run_epoch(*args, **kwargs)
+
     def training_step(self, model, inputs, num_items_in_batch=None):
         """The loss of one batch.
 
@@ -133,6 +156,8 @@ class ExactTrainer(SFTTrainer):
             UserError: it is not finite, or was zero too often in a row.
         """
         empty = inputs["labels"].numel() == 1
+        if self._noise:
+            self._noise.positions = inputs["position_ids"]
         loss = super().training_step(model, inputs, num_items_in_batch)
         value = loss.item()
         step = self.state.global_step + 1
@@ -160,7 +185,7 @@ class ExactTrainer(SFTTrainer):
             self.args.save_total_limit = limit
         self.accelerator.wait_for_everyone()
         if self.args.should_save:
-            finish_checkpoint(folder)
+            finish_checkpoint(folder, self._record, self.args.save_only_model)
             rotate_checkpoints(parent, limit, self.state.best_model_checkpoint, use_mtime=True)
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
