@@ -88,6 +88,8 @@ def check_numbers(given: dict) -> None:
         unknown = set(value or ()) - set(CHECKPOINTING) if name == "gradient_checkpointing_kwargs" else ()
         if unknown:
             raise UserError(f"{min(unknown)} in {name}", f"one of {', '.join(CHECKPOINTING)}", "mend it")
+        if (value or {}).get("selective") and not given.get("gradient_checkpointing"):
+            raise UserError(f"selective in {name} and no gradient_checkpointing", "both", "add --gradient_checkpointing true")
 
 
 def check_evaluation(settings, dev_questions: str | None, sources: list[str] | None = None) -> None:
@@ -145,7 +147,7 @@ def check_packages(settings, model: ModelConfig) -> None:
         if not model.use_peft:
             raise UserError(f"{option} without use_peft", "an adapter on quantised weights", "add --use_peft true")
     for name in settings.report_to:
-        with told(f"report_to {name}", f"pip install {name}, or add --report_to none"):
+        with told(f"report_to {name}", "install its package, name another, or add --report_to none"):
             for callback in get_reporting_integration_callbacks([name]):
                 callback()
     toy = torch.nn.Linear(2, 2)
@@ -190,7 +192,7 @@ def told(found: str, do: str) -> Iterator[None]:
             warnings.simplefilter("ignore")
             yield
     except (ImportError, ValueError, TypeError, RuntimeError, AssertionError) as error:
-        raise UserError(f"{found}: {first_line(error)}", "what this machine has and the library takes", do) from error
+        raise UserError(f"{found}: {first_line(error)}", "one that works here", do) from error
 
 
 def check_hub(settings) -> None:
@@ -224,7 +226,7 @@ def check_options_of_lora(model: ModelConfig) -> None:
         print(f"medllm: {', '.join(unused)} without use_peft: all weights are trained", file=sys.stderr)
 
 
-def check_remote_code(settings) -> None:
+def check_loading(settings) -> None:
     """Returns nothing when no code from a model's repository is asked for, and no weight may be replaced by chance.
 
     Raises:
@@ -235,6 +237,18 @@ def check_remote_code(settings) -> None:
         raise UserError("trust_remote_code", "a model that transformers loads itself", "remove the option")
     if init.get("ignore_mismatched_sizes"):
         raise UserError("ignore_mismatched_sizes", "weights that fit their config.json", "remove it, and mend the checkpoint")
+    if init.get("use_kernels") and find_spec("kernels") is None:
+        raise UserError("use_kernels and no package kernels", "it", "pip install kernels, or remove the option")
+
+
+def check_rows(settings) -> None:
+    """Returns nothing when packing, if there is any, cuts no answer.
+
+    Raises:
+        UserError: it does.
+    """
+    if settings.packing and settings.packing_strategy != "bfd":
+        raise UserError(f"packing_strategy {settings.packing_strategy}", "bfd, which cuts no answer", "change the recipe")
 
 
 def check_settings(settings, model: ModelConfig, additions) -> None:
@@ -247,8 +261,9 @@ def check_settings(settings, model: ModelConfig, additions) -> None:
     Raises:
         UserError: naming the first mistake.
     """
-    check_remote_code(settings)
     check_numbers(vars(settings) | {"lora_r": model.lora_r, "lora_dropout": model.lora_dropout})
+    check_loading(settings)
+    check_rows(settings)
     check_evaluation(settings, additions.dev_questions)
     check_options_of_lora(model)
     check_packages(settings, model)

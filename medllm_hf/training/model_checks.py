@@ -3,14 +3,16 @@
 import copy
 import sys
 import warnings
+from inspect import signature
 from pathlib import Path
 
 import pyarrow.compute as pc
 import torch
 from peft import PeftConfig
 from peft.tuners.tuners_utils import BaseTunerLayer
-from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
+from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import ADAPTER_CONFIG_NAME, CONFIG_NAME, SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME
+from trl import ModelConfig
 
 from medllm_hf.errors import UserError
 from medllm_hf.training.checks import told
@@ -20,42 +22,53 @@ from medllm_hf.training.saved import resized, tensor_shapes
 from medllm_hf.training.tokens import Prepared
 
 FETCH = "fetch the checkpoint again"
+# Arguments of `from_pretrained` that transformers documents beside those of its signature.
+LOADING = set(signature(PreTrainedModel.from_pretrained).parameters) | {
+    "adapter_kwargs", "attn_implementation", "device_map", "dtype", "experts_implementation", "gguf_file", "kernel_config",
+    "low_cpu_mem_usage", "max_memory", "offload_buffers", "offload_folder", "offload_state_dict", "proxies",
+    "quantization_config", "subfolder", "torch_dtype", "tp_plan", "tp_size", "trust_remote_code", "use_kernels", "variant",
+}  # fmt: skip
 
 
-def check_model(name: str, revision: str | None, attention: str | None, adapter: PeftConfig | None) -> PreTrainedModel | None:
-    """The model without weights, if transformers makes one of its config alone, when it takes the attention and the adapter.
+def check_model(settings, model: ModelConfig, adapter: PeftConfig | None) -> PreTrainedModel | None:
+    """The model without weights, if transformers makes one of its config alone, when it takes the settings and the adapter.
 
     Args:
-        name: checkpoint folder or Hub id.
-        attention: attn_implementation; None is transformers' own choice.
+        settings: TRL's SFTConfig.
 
     Raises:
         UserError: a folder with an adapter or in Baichuan's layout, weights that do not fit the config, an attention that
             is not there, an adapter on modules that the model does not have, or on its head.
     """
-    folder = Path(name)
-    if (folder / ADAPTER_CONFIG_NAME).is_file() and not (folder / CONFIG_NAME).is_file():
-        do = "merge it with `medllm merge ADAPTER FOLDER` and train that"
-        raise UserError(f"an adapter in {name}", "a model", do)
-    config, unconverted = model_config(name, revision)
-    if unconverted:
-        raise UserError(
-            f"{name} in Baichuan's layout", "Llama's layout", "run `medllm convert` first, and train what it writes"
-        )
+    config = read_config(model)
+    for key in sorted(set(settings.model_init_kwargs or {}) - LOADING - set(config.to_dict())):
+        raise UserError(f"{key} in model_init_kwargs", "an argument of `from_pretrained` or a key of config.json", "mend it")
+    if settings.router_aux_loss_coef and not hasattr(config.get_text_config(), "output_router_logits"):
+        raise UserError(f"router_aux_loss_coef and {model.model_name_or_path}", "a mixture of experts", "remove the option")
+    check_attention(config, model.attn_implementation)
     sketch = without_weights(config)
-    if sketch is None:
-        return None
-    check_shapes(folder, sketch)
-    # A kernel of the Hub would be fetched by the question.
-    if attention and "/" not in attention:
-        with told(f"attn_implementation {attention}", "name another, or remove the option"), torch.device("meta"):
-            AutoModelForCausalLM.from_config(copy.deepcopy(config), attn_implementation=attention)
-    elif attention:
-        with told(f"attn_implementation {attention}", "pip install kernels, or remove the option"):
-            import kernels  # noqa: F401
-    if adapter is not None:
-        check_adapter(sketch, adapter)
+    if sketch is not None:
+        check_shapes(Path(model.model_name_or_path), sketch)
+        if adapter is not None:
+            check_adapter(sketch, adapter)
     return sketch
+
+
+def read_config(model: ModelConfig) -> PreTrainedConfig:
+    """The config of the model to be trained.
+
+    Raises:
+        UserError: there is none; the folder holds an adapter, or a model in Baichuan's layout.
+    """
+    name, folder = model.model_name_or_path, Path(model.model_name_or_path)
+    if folder.is_dir() and not (folder / CONFIG_NAME).is_file():
+        if (folder / ADAPTER_CONFIG_NAME).is_file():
+            raise UserError(f"an adapter in {name}", "a model", "merge it with `medllm merge`, and train what that writes")
+        raise UserError(f"no {CONFIG_NAME} in {name}", "a model", "check the path")
+    config, unconverted = model_config(name, model.model_revision)
+    if unconverted:
+        raise UserError(f"{name} in Baichuan's layout", "Llama's layout", "run `medllm convert` and train what it writes")
+    return config
 
 
 def without_weights(config: PreTrainedConfig) -> PreTrainedModel | None:
@@ -66,6 +79,24 @@ def without_weights(config: PreTrainedConfig) -> PreTrainedModel | None:
             return AutoModelForCausalLM.from_config(copy.deepcopy(config), attn_implementation="eager")
         except Exception:  # whatever it is, loading the weights will say it better
             return None
+
+
+def check_attention(config: PreTrainedConfig, name: str | None) -> None:
+    """Returns nothing when the attention of that name can be used here; None is our own choice.
+
+    Raises:
+        UserError: it is unknown, lacks its package, or the GPU that it needs.
+    """
+    if name is None:
+        return
+    if "/" in name:  # a kernel of the Hub, which would be fetched by the question
+        with told(f"attn_implementation {name}", "pip install kernels, or remove the option"):
+            import kernels  # noqa: F401
+        return
+    with told(f"attn_implementation {name}", "name another, or remove the option"), torch.device("meta"):
+        AutoModelForCausalLM.from_config(copy.deepcopy(config), attn_implementation=name)
+    if name.startswith("flash_attention") and not torch.cuda.is_available():
+        raise UserError(f"attn_implementation {name} and no GPU", "an NVIDIA GPU", "remove the option")
 
 
 def check_shapes(folder: Path, sketch: PreTrainedModel) -> None:
@@ -79,7 +110,7 @@ def check_shapes(folder: Path, sketch: PreTrainedModel) -> None:
     expected = {name: list(tensor.shape) for name, tensor in sketch.state_dict().items()}
     for name, shape in tensor_shapes(folder, SAFE_WEIGHTS_NAME, FETCH).items():
         if name in expected and shape != expected[name]:
-            do = resized(shape, expected[name]) or FETCH
+            do = resized(shape, expected[name]) or "mend config.json, or fetch the checkpoint again"
             raise UserError(f"{name} of shape {shape} in {folder}", f"{expected[name]}, as its config.json says", do)
 
 
@@ -89,17 +120,15 @@ def check_adapter(sketch: PreTrainedModel, adapter: PeftConfig) -> None:
     Raises:
         UserError: settings or module names that do not fit, or an adapter on the head, past which TRL computes its loss.
     """
-    names = [name for name, _ in sketch.named_modules()]
-    for name in adapter.modules_to_save or ():
-        if not any(path == name or path.endswith(f".{name}") for path in names):
-            raise UserError(
-                f"lora_modules_to_save {name}, which the model does not have", "names of its modules", "name others"
-            )
+    modules = [name for name, _ in sketch.named_modules()]
     parameters = [name for name, _ in sketch.named_parameters()]
-    for name in getattr(adapter, "target_parameters", None) or ():
-        if not any(path == name or path.endswith(f".{name}") for path in parameters):
-            found = f"lora_target_parameters {name}, which the model does not have"
-            raise UserError(found, "names of its parameters", "name others")
+    for option, wanted, known in (
+        ("lora_modules_to_save", adapter.modules_to_save, modules),
+        ("lora_target_parameters", getattr(adapter, "target_parameters", None), parameters),
+    ):
+        for name in wanted or ():
+            if not any(path == name or path.endswith(f".{name}") for path in known):
+                raise UserError(f"{option} {name}, which the model does not have", f"such as {known[-1]}", "name others")
     with torch.device("meta"):
         wrapped = with_adapter(copy.deepcopy(sketch), copy.deepcopy(adapter))
     if isinstance(wrapped.get_output_embeddings(), BaseTunerLayer):
@@ -107,6 +136,18 @@ def check_adapter(sketch: PreTrainedModel, adapter: PeftConfig) -> None:
         found = f"{head} among lora_target_modules, where TRL would not train it"
         do = f"leave it out, or add --lora_modules_to_save {head} to train it whole"
         raise UserError(found, "modules below the head", do)
+
+
+def check_tokens(settings, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Returns nothing when the tokenizer has the tokens that the settings name.
+
+    Raises:
+        UserError: it has not.
+    """
+    for name in ("eos_token", "pad_token"):
+        token = getattr(settings, name)
+        if token is not None and token not in tokenizer.get_vocab():
+            raise UserError(f"{name} {token}, which {tokenizer.name_or_path} does not have", "one of its tokens", "change it")
 
 
 def check_ids(parts: list[Prepared], sketch: PreTrainedModel, name: str) -> None:

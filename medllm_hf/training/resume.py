@@ -21,9 +21,10 @@ RECORD = "resume.json"
 FREE = {
     "activation_checkpointing", "activation_checkpointing_kwargs", "activation_offloading", "batch_eval_metrics",
     "bf16_full_eval", "dataset_num_proc", "debug", "disable_tqdm", "do_eval", "do_predict", "do_train", "fp16_full_eval",
-    "gradient_checkpointing", "gradient_checkpointing_kwargs", "jit_mode_eval", "length_column_name", "local_rank", "output_dir",
-    "per_device_eval_batch_size", "prediction_loss_only", "project", "report_to", "restore_callback_states_from_checkpoint",
-    "resume_from_checkpoint", "run_name", "skip_memory_metrics", "torch_empty_cache_steps", "use_cpu", "use_legacy_prediction_loop",
+    "gradient_checkpointing", "gradient_checkpointing_kwargs", "jit_mode_eval", "length_column_name", "local_rank",
+    "output_dir", "per_device_eval_batch_size", "prediction_loss_only", "project", "report_to",
+    "restore_callback_states_from_checkpoint", "resume_from_checkpoint", "run_name", "skip_memory_metrics",
+    "torch_empty_cache_steps", "use_cpu", "use_legacy_prediction_loop",
 }  # fmt: skip
 FREE_BEGINNINGS = ("ddp_", "eval_", "hub_", "include_", "log_", "logging_", "push_to_hub", "save_", "trackio_")
 DATALOADER = ("dataloader_num_workers", "dataloader_pin_memory", "dataloader_prefetch_factor",

@@ -17,7 +17,7 @@ from medllm_hf.training.callbacks import McqAccuracy
 from medllm_hf.training.checkpoints import STATE, is_resumed, is_whole, last_checkpoint, read_step
 from medllm_hf.training.checks import check_evaluation, check_settings
 from medllm_hf.training.curves import write_training_report
-from medllm_hf.training.model_checks import check_ids, check_model, warn_of_length
+from medllm_hf.training.model_checks import check_ids, check_model, check_tokens, warn_of_length
 from medllm_hf.training.output import check_output, clear
 from medllm_hf.training.resume import LENGTH, RECORD, check_same_run, describe_run, read_record, write_record
 from medllm_hf.training.saved import check_saved
@@ -44,9 +44,10 @@ def train(script, settings, model, mixture, additions, recipe: str | None = None
     finished = finished_before(wanted, folder)
     checkpoint = None if finished else last_checkpoint(wanted, folder)
     name = model.model_name_or_path
-    sketch = check_model(name, model.model_revision, model.attn_implementation, peft_config(model))
+    sketch = check_model(settings, model, peft_config(model))
     warn_of_length(settings.max_length, sketch)
     tokenizer = load_tokenizer(name, model.model_revision)
+    check_tokens(settings, tokenizer)
     measure = McqAccuracy(additions.dev_questions, tokenizer) if additions.dev_questions else None
     parts = load_parts(script, settings, mixture, tokenizer, additions)
     if sketch and not settings.chat_template_path:

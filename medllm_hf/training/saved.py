@@ -58,7 +58,7 @@ def check_saved(folder: Path) -> None:
 
 
 def resized(found: list[int], expected: list[int]) -> str | None:
-    """What to do about a matrix that differs from the config in its number of rows alone, as embedding and head do, else None."""
+    """What to do about a matrix that has another number of rows than the config says and is else right, or None."""
     if len(found) != 2 or 0 in found or found[1:] != expected[1:]:
         return None
     return f"the vocabulary was resized: set vocab_size to {found[0]} in config.json, or save the model again after resizing it"

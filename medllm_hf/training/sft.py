@@ -19,7 +19,7 @@ The options of `trl sft` are those of `trl sft --help`.
   --plan           print parameters, steps, tokens and memory per GPU for each ZeRO stage, and exit
   --dev_questions  questions whose accuracy (eval_mcq_accuracy) is measured at every evaluation
   --over_length    drop_turns (default): a dialogue beyond max_length loses whole rounds; refuse: it is an error
-  --overwrite      remove what the output folder holds, once training can begin; --resume_from_checkpoint true goes on with it"""
+  --overwrite      remove what the output folder holds, once training can begin (to go on: --resume_from_checkpoint true)"""
 
 
 @dataclass

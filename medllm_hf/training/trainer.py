@@ -14,6 +14,7 @@ from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
 from medllm_hf.errors import UserError
 from medllm_hf.training.checkpoints import begin_checkpoint, finish_checkpoint
+from medllm_hf.training.checks import check_rows
 from medllm_hf.training.neftune import Noise, added_noise
 from medllm_hf.training.tokens import IGNORED
 
@@ -27,8 +28,7 @@ def flatten(settings) -> None:
     Raises:
         UserError: a packing strategy that cuts answers.
     """
-    if settings.packing and settings.packing_strategy != "bfd":
-        raise UserError(f"packing_strategy {settings.packing_strategy}", "bfd, which cuts no answer", "change the recipe")
+    check_rows(settings)
     settings.eval_packing = False
     settings.assistant_only_loss = False  # the labels say it already, and TRL wants the messages for it
     settings.padding_free = True
