@@ -8,6 +8,7 @@ import logging
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,12 @@ CHECKPOINT_FILES = ("*.json", "*.safetensors", "*.jinja", "tokenizer.model", "me
 WITH_PICKLES = (*CHECKPOINT_FILES, "pytorch_model*.bin")
 # Patterns of files that hold weights, of which only those are fetched that are read.
 _WEIGHTS = ("*.safetensors", "*.bin", "pytorch_model*.bin")
+_DOCUMENTED = (
+    *("adapter_kwargs", "attn_implementation", "device_map", "dtype", "experts_implementation", "gguf_file", "kernel_config"),
+    *("low_cpu_mem_usage", "max_memory", "offload_buffers", "offload_folder", "offload_state_dict", "proxies"),
+    *("quantization_config", "subfolder", "torch_dtype", "tp_plan", "tp_size", "use_kernels", "variant"),
+    *NO_FOREIGN_CODE,
+)
 ADD_TEMPLATE = "add a chat_template.jinja to the folder"
 _KNOWN = "a class that transformers brings along"
 _NEVER = "take another checkpoint: code that comes with one is never run"
@@ -208,11 +215,18 @@ def load_model(name: str | Path, revision: str | None = None, **options) -> "Pre
         return AutoModelForCausalLM.from_pretrained(str(name), revision=revision, trust_remote_code=False, **options)
 
 
-def empty_model(config: "PreTrainedConfig") -> "PreTrainedModel":
+def empty_model(config: "PreTrainedConfig", **options) -> "PreTrainedModel":
     """A causal language model of this config with new weights, which nothing is read for."""
     from transformers import AutoModelForCausalLM
 
-    return AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+    return AutoModelForCausalLM.from_config(config, trust_remote_code=False, **options)
+
+
+def loading_arguments() -> set[str]:
+    """The arguments of `from_pretrained` of a model, with those that transformers documents beside its signature."""
+    from transformers import PreTrainedModel
+
+    return set(signature(PreTrainedModel.from_pretrained).parameters) | set(_DOCUMENTED)
 
 
 def check_known(folder: Path) -> None:

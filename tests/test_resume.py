@@ -8,7 +8,7 @@ from ranks import finished, start, steps, words, write_dialogues, zero
 from transformers.trainer_utils import get_last_checkpoint
 
 from medllm_hf.errors import UserError
-from medllm_hf.training.checkpoints import begin_checkpoint, finish_checkpoint, is_whole, last_checkpoint
+from medllm_hf.training.checkpoints import begin_checkpoint, find_fault, finish_checkpoint, is_whole, last_checkpoint
 
 # Three epochs of four steps, the last of each with a single dialogue; the second epoch is resumed in its middle.
 DIALOGUES, EVERY, LAST = 13, 3, 12
@@ -82,7 +82,8 @@ def checkpoints(folder: Path) -> list[str]:
 def check_resumed(arguments, ranks: int, out: Path, expected: Path) -> None:
     """Resumes the killed run in `out`, from scratch if it has no checkpoint yet, and compares it with an undisturbed one."""
     whole = [path for path in out.glob("checkpoint-*") if path.is_dir() and is_whole(path)]
-    resumed = finished(out / "logs", *arguments(out, resume_from_checkpoint=bool(whole)), ranks=ranks)
+    more = {"resume_from_checkpoint": True} if whole else {"overwrite": True}
+    resumed = finished(out.with_name("logs"), *arguments(out, **more), ranks=ranks)
     assert weights(out) == weights(expected), resumed.text()[-2000:]
     assert checkpoints(out) == checkpoints(expected)
     last = checkpoints(expected)[-1]
@@ -130,7 +131,7 @@ def test_killed_at_a_chosen_moment(tmp_path, job, undisturbed, kind, sampling, m
         # The first one is still there, and the second, which transformers itself would resume from, is known to be cut.
         assert [path.name for path in out.glob("checkpoint-*") if is_whole(path)] == [f"checkpoint-{EVERY}"]
         assert (out / f"checkpoint-{2 * EVERY}.unfinished").exists()
-        assert last_checkpoint("true", out) == str(out / f"checkpoint-{EVERY}")
+        assert last_checkpoint("true", out) == out / f"checkpoint-{EVERY}"
         if moment != "weights":
             assert get_last_checkpoint(str(out)) == str(out / f"checkpoint-{2 * EVERY}")
     check_resumed(arguments, ranks, out, expected)
@@ -145,7 +146,7 @@ def test_killed_again_and_again_at_any_moment(tmp_path, job, undisturbed, kind, 
     cut = 0
     for number in range(kills):
         before = checkpoints(out)
-        more = {"resume_from_checkpoint": True} if any(is_whole(out / name) for name in before) else {}
+        more = {"resume_from_checkpoint": True} if any(is_whole(out / name) for name in before) else {"overwrite": True}
         run = start(tmp_path / "logs", *arguments(out, **more), ranks=ranks)
         while checkpoints(out) == before and any(process.is_alive() for process in run.processes):
             time.sleep(0.001)
@@ -161,30 +162,42 @@ def checkpoint(folder: Path, step: int) -> Path:
     begin_checkpoint(path)
     path.mkdir()
     (path / "trainer_state.json").write_text('{"global_step": 1}')
+    (path / "optimizer.pt").write_bytes(b"12345")
     return path
 
 
 def test_only_a_whole_checkpoint_is_resumed_from(tmp_path):
     with pytest.raises(UserError, match="no whole checkpoint"):
         last_checkpoint("true", tmp_path)
-    finish_checkpoint(checkpoint(tmp_path, 90))
-    finish_checkpoint(checkpoint(tmp_path, 100))
+    finish_checkpoint(checkpoint(tmp_path, 90), {})
+    finish_checkpoint(checkpoint(tmp_path, 100), {})
     cut = checkpoint(tmp_path, 110)
-    assert last_checkpoint("True", tmp_path) == str(tmp_path / "checkpoint-100")
-    assert last_checkpoint(str(tmp_path / "checkpoint-90"), tmp_path) == str(tmp_path / "checkpoint-90")
+    assert last_checkpoint("True", tmp_path) == tmp_path / "checkpoint-100"
+    assert last_checkpoint(str(tmp_path / "checkpoint-90"), tmp_path) == tmp_path / "checkpoint-90"
     assert last_checkpoint("false", tmp_path) is last_checkpoint(None, tmp_path) is None
-    with pytest.raises(UserError, match="no whole checkpoint in .*checkpoint-110"):
+    with pytest.raises(UserError, match="no whole checkpoint in .*checkpoint-110: cut off"):
         last_checkpoint(str(cut), tmp_path)
 
 
-def test_a_checkpoint_of_another_program_is_whole_when_its_state_can_be_read(tmp_path):
-    path = tmp_path / "checkpoint-5"
-    path.mkdir()
-    assert not is_whole(path)
-    (path / "trainer_state.json").write_text('{"epoch": 1')
-    assert not is_whole(path)
-    (path / "trainer_state.json").write_text('{"epoch": 1}')
-    assert is_whole(path)
+@pytest.mark.parametrize(
+    ("spoil", "fault"),
+    [
+        (lambda path: (path / "optimizer.pt").unlink(), "optimizer.pt is missing"),
+        (lambda path: (path / "optimizer.pt").write_bytes(b"123"), "optimizer.pt is of another size"),
+        (lambda path: (path / "resume.json").unlink(), "no resume.json: another program's"),
+        (lambda path: (path / "resume.json").write_text("{"), "no readable"),
+        (lambda path: (path / "trainer_state.json").write_text('{"epoch": 1'), "no readable"),
+        (lambda path: Path(f"{path}.unfinished").touch(), "cut off"),
+    ],
+)
+def test_a_spoilt_checkpoint_is_passed_over(tmp_path, spoil, fault):
+    for step in (1, 2):
+        finish_checkpoint(checkpoint(tmp_path, step), {})
+    spoil(tmp_path / "checkpoint-2")
+    assert fault in find_fault(tmp_path / "checkpoint-2")
+    assert last_checkpoint("true", tmp_path) == tmp_path / "checkpoint-1"
+    with pytest.raises(UserError, match="checkpoint-2: "):
+        last_checkpoint(str(tmp_path / "checkpoint-2"), tmp_path)
 
 
 def test_a_finished_checkpoint_clears_the_cut_ones_away(tmp_path):

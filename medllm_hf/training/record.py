@@ -60,6 +60,8 @@ def run_figures(trainer: Trainer, prepared: Prepared, history: list[dict]) -> di
     parameters, trained = throughput.parameter_numbers(trainer.model)
     length = throughput.attended_length(prepared.dataset)
     flops = throughput.flops_per_token(trainer.model.config, parameters, trained, length)
+    # Only the saving was left to do for a run that was cut off after its last step: the clock shows nothing.
+    speed = flops * tokens / seconds if seconds else 0.0
     peak = throughput.PEAKS.get(throughput.device_name())
     best = state.best_model_checkpoint if trainer.args.load_best_model_at_end else None
     return {
@@ -75,14 +77,14 @@ def run_figures(trainer: Trainer, prepared: Prepared, history: list[dict]) -> di
         "tokens_fed": round(tokens),
         "real_token_share": share,
         "seconds": seconds,
-        "tokens_per_second": tokens / seconds,
+        "tokens_per_second": tokens / seconds if seconds else 0.0,
         "parameters": parameters,
         "trained_parameters": trained,
         "attended_length": length,
         "flops_per_token": flops,
-        "flops_per_second": flops * tokens / seconds,
+        "flops_per_second": speed,
         "peak_flops": peak and peak * trainer.args.world_size,
-        "flop_use": peak and flops * tokens / seconds / (peak * trainer.args.world_size),
+        "flop_use": peak and speed / (peak * trainer.args.world_size),
         "peak_memory": throughput.peak_memory(),
         **{
             f"last_{key}": points[-1][1]
@@ -140,9 +142,12 @@ def changed_adapter(config: PeftConfig) -> dict:
 
 
 def plain(value: object) -> object:
-    """`value` as JSON can hold it. Of an absolute path only the name stays; what is not finite becomes None."""
+    """`value` as JSON can hold it, without tokens of the Hub.
+
+    Of an absolute path only the name stays; what is not finite becomes None.
+    """
     if isinstance(value, dict):
-        return {str(key): plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items() if key != "token"}
     if isinstance(value, list | tuple):
         return [plain(item) for item in value]
     if isinstance(value, set):

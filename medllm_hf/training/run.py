@@ -6,42 +6,106 @@ from itertools import pairwise
 from pathlib import Path
 
 from datasets import Dataset, DatasetDict, load_dataset
+from huggingface_hub.errors import HfHubHTTPError
 from transformers import PreTrainedTokenizerBase
 from trl import get_dataset, get_peft_config, get_quantization_config
 
 from medllm_hf.errors import UserError, first_line
+from medllm_hf.folders import read_json
 from medllm_hf.pretrained import NO_FOREIGN_CODE, forget_code, load_config, load_tokenizer, refuse_trust
 from medllm_hf.training import attention
 from medllm_hf.training.callbacks import McqAccuracy
-from medllm_hf.training.checkpoints import last_checkpoint
+from medllm_hf.training.checkpoints import STATE, is_resumed, is_whole, last_checkpoint, read_step
+from medllm_hf.training.checks import check_evaluation, check_settings
 from medllm_hf.training.curves import write_training_report
+from medllm_hf.training.model_checks import check_ids, check_model, check_tokens, warn_of_length
+from medllm_hf.training.output import check_output, clear
+from medllm_hf.training.resume import LENGTH, RECORD, check_same_run, describe_run, read_record, write_record
 from medllm_hf.training.saved import check_saved
 from medllm_hf.training.template import saved_template, set_up
 from medllm_hf.training.tokens import Prepared, prepare
 from medllm_hf.training.trainer import ExactTrainer, flatten
 
 
-def train(script, settings, model, mixture, additions) -> None:
+def train(script, settings, model, mixture, additions, recipe: str | None = None) -> None:
     """Trains and saves as `trl sft` does with the same arguments, and checks what was saved.
 
     Args:
         script, settings, model, mixture: TRL's ScriptArguments, SFTConfig, ModelConfig and DatasetMixtureConfig.
         additions: our own `Additions`.
+        recipe: the file that they were read from.
 
     Raises:
-        UserError: see `prepare`, `ExactTrainer` and `check_saved`; also a dataset or model that cannot be loaded.
+        UserError: see `check_settings`, `check_output`, `check_model`, `prepare`, `check_same_run`, `ExactTrainer` and
+            `check_saved`; also a dataset or model that cannot be loaded.
     """
     attention.register()
-    if additions.dev_questions and settings.eval_strategy == "no":
-        raise UserError("--dev_questions and no evaluation", "eval_strategy steps or epoch", "add --eval_strategy epoch")
-    checkpoint = last_checkpoint(settings.resume_from_checkpoint, Path(settings.output_dir))
+    folder, wanted = Path(settings.output_dir), settings.resume_from_checkpoint
+    check_settings(settings, model, additions)
+    check_output(folder, read_inputs(script, settings, model, mixture, additions, recipe), wanted, additions.overwrite)
+    finished = finished_before(wanted, folder)
+    checkpoint = None if finished else last_checkpoint(wanted, folder)
+    tokenizer, parts, measure = prepare_run(script, settings, model, mixture, additions)
+    record = describe_run(settings, model, parts, tokenizer, additions.dev_questions)
+    if finished:
+        check_same_run(record, finished["run"], folder)
+        if finished["run"][LENGTH] == record[LENGTH]:
+            if settings.process_index == 0:
+                print(f"nothing to train: the run in {folder} was finished at step {finished['finished']}", flush=True)
+            return
+        checkpoint = last_checkpoint(wanted, folder)
+    if checkpoint:
+        check_same_run(record, read_record(checkpoint)["run"], checkpoint)
+        check_length(settings, checkpoint)
+    trainer = make_trainer(
+        model=model.model_name_or_path,
+        args=with_attention(settings, model),
+        train_dataset=parts[0].dataset,
+        eval_dataset=parts[1].dataset if len(parts) > 1 else None,
+        processing_class=tokenizer,
+        quantization_config=get_quantization_config(model),
+        peft_config=peft_config(model),
+        sources=parts[-1].sources,
+        measure=measure,
+        record=record,
+    )
+    forget_code(trainer.model, tokenizer)
+    if settings.local_process_index == 0:
+        clear(folder) if additions.overwrite else (folder / RECORD).unlink(missing_ok=True)
+    trainer.accelerator.wait_for_everyone()
+    trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
+    save(trainer, parts[0], record)
+    if settings.push_to_hub:
+        trainer.push_to_hub(dataset_name=script.dataset_name)
+    trainer.end()
+
+
+def prepare_run(
+    script, settings, model, mixture, additions
+) -> tuple[PreTrainedTokenizerBase, list[Prepared], McqAccuracy | None]:
+    """The tokenizer with the template that is trained and saved, the tokenised splits, and the measure at evaluations.
+
+    Raises:
+        UserError: see `load_checked`, `check_model`, `set_up` and `load_parts`.
+    """
     tokenizer = load_checked(model, settings)
+    sketch = check_model(settings, model, peft_config(model))
+    warn_of_length(settings.max_length, sketch)
+    check_tokens(settings, tokenizer)
     changed = set_up(tokenizer, settings)
+    measure = McqAccuracy(additions.dev_questions, tokenizer) if additions.dev_questions else None
     parts = load_parts(script, settings, mixture, tokenizer, additions)
     if tokenizer.chat_template:
         tokenizer.chat_template = saved_template(tokenizer, parts[0].thinks, additions.enable_thinking)
     if changed and settings.process_index == 0:
         print(changed, flush=True)
+    if sketch:
+        check_ids(parts, sketch, model.model_name_or_path)
+    return tokenizer, parts, measure
+
+
+def with_attention(settings, model):
+    """The SFTConfig `settings` for flattened rows and with what the model is to be loaded with, changed in place."""
     flatten(settings)
     settings.model_init_kwargs = {
         "revision": model.model_revision,
@@ -50,27 +114,72 @@ def train(script, settings, model, mixture, additions) -> None:
         **(settings.model_init_kwargs or {}),
         **NO_FOREIGN_CODE,
     }
-    trainer = make_trainer(
-        model=model.model_name_or_path,
-        args=settings,
-        train_dataset=parts[0].dataset,
-        eval_dataset=parts[1].dataset if len(parts) > 1 else None,
-        processing_class=tokenizer,
-        quantization_config=get_quantization_config(model),
-        peft_config=peft_config(model),
-        sources=parts[-1].sources,
-        measure=McqAccuracy(additions.dev_questions, tokenizer) if additions.dev_questions else None,
-    )
-    forget_code(trainer.model, tokenizer)
-    trainer.train(resume_from_checkpoint=checkpoint)
-    trainer.save_model(settings.output_dir)
+    return settings
+
+
+def save(trainer: ExactTrainer, prepared: Prepared, record: dict) -> None:
+    """Saves the weights, reads them back, and writes the report and last what says that the run is finished.
+
+    Raises:
+        UserError: see `check_saved`.
+    """
+    folder = Path(trainer.args.output_dir)
+    trainer.save_model(str(folder))
     trainer.accelerator.wait_for_everyone()
     if trainer.is_world_process_zero():
-        check_saved(Path(settings.output_dir))
-        write_training_report(trainer, parts[0], Path(settings.output_dir))
-    if settings.push_to_hub:
-        trainer.push_to_hub(dataset_name=script.dataset_name)
-    trainer.end()
+        check_saved(folder)
+        write_training_report(trainer, prepared, folder)
+        write_record(folder, record, finished=trainer.state.global_step)
+
+
+def read_inputs(script, settings, model, mixture, additions, recipe: str | None) -> dict[str, str | None]:
+    """Option → what the run reads by it: a path or a Hub id."""
+    deepspeed = settings.deepspeed if isinstance(settings.deepspeed, str) else None
+    mixed = {f"dataset {i}": part.path for i, part in enumerate(mixture.datasets or (), start=1)}
+    return {
+        "model_name_or_path": model.model_name_or_path,
+        "dataset_name": script.dataset_name,
+        "dev_questions": additions.dev_questions,
+        "chat_template_path": settings.chat_template_path,
+        "deepspeed": deepspeed,
+        "recipe": recipe,
+        **mixed,
+    }
+
+
+def finished_before(wanted: str | None, folder: Path) -> dict:
+    """What is recorded of the finished run in the output folder that is asked for once more, if it is one; else nothing.
+
+    A checkpoint before its end may be named to train the rest of it again.
+    """
+    finished = read_record(folder)
+    if not is_resumed(wanted) or not finished:
+        return {}
+    if wanted.lower() != "true":
+        inside = Path(wanted).resolve().parent == folder.resolve()
+        if not inside or not is_whole(Path(wanted)) or read_step(Path(wanted)) < finished["finished"]:
+            return {}
+    try:
+        check_saved(folder)
+    except UserError:
+        return {}  # its checkpoint can save it again
+    return finished
+
+
+def check_length(settings, checkpoint: Path) -> None:
+    """Returns nothing when the run does not end before its checkpoint.
+
+    Raises:
+        UserError: it does.
+    """
+    state = read_json(checkpoint / STATE)
+    for name, wanted, done in (
+        ("max_steps", settings.max_steps, state["global_step"]),
+        ("num_train_epochs", settings.num_train_epochs if settings.max_steps < 0 else 0, state["epoch"]),
+    ):
+        if 0 < wanted < done:
+            do = "resume from an earlier checkpoint, or raise it"
+            raise UserError(f"{name} {wanted:g} and a checkpoint at {done:g}", "a longer run", do)
 
 
 def load_checked(model, settings) -> PreTrainedTokenizerBase:
@@ -102,28 +211,27 @@ def make_trainer(**parts) -> ExactTrainer:
     """An `ExactTrainer` of its arguments.
 
     Raises:
-        UserError: LoRA on modules that the model does not have.
+        UserError: TRL, transformers or PEFT refuse them, or the Hub a repository to push to.
     """
     try:
         return ExactTrainer(**parts)
-    except ValueError as error:
-        if "not found in the base model" not in str(error):
-            raise
-        found = f"lora_target_modules {', '.join(sorted(parts['peft_config'].target_modules))}, which the model does not have"
-        raise UserError(found, "names of its modules", "name others; `all-linear` takes every linear module") from error
+    except (ValueError, TypeError, ImportError, HfHubHTTPError) as error:
+        raise UserError(first_line(error), "settings that fit each other and the model", "see `trl sft --help`") from error
 
 
 def load_parts(script, settings, mixture, tokenizer, additions) -> list[Prepared]:
     """The training split and, when the recipe evaluates, the test split, tokenised; says what became of each.
 
     Raises:
-        UserError: see `load_splits` and `prepare`; also a split that is not there.
+        UserError: see `load_splits`, `check_evaluation` and `prepare`; also a split that is not there.
     """
     splits = load_splits(script, mixture)
     names = [script.dataset_train_split] + ([script.dataset_test_split] if settings.eval_strategy != "no" else [])
     for name in names:
         if name not in splits:
             raise UserError(f"splits {', '.join(splits)}", f"a split {name}", "name the split or build one")
+    if len(names) > 1:
+        check_evaluation(settings, additions.dev_questions, evaluated_sources(splits[names[1]]))
     length, workers = settings.max_length, settings.dataset_num_proc
     # The first rank tokenises, the others read what it left in the cache.
     with settings.main_process_first(desc="tokenising"):
@@ -135,6 +243,12 @@ def load_parts(script, settings, mixture, tokenizer, additions) -> list[Prepared
     if len(parts) > 1:
         check_apart(*parts)
     return parts
+
+
+def evaluated_sources(split: Dataset) -> list[str]:
+    """The sources whose losses an evaluation on `split` tells apart."""
+    sources = sorted(set(split["source"])) if "source" in split.column_names else []
+    return sources if len(sources) > 1 else []
 
 
 def counts(part: Prepared, length: int | None) -> str:

@@ -43,18 +43,26 @@ def check_saved(folder: Path) -> None:
     """
     _check_template(folder)
     if (folder / ADAPTER_CONFIG_NAME).exists():
-        _check_pairs(folder, _shapes(folder, ADAPTER_SAFE_WEIGHTS_NAME))
+        _check_pairs(folder, tensor_shapes(folder, ADAPTER_SAFE_WEIGHTS_NAME))
         return
     _check_stops(folder)
-    found, expected = _shapes(folder, SAFE_WEIGHTS_NAME), _expected(folder)
+    found, expected = tensor_shapes(folder, SAFE_WEIGHTS_NAME), _expected(folder)
     for name, shape in expected.items():
         if name not in found:
             raise UserError(f"no tensor {name} in {folder}", f"one of shape {shape}", GATHER)
         if found[name] != shape:
-            raise UserError(f"{name} of shape {found[name]} in {folder}", f"{shape}, as the config says", GATHER)
+            do = resized(found[name], shape) or GATHER
+            raise UserError(f"{name} of shape {found[name]} in {folder}", f"{shape}, as the config says", do)
     for name in found:
         if name not in expected:
             raise UserError(f"a tensor {name} in {folder}", f"the {len(expected)} that the config calls for", AGAIN)
+
+
+def resized(found: list[int], expected: list[int]) -> str | None:
+    """What to do about a matrix that has another number of rows than the config says and is else right, or None."""
+    if len(found) != 2 or 0 in found or found[1:] != expected[1:]:
+        return None
+    return f"the vocabulary was resized: set vocab_size to {found[0]} in config.json, or save the model again after resizing it"
 
 
 def _read(file: Path) -> dict:
@@ -64,8 +72,11 @@ def _read(file: Path) -> dict:
         raise UserError(f"no readable {file}", "a JSON file", AGAIN) from error
 
 
-def _shapes(folder: Path, name: str) -> dict[str, list[int]]:
+def tensor_shapes(folder: Path, name: str, do: str | None = None) -> dict[str, list[int]]:
     """Name → shape of every tensor in the file `name`, or in the shards of a model.
+
+    Args:
+        do: what to do about a fault, for weights that no run of ours has saved.
 
     Raises:
         UserError: a file that is absent or cut, a tensor that is not where the index says, or one without any element.
@@ -79,17 +90,17 @@ def _shapes(folder: Path, name: str) -> dict[str, list[int]]:
             with safe_open(folder / file, "pt") as tensors:
                 shapes.update({key: tensors.get_slice(key).get_shape() for key in tensors.keys()})
         except FileNotFoundError as error:
-            raise UserError(f"no {file} in {folder}", "the weights", GATHER) from error
+            raise UserError(f"no {file} in {folder}", "the weights", do or GATHER) from error
         except SafetensorError as error:
-            raise UserError(f"{folder / file}: {first_line(error)}", "a whole safetensors file", AGAIN) from error
+            raise UserError(f"{folder / file}: {first_line(error)}", "a whole safetensors file", do or AGAIN) from error
     for key in places:
         if key not in shapes:
-            raise UserError(f"no tensor {key} in {places[key]}", "what the index lists", AGAIN)
+            raise UserError(f"no tensor {key} in {places[key]}", "what the index lists", do or AGAIN)
     for key, shape in shapes.items():
         if 0 in shape:
-            raise UserError(f"the empty tensor {key} of shape {shape} in {folder}", "weights", GATHER)
+            raise UserError(f"the empty tensor {key} of shape {shape} in {folder}", "weights", do or GATHER)
     if not shapes:
-        raise UserError(f"no tensor in {folder / name}", "weights", GATHER)
+        raise UserError(f"no tensor in {folder / name}", "weights", do or GATHER)
     return shapes
 
 

@@ -13,14 +13,15 @@ from medllm_hf.errors import UserError
 from medllm_hf.folders import project_file
 
 USAGE = """usage: medllm sft --config RECIPE [any option of `trl sft`] [--plan [--gpus N] [--nodes N] [--gpu_memory GB]]
-                  [--dev_questions FILE] [--over_length drop_turns|refuse] [--enable_thinking true|false]
+                  [--dev_questions FILE] [--over_length drop_turns|refuse] [--enable_thinking true|false] [--overwrite]
 
 The options of `trl sft` are those of `trl sft --help`.
   --plan           print parameters, steps, tokens and memory per GPU for each ZeRO stage, and exit
   --dev_questions  questions whose accuracy (eval_mcq_accuracy) is measured at every evaluation
   --over_length    drop_turns (default): a dialogue beyond max_length loses whole rounds; refuse: it is an error
   --enable_thinking  what templates with such a switch are told (default: true for dialogues that hold reasoning), and what
-                     the saved template does where nobody says otherwise"""
+                   the saved template does where nobody says otherwise
+  --overwrite      remove what the output folder holds, once training can begin (to go on: --resume_from_checkpoint true)"""
 
 
 @dataclass
@@ -40,6 +41,7 @@ class Additions:
     enable_thinking: bool | None = field(
         default=None, metadata={"help": "What a template with such a switch is told; default: whether a dialogue reasons."}
     )
+    overwrite: bool = field(default=False, metadata={"help": "Remove what the output folder holds."})
 
 
 def sft(arguments: list[str]) -> None:
@@ -70,7 +72,7 @@ def sft(arguments: list[str]) -> None:
     if deepspeed and "LOCAL_RANK" not in os.environ:
         found = "deepspeed in the recipe and no launcher"
         raise UserError(found, "ranks", "start it with `torchrun --nproc_per_node N -m medllm_hf sft ...`, N is 1 for one GPU")
-    _run(arguments)
+    _run(arguments, config)
 
 
 def _deepspeed_file(name: str) -> Path:
@@ -124,7 +126,8 @@ def check_options(names: list[str], found: str) -> None:
     for name in names:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
-            raise UserError(found.format(name), near[0] if near else "an option of `trl sft`", "mend or remove it")
+            expected = "--overwrite" if name == "overwrite_output_dir" else near[0] if near else "an option of `trl sft`"
+            raise UserError(found.format(name), expected, "mend or remove it")
 
 
 def make_parser():
@@ -134,7 +137,7 @@ def make_parser():
     return TrlParser((ScriptArguments, SFTConfig, ModelConfig, DatasetMixtureConfig, Additions), prog="medllm sft")
 
 
-def _run(arguments: list[str]) -> None:
+def _run(arguments: list[str], config: str | None) -> None:
     # Without a launcher, accelerate and torch choose one thread; a laptop has more.
     os.environ.setdefault("OMP_NUM_THREADS", str(os.cpu_count()))
     from medllm_hf.training.cpu_ranks import use_cpu_ranks
@@ -144,14 +147,16 @@ def _run(arguments: list[str]) -> None:
     parser.error = _refuse
     try:
         with warnings.catch_warnings():
-            # TRL has defaults that transformers will drop; nothing that a user could change.
+            # TRL sets an option by its old name; nothing that a user could change.
             warnings.simplefilter("ignore", FutureWarning)
             *stock, additions = parser.parse_args_and_config(arguments)
-    except ValueError as error:
-        _refuse(str(error))
+    except (ValueError, TypeError, ImportError, OSError, RuntimeError) as error:
+        from medllm_hf.training.checks import explain
+
+        raise explain(str(error)) from error
     from medllm_hf.training.run import train
 
-    train(*stock, additions)
+    train(*stock, additions, config)
 
 
 def _plan(arguments: list[str], recipe: dict) -> str:

@@ -72,7 +72,9 @@ def flops_per_token(config: PreTrainedConfig, parameters: int, trained: int, len
 
 def real_token_share(trainer: Trainer) -> float:
     """Real tokens over places, in batches that the trainer's own sampler and collator build: all, or the first `BATCHES`."""
-    batches = BatchSampler(trainer._get_train_sampler(), trainer.args.per_device_train_batch_size, drop_last=False)
+    batches = trainer._get_train_sampler()
+    if trainer.args.train_sampling_strategy != "batch_rebalance":  # whose sampler hands out batches itself
+        batches = BatchSampler(batches, trainer.args.per_device_train_batch_size, drop_last=False)
     real = places = 0
     for batch in islice(batches, BATCHES):
         rows = [trainer.train_dataset[i] for i in batch]

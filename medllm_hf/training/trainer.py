@@ -15,6 +15,8 @@ from trl import SFTTrainer
 from medllm_hf.errors import UserError
 from medllm_hf.training.batches import Collator, check_labels, packed
 from medllm_hf.training.checkpoints import begin_checkpoint, finish_checkpoint
+from medllm_hf.training.checks import check_rows
+from medllm_hf.training.neftune import Noise, added_noise
 from medllm_hf.training.tokens import IGNORED
 
 # Steps in a row without any loss after which a run is stopped.
@@ -27,8 +29,7 @@ def flatten(settings) -> None:
     Raises:
         UserError: a packing strategy that cuts answers.
     """
-    if settings.packing and settings.packing_strategy != "bfd":
-        raise UserError(f"packing_strategy {settings.packing_strategy}", "bfd, which cuts no answer", "change the recipe")
+    check_rows(settings)
     settings.eval_packing = False
     settings.assistant_only_loss = False  # the labels say it already, and TRL wants the messages for it
     settings.padding_free = True
@@ -83,14 +84,26 @@ class ExactTrainer(SFTTrainer):
     Args:
         sources: the names that the numbers in the column `source` stand for.
         measure: called with the model at every evaluation; what it returns (name → value) joins the metrics.
+        record: what decides the run, kept in every checkpoint; without it none can be resumed by `medllm sft`.
     """
 
-    def __init__(self, *, sources: list[str], measure: Callable[[torch.nn.Module], dict[str, float]] | None = None, **kwargs):
+    def __init__(
+        self,
+        *,
+        sources: list[str],
+        measure: Callable[[torch.nn.Module], dict[str, float]] | None = None,
+        record: dict | None = None,
+        **kwargs,
+    ):
         settings, rows, held_out = kwargs["args"], kwargs["train_dataset"], kwargs.get("eval_dataset")
         kwargs["train_dataset"] = packed(rows, settings, settings.packing)
         if held_out is not None:
             kwargs["eval_dataset"] = packed(held_out, settings, packing=False)
         super().__init__(**kwargs)
+        self._record = record
+        # The stock hook, which would scale by the whole row, is left out.
+        alpha, self.neftune_noise_alpha = self.neftune_noise_alpha, None
+        self._noise = Noise(alpha) if alpha else None
         self.data_collator = Collator(self.data_collator.pad_token_id)
         self._sources, self._measure = sources, measure
         self._unchecked: Dataset | None = rows
@@ -119,6 +132,18 @@ class ExactTrainer(SFTTrainer):
             shards.batch_size, shards.even_batches = None, False  # hands out batches of any size as they come
         return loader
 
+    def train(self, *args, **kwargs):
+        """The stock training, with NEFTune's noise where the settings ask for it."""
+        with added_noise(self.accelerator.unwrap_model(self.model), self._noise):
+            return super().train(*args, **kwargs)
+
+    def _run_epoch(self, *args, **kwargs):
+        """One pass, or nothing when all steps were done before: the stock loop looks only after a step more."""
+        if self.state.global_step >= self.state.max_steps:
+            self.control.should_training_stop = True
+            return
+        super()._run_epoch(*args, **kwargs)
+
     def training_step(self, model, inputs, num_items_in_batch=None):
         """The loss of one batch.
 
@@ -129,6 +154,8 @@ class ExactTrainer(SFTTrainer):
         if self._unchecked is not None and not empty:
             check_labels(inputs, self._unchecked)
             self._unchecked = None
+        if self._noise:
+            self._noise.positions = inputs["position_ids"]
         loss = super().training_step(model, inputs, num_items_in_batch)
         value = loss.item()
         step = self.state.global_step + 1
@@ -156,7 +183,7 @@ class ExactTrainer(SFTTrainer):
             self.args.save_total_limit = limit
         self.accelerator.wait_for_everyone()
         if self.args.should_save:
-            finish_checkpoint(folder)
+            finish_checkpoint(folder, self._record, self.args.save_only_model)
             rotate_checkpoints(parent, limit, self.state.best_model_checkpoint, use_mtime=True)
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
