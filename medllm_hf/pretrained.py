@@ -5,6 +5,7 @@ said, transformers asks on a terminal whether to run it. Beside a class that tra
 """
 
 import logging
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -111,6 +112,19 @@ def check_chat_template(tokenizer: "PreTrainedTokenizerBase", name: str | Path |
         raise UserError(f"no chat template in {name or tokenizer.name_or_path or 'the tokenizer'}", "a chat model", do)
 
 
+def check_thinking(tokenizer: "PreTrainedTokenizerBase", name: str | Path | None, enable_thinking: bool | None) -> None:
+    """Returns nothing when the chat template reads `enable_thinking`, or nothing is said of it.
+
+    Raises:
+        UserError: the template does not, so that saying it would do nothing.
+    """
+    template = tokenizer.chat_template
+    texts = template.values() if isinstance(template, dict) else [template or ""]
+    if enable_thinking is not None and not any(re.search(r"\benable_thinking\b", text) for text in texts):
+        found = f"enable_thinking and a chat template in {name or tokenizer.name_or_path} that does not read it"
+        raise UserError(found, "a template that does", "leave it out")
+
+
 def load_config(name: str | Path, revision: str | None = None) -> "PreTrainedConfig":
     """The config of a full model in a checkpoint folder or of a Hub id.
 
@@ -187,8 +201,8 @@ def check_known(folder: Path) -> None:
     _check_tokenizer(folder, None)
 
 
-def check_served(folder: Path) -> None:
-    """Returns nothing when another program, `transformers serve`, needs no foreign code for a checkpoint folder.
+def check_served(folder: Path) -> "PreTrainedTokenizerBase":
+    """The tokenizer of a checkpoint folder for which another program, `transformers serve`, needs no foreign code.
 
     Raises:
         UserError: see `load_config`, `load_tokenizer`; also a model or processor that transformers does not know.
@@ -206,7 +220,7 @@ def check_served(folder: Path) -> None:
             known = any(isinstance(other.get(key), str) and hasattr(transformers, other[key]) for other in (*files, values))
             if auto in _auto_map(file) and not known:
                 raise _foreign(folder, f"a processor ({auto})", file.get(key), _auto_map(file)[auto])
-    load_tokenizer(folder, chat=True)
+    return load_tokenizer(folder, chat=True)
 
 
 def refuse_trust(*settings: object) -> None:
