@@ -105,11 +105,19 @@ def load_tokenizer(name: str | Path, revision: str | None = None, *, chat: bool 
 def check_chat_template(tokenizer: "PreTrainedTokenizerBase", name: str | Path | None = None, do: str = ADD_TEMPLATE) -> None:
     """Returns nothing when the tokenizer can render a conversation. `name` is that of its checkpoint.
 
+    A template is a program too: transformers runs it in a sandbox, whose refusal is told here before any work.
+
     Raises:
-        UserError: it has no chat template.
+        UserError: it has no chat template, or one that fails at a single question.
     """
+    where = name or tokenizer.name_or_path or "the tokenizer"
     if not tokenizer.chat_template:
-        raise UserError(f"no chat template in {name or tokenizer.name_or_path or 'the tokenizer'}", "a chat model", do)
+        raise UserError(f"no chat template in {where}", "a chat model", do)
+    try:
+        tokenizer.apply_chat_template([{"role": "user", "content": "?"}], tokenize=False, add_generation_prompt=True)
+    except Exception as error:  # a template may raise anything
+        found = f"a chat template in {where} that fails ({type(error).__name__}: {first_line(error)[:_LONGEST]})"
+        raise UserError(found, "one that renders a question", "mend chat_template.jinja") from error
 
 
 def check_thinking(tokenizer: "PreTrainedTokenizerBase", name: str | Path | None, enable_thinking: bool | None) -> None:

@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerBase
 from trl import get_dataset, get_peft_config, get_quantization_config
 
 from medllm_hf.errors import UserError, first_line
-from medllm_hf.pretrained import NO_FOREIGN_CODE, forget_code, load_config, load_tokenizer, refuse_trust
+from medllm_hf.pretrained import NO_FOREIGN_CODE, check_chat_template, forget_code, load_config, load_tokenizer, refuse_trust
 from medllm_hf.training import attention
 from medllm_hf.training.callbacks import McqAccuracy
 from medllm_hf.training.checkpoints import last_checkpoint
@@ -78,7 +78,10 @@ def load_checked(model, settings) -> PreTrainedTokenizerBase:
     template = settings.chat_template_path
     if template and not Path(template).is_file():
         load_tokenizer(template)  # TRL loads it without saying anything of foreign code
-    return load_tokenizer(model.model_name_or_path, model.model_revision)
+    tokenizer = load_tokenizer(model.model_name_or_path, model.model_revision)
+    if tokenizer.chat_template:  # one without may yet be given one
+        check_chat_template(tokenizer)
+    return tokenizer
 
 
 def peft_config(model):
