@@ -234,6 +234,21 @@ def test_training_refuses_foreign_code_and_trust_in_it(hostile, hub, work, tiny,
     assert not (tmp_path / "out").exists()
 
 
+def test_a_dataset_s_script_is_not_run(hub, work, tiny, tmp_path):
+    """Nor is a pickle beside it read."""
+    data = tmp_path / "scripted"
+    data.mkdir()
+    (data / "scripted.py").write_text(CODE)
+    (data / "train.pkl").write_bytes(b"cos\nsystem\n(S'echo x > $MARK'\ntR.")
+    commands = []
+    for verb in ("sft", "plan"):
+        words = words_of(verb, str(tiny["base"]), work, tmp_path / "out")
+        commands.append([str(data) if word == str(work / "dataset") else word for word in words])
+    commands.append(["medllm", "data", "check", str(data)])
+    *found, _ = outcomes(commands, hub, tmp_path)
+    assert all("Dataset scripts are no longer supported" in outcome.refusal() for outcome in found)
+
+
 def test_what_is_harmless_beside_a_known_class_works(hostile, hub, work, tmp_path):
     """And what a verb does not need is no reason to refuse: only `transformers serve` loads a processor."""
     folder, name = hostile("harmless")

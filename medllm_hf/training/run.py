@@ -173,5 +173,5 @@ def load_splits(script, mixture) -> DatasetDict:
         if mixture.datasets:
             return get_dataset(mixture)
         return load_dataset(script.dataset_name, name=script.dataset_config)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RuntimeError) as error:  # the last of a dataset that is a script, which is not run
         raise UserError(f"{script.dataset_name}: {first_line(error)}", "a dataset", "check the name") from error
