@@ -21,6 +21,19 @@ def _spending(parser: Parser) -> None:
     parser.add_argument("--dry-run", action="store_true", help="print what it would cost; nothing is sent or written")
 
 
+def _true_or_false(text: str) -> bool:
+    if text.lower() not in ("true", "false"):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither true nor false")
+    return text.lower() == "true"
+
+
+def _thinking(parser: Parser, role: str = "", who: str = "the model") -> None:
+    parser.add_argument(
+        f"--{role}enable-thinking", type=_true_or_false, metavar="true|false",
+        help=f"whether {who} thinks before it answers, where its chat template reads this (default: the template's own)",
+    )  # fmt: skip
+
+
 def tiny_base(parser: Parser) -> None:
     """Adds the arguments of `medllm tiny-base`."""
     parser.add_argument("dst", metavar="DIR", help="folder to write")
@@ -141,6 +154,7 @@ def eval_mcq(parser: Parser) -> None:
         "--key-env", metavar="VAR", help="environment variable with the endpoint's key (default: OPENAI_API_KEY)"
     )
     parser.add_argument("--batch-tokens", type=int, metavar="N", help="tokens in one forward (default: 8192)")
+    _thinking(parser)
     _spending(parser)
     _output(parser)
 
@@ -165,6 +179,7 @@ def eval_consult(parser: Parser) -> None:
     parser.add_argument("--key-env", default="OPENAI_API_KEY", metavar="VAR", help=key)
     for role in ("doctor", "patient", "judge"):
         parser.add_argument(f"--{role}-key-env", metavar="VAR", help=f"the same for the {role} alone")
+        _thinking(parser, f"{role}-", f"the {role}")
     _spending(parser)
     _output(parser)
 
@@ -179,6 +194,7 @@ def _judge_replies(parser: Parser) -> None:
     parser.add_argument("--timeout", type=float, default=300.0, metavar="S", help="seconds for one request (default: 300)")
     key = "environment variable with the endpoint's key (default: OPENAI_API_KEY)"
     parser.add_argument("--key-env", default="OPENAI_API_KEY", metavar="VAR", help=key)
+    _thinking(parser, who="the judge")
 
 
 def eval_judge(parser: Parser) -> None:
@@ -260,6 +276,7 @@ def chat(parser: Parser) -> None:
     parser.add_argument("--top-k", type=int, help="sample among so many of the most probable tokens; 0: all")
     parser.add_argument("--repetition-penalty", type=float, help="above 1, tokens that were used become less probable")
     parser.add_argument("--max-new-tokens", type=int, metavar="N", help="the most tokens of one answer")
+    _thinking(parser)
     parser.add_argument("--device", help="cpu, cuda, cuda:1, ... (default: a GPU if there is one)")
     parser.add_argument(
         "--dtype", choices=["auto", "float32", "bfloat16", "float16"], default="auto", help="auto keeps the weights'"

@@ -5,6 +5,7 @@ said, transformers asks on a terminal whether to run it. Beside a class that tra
 """
 
 import logging
+import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
@@ -151,11 +152,36 @@ def load_tokenizer(name: str | Path, revision: str | None = None, *, chat: bool 
 def check_chat_template(tokenizer: "PreTrainedTokenizerBase", name: str | Path | None = None, do: str = ADD_TEMPLATE) -> None:
     """Returns nothing when the tokenizer can render a conversation. `name` is that of its checkpoint.
 
+    A template is a program too: transformers runs it in a sandbox, whose refusal is told here before any work.
+
     Raises:
-        UserError: it has no chat template.
+        UserError: it has no chat template, or one that fails at a single question.
     """
+    where = name or tokenizer.name_or_path or "the tokenizer"
     if not tokenizer.chat_template:
-        raise UserError(f"no chat template in {name or tokenizer.name_or_path or 'the tokenizer'}", "a chat model", do)
+        raise UserError(f"no chat template in {where}", "a chat model", do)
+    failures: list[Exception] = []
+    for content in ("?", [{"type": "text", "text": "?"}]):  # some of vision models take a list of parts alone
+        try:
+            tokenizer.apply_chat_template([{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True)
+            return
+        except Exception as error:  # a template may raise anything
+            failures.append(error)
+    found = f"a chat template in {where} that fails ({type(failures[0]).__name__}: {first_line(failures[0])[:_LONGEST]})"
+    raise UserError(found, "one that renders a question", "mend chat_template.jinja") from failures[0]
+
+
+def check_thinking(tokenizer: "PreTrainedTokenizerBase", name: str | Path | None, enable_thinking: bool | None) -> None:
+    """Returns nothing when the chat template reads `enable_thinking`, or nothing is said of it.
+
+    Raises:
+        UserError: the template does not, so that saying it would do nothing.
+    """
+    template = tokenizer.chat_template
+    texts = template.values() if isinstance(template, dict) else [template or ""]
+    if enable_thinking is not None and not any(re.search(r"\benable_thinking\b", text) for text in texts):
+        found = f"enable_thinking and a chat template in {name or tokenizer.name_or_path} that does not read it"
+        raise UserError(found, "a template that does", "leave it out")
 
 
 def load_config(name: str | Path, revision: str | None = None) -> "PreTrainedConfig":
@@ -241,8 +267,8 @@ def check_known(folder: Path) -> None:
     _check_tokenizer(folder, None)
 
 
-def check_served(folder: Path) -> None:
-    """Returns nothing when another program, `transformers serve`, needs no foreign code for a checkpoint folder.
+def check_served(folder: Path) -> "PreTrainedTokenizerBase":
+    """The tokenizer of a checkpoint folder for which another program, `transformers serve`, needs no foreign code.
 
     Raises:
         UserError: see `load_config`, `load_tokenizer`; also a model or processor that transformers does not know.
@@ -260,7 +286,7 @@ def check_served(folder: Path) -> None:
             known = any(isinstance(other.get(key), str) and hasattr(transformers, other[key]) for other in (*files, values))
             if auto in _auto_map(file) and not known:
                 raise _foreign(folder, f"a processor ({auto})", file.get(key), _auto_map(file)[auto])
-    load_tokenizer(folder, chat=True)
+    return load_tokenizer(folder, chat=True)
 
 
 def refuse_trust(*settings: object) -> None:

@@ -80,6 +80,12 @@ def harmless(folder: Path) -> None:
     change(folder, "generation_config.json", auto_map=ELSEWHERE, custom_generate=OTHER, trust_remote_code=True)
 
 
+def template(folder: Path) -> None:
+    """A program in the template, which steps out of what a template is given."""
+    run = "{{ cycler.__init__.__globals__.os.system('echo x > $MARK') }}"
+    (folder / "chat_template.jinja").write_text(run, encoding="utf-8")
+
+
 def processor(folder: Path) -> None:
     change(folder, "processor_config.json", processor_class="X", auto_map={"AutoProcessor": f"{OTHER}--file.X"})
 
@@ -108,7 +114,7 @@ KINDS: dict[str, Callable[[Path], None]] = {
     kind.__name__: kind
     for kind in (
         *(tokenizer, tokenizer_beside_a_known_model, tokenizer_of_old, config, config_elsewhere, both, malformed),
-        *(harmless, processor, attention, with_adapter, adapter),
+        *(harmless, template, processor, attention, with_adapter, adapter),
     )
 }
 

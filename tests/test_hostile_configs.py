@@ -234,6 +234,21 @@ def test_training_refuses_foreign_code_and_trust_in_it(hostile, hub, work, tiny,
     assert not (tmp_path / "out").exists()
 
 
+def test_a_dataset_s_script_is_not_run(hub, work, tiny, tmp_path):
+    """Nor is a pickle beside it read."""
+    data = tmp_path / "scripted"
+    data.mkdir()
+    (data / "scripted.py").write_text(CODE)
+    (data / "train.pkl").write_bytes(b"cos\nsystem\n(S'echo x > $MARK'\ntR.")
+    commands = []
+    for verb in ("sft", "plan"):
+        words = words_of(verb, str(tiny["base"]), work, tmp_path / "out")
+        commands.append([str(data) if word == str(work / "dataset") else word for word in words])
+    commands.append(["medllm", "data", "check", str(data)])
+    *found, _ = outcomes(commands, hub, tmp_path)
+    assert all("Dataset scripts are no longer supported" in outcome.refusal() for outcome in found)
+
+
 def test_what_is_harmless_beside_a_known_class_works(hostile, hub, work, tmp_path):
     """And what a verb does not need is no reason to refuse: only `transformers serve` loads a processor."""
     folder, name = hostile("harmless")
@@ -246,13 +261,19 @@ def test_what_is_harmless_beside_a_known_class_works(hostile, hub, work, tmp_pat
         assert "run the custom code" not in " ".join(outcome.lines)
 
 
-def test_processors_attention_and_adapters(hostile, hub, work, tmp_path):
+def test_processors_attention_adapters_and_templates(hostile, hub, work, tmp_path):
     cases = [
         ("judge", str(hostile("processor")[0]), "a processor (AutoProcessor) of class 'X'"),
         ("chat", hostile("attention")[1], f"_attn_implementation '{OTHER}'"),
         ("mcq", hostile("with_adapter")[1], "an adapter in "),
         ("chat", str(hostile("adapter")[0]), "an adapter in "),
         ("mcq", str(hostile("attention")[0]), f"_attn_implementation '{OTHER}'"),
+        *(
+            (verb, str(hostile("template")[0]), "that fails (SecurityError: ")
+            for verb in ("chat", "mcq", "judge", "push_to_hub")
+        ),
+        ("web", hostile("template")[1], "that fails (SecurityError: "),
+        ("sft", hostile("template")[1], "that fails (SecurityError: "),
     ]
     commands = [words_of(verb, model, work, tmp_path / f"out-{i}") for i, (verb, model, _) in enumerate(cases)]
     for (_, _, expected), outcome in zip(cases, outcomes(commands, hub, tmp_path), strict=True):
@@ -327,5 +348,5 @@ def test_trust_is_refused_wherever_it_is_said():
 
 
 def test_every_kind_is_tested():
-    assert set(KINDS) == {*REFUSED, "harmless", "processor", "attention", "with_adapter", "adapter"}
+    assert set(KINDS) == {*REFUSED, "harmless", "template", "processor", "attention", "with_adapter", "adapter"}
     assert re.fullmatch(r"org/\w+--\w+\.X", TOKENIZER["auto_map"]["AutoTokenizer"][0])

@@ -9,7 +9,7 @@ from safetensors import SafetensorError
 from transformers import BitsAndBytesConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from medllm_hf.errors import UserError, first_line
-from medllm_hf.pretrained import lacks_memory, load_config, load_model, load_tokenizer
+from medllm_hf.pretrained import check_thinking, lacks_memory, load_config, load_model, load_tokenizer
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 QUANTIZATIONS = ("4bit", "8bit")
@@ -31,12 +31,18 @@ def memory_told(do: str) -> Iterator[None]:
 
 
 def load(
-    name: str, revision: str | None, device: str | None, dtype: str, quantization: str | None
+    name: str,
+    revision: str | None,
+    device: str | None,
+    dtype: str,
+    quantization: str | None,
+    enable_thinking: bool | None = None,
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """The model of the folder or Hub id `name`, ready to answer, and its tokenizer; remote code is never run.
 
     Raises:
-        UserError: it cannot be had, has no chat template or does not fit; the device or the quantization is not there.
+        UserError: it cannot be had, has no chat template, or one that does not read `enable_thinking` where that is given,
+            or does not fit; the device or the quantization is not there.
     """
     device = _device(device)
     options = {"dtype": _dtype(dtype)}
@@ -45,6 +51,7 @@ def load(
     # Says of an unknown kind of model that it is one, which the tokenizers do not.
     load_config(name, revision)
     tokenizer = load_tokenizer(name, revision, chat=True)
+    check_thinking(tokenizer, name, enable_thinking)
     with memory_told("use --dtype bfloat16, --quantization 4bit on a GPU, or a smaller model"):
         model = load_model(name, revision, **options)
         return (model if quantization else model.to(device)).eval(), tokenizer

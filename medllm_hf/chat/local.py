@@ -12,7 +12,7 @@ from medllm_hf.chat.pieces import Pieces
 from medllm_hf.chat.prompt import fitted
 from medllm_hf.chat.sampling import Sampling
 from medllm_hf.chat.stops import read_stops
-from medllm_hf.pretrained import check_chat_template
+from medllm_hf.pretrained import check_chat_template, check_thinking
 
 # For models that say neither how long an answer may be nor how long all of it.
 DEFAULT_NEW_TOKENS = 1024
@@ -61,17 +61,19 @@ class LocalWriter:
         """Yields the answer to `messages` in pieces of whole characters, and ends soon after `stopping` is set.
 
         Raises:
-            UserError: the last question is longer than the context, the template refuses the messages, or the memory
-                does not suffice.
+            UserError: the last question is longer than the context, the template refuses the messages or does not read
+                what is set for it, or the memory does not suffice.
         """
         self.stopped, self.dropped = "stopped", 0
+        variables = {} if sampling.enable_thinking is None else {"enable_thinking": sampling.enable_thinking}
+        check_thinking(self.tokenizer, None, sampling.enable_thinking)
         config = self.model.config.get_text_config()
         context = getattr(config, "max_position_embeddings", None)
         own = self.model.generation_config
         wanted = sampling.max_new_tokens or own.max_new_tokens or own.max_length or DEFAULT_NEW_TOKENS
         # However long an answer may be, half of the context is for the conversation.
         reserve = min(wanted, context // 2) if context else wanted
-        prompt, self.dropped = fitted(self.tokenizer, messages, context, reserve)
+        prompt, self.dropped = fitted(self.tokenizer, messages, context, reserve, **variables)
         limit = min(wanted, context - len(prompt)) if context else wanted
         pieces = Pieces(self.tokenizer, self._stops.texts)
         settings = generation_config(self.model, sampling, limit)

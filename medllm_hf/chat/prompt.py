@@ -41,9 +41,11 @@ def rendered(
 
 
 def fitted(
-    tokenizer: "PreTrainedTokenizerBase", messages: Sequence[dict], context: int | None, reserve: int
+    tokenizer: "PreTrainedTokenizerBase", messages: Sequence[dict], context: int | None, reserve: int, **variables
 ) -> tuple[list[int], int]:
     """The prompt's token ids, and how many of the oldest messages were left out so that `reserve` tokens are free.
+
+    `variables` are those of the template.
 
     Whole turns go, a question with its answer, the oldest first. A system message and the last question stay, and when
     they leave fewer than `reserve` tokens of the `context` free, the answer has to do with those.
@@ -55,7 +57,7 @@ def fitted(
     questions = [i for i, message in enumerate(messages) if message["role"] == "user" and i > first]
 
     def ids(start: int) -> list[int]:
-        return rendered(tokenizer, [*messages[:first], *messages[start:]], add_generation_prompt=True)
+        return rendered(tokenizer, [*messages[:first], *messages[start:]], add_generation_prompt=True, **variables)
 
     prompt, start = ids(first), first
     if context is None or len(prompt) + reserve <= context:

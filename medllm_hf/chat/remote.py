@@ -18,6 +18,8 @@ SILENCE = 300.0
 # Seconds between two looks at whether to stop.
 LOOK = 0.05
 REASON_LENGTH = 200
+# By this field servers take variables of the chat template.
+THINKING = "chat_template_kwargs"
 FINISH = {"stop": "eos", "length": "limit"}
 EXPECTED = "http://HOST:PORT/v1#MODEL"
 # What a server can make go wrong: brackets without end are a RecursionError, a lacking decoder is an ImportError.
@@ -97,6 +99,8 @@ class RemoteWriter:
         body = {"model": self.name, "messages": list(messages), "stream": True, "max_tokens": sampling.max_new_tokens}
         body |= {"temperature": 0.0 if sampling.sampled() is False else sampling.temperature, "top_p": sampling.top_p}
         body |= {"top_k": sampling.top_k, "repetition_penalty": sampling.repetition_penalty}
+        if sampling.enable_thinking is not None:
+            body[THINKING] = {"enable_thinking": sampling.enable_thinking}
         if self._seed is not None:
             body["seed"] = self._seed + self._answers
         return {name: value for name, value in body.items() if value is not None}
@@ -122,7 +126,11 @@ class RemoteWriter:
     def _told(self, error: Exception) -> UserError:
         text = f"{type(error).__name__} {error}" if isinstance(error, httpx2.HTTPError) else str(error)
         text = text.replace(self._key, "***") if self._key else text
+        refused = THINKING in text
         text = " ".join("".join(c if c.isprintable() else " " for c in text).split())[:REASON_LENGTH]
+        if refused:
+            expected = "one that takes it, as vLLM, SGLang, llama.cpp and `transformers serve` do"
+            return UserError(f"a server that refuses {THINKING} ({text})", expected, "leave out enable_thinking")
         return UserError(f"{self.name} at {self.url}: {text}", "an answer", "check the address, the key and the settings")
 
 

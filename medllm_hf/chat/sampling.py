@@ -17,6 +17,7 @@ class Sampling:
             top_k means all.
         repetition_penalty: Above 1, tokens of the conversation so far become less probable.
         max_new_tokens: The most tokens of one answer.
+        enable_thinking: Whether the model thinks before it answers, where its chat template reads this.
     """
 
     do_sample: bool | None = None
@@ -25,6 +26,7 @@ class Sampling:
     top_k: int | None = None
     repetition_penalty: float | None = None
     max_new_tokens: int | None = None
+    enable_thinking: bool | None = None
 
     def __post_init__(self):
         for name, right, expected in (

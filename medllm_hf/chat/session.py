@@ -61,6 +61,7 @@ class ChatSession:
             device: "cpu", "cuda", "cuda:1", ...; None takes a GPU if there is one.
             dtype: "auto", "float32", "bfloat16" or "float16".
             quantization: "4bit" or "8bit", on a GPU with bitsandbytes.
+            settings: the fields of `Sampling`, `enable_thinking` among them.
 
         Raises:
             UserError: the model cannot be had, has no chat template or does not fit; a setting is out of range.
@@ -74,7 +75,7 @@ class ChatSession:
             _check_path(name)
             from medllm_hf.chat.loading import load
 
-            session = cls(*load(str(name), revision, device, dtype, quantization), seed=seed)
+            session = cls(*load(str(name), revision, device, dtype, quantization, sampling.enable_thinking), seed=seed)
         session.sampling = sampling
         return session
 

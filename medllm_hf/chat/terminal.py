@@ -47,6 +47,7 @@ def chat(
     top_k: int | None = None,
     repetition_penalty: float | None = None,
     max_new_tokens: int | None = None,
+    enable_thinking: bool | None = None,
 ) -> int:
     """Answers questions from standard input until `exit` or its end; `HELP` lists the commands.
 
@@ -57,7 +58,7 @@ def chat(
     """
     session = ChatSession.from_pretrained(
         model, None, device, dtype, quantization, seed=seed, temperature=temperature, top_p=top_p, top_k=top_k,
-        repetition_penalty=repetition_penalty, max_new_tokens=max_new_tokens,
+        repetition_penalty=repetition_penalty, max_new_tokens=max_new_tokens, enable_thinking=enable_thinking,
     )  # fmt: skip
     for stream in (sys.stdin, sys.stdout):
         stream.reconfigure(errors="replace")

@@ -18,6 +18,8 @@ FATAL_STATUS = (401, 402, 403, 404)
 LONGEST_RETRY_AFTER = 120.0
 # What some servers refuse with 400 or 422, in the order in which fields are left out when a complaint names several.
 OPTIONAL_FIELDS = ("response_format", "seed", "top_p", "stop", "temperature")
+# By this field servers take variables of the chat template. A run without it would be another run, so it is never left out.
+THINKING = "chat_template_kwargs"
 REASON_LENGTH = 200
 
 
@@ -106,9 +108,12 @@ def _refusal(response: httpx2.Response, answer: object, sent: dict) -> Failure:
     error = error if isinstance(error, dict) else {}
     # A spent budget answers 429 at some providers, and no wait ends it.
     spent = "insufficient_quota" in (error.get("code"), error.get("type"))
+    reason = str(error.get("message") or response.text or response.reason_phrase)
+    if status in (400, 422) and THINKING in sent and (THINKING in str(error.get("param")) or THINKING in response.text):
+        return Failure(status, f"it takes no {THINKING}, leave out enable-thinking: {reason}", again=False, fatal=True)
     return Failure(
         status,
-        str(error.get("message") or response.text or response.reason_phrase),
+        reason,
         again=not spent and (status in RETRIED_STATUS or status >= 500),
         after=_retry_after(response.headers),
         field=_refused_field(str(error.get("param")), response.text, sent) if status in (400, 422) else None,

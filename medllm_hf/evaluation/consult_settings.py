@@ -22,6 +22,7 @@ class Settings:
         concurrency: The most requests at once to each endpoint.
         timeout: Seconds for one request.
         key_env: The variable with the key of every endpoint that has none of its own below.
+        doctor_enable_thinking: What the chat template is told; None tells it nothing. So of the patient's and the judge's.
         prices: The file of prices, by which costs are reckoned.
         budget: What patient, doctor and judge may cost together, in the currency of the prices.
     """
@@ -39,6 +40,9 @@ class Settings:
     doctor_key_env: str | None = None
     patient_key_env: str | None = None
     judge_key_env: str | None = None
+    doctor_enable_thinking: bool | None = None
+    patient_enable_thinking: bool | None = None
+    judge_enable_thinking: bool | None = None
     prices: str | None = None
     budget: float | None = None
 
@@ -56,6 +60,8 @@ class Settings:
         """What the manifest says under "settings": all that may change an output."""
         sampling = ("seed", *(f"{role}_{name}" for role in ROLES for name in ("temperature", "max_new_tokens")))
         record = {"turns": AUTO, "max_turns": self.rounds} if self.auto else {"turns": self.rounds}
+        thinking = {name: getattr(self, name) for name in (f"{role}_enable_thinking" for role in ROLES)}
+        record |= {name: value for name, value in thinking.items() if value is not None}
         return {**record, **{name: getattr(self, name) for name in sampling}, "patient_prompt": prompt_record()}
 
 
@@ -84,4 +90,5 @@ def settled(settings: Settings) -> Settings:
 def judge_flags(settings: Settings) -> dict:
     """The settings of the judge run that follows the consultations."""
     names = ("seed", "concurrency", "timeout", "prices", "budget")
-    return {**{name: getattr(settings, name) for name in names}, "key_env": settings.judge_key_env or settings.key_env}
+    own = {"key_env": settings.judge_key_env or settings.key_env, "enable_thinking": settings.judge_enable_thinking}
+    return {**{name: getattr(settings, name) for name in names}, **own}

@@ -55,8 +55,8 @@ def consult(
     """
     settings = settled(Settings(**flags))
     read = read_cases(cases)
-    sides = {"patient": _party(patient, settings.patient_key_env, settings)}
-    sides["doctor"] = _party(doctor, settings.doctor_key_env, settings)
+    sides = {"patient": _party(patient, "patient", settings)}
+    sides["doctor"] = _party(doctor, "doctor", settings)
     manifest = {
         "kind": "consult",
         **{role: sides[role].record for role in ROLES},
@@ -66,7 +66,7 @@ def consult(
     }
     if judge:
         # A judge that cannot be had, or has no price, is told before the dialogues are paid for.
-        priced(settings.prices, {"judge": _party(judge, settings.judge_key_env, settings)}, settings.budget)
+        priced(settings.prices, {"judge": _party(judge, "judge", settings)}, settings.budget)
     print(summary(read.items))
     if dry_run:
         print(expected(out, manifest, read.items, settings, judge, overwrite))
@@ -82,8 +82,10 @@ def consult(
     return judged(out, judge, settings, spending.spent) if judge else 0
 
 
-def _party(spec: str, key_env: str | None, settings: Settings) -> Party:
-    return parse_party(spec, key_env or settings.key_env, concurrency=settings.concurrency, timeout=settings.timeout)
+def _party(spec: str, role: str, settings: Settings) -> Party:
+    key_env, thinking = getattr(settings, f"{role}_key_env"), getattr(settings, f"{role}_enable_thinking")
+    bounds = {"concurrency": settings.concurrency, "timeout": settings.timeout}
+    return parse_party(spec, key_env or settings.key_env, **bounds, enable_thinking=thinking)
 
 
 def fill(

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import httpx2
 
 from medllm_hf.errors import UserError
-from medllm_hf.evaluation.answers import Failure, billed, counted, one_line, read, said, without
+from medllm_hf.evaluation.answers import THINKING, Failure, billed, counted, one_line, read, said, without
 
 if TYPE_CHECKING:
     from medllm_hf.evaluation.spending import Account
@@ -33,6 +33,7 @@ class Endpoint:
         retries: How often a request is repeated after a passing failure.
         concurrency: The most requests under way at once.
         backoff: Seconds before the first repetition. They double each time, up to `LONGEST_BACKOFF`.
+        enable_thinking: What the server is to tell the model's chat template; None tells it nothing.
     """
 
     url: str
@@ -42,6 +43,7 @@ class Endpoint:
     retries: int = 6
     concurrency: int = 8
     backoff: float = 0.5
+    enable_thinking: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -230,6 +232,8 @@ class ChatClient:
         options = {"response_format": response_format, "seed": seed, "top_p": top_p, "stop": stop, "temperature": temperature}
         body = {"model": self.endpoint.model, "messages": list(messages), "max_tokens": max_tokens}
         body |= {name: value for name, value in options.items() if value is not None}
+        if self.endpoint.enable_thinking is not None:
+            body[THINKING] = {"enable_thinking": self.endpoint.enable_thinking}
         async with self._slots:
             began = time.monotonic()
             left_out: set[str] = set()

@@ -35,6 +35,7 @@ class Settings:
         concurrency: The most requests at once.
         timeout: Seconds for one request.
         key_env: The variable with the key of an endpoint.
+        enable_thinking: What the judge's chat template is told; None tells it nothing.
         prices: The file of prices, by which costs are reckoned.
         budget: What the command may spend at most, `spent_before` included, in the currency of the prices.
     """
@@ -49,6 +50,7 @@ class Settings:
     concurrency: int = Endpoint.concurrency
     timeout: float = Endpoint.timeout
     key_env: str = "OPENAI_API_KEY"
+    enable_thinking: bool | None = None
     prices: str | None = None
     budget: float | None = None
     spent_before: Fraction = Fraction(0)
@@ -56,7 +58,13 @@ class Settings:
     def record(self) -> dict:
         """What the manifest says under "settings": all that may change an output or a figure."""
         names = ("samples", "temperature", "seed", "max_new_tokens", "failure_limit")
-        return {**{name: getattr(self, name) for name in names}, "attempts": ATTEMPTS}
+        thinking = {} if self.enable_thinking is None else {"enable_thinking": self.enable_thinking}
+        return {**{name: getattr(self, name) for name in names}, "attempts": ATTEMPTS, **thinking}
+
+    def party(self, judge: str) -> Party:
+        """The judge that `URL#MODEL`, a checkpoint folder or a Hub id names."""
+        bounds = {"concurrency": self.concurrency, "timeout": self.timeout}
+        return parse_party(judge, self.key_env, **bounds, enable_thinking=self.enable_thinking)
 
 
 def judge(dialogues: str, judge: str, out: str, overwrite: bool = False, dry_run: bool = False, **flags) -> int:
@@ -111,7 +119,7 @@ def plan_of(dialogues: Sequence[dict], judge: str, settings: Settings, name: str
     check(settings, "eval judge")
     metric = load_metric()
     dialogues = [_with_reference(one, metric, settings.rubric) for one in dialogues]
-    party = parse_party(judge, settings.key_env, concurrency=settings.concurrency, timeout=settings.timeout)
+    party = settings.party(judge)
     manifest = {
         "kind": "judge",
         "judge": party.record,

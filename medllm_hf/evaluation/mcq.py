@@ -5,7 +5,7 @@ import os
 import sys
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 
@@ -27,7 +27,7 @@ from medllm_hf.evaluation.run_folder import RunFolder, open_run, read_run, weigh
 from medllm_hf.evaluation.scoring import compute, predicted, score_row
 from medllm_hf.evaluation.settings import BATCH_TOKENS, Settings, settled
 from medllm_hf.evaluation.spending import Spending
-from medllm_hf.pretrained import load_config, snapshot
+from medllm_hf.pretrained import check_thinking, load_config, snapshot
 
 KEY = ("id", "rotation")
 
@@ -66,7 +66,7 @@ def mcq(model: str | None, data: str, out: str, overwrite: bool = False, dry_run
     drawn, examples = read_examples(questions, settings)
     who = examinee(settings)
     ready = settings.mode == "likelihood"
-    prompts = Prompts(who.tokenizer, drawn.of_kind, settings.score, settings.chat_template, ready)
+    prompts = Prompts(who.tokenizer, drawn.of_kind, settings.score, settings.chat_template, ready, settings.enable_thinking)
     shown = presented(questions.items, settings.seed, settings.shuffle_options, settings.circular)
     manifest = {
         "kind": "mcq",
@@ -102,12 +102,15 @@ def examinee(settings: Settings) -> Examinee:
     if settings.url is not None:
         concurrency = Endpoint.concurrency if settings.concurrency is None else settings.concurrency
         endpoint = parse_endpoint(settings.url, settings.key_env or Endpoint.key_env, concurrency=concurrency)
+        endpoint = replace(endpoint, enable_thinking=settings.enable_thinking)
         return Examinee({"id": endpoint.model, "endpoint": endpoint.url}, endpoint, None, None)
     folder, revision = snapshot(settings.model)
     load_config(folder)  # before any work, since the weights come last
     name = {"id": settings.model, "revision": revision} if revision else {"id": folder.resolve().name}
     record = {**name, "weights_sha256": weights_hash(folder)}
-    return Examinee(record, None, folder, load_tokenizer(folder, settings.chat_template))
+    tokenizer = load_tokenizer(folder, settings.chat_template)
+    check_thinking(tokenizer, folder, settings.enable_thinking)
+    return Examinee(record, None, folder, tokenizer)
 
 
 def recorded(settings: Settings, prompts: Prompts, questions: Questions) -> dict:
@@ -115,6 +118,8 @@ def recorded(settings: Settings, prompts: Prompts, questions: Questions) -> dict
     names = ("mode", "score", "normalization", "shots", "seed", "shuffle_options", "circular", "chat_template")
     prefixes = sorted({item.reply_prefix for item in questions.items}) if prompts.ready or not prompts.chat else []
     record = {name: getattr(settings, name) for name in names}
+    if settings.enable_thinking is not None:  # older runs have no such line, and go on without
+        record["enable_thinking"] = settings.enable_thinking
     record |= {"reply_prefix": " | ".join(prefixes), "prompt_sha256": prompts.digest(questions.items)}
     if settings.mode == "generate":
         record |= {"max_new_tokens": settings.max_new_tokens, "temperature": 0.0}

@@ -13,7 +13,6 @@ from medllm_hf.evaluation.judged import load_metric
 from medllm_hf.evaluation.judging import KEY, Settings, check, expected, fill, missing
 from medllm_hf.evaluation.pair_canaries import pair_canaries
 from medllm_hf.evaluation.pair_scores import ORDERS, output_id, output_ids, pair_metrics, pair_rows
-from medllm_hf.evaluation.parties import parse_party
 from medllm_hf.evaluation.prices import cost_text, priced
 from medllm_hf.evaluation.run_folder import open_run, outputs_in, read_run
 from medllm_hf.evaluation.spending import Spending
@@ -70,7 +69,7 @@ def pair(first: str, second: str, judge: str, out: str, overwrite: bool = False,
     sides = {"first": _side(first, "--first"), "second": _side(second, "--second")}
     pairs = matched(sides["first"], sides["second"])
     metric = load_metric()
-    party = parse_party(judge, settings.key_env, concurrency=settings.concurrency, timeout=settings.timeout)
+    party = settings.party(judge)
     judged = {pair["id"] for pair in pairs}
     manifest = {
         "kind": "pair",

@@ -107,6 +107,7 @@ class Prompts:
     `score` is "letter" (options are shown, letters answer) or "text" (the bare question, the options' texts answer);
     `tokenizer` renders chat turns by its own template, or, where `chat` is false, writes and reads plain text. It is None
     for an endpoint, which takes the turns themselves. `ready` puts the reply's first words ("答案：") before the answer.
+    `enable_thinking` is told to the template unless it is None.
     """
 
     tokenizer: "PreTrainedTokenizerBase | None"
@@ -114,6 +115,7 @@ class Prompts:
     score: str = "letter"
     chat: bool = True
     ready: bool = True
+    enable_thinking: bool | None = None
 
     def turns(self, item: McqItem) -> list[dict[str, str]]:
         """The examples as rounds, then the question."""
@@ -127,7 +129,8 @@ class Prompts:
         """The whole prompt as the tokenizer reads it."""
         turns = self.turns(item)
         if self.chat:
-            start = render(self.tokenizer, turns, add_generation_prompt=True)
+            told = {} if self.enable_thinking is None else {"enable_thinking": self.enable_thinking}
+            start = render(self.tokenizer, turns, add_generation_prompt=True, **told)
             return start + item.reply_prefix if self.ready else start
         rounds = [f"{one['content']}\n{two['content']}" for one, two in zip(turns[::2], turns[1::2], strict=False)]
         prompt = BLANK.join([*rounds, f"{turns[-1]['content']}\n{item.reply_prefix}"])

@@ -123,7 +123,8 @@ def prompt_findings(where: str, run: dict, sets: Sequence[tuple[McqItem, ...]], 
         drawn = {kind: len(names) for kind, names in examples.items()}
         wanted = dict.fromkeys(Counter(item.kind for item in sets[0]), settings["shots"])
         found.append(compared(f"{where}/manifest.json settings.shots", wanted, drawn))
-    prompts = Prompts(load_tokenizer(known.folder), examples, settings["score"], chat, ready)
+    thinking = settings.get("enable_thinking")
+    prompts = Prompts(load_tokenizer(known.folder, chat=chat), examples, settings["score"], chat, ready, thinking)
     digests = [prompts.digest(items) for items in sets]
     if settings["prompt_sha256"] in digests:
         return [*found, Finding(figure, CONFIRMED)]

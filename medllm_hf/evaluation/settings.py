@@ -22,6 +22,7 @@ class Settings:
         shuffle_options: Show the options of each question in an order of its own; `circular` shows them in all rotations.
         prices: The file of prices, by which the costs of an endpoint are reckoned; `budget` is what they may come to.
         batch_tokens: The most tokens in one forward of a local model, unless one question has more.
+        enable_thinking: What the model's chat template is told; None tells it nothing.
     """
 
     model: str | None
@@ -44,6 +45,7 @@ class Settings:
     prices: str | None = None
     budget: float | None = None
     batch_tokens: int | None = None
+    enable_thinking: bool | None = None
 
 
 def settled(asked: Settings) -> Settings:
@@ -58,6 +60,7 @@ def settled(asked: Settings) -> Settings:
         ((asked.model is None) == (asked.url is None), "--model and --url, or neither", "one of them"),
         (asked.url and mode == "likelihood", "--mode likelihood with --url", "--mode generate, or a local --model"),
         (asked.url and not asked.chat_template, "--no-chat-template with --url", "an endpoint's own chat template"),
+        (not asked.chat_template and asked.enable_thinking is not None, "--enable-thinking, --no-chat-template", "one of them"),
         (asked.url and asked.batch_tokens is not None, "--batch-tokens with --url", "a local --model"),
         (asked.url is None and asked.concurrency is not None, "--concurrency without --url", "an endpoint"),
         (asked.url is None and asked.key_env is not None, "--key-env without --url", "an endpoint"),

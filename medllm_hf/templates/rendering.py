@@ -33,10 +33,10 @@ def template_text(tokenizer: "PreTrainedTokenizerBase") -> str:
     Raises:
         UserError: there is none.
     """
-    check_chat_template(tokenizer)
     template = tokenizer.chat_template
-    if isinstance(template, str):
+    if isinstance(template, str) and template:
         return template
+    check_chat_template(tokenizer)
     if "default" not in template:
         found = f"chat templates {', '.join(template)} in {tokenizer.name_or_path}"
         raise UserError(found, "one of the name default", "save the one to use as chat_template.jinja")

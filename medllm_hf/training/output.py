@@ -37,9 +37,17 @@ def check_output(folder: Path, inputs: dict[str, str | None], resume: str | None
             raise UserError("--overwrite and --resume_from_checkpoint", "one of them", "remove the other")
     else:
         _check_untaken(folder, overwrite)
+    # What is refused later, before training begins, shall leave no folder behind.
+    missing = [path for path in (place, *place.parents) if not path.exists()]
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        place.mkdir(parents=True, exist_ok=True)
+        for path in missing:
+            path.rmdir()
+    except (FileNotFoundError, FileExistsError):
+        pass  # another rank does the same
     except OSError as error:
+        if place.is_dir():
+            return  # another rank has written into it by now
         raise UserError(f"output_dir {folder}: {error.strerror}", "a place to write", ANOTHER) from error
 
 

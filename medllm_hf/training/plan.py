@@ -133,7 +133,7 @@ def dialogues(settings: dict) -> Dialogues | None:
 
     try:
         rows = load_dataset(name, name=settings["dataset_config"], split=split)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RuntimeError) as error:  # the last of a dataset that is a script, which is not run
         raise UserError(f"{name}: {first_line(error)}", f"a dataset with a split {split}", "check the folder") from error
     try:
         tokenizer = load_tokenizer(settings["model_name_or_path"], settings["model_revision"])

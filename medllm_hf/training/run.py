@@ -12,7 +12,7 @@ from trl import get_dataset, get_peft_config, get_quantization_config
 
 from medllm_hf.errors import UserError, first_line
 from medllm_hf.folders import read_json
-from medllm_hf.pretrained import NO_FOREIGN_CODE, forget_code, load_config, load_tokenizer, refuse_trust
+from medllm_hf.pretrained import NO_FOREIGN_CODE, check_chat_template, forget_code, load_config, load_tokenizer, refuse_trust
 from medllm_hf.training import attention
 from medllm_hf.training.callbacks import McqAccuracy
 from medllm_hf.training.checkpoints import STATE, is_resumed, is_whole, last_checkpoint, read_step
@@ -47,13 +47,11 @@ def train(script, settings, model, mixture, additions, recipe: str | None = None
     checkpoint = None if finished else last_checkpoint(wanted, folder)
     tokenizer, parts, measure = prepare_run(script, settings, model, mixture, additions)
     record = describe_run(settings, model, parts, tokenizer, additions.dev_questions)
-    if finished:
-        check_same_run(record, finished["run"], folder)
-        if finished["run"][LENGTH] == record[LENGTH]:
-            if settings.process_index == 0:
-                print(f"nothing to train: the run in {folder} was finished at step {finished['finished']}", flush=True)
-            return
-        checkpoint = last_checkpoint(wanted, folder)
+    if finished and is_same_length(record, finished, folder):
+        if settings.process_index == 0:
+            print(f"nothing to train: the run in {folder} was finished at step {finished['finished']}", flush=True)
+        return
+    checkpoint = last_checkpoint(wanted, folder) if finished else checkpoint
     if checkpoint:
         check_same_run(record, read_record(checkpoint)["run"], checkpoint)
         check_length(settings, checkpoint)
@@ -92,7 +90,7 @@ def prepare_run(
     sketch = check_model(settings, model, peft_config(model))
     warn_of_length(settings.max_length, sketch)
     check_tokens(settings, tokenizer)
-    changed = set_up(tokenizer, settings)
+    changed = set_up(tokenizer, settings, additions.enable_thinking)
     measure = McqAccuracy(additions.dev_questions, tokenizer) if additions.dev_questions else None
     parts = load_parts(script, settings, mixture, tokenizer, additions)
     if tokenizer.chat_template:
@@ -166,6 +164,16 @@ def finished_before(wanted: str | None, folder: Path) -> dict:
     return finished
 
 
+def is_same_length(record: dict, finished: dict, folder: Path) -> bool:
+    """Whether the finished run of a folder was to be as long as the one of `record`.
+
+    Raises:
+        UserError: it was another run.
+    """
+    check_same_run(record, finished["run"], folder)
+    return finished["run"][LENGTH] == record[LENGTH]
+
+
 def check_length(settings, checkpoint: Path) -> None:
     """Returns nothing when the run does not end before its checkpoint.
 
@@ -190,10 +198,10 @@ def load_checked(model, settings) -> PreTrainedTokenizerBase:
     """
     refuse_trust(model, settings)
     load_config(model.model_name_or_path, model.model_revision)
-    template = settings.chat_template_path
-    if template and not Path(template).is_file():
-        load_tokenizer(template)  # TRL loads it without saying anything of foreign code
-    return load_tokenizer(model.model_name_or_path, model.model_revision)
+    tokenizer = load_tokenizer(model.model_name_or_path, model.model_revision)
+    if tokenizer.chat_template:  # one without may yet be given one
+        check_chat_template(tokenizer)
+    return tokenizer
 
 
 def peft_config(model):
@@ -296,5 +304,5 @@ def load_splits(script, mixture) -> DatasetDict:
         if mixture.datasets:
             return get_dataset(mixture)
         return load_dataset(script.dataset_name, name=script.dataset_config)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RuntimeError) as error:  # the last of a dataset that is a script, which is not run
         raise UserError(f"{script.dataset_name}: {first_line(error)}", "a dataset", "check the name") from error

@@ -129,7 +129,7 @@ def stop_ids(tokenizer: PreTrainedTokenizerBase) -> set[int]:
     return stops - {None}
 
 
-def set_up(tokenizer: PreTrainedTokenizerBase, settings) -> str | None:
+def set_up(tokenizer: PreTrainedTokenizerBase, settings, enable_thinking: bool | None = None) -> str | None:
     """Give the tokenizer the chat template and the end token that the recipe names, before anything is tokenised.
 
     TRL's SFTConfig `settings` is left without a `chat_template_path`, which TRL would apply once more. Where a template ends
@@ -137,7 +137,8 @@ def set_up(tokenizer: PreTrainedTokenizerBase, settings) -> str | None:
     sentence that says so is returned.
 
     Raises:
-        UserError: a template or end token that does not exist, or one that the template does not write.
+        UserError: a template or end token that does not exist, one that the template does not write, or `enable_thinking`
+            where the template has no such switch.
     """
     if settings.chat_template_path:
         tokenizer.chat_template = _named_template(settings.chat_template_path)
@@ -149,6 +150,9 @@ def set_up(tokenizer: PreTrainedTokenizerBase, settings) -> str | None:
     if not tokenizer.chat_template:
         return None  # plain texts and ready ids need none; whatever else there is will miss it
     template = read_template(tokenizer)
+    if enable_thinking is not None and not template.thinks:
+        found = f"--enable_thinking and a chat template in {tokenizer.name_or_path} that writes the same with it and without"
+        raise UserError(found, "a template with such a switch", "leave it out")
     stop = tokenizer.convert_ids_to_tokens(template.stop)
     if settings.eos_token is not None and template.stop != tokenizer.eos_token_id:
         found = f"--eos_token {settings.eos_token} with a chat template that ends answers with {stop}"
