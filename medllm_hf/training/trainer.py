@@ -14,6 +14,7 @@ from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
 from medllm_hf.errors import UserError
 from medllm_hf.training.checkpoints import begin_checkpoint, finish_checkpoint
+from medllm_hf.training.tokenizer_files import keep_tokenizer_files
 from medllm_hf.training.tokens import IGNORED
 
 # Steps in a row without any loss after which a run is stopped.
@@ -145,6 +146,11 @@ class ExactTrainer(SFTTrainer):
             found = f"a loss of zero {ZERO_LOSSES} times in a row, at step {step}"
             raise UserError(found, "tokens to learn", "check the labels, and that the attention kernel belongs to this torch")
         return loss
+
+    def _save(self, output_dir=None, state_dict=None):
+        super()._save(output_dir, state_dict)
+        if self.args.should_save:
+            keep_tokenizer_files(self.processing_class, Path(output_dir or self.args.output_dir))
 
     def _save_checkpoint(self, model, trial):
         """The stock checkpoint, known to be cut until every rank has saved; older ones are removed only then."""
