@@ -113,6 +113,9 @@ def check_model(model: Path) -> dict:
         raise UserError(f"no .safetensors in {model}", "weights that cannot run code", "save or convert them as safetensors")
     for shard in shards:
         check_tensors(shard)
+    # From tokenizer.model alone transformers makes a tokenizer too, which need not be the one of the training.
+    if not (model / "tokenizer.json").is_file():
+        raise UserError(f"no tokenizer.json in {model}", "the model's tokenizer", "copy it there")
     try:
         tokenizer = AutoTokenizer.from_pretrained(model)
     except (OSError, ValueError) as error:
