@@ -76,7 +76,7 @@ def assert_same(base, adapter, out):
 @pytest.mark.parametrize("trained", TRAINED)
 @pytest.mark.parametrize("saved", SAVED)
 @pytest.mark.parametrize("tied", [True, False], ids=["tied", "untied"])
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", [pytest.param(name, marks=[pytest.mark.slow] * (name != "qwen3")) for name in FAMILIES])
 def test_merge_is_the_model_that_peft_runs(bases, tmp_path, family, tied, saved, trained):
     base = bases[family, tied]
     adapter = write_adapter(base, tmp_path / "adapter", saved, trained)
