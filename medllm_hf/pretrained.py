@@ -79,11 +79,11 @@ def _narrow(patterns: Sequence[str], name: str, revision: str | None = None) -> 
     globs = [pattern for pattern in patterns if pattern in _WEIGHTS]
     if not globs:
         return list(patterns)
-    import httpx2
     from huggingface_hub import HfApi, hf_hub_download, snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
-    failures = (HfHubHTTPError, HFValidationError, httpx2.HTTPError, OSError)
+    # The first is what all errors of the client are, which is httpx or, from huggingface_hub 2 on, httpx2.
+    failures = (HfHubHTTPError.__bases__[0], HFValidationError, OSError)
     try:
         info = HfApi().repo_info(name, revision=revision)
         names = {file.rfilename for file in info.siblings or ()}

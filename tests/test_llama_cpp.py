@@ -6,11 +6,14 @@ import urllib.request
 
 import pytest
 import torch
+from conftest import ROOT, SAMPLE, run
 from gguf_file import write_gguf
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
 from medllm_hf.checkpoint.convert import convert
 from medllm_hf.checkpoint.tokenizer import TEMPLATES
+from medllm_hf.data.build import build
+from medllm_hf.training.tokenizer_files import keep_tokenizer_files
 
 missing = [name for name in ("xllamacpp", "gguf") if not importlib.util.find_spec(name)]
 pytestmark = pytest.mark.skipif(bool(missing), reason=f"{' and '.join(missing)} (extra: llamacpp) not installed")
@@ -125,3 +128,39 @@ def test_whole_conversations_render_alike(pair):
     for messages in ([*turns, question], [system, question], [system, *turns[:2], question]):
         expected = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
         assert llama_cpp.prompt(messages) == expected
+
+
+@pytest.mark.slow
+def test_a_trained_model_keeps_its_ids(tiny, tmp_path):
+    """What training saves has what the converter reads too: in the folder of the run and in its checkpoints."""
+    build([str(SAMPLE / "dialogues.jsonl")], str(tmp_path / "dataset"), "apache-2.0")
+    recipe = ROOT / "recipes" / "tiny" / "sft_full.yaml"
+    options = {"model_name_or_path": tiny["base"], "dataset_name": tmp_path / "dataset", "output_dir": tmp_path / "full"}
+    options |= {"max_steps": 1, "save_strategy": "steps", "save_steps": 1}
+    words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
+    done = run("medllm", "sft", "--config", str(recipe), *words)
+    assert done.returncode == 0, done.stderr[-2000:]
+    tokenizer = AutoTokenizer.from_pretrained(tiny["base"])
+    for folder in (tmp_path / "full", tmp_path / "full" / "checkpoint-1"):
+        llama_cpp = LlamaCpp(write_gguf(folder, tmp_path / "model.gguf"))
+        assert [text for text in TEXTS if llama_cpp.ids(text) != tokenizer(text)["input_ids"]] == []
+        saved = AutoTokenizer.from_pretrained(folder)
+        assert saved.backend_tokenizer.to_str() == tokenizer.backend_tokenizer.to_str()
+
+
+def test_a_saved_tokenizer_keeps_what_it_came_with(tiny, tmp_path):
+    """And one that came with no sentencepiece model stays as it was saved."""
+    tokenizer = AutoTokenizer.from_pretrained(tiny["base"])
+    tokenizer.add_tokens(["<新>"])
+    tokenizer.save_pretrained(tmp_path)
+    keep_tokenizer_files(tokenizer, tmp_path)
+    settings = json.loads((tmp_path / "tokenizer_config.json").read_text(encoding="utf-8"))
+    assert (settings["add_prefix_space"], settings["add_bos_token"]) == (False, False)
+    assert settings["added_tokens_decoder"][str(len(tokenizer) - 1)]["content"] == "<新>"
+    assert (tmp_path / "tokenizer.model").read_bytes() == (tiny["base"] / "tokenizer.model").read_bytes()
+    assert AutoTokenizer.from_pretrained(tmp_path)("a<新>")["input_ids"] == tokenizer("a<新>")["input_ids"]
+    plain = PreTrainedTokenizerFast(tokenizer_object=tokenizer.backend_tokenizer)
+    plain.save_pretrained(tmp_path / "plain")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "plain").iterdir()}
+    keep_tokenizer_files(plain, tmp_path / "plain")
+    assert {path.name: path.read_bytes() for path in (tmp_path / "plain").iterdir()} == before

@@ -76,7 +76,7 @@ def assert_same(base, adapter, out):
 @pytest.mark.parametrize("trained", TRAINED)
 @pytest.mark.parametrize("saved", SAVED)
 @pytest.mark.parametrize("tied", [True, False], ids=["tied", "untied"])
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", [pytest.param(name, marks=[pytest.mark.slow] * (name != "qwen3")) for name in FAMILIES])
 def test_merge_is_the_model_that_peft_runs(bases, tmp_path, family, tied, saved, trained):
     base = bases[family, tied]
     adapter = write_adapter(base, tmp_path / "adapter", saved, trained)
@@ -89,8 +89,8 @@ def test_merge_is_the_model_that_peft_runs(bases, tmp_path, family, tied, saved,
     merged.save_pretrained(tmp_path / "peft")
     expected = logits_of(model)
     differs = (logits_of(AutoModelForCausalLM.from_pretrained(tmp_path / "peft")) - expected).abs().max() > 0.1
-    # Where peft contradicts itself: its merge of a LoRA on one of two tied tensors, unless the other one is saved whole.
-    assert differs == (tied and not model.config.tie_word_embeddings and merged.config.tie_word_embeddings)
+    # Where peft contradicts itself: its merge of a LoRA on one of two tied tensors, which are still one when it adds.
+    assert differs == (tied and saved == "none" and trained != "attention")
 
 
 TIED_BY_PEFT = {

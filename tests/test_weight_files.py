@@ -201,17 +201,22 @@ def test_from_the_hub_only_what_is_read_is_fetched(folder_with, tmp_path):
     order = ["safetensors", "safetensors shards", "bin", "bin shards"]
     hub = start_hub(tmp_path / "hub")
     repositories = {f"org/r{i}": folder_with([*order[i:], *others]) for i in range(len(order))}
-    for name, folder in repositories.items():
+    adapter = folder_with(["variant"])
+    (adapter / "config.json").rename(adapter / "adapter_config.json")
+    save_file({"a": torch.ones(1)}, adapter / "adapter_model.safetensors")
+    for name, folder in {**repositories, "org/adapter": adapter}.items():
         hub.store.put("models", name, folder, "main")
     online = hub.environment(tmp_path / "home", token=None)
     try:
-        done = run(sys.executable, "-c", FETCH, *repositories, env=online)
+        done = run(sys.executable, "-c", FETCH, *repositories, "org/adapter", env=online)
     finally:
         hub.close()
     assert done.returncode == 0, done.stderr
-    again = run(sys.executable, "-c", FETCH, *repositories, env={**online, **OFFLINE})
+    again = run(sys.executable, "-c", FETCH, *repositories, "org/adapter", env={**online, **OFFLINE})
     assert again.stdout == done.stdout
-    for fetched, folder, kind in zip(map(Path, done.stdout.split()), repositories.values(), order, strict=True):
+    *snapshots, lora = map(Path, done.stdout.split())
+    assert sorted(path.name for path in lora.glob("*.safetensors")) == ["adapter_model.safetensors"]
+    for fetched, folder, kind in zip(snapshots, repositories.values(), order, strict=True):
         weights = {path.name for path in fetched.iterdir() if path.suffix in (".safetensors", ".bin")}
         assert weights == {path.name for path in weight_files(folder)}
         assert dict(tensors(fetched))[NAME][0] == 2 + list(KINDS).index(kind)

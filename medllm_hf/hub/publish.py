@@ -114,6 +114,9 @@ def check_model(model: Path) -> dict:
     for shard in shards:
         check_tensors(shard)
     check_known(model)
+    # From tokenizer.model alone transformers makes a tokenizer too, which need not be the one of the training.
+    if not (model / "tokenizer.json").is_file():
+        raise UserError(f"no tokenizer.json in {model}", "the model's tokenizer", "copy it there")
     tokenizer = load_tokenizer(model, chat=True)
     if tokenizer.eos_token_id is None or len(tokenizer) > config["vocab_size"]:
         found = f"{len(tokenizer)} tokens with end token {tokenizer.eos_token_id} for a vocabulary of {config['vocab_size']}"

@@ -17,6 +17,7 @@ from medllm_hf.training.batches import Collator, check_labels, packed
 from medllm_hf.training.checkpoints import begin_checkpoint, finish_checkpoint
 from medllm_hf.training.checks import check_rows
 from medllm_hf.training.neftune import Noise, added_noise
+from medllm_hf.training.tokenizer_files import keep_tokenizer_files
 from medllm_hf.training.tokens import IGNORED
 
 # Steps in a row without any loss after which a run is stopped.
@@ -168,6 +169,11 @@ class ExactTrainer(SFTTrainer):
             found = f"a loss of zero {ZERO_LOSSES} times in a row, at step {step}"
             raise UserError(found, "tokens to learn", "check the labels, and that the attention kernel belongs to this torch")
         return loss
+
+    def _save(self, output_dir=None, state_dict=None):
+        super()._save(output_dir, state_dict)
+        if self.args.should_save:
+            keep_tokenizer_files(self.processing_class, Path(output_dir or self.args.output_dir))
 
     def _save_checkpoint(self, model, trial):
         """The stock checkpoint, known to be cut until every rank has saved; older ones are removed only then."""
