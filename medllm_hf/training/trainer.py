@@ -1,5 +1,6 @@
 """TRL's SFTTrainer on flattened rows: no padding, loss on trained tokens only, exact evaluation loss by source."""
 
+import inspect
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from accelerate.data_loader import BatchSamplerShard
 from datasets import Dataset
 from torch.nn.functional import cross_entropy
 from torch.utils.data import BatchSampler, DataLoader
+from transformers import Trainer, TrainerCallback, set_seed
 from transformers.trainer_pt_utils import LengthGroupedSampler
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, rotate_checkpoints
 from trl import SFTTrainer
@@ -32,10 +34,18 @@ def flatten(settings) -> None:
     settings.eval_packing = False
     settings.assistant_only_loss = False  # the labels say it already, and TRL wants the messages for it
     settings.padding_free = True
-    # `ExactTrainer` does it, whose rows do not depend on TRL's version.
-    settings.dataset_kwargs = {**(settings.dataset_kwargs or {}), "skip_prepare_dataset": True}
     if not settings.packing:
         settings.max_length = None  # the dialogues fit already, and TRL wants it so without padding
+
+
+def quantized_as_installed(settings, parts: dict) -> dict:
+    """The arguments of `SFTTrainer`, of which older versions take the quantization among those of the model."""
+    if "quantization_config" in inspect.signature(SFTTrainer.__init__).parameters:
+        return parts
+    quantization = parts.pop("quantization_config", None)
+    if quantization is not None:
+        settings.model_init_kwargs = {**(settings.model_init_kwargs or {}), "quantization_config": quantization}
+    return parts
 
 
 class GroupedSampler(LengthGroupedSampler):
@@ -69,6 +79,17 @@ class EvenBatches(BatchSampler):
         return -(-len(self.inner) // self.ranks) * self.ranks
 
 
+class Begun(TrainerCallback):
+    """Keeps the step at which a run began or was resumed, as newer versions of transformers do."""
+
+    def __init__(self, trainer: Trainer):
+        self.trainer = trainer
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        """Called when a checkpoint's state, if there is one, has been read."""
+        self.trainer._initial_global_step = state.global_step
+
+
 class ExactTrainer(SFTTrainer):
     """SFTTrainer with what exactness and a CPU want.
 
@@ -85,15 +106,30 @@ class ExactTrainer(SFTTrainer):
         measure: called with the model at every evaluation; what it returns (name → value) joins the metrics.
     """
 
-    def __init__(self, *, sources: list[str], measure: Callable[[torch.nn.Module], dict[str, float]] | None = None, **kwargs):
-        settings, rows, held_out = kwargs["args"], kwargs["train_dataset"], kwargs.get("eval_dataset")
-        kwargs["train_dataset"] = packed(rows, settings, settings.packing)
-        if held_out is not None:
-            kwargs["eval_dataset"] = packed(held_out, settings, packing=False)
-        super().__init__(**kwargs)
+    def __init__(
+        self,
+        model,
+        args,
+        *,
+        train_dataset: Dataset,
+        eval_dataset: Dataset | None = None,
+        sources: list[str],
+        measure: Callable[[torch.nn.Module], dict[str, float]] | None = None,
+        **parts,
+    ):
+        args.dataset_kwargs = {**(args.dataset_kwargs or {}), "skip_prepare_dataset": True}  # `packed` does it
+        set_seed(args.seed)  # older versions of TRL make an adapter's first weights before they do it
+        super().__init__(
+            model,
+            args,
+            train_dataset=packed(train_dataset, args, args.packing),
+            eval_dataset=eval_dataset and packed(eval_dataset, args, packing=False),
+            **quantized_as_installed(args, parts),
+        )
+        self.add_callback(Begun(self))
         self.data_collator = Collator(self.data_collator.pad_token_id)
         self._sources, self._measure = sources, measure
-        self._unchecked: Dataset | None = rows
+        self._unchecked: Dataset | None = train_dataset
         self._samples: list[torch.Tensor] = []
         self._zero_losses = 0
 
@@ -141,6 +177,10 @@ class ExactTrainer(SFTTrainer):
             found = f"a loss of zero {ZERO_LOSSES} times in a row, at step {step}"
             raise UserError(found, "tokens to learn", "check the labels, and that the attention kernel belongs to this torch")
         return loss
+
+    def end(self) -> None:
+        """Finishes trackers and process group; older versions of transformers have no function of that name."""
+        getattr(super(), "end", self.accelerator.end_training)()
 
     def _save_checkpoint(self, model, trial):
         """The stock checkpoint, known to be cut until every rank has saved; older ones are removed only then."""
