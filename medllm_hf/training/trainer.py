@@ -21,6 +21,8 @@ from medllm_hf.training.tokens import IGNORED
 
 # Steps in a row without any loss after which a run is stopped.
 ZERO_LOSSES = 3
+# Two names of one loss: versions of TRL before 1.16 compute the second one in chunks.
+SUMS = ("nll", "chunked_nll")
 
 
 def flatten(settings) -> None:
@@ -202,7 +204,7 @@ class ExactTrainer(SFTTrainer):
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         """The sum of the trained tokens' losses over `num_items_in_batch`, in nats; their mean without it."""
         sources = inputs.pop("sources", None)
-        stock = return_outputs or self.args.loss_type != "nll" or self.label_smoother is not None or self.aux_loss_enabled
+        stock = return_outputs or self.args.loss_type not in SUMS or self.label_smoother is not None or self.aux_loss_enabled
         if stock or (self.model.training and inputs["labels"].is_cuda):
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         inputs = {**inputs, "use_cache": False}
