@@ -42,6 +42,9 @@ def build_parser() -> OneLineParser:
 def main(arguments: list[str] | None = None) -> int:
     """Returns the exit code: 0 done, 1 a failed upload, 2 the user's mistake (one line on stderr)."""
     options = build_parser().parse_args(arguments)
+    from medllm_hf.tested_versions import watch
+
+    watch()
     try:
         folder = write_model(options) if options.kind == "model" else options.path
         from medllm_hf.hub.checks import check_files

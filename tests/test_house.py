@@ -21,7 +21,7 @@ ALLOWED = {
         *("evaluation.run_folder", "evaluation.report", "evaluation.blocks", "data.personal"),
         *("evaluation.findings", "evaluation.rederived_exams", "evaluation.rederived_dialogues"),
     },
-    "push_to_hub": {"hub"},
+    "push_to_hub": {"hub", "tested_versions"},
     "errors": set(),
     "folders": set(),
     "control_tokens": set(),

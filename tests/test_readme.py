@@ -10,6 +10,7 @@ import threading
 from pathlib import Path
 
 import pytest
+import typer
 from conftest import ROOT, run
 from hub_on_disk import start_hub
 from launch_lines import PROGRAMS, check_command
@@ -50,7 +51,8 @@ def test_command_parses(command):
     elif words[:2] == ["python", "push_to_hub.py"]:
         publish_parser().parse_args(words[2:])
     elif words[:2] == ["transformers", "serve"]:
-        app.commands["serve"].make_context("serve", words[2:])
+        program = app if hasattr(app, "commands") else typer.main.get_command(app)  # a Typer with huggingface_hub 1
+        program.commands["serve"].make_context("serve", words[2:])
     else:
         raise AssertionError(f"no check for {command}")
 

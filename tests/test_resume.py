@@ -1,9 +1,11 @@
 """A run that is killed and resumed ends with the very weights of one that was left alone."""
 
+import inspect
 import time
 from pathlib import Path
 
 import pytest
+import trl.scripts.sft
 from ranks import finished, start, steps, words, write_dialogues, zero
 from transformers.trainer_utils import get_last_checkpoint
 
@@ -93,6 +95,8 @@ def check_resumed(arguments, ranks: int, out: Path, expected: Path) -> None:
 @pytest.mark.parametrize("program", ["trl", "medllm"])
 def test_two_steps_and_two_more_are_four(tiny, tmp_path, data, program):
     """D20; the checkpoint is named, since that is how `trl sft` takes it."""
+    if program == "trl" and "resume_from_checkpoint" not in inspect.getsource(trl.scripts.sft.main):
+        pytest.skip("the installed `trl sft` begins anew whatever --resume_from_checkpoint says")
     arguments = words(tiny["base"], data, tmp_path / "whole", max_steps=4, save_strategy="steps", save_steps=2)
     finished(tmp_path / "logs", *arguments, program=program)
     half = str(tmp_path / "whole" / "checkpoint-2")

@@ -31,7 +31,7 @@ def processors(model: PreTrainedModel, ids: torch.Tensor, config: GenerationConf
     def handed_over(model, input_ids, logits_processor, **_):
         return logits_processor
 
-    return model.generate(ids, generation_config=config, custom_generate=handed_over)
+    return model.generate(ids, attention_mask=torch.ones_like(ids), generation_config=config, custom_generate=handed_over)
 
 
 def next_token(logits: torch.Tensor, sampled: bool, generator: torch.Generator) -> int:

@@ -148,7 +148,7 @@ def activations(shapes: Shapes, tokens: int, trained_tokens: int, checkpointing:
 def peaks(settings: dict, shapes: Shapes, precision: Precision, length: int, share: float) -> Peaks:
     """What stands beside the model states at most: batches full of samples of `length` tokens, `share` of them trained."""
     tokens = settings["per_device_train_batch_size"] * length
-    new = settings["activation_checkpointing"]
+    new = settings.get("activation_checkpointing")  # older versions of transformers do not have the name
     checkpointing = bool(settings["gradient_checkpointing"] if new is None else new)
     factor = 1 if precision.mixed else 2
     plain, zero = (

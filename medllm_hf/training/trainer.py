@@ -1,5 +1,6 @@
 """TRL's SFTTrainer on flattened rows: no padding, loss on trained tokens only, exact evaluation loss by source."""
 
+import inspect
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from accelerate.data_loader import BatchSamplerShard
 from datasets import Dataset
 from torch.nn.functional import cross_entropy
 from torch.utils.data import BatchSampler, DataLoader
+from transformers import Trainer, TrainerCallback, set_seed
 from transformers.trainer_pt_utils import LengthGroupedSampler
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, rotate_checkpoints
 from trl import SFTTrainer
@@ -22,6 +24,8 @@ from medllm_hf.training.tokens import IGNORED
 
 # Steps in a row without any loss after which a run is stopped.
 ZERO_LOSSES = 3
+# Two names of one loss: versions of TRL before 1.16 compute the second one in chunks.
+SUMS = ("nll", "chunked_nll")
 
 
 def flatten(settings) -> None:
@@ -34,10 +38,18 @@ def flatten(settings) -> None:
     settings.eval_packing = False
     settings.assistant_only_loss = False  # the labels say it already, and TRL wants the messages for it
     settings.padding_free = True
-    # `ExactTrainer` does it, whose rows do not depend on TRL's version.
-    settings.dataset_kwargs = {**(settings.dataset_kwargs or {}), "skip_prepare_dataset": True}
     if not settings.packing:
         settings.max_length = None  # the dialogues fit already, and TRL wants it so without padding
+
+
+def quantized_as_installed(settings, parts: dict) -> dict:
+    """The arguments of `SFTTrainer`, of which older versions take the quantization among those of the model."""
+    if "quantization_config" in inspect.signature(SFTTrainer.__init__).parameters:
+        return parts
+    quantization = parts.pop("quantization_config", None)
+    if quantization is not None:
+        settings.model_init_kwargs = {**(settings.model_init_kwargs or {}), "quantization_config": quantization}
+    return parts
 
 
 class GroupedSampler(LengthGroupedSampler):
@@ -71,6 +83,17 @@ class EvenBatches(BatchSampler):
         return -(-len(self.inner) // self.ranks) * self.ranks
 
 
+class Begun(TrainerCallback):
+    """Keeps the step at which a run began or was resumed, as newer versions of transformers do."""
+
+    def __init__(self, trainer: Trainer):
+        self.trainer = trainer
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        """Called when a checkpoint's state, if there is one, has been read."""
+        self.trainer._initial_global_step = state.global_step
+
+
 class ExactTrainer(SFTTrainer):
     """SFTTrainer with what exactness and a CPU want.
 
@@ -90,24 +113,33 @@ class ExactTrainer(SFTTrainer):
 
     def __init__(
         self,
+        model,
+        args,
         *,
+        train_dataset: Dataset,
+        eval_dataset: Dataset | None = None,
         sources: list[str],
         measure: Callable[[torch.nn.Module], dict[str, float]] | None = None,
         record: dict | None = None,
-        **kwargs,
+        **parts,
     ):
-        settings, rows, held_out = kwargs["args"], kwargs["train_dataset"], kwargs.get("eval_dataset")
-        kwargs["train_dataset"] = packed(rows, settings, settings.packing)
-        if held_out is not None:
-            kwargs["eval_dataset"] = packed(held_out, settings, packing=False)
-        super().__init__(**kwargs)
+        args.dataset_kwargs = {**(args.dataset_kwargs or {}), "skip_prepare_dataset": True}  # `packed` does it
+        set_seed(args.seed)  # older versions of TRL make an adapter's first weights before they do it
+        super().__init__(
+            model,
+            args,
+            train_dataset=packed(train_dataset, args, args.packing),
+            eval_dataset=eval_dataset and packed(eval_dataset, args, packing=False),
+            **quantized_as_installed(args, parts),
+        )
+        self.add_callback(Begun(self))
         self._record = record
         # The stock hook, which would scale by the whole row, is left out.
         alpha, self.neftune_noise_alpha = self.neftune_noise_alpha, None
         self._noise = Noise(alpha) if alpha else None
         self.data_collator = Collator(self.data_collator.pad_token_id)
         self._sources, self._measure = sources, measure
-        self._unchecked: Dataset | None = rows
+        self._unchecked: Dataset | None = train_dataset
         self._samples: list[torch.Tensor] = []
         self._zero_losses = 0
 
@@ -175,6 +207,10 @@ class ExactTrainer(SFTTrainer):
         if self.args.should_save:
             keep_tokenizer_files(self.processing_class, Path(output_dir or self.args.output_dir))
 
+    def end(self) -> None:
+        """Finishes trackers and process group; older versions of transformers have no function of that name."""
+        getattr(super(), "end", self.accelerator.end_training)()
+
     def _save_checkpoint(self, model, trial):
         """The stock checkpoint, known to be cut until every rank has saved; older ones are removed only then."""
         parent, limit = self._get_output_dir(trial=trial), self.args.save_total_limit
@@ -195,7 +231,7 @@ class ExactTrainer(SFTTrainer):
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         """The sum of the trained tokens' losses over `num_items_in_batch`, in nats; their mean without it."""
         sources = inputs.pop("sources", None)
-        stock = return_outputs or self.args.loss_type != "nll" or self.label_smoother is not None or self.aux_loss_enabled
+        stock = return_outputs or self.args.loss_type not in SUMS or self.label_smoother is not None or self.aux_loss_enabled
         if stock or (self.model.training and inputs["labels"].is_cuda):
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         inputs = {**inputs, "use_cache": False}
