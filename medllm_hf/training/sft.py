@@ -19,7 +19,8 @@ The options of `trl sft` are those of `trl sft --help`.
   --plan           print parameters, steps, tokens and memory per GPU for each ZeRO stage, and exit
   --dev_questions  questions whose accuracy (eval_mcq_accuracy) is measured at every evaluation
   --over_length    drop_turns (default): a dialogue beyond max_length loses whole rounds; refuse: it is an error
-  --overwrite      remove what the output folder holds, once training can begin (to go on: --resume_from_checkpoint true)"""
+  --overwrite      remove what the output folder holds, once training can begin; with --resume_from_checkpoint true only
+                   where there is nothing to resume"""
 
 
 @dataclass
@@ -156,6 +157,7 @@ def _run(arguments: list[str], config: str | None) -> None:
 
 def _plan(arguments: list[str], recipe: dict) -> str:
     # Without making TRL's objects of the options: they refuse bf16 where there is no GPU.
+    from medllm_hf.training.model_checks import check_plan
     from medllm_hf.training.plan import plan
 
     parser = make_parser()
@@ -164,7 +166,9 @@ def _plan(arguments: list[str], recipe: dict) -> str:
     parser.set_defaults_with_config(**{key: value for key, value in recipe.items() if key != "env"})
     options = vars(parser.parse_args(arguments))
     hardware = [options.pop(name) for name in ("gpus", "nodes", "gpu_memory")]
-    return plan({key: value for key, value in options.items() if value is not None}, *hardware)
+    options = {key: value for key, value in options.items() if value is not None}
+    check_plan(options)
+    return plan(options, *hardware)
 
 
 def _refuse(message: str) -> NoReturn:
