@@ -22,7 +22,7 @@ from trl import ModelConfig
 from medllm_hf.errors import UserError, first_line
 
 # What an evaluation measures beside the loss of each source; with other losses than the plain one TRL adds the last two.
-MEASURED = ("loss", "mean_token_accuracy", "mcq_accuracy")
+MEASURED = ("loss", "mean_token_accuracy")
 MEASURED_BY_TRL = ("entropy", "aux_loss")
 # Option → the least value that means something.
 LEAST = {
@@ -134,6 +134,7 @@ def check_evaluation(settings, dev_questions: str | None, sources: list[str] | N
         raise UserError(f"metric_for_best_model {metric} and no questions", "--dev_questions FILE", "add it")
     stock = settings.loss_type != "nll" or settings.label_smoothing_factor or settings.router_aux_loss_coef
     known = [*MEASURED, *(MEASURED_BY_TRL if stock else ()), *(f"loss_{source}" for source in sources or ())]
+    known += ["mcq_accuracy"] if dev_questions else []
     if name not in known and not (sources is None and name.startswith("loss_")):
         found, expected = f"metric_for_best_model {metric}", ", ".join(f"eval_{one}" for one in known)
         raise UserError(found, f"what an evaluation measures: {expected}", "name one of them")
