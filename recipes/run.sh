@@ -40,10 +40,11 @@ step() { # NAME COMMAND...: runs the command unless it has ended well before
 
 train() {
     local last="" folder
-    # A checkpoint is whole when its trainer_state.json, which is written last, is there.
+    # Of `trl sft`, a checkpoint is whole when its trainer_state.json is there; `medllm sft` marks one that is not.
     for folder in $(ls -d "$WORK"/model/checkpoint-* 2>/dev/null | sort -V); do
-        [[ -f $folder/trainer_state.json ]] && last=$folder
+        [[ -f $folder/trainer_state.json && ! -e $folder.unfinished ]] && last=$folder
     done
+    [[ -n $last ]] || rm -rf "$WORK/model"
     # shellcheck disable=SC2086 # the options are words
     $TRAIN --config "$RECIPE" --model_name_or_path "$BASE" --dataset_name "$WORK/dataset" --output_dir "$WORK/model" \
         ${last:+--resume_from_checkpoint "$last"} $TRAIN_OPTIONS

@@ -33,7 +33,7 @@ def check_command(command: str) -> None:
     Raises:
         AssertionError, SystemExit, ValueError: one is not.
     """
-    words = shlex.split(re.sub(r"\$\{last:\+(.*?)\"\)\"\}", "--resume_from_checkpoint checkpoint", command))
+    words = shlex.split(command)
     words = ["2" if word == "$SLURM_NNODES" else word for word in words]
     if words[0] == "medllm":
         check_medllm(words[1:])

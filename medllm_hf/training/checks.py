@@ -9,7 +9,7 @@ import os
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import fields
 from importlib.util import find_spec
 
@@ -22,7 +22,7 @@ from trl import ModelConfig
 from medllm_hf.errors import UserError, first_line
 
 # What an evaluation measures beside the loss of each source; with other losses than the plain one TRL adds the last two.
-MEASURED = ("loss", "mean_token_accuracy", "mcq_accuracy")
+MEASURED = ("loss", "mean_token_accuracy")
 MEASURED_BY_TRL = ("entropy", "aux_loss")
 # Option → the least value that means something.
 LEAST = {
@@ -79,17 +79,27 @@ def check_numbers(given: dict) -> None:
     if given.get("save_strategy") == "steps" and not given.get("save_steps", 1) > 0:
         raise UserError(f"save_steps {given['save_steps']:g}", "more than 0", "change it, or set save_strategy")
     for name in ("lr_scheduler_kwargs", "model_init_kwargs", "gradient_checkpointing_kwargs"):
-        value = given.get(name)
-        if isinstance(value, str) and value.startswith("{"):
-            with told(name, "mend it"):
-                value = json.loads(value)
-        if value is not None and not isinstance(value, dict):
-            raise UserError(f"{name} {value}", "an object such as '{\"key\": 1}'", "mend it")
-        unknown = set(value or ()) - set(CHECKPOINTING) if name == "gradient_checkpointing_kwargs" else ()
+        value = read_object(name, given.get(name))
+        unknown = set(value) - set(CHECKPOINTING) if name == "gradient_checkpointing_kwargs" else ()
         if unknown:
             raise UserError(f"{min(unknown)} in {name}", f"one of {', '.join(CHECKPOINTING)}", "mend it")
-        if (value or {}).get("selective") and not given.get("gradient_checkpointing"):
+        if value.get("selective") and not given.get("gradient_checkpointing"):
             raise UserError(f"selective in {name} and no gradient_checkpointing", "both", "add --gradient_checkpointing true")
+
+
+def read_object(name: str, value: object) -> dict:
+    """The keys and values of an option that has them, which may be JSON; none where it is not set.
+
+    Raises:
+        UserError: it is something else.
+    """
+    given = value
+    if isinstance(value, str):
+        with suppress(ValueError):
+            value = json.loads(value)
+    if value is not None and not isinstance(value, dict):
+        raise UserError(f"{name} {given}", "an object, such as {}", "mend it")
+    return value or {}
 
 
 def check_evaluation(settings, dev_questions: str | None, sources: list[str] | None = None) -> None:
@@ -124,6 +134,7 @@ def check_evaluation(settings, dev_questions: str | None, sources: list[str] | N
         raise UserError(f"metric_for_best_model {metric} and no questions", "--dev_questions FILE", "add it")
     stock = settings.loss_type != "nll" or settings.label_smoothing_factor or settings.router_aux_loss_coef
     known = [*MEASURED, *(MEASURED_BY_TRL if stock else ()), *(f"loss_{source}" for source in sources or ())]
+    known += ["mcq_accuracy"] if dev_questions else []
     if name not in known and not (sources is None and name.startswith("loss_")):
         found, expected = f"metric_for_best_model {metric}", ", ".join(f"eval_{one}" for one in known)
         raise UserError(found, f"what an evaluation measures: {expected}", "name one of them")
@@ -177,7 +188,7 @@ def check_schedule(settings, optimizer: torch.optim.Optimizer | None = None) -> 
     optimizer = optimizer or torch.optim.SGD(torch.nn.Linear(2, 2).parameters(), lr=0.1)
     kind = getattr(settings.lr_scheduler_type, "value", settings.lr_scheduler_type)
     with told(f"lr_scheduler_type {kind}", "mend lr_scheduler_kwargs"):
-        get_scheduler(kind, optimizer, 1, 2, dict(settings.lr_scheduler_kwargs or {}))
+        get_scheduler(kind, optimizer, 1, 2, read_object("lr_scheduler_kwargs", settings.lr_scheduler_kwargs))
 
 
 @contextmanager

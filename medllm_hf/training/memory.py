@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from peft import PeftConfig, get_peft_model
 from transformers import PreTrainedConfig
+from trl import ModelConfig, get_peft_config
 
 from medllm_hf.errors import UserError, first_line
 from medllm_hf.pretrained import empty_model
@@ -216,6 +217,17 @@ def read_shapes(config: PreTrainedConfig, adapter: PeftConfig | None) -> Shapes:
         normed_queries=any(name.endswith("q_norm") for name, _ in model.named_modules()),
         trained_head=any(parameter.requires_grad for parameter in model.get_output_embeddings().parameters()),
     )
+
+
+def peft_config(model: ModelConfig) -> PeftConfig | None:
+    """PEFT's configuration for TRL's ModelConfig `model`, or None without `use_peft`.
+
+    TRL unwraps a list of one module, and PEFT takes bare text for a pattern over whole paths, which a name never matches.
+    """
+    config = get_peft_config(model)
+    if config is not None and isinstance(config.target_modules, str) and config.target_modules.isidentifier():
+        config.target_modules = {config.target_modules}
+    return config
 
 
 def with_adapter(model: torch.nn.Module, adapter: PeftConfig) -> torch.nn.Module:

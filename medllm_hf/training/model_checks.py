@@ -3,7 +3,9 @@
 import copy
 import sys
 import warnings
+from dataclasses import fields
 from pathlib import Path
+from types import SimpleNamespace
 
 import pyarrow.compute as pc
 import torch
@@ -13,11 +15,19 @@ from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 from transformers.utils import ADAPTER_CONFIG_NAME, CONFIG_NAME, SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME
 from trl import ModelConfig
 
+from medllm_hf.data.mcq import load_items
 from medllm_hf.errors import UserError
 from medllm_hf.pretrained import empty_model, loading_arguments
-from medllm_hf.training.checks import told
-from medllm_hf.training.memory import with_adapter
-from medllm_hf.training.plan import model_config
+from medllm_hf.training.checks import (
+    check_evaluation,
+    check_numbers,
+    check_options_of_lora,
+    check_rows,
+    check_schedule,
+    told,
+)
+from medllm_hf.training.memory import peft_config, with_adapter
+from medllm_hf.training.plan import defaults, model_config
 from medllm_hf.training.saved import resized, tensor_shapes
 from medllm_hf.training.tokens import Prepared
 
@@ -46,6 +56,30 @@ def check_model(settings, model: ModelConfig, adapter: PeftConfig | None) -> Pre
         if adapter is not None:
             check_adapter(sketch, adapter)
     return sketch
+
+
+def check_plan(options: dict) -> None:
+    """Returns nothing when nothing but hardware, packages and the dataset could speak against a run with these options.
+
+    Args:
+        options: of `trl sft` and of ours, as they were given.
+
+    Raises:
+        UserError: naming the first mistake.
+    """
+    settings = SimpleNamespace(**(defaults() | {"dev_questions": None} | options))
+    check_numbers(vars(settings))
+    check_rows(settings)
+    check_evaluation(settings, settings.dev_questions)
+    check_schedule(settings)
+    if settings.dev_questions:
+        load_items(settings.dev_questions)
+    model = ModelConfig(**{field.name: getattr(settings, field.name) for field in fields(ModelConfig)})
+    check_options_of_lora(model)
+    config, _ = model_config(model.model_name_or_path, model.model_revision)
+    sketch = without_weights(config)
+    if sketch is not None and model.use_peft:
+        check_adapter(sketch, peft_config(model))
 
 
 def read_config(model: ModelConfig) -> PreTrainedConfig:

@@ -32,10 +32,9 @@ def check_output(folder: Path, inputs: dict[str, str | None], resume: str | None
         if option == "dataset_name" and place.is_relative_to(path):
             raise UserError(f"output_dir {folder} in the dataset {value}", "a folder of its own", ANOTHER)
     named = is_resumed(resume) and resume.lower() != "true"
-    if is_resumed(resume) and (not named or Path(resume).resolve().is_relative_to(place)):
-        if overwrite:
-            raise UserError("--overwrite and --resume_from_checkpoint", "one of them", "remove the other")
-    else:
+    if named and overwrite and Path(resume).resolve().is_relative_to(place):
+        raise UserError(f"--overwrite and a checkpoint in {folder}", "one of them", "remove the other, or resume from true")
+    if not is_resumed(resume) or (named and not Path(resume).resolve().is_relative_to(place)):
         _check_untaken(folder, overwrite)
     # What is refused later, before training begins, shall leave no folder behind.
     missing = [path for path in (place, *place.parents) if not path.exists()]
@@ -49,6 +48,14 @@ def check_output(folder: Path, inputs: dict[str, str | None], resume: str | None
         if place.is_dir():
             return  # another rank has written into it by now
         raise UserError(f"output_dir {folder}: {error.strerror}", "a place to write", ANOTHER) from error
+
+
+def resume_or_overwrite(resume: str | None, folder: Path, overwrite: bool) -> tuple[str | None, bool]:
+    """What is to be resumed, and whether the folder is to be overwritten: of "true" and both, the first that is possible."""
+    if not overwrite or not is_resumed(resume) or resume.lower() != "true":
+        return resume, overwrite
+    possible = bool(read_record(folder)) or any(map(is_whole, list_checkpoints(folder)))
+    return (resume, False) if possible else (None, True)
 
 
 def _check_untaken(folder: Path, overwrite: bool) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 from transformers import AutoConfig, PreTrainedConfig
-from trl import ModelConfig, ScriptArguments, SFTConfig, get_peft_config
+from trl import ModelConfig, ScriptArguments, SFTConfig
 
 from medllm_hf.errors import UserError, first_line
 from medllm_hf.folders import read_json
@@ -50,7 +50,7 @@ def plan(recipe: dict, gpus: int | None, nodes: int, gpu_memory: float | None) -
     gpus, gpu_memory = hardware(gpus, nodes, gpu_memory)
     config, unconverted = model_config(settings["model_name_or_path"], settings["model_revision"])
     model = ModelConfig(**{field.name: settings[field.name] for field in fields(ModelConfig)})
-    shapes = memory.read_shapes(config, get_peft_config(model))
+    shapes = memory.read_shapes(config, memory.peft_config(model))
     precision = memory.read_precision(settings, config)
     data = dialogues(settings)
     length = settings["max_length"] or config.get_text_config().max_position_embeddings

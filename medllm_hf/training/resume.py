@@ -35,6 +35,8 @@ ELSEWHERE = {
     "model_name_or_path", "model_revision", "chat_template_path", "deepspeed", "max_steps", "num_train_epochs",
     *NO_FOREIGN_CODE,
 }  # fmt: skip
+# Follows from another option as a rule, which is then the one to be named.
+DERIVED = ("greater_is_better", "metric_for_best_model")
 # Schedules whose learning rate at a step does not depend on how many steps follow.
 ENDLESS = ("constant", "constant_with_warmup", "inverse_sqrt", "reduce_lr_on_plateau")
 # Blocks of this size of a weight file, so many and evenly spread, stand for all of it.
@@ -59,7 +61,7 @@ def describe_run(
     return {
         **{
             name: plain(value)
-            for name, value in sorted(options.items())
+            for name, value in sorted(options.items(), key=lambda option: (option[0] in DERIVED, option[0]))
             if name not in free and not name.startswith(FREE_BEGINNINGS)
         },
         LENGTH: f"{steps} steps" if steps > 0 else f"{settings.num_train_epochs:g} epochs",
@@ -157,6 +159,8 @@ def check_same_run(record: dict, before: dict, place: str) -> None:
 
 def shown(value: object) -> str:
     """A recorded value as the user writes it."""
+    if isinstance(value, float):
+        return f"{value:g}"
     return "none" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 

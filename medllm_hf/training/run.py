@@ -8,7 +8,7 @@ from pathlib import Path
 from datasets import Dataset, DatasetDict, load_dataset
 from huggingface_hub.errors import HfHubHTTPError
 from transformers import PreTrainedTokenizerBase
-from trl import get_dataset, get_peft_config, get_quantization_config
+from trl import get_dataset, get_quantization_config
 
 from medllm_hf.errors import UserError, first_line
 from medllm_hf.folders import read_json
@@ -18,8 +18,9 @@ from medllm_hf.training.callbacks import McqAccuracy
 from medllm_hf.training.checkpoints import STATE, is_resumed, is_whole, last_checkpoint, read_step
 from medllm_hf.training.checks import check_evaluation, check_settings
 from medllm_hf.training.curves import write_training_report
+from medllm_hf.training.memory import peft_config
 from medllm_hf.training.model_checks import check_ids, check_model, check_tokens, warn_of_length
-from medllm_hf.training.output import check_output, clear
+from medllm_hf.training.output import check_output, clear, resume_or_overwrite
 from medllm_hf.training.resume import LENGTH, RECORD, check_same_run, describe_run, read_record, write_record
 from medllm_hf.training.saved import check_saved
 from medllm_hf.training.template import saved_template, set_up
@@ -40,9 +41,10 @@ def train(script, settings, model, mixture, additions, recipe: str | None = None
             `check_saved`; also a dataset or model that cannot be loaded.
     """
     attention.register()
-    folder, wanted = Path(settings.output_dir), settings.resume_from_checkpoint
+    folder = Path(settings.output_dir)
+    wanted, overwrite = resume_or_overwrite(settings.resume_from_checkpoint, folder, additions.overwrite)
     check_settings(settings, model, additions)
-    check_output(folder, read_inputs(script, settings, model, mixture, additions, recipe), wanted, additions.overwrite)
+    check_output(folder, read_inputs(script, settings, model, mixture, additions, recipe), wanted, overwrite)
     finished = finished_before(wanted, folder)
     checkpoint = None if finished else last_checkpoint(wanted, folder)
     tokenizer, parts, measure = prepare_run(script, settings, model, mixture, additions)
@@ -69,7 +71,7 @@ def train(script, settings, model, mixture, additions, recipe: str | None = None
     )
     forget_code(trainer.model, tokenizer)
     if settings.local_process_index == 0:
-        clear(folder) if additions.overwrite else (folder / RECORD).unlink(missing_ok=True)
+        clear(folder) if overwrite else (folder / RECORD).unlink(missing_ok=True)
     trainer.accelerator.wait_for_everyone()
     trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
     save(trainer, parts[0], record)
@@ -202,17 +204,6 @@ def load_checked(model, settings) -> PreTrainedTokenizerBase:
     if tokenizer.chat_template:  # one without may yet be given one
         check_chat_template(tokenizer)
     return tokenizer
-
-
-def peft_config(model):
-    """PEFT's configuration for TRL's ModelConfig `model`, or None without `use_peft`.
-
-    TRL unwraps a list of one module, and PEFT takes bare text for a pattern over whole paths, which a name never matches.
-    """
-    config = get_peft_config(model)
-    if config is not None and isinstance(config.target_modules, str) and config.target_modules.isidentifier():
-        config.target_modules = {config.target_modules}
-    return config
 
 
 def make_trainer(**parts) -> ExactTrainer:

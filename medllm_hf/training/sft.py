@@ -21,7 +21,8 @@ The options of `trl sft` are those of `trl sft --help`.
   --over_length    drop_turns (default): a dialogue beyond max_length loses whole rounds; refuse: it is an error
   --enable_thinking  what templates with such a switch are told (default: true for dialogues that hold reasoning), and what
                    the saved template does where nobody says otherwise
-  --overwrite      remove what the output folder holds, once training can begin (to go on: --resume_from_checkpoint true)"""
+  --overwrite      remove what the output folder holds, once training can begin; with --resume_from_checkpoint true only
+                   where there is nothing to resume"""
 
 
 @dataclass
@@ -161,6 +162,7 @@ def _run(arguments: list[str], config: str | None) -> None:
 
 def _plan(arguments: list[str], recipe: dict) -> str:
     # Without making TRL's objects of the options: they refuse bf16 where there is no GPU.
+    from medllm_hf.training.model_checks import check_plan
     from medllm_hf.training.plan import plan
 
     parser = make_parser()
@@ -169,7 +171,9 @@ def _plan(arguments: list[str], recipe: dict) -> str:
     parser.set_defaults_with_config(**{key: value for key, value in recipe.items() if key != "env"})
     options = vars(parser.parse_args(arguments))
     hardware = [options.pop(name) for name in ("gpus", "nodes", "gpu_memory")]
-    return plan({key: value for key, value in options.items() if value is not None}, *hardware)
+    options = {key: value for key, value in options.items() if value is not None}
+    check_plan(options)
+    return plan(options, *hardware)
 
 
 def _refuse(message: str) -> NoReturn:
