@@ -10,7 +10,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from trl import get_dataset, get_peft_config, get_quantization_config
 
 from medllm_hf.errors import UserError, first_line
-from medllm_hf.training import attention
+from medllm_hf.training import attention, attention_choice
 from medllm_hf.training.callbacks import McqAccuracy
 from medllm_hf.training.checkpoints import last_checkpoint
 from medllm_hf.training.curves import write_training_report
@@ -30,6 +30,8 @@ def train(script, settings, model, mixture, additions) -> None:
         UserError: see `prepare`, `ExactTrainer` and `check_saved`; also a dataset or model that cannot be loaded.
     """
     attention.register()
+    wish = (settings.model_init_kwargs or {}).get("attn_implementation", model.attn_implementation)
+    kernel = attention_choice.choose(wish, attention_choice.this_machine(settings, model.dtype))
     if additions.dev_questions and settings.eval_strategy == "no":
         raise UserError("--dev_questions and no evaluation", "eval_strategy steps or epoch", "add --eval_strategy epoch")
     checkpoint = last_checkpoint(settings.resume_from_checkpoint, Path(settings.output_dir))
@@ -38,9 +40,9 @@ def train(script, settings, model, mixture, additions) -> None:
     flatten(settings)
     settings.model_init_kwargs = {
         "revision": model.model_revision,
-        "attn_implementation": model.attn_implementation or attention.NAME,
         "dtype": model.dtype,
         **(settings.model_init_kwargs or {}),
+        "attn_implementation": kernel,
     }
     trainer = make_trainer(
         model=model.model_name_or_path,
