@@ -4,10 +4,11 @@ from itertools import pairwise
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM, Qwen3Config, Qwen3ForCausalLM
 
 from medllm_hf.errors import UserError
-from medllm_hf.training.attention import NAME, VARLEN, causal, register, sample_sizes
+from medllm_hf.training.attention import NAME, VARLEN, causal, register, sample_sizes, variable_length
 from medllm_hf.training.attention_choice import FLASH, FLEX, Machine, choose
 from medllm_hf.training.trainer import Collator
 
@@ -239,3 +240,14 @@ def test_short_samples_in_bfloat16_have_the_kernels_values_and_gradients(groups)
     for own, right in [(seen, wanted), *((a.grad, b.grad) for a, b in zip(short, exact, strict=True))]:
         # bfloat16 keeps 8 bits.
         assert (own.double() - right).abs().max() < 0.02 * right.abs().max()
+
+
+@pytest.mark.parametrize("boundaries", [True, False])
+def test_torchs_variable_length_kernel_takes_what_we_hand_it(boundaries):
+    """Shapes and types only, on tensors without content: there is no GPU where this test runs."""
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        query, key = (torch.empty(1, heads, 26, 16, device="cuda", dtype=torch.bfloat16) for heads in (4, 2))
+        edges = torch.empty(5, dtype=torch.int32, device="cuda")
+        options = {"cu_seq_lens_q": edges, "max_length_q": 13} if boundaries else {}
+        out, _ = variable_length(None, query, key, key, None, scaling=0.25, sliding_window=5, **options)
+    assert (out.shape, out.dtype, out.device.type) == ((1, 26, 4, 16), torch.bfloat16, "cuda")

@@ -110,17 +110,15 @@ def describe(name: str) -> str:
     return f"{name} ({WORDS.get(name, 'variable-length')})"
 
 
-def this_machine(settings, dtype: str | None) -> Machine:
-    """What `choose` has to know of the device that TRL's SFTConfig `settings` trains on; `dtype` is that of the weights."""
-    device = settings.device
+def this_machine(device: torch.device, dtype: str) -> Machine:
+    """What `choose` has to know of `device`, which computes in `dtype`."""
     capability = torch.cuda.get_device_capability(device) if device.type == "cuda" else None
-    computed = "bfloat16" if settings.bf16 else "float16" if settings.fp16 else str(dtype or "float32").removeprefix("torch.")
     fused = {name for name, package in FLASH.items() if _has(package)}
     if find_spec("torch.nn.attention.varlen") and not torch.version.hip:
         fused.add(VARLEN)
     if find_spec("triton"):
         fused.add(FLEX)
-    return Machine(device.type, computed, capability, frozenset(fused), frozenset(_local_kernels()))
+    return Machine(device.type, dtype, capability, frozenset(fused), frozenset(_local_kernels()))
 
 
 def _has(package: str) -> bool:

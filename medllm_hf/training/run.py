@@ -31,7 +31,8 @@ def train(script, settings, model, mixture, additions) -> None:
     """
     attention.register()
     wish = (settings.model_init_kwargs or {}).get("attn_implementation", model.attn_implementation)
-    kernel = attention_choice.choose(wish, attention_choice.this_machine(settings, model.dtype))
+    computed = "bfloat16" if settings.bf16 else "float16" if settings.fp16 else str(model.dtype or "float32")
+    kernel = attention_choice.choose(wish, attention_choice.this_machine(settings.device, computed))
     if additions.dev_questions and settings.eval_strategy == "no":
         raise UserError("--dev_questions and no evaluation", "eval_strategy steps or epoch", "add --eval_strategy epoch")
     checkpoint = last_checkpoint(settings.resume_from_checkpoint, Path(settings.output_dir))
