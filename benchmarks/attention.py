@@ -2,11 +2,11 @@
 
     python benchmarks/attention.py
 
-One script of at most ten minutes on a GPU. Equality: values and gradients of each implementation in bfloat16 against the loop in
-float32, over rows of several lengths, with as many and with fewer key-value heads, with a sliding window; changing one sample
-must leave the others bit by bit. Speed: forward and backward of one layer's attention at the 7B's widths. The last lines say, one a target:
-NAME value=… target=… met|missed; exit 1 if any is missed. Without a GPU only what runs on a CPU is compared, the values alone for flex attention,
-which has no backward there; that is said, and the exit code is 0.
+One script of at most ten minutes on a GPU. Equality: values and gradients of each implementation in bfloat16 against the loop
+in float32, over rows of several lengths, with as many and with fewer key-value heads, with a sliding window; changing one
+sample must leave the others bit by bit. Speed: forward and backward of one layer's attention at the 7B's widths. The last
+lines say, one a target: NAME value=… target=… met|missed; exit 1 if any is missed. Without a GPU only what runs on a CPU is
+compared, the values alone for flex attention, which has no backward there; that is said, and the exit code is 0.
 """
 
 import sys
@@ -18,7 +18,7 @@ import transformers
 from torch import nn
 from transformers import AttentionInterface, AttentionMaskInterface, LlamaConfig
 
-from medllm_hf.training import attention, attention_choice
+from medllm_hf.training import attention
 from medllm_hf.training.attention_choice import FLASH, FLEX, Machine, choose, obstacle, this_machine
 
 LENGTHS = ((7, 1, 13, 5), (128, 128, 128), (1, 1000, 37, 511, 513), (2048,), (300, 1700, 48, 900, 1148))
@@ -55,10 +55,9 @@ def compute(name: str, tensors: list[torch.Tensor], sizes: tuple[int, ...], wind
         near = at - other < (window or total)
         return (samples[at] == samples[other]) & (other <= at) & near
 
-    mask = AttentionMaskInterface()[name](
-        batch_size=1, q_length=total, kv_length=total, mask_function=seen, attention_mask=None, device=device, dtype=query.dtype,
-        config=Layer(name, heads, window).config, allow_is_causal_skip=False,
-    )  # fmt: skip
+    config = Layer(name, heads, window).config
+    shape = {"batch_size": 1, "q_length": total, "kv_length": total, "device": device, "dtype": query.dtype}
+    mask = AttentionMaskInterface()[name](**shape, mask_function=seen, config=config, allow_is_causal_skip=False)
     boundaries = {"cu_seq_lens_q": edges, "cu_seq_lens_k": edges, "max_length_q": max(sizes), "max_length_k": max(sizes)}
     options = {"position_ids": positions, "sliding_window": window, "scaling": WIDTH**-0.5, **boundaries}
     return AttentionInterface()[name](Layer(name, heads, window), *tensors, mask, dropout=0.0, **options)[0]

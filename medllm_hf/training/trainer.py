@@ -14,6 +14,7 @@ from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
 from medllm_hf.errors import UserError
 from medllm_hf.training.checkpoints import begin_checkpoint, finish_checkpoint
+from medllm_hf.training.fused_lora import fuse
 from medllm_hf.training.tokens import IGNORED
 
 # Steps in a row without any loss after which a run is stopped.
@@ -88,7 +89,8 @@ class ExactTrainer(SFTTrainer):
       trainer averages the means of batches.
     - Several ranks learn from every sample once an epoch; accelerate fills up their last batches with copies.
     - It stops on a loss that is not finite, or is zero `ZERO_LOSSES` times in a row.
-    - Off the GPU only the places that are trained go through the head; TRL scores every place there.
+    - Off the GPU only the places that are trained go through the head, and LoRA's layers are one step of autograd; TRL scores
+      every place there.
 
     Args:
         sources: the names that the numbers in the column `source` stand for.
@@ -99,6 +101,8 @@ class ExactTrainer(SFTTrainer):
         self, *args, sources: list[str], measure: Callable[[torch.nn.Module], dict[str, float]] | None = None, **kwargs
     ):
         super().__init__(*args, **kwargs)
+        if self.args.device.type == "cpu":
+            fuse(self.model)
         self.data_collator = Collator(pad_token_id=self.data_collator.pad_token_id, padding_free=True)
         self._sources, self._measure = sources, measure
         self._samples: list[torch.Tensor] = []
