@@ -1,6 +1,6 @@
 """Real tokens a second of LoRA on a real model: `trl sft` in the ways its users run it, and `medllm sft`; part of training.py.
 
-    python benchmarks/training.py --model FOLDER [--dialogues FILE] [--rounds N] [--all]
+    python benchmarks/training.py --model FOLDER [--dialogues FILE] [--rounds N] [--count N] [--all]
 
 Each way is a process of its own that trains one epoch over the same dialogues with the same ids and labels by the settings of
 recipes/qwen3-0.6b/lora.yaml (rank 16 on all linear layers, dropout 0.05, bfloat16, batches of 8), after one step on the longest
@@ -17,7 +17,6 @@ import tempfile
 import time
 from pathlib import Path
 
-COUNT = 16
 LENGTH = 1024
 TARGET = 1.5
 FEW = {"micro": 2, "checkpointing": False, "kept": True}
@@ -86,7 +85,7 @@ def trainer_of(way: dict, model: str, rows, sources: list[str], tokenizer, work:
     return SFTTrainer(model, settings, train_dataset=rows, processing_class=tokenizer, peft_config=adapter)
 
 
-def measure(name: str, model: str, dialogues: Path) -> dict:
+def measure(name: str, model: str, dialogues: Path, count: int) -> dict:
     """What one way did: real tokens, trained tokens, seconds, peak memory in GB and the mean loss."""
     way = WAYS[name]
     if way.get("kept"):
@@ -109,7 +108,7 @@ def measure(name: str, model: str, dialogues: Path) -> dict:
     tokenizer = AutoTokenizer.from_pretrained(model, trust_remote_code=False)
     prepared = prepare(Dataset.from_dict({"messages": read_dialogues(dialogues)}), tokenizer, LENGTH)
     rows = prepared.dataset
-    rows = rows.select(range(0, len(rows), max(1, len(rows) // COUNT))[:COUNT])
+    rows = rows.select(range(0, len(rows), max(1, len(rows) // count))[:count])
     with tempfile.TemporaryDirectory() as work:
         trainer = trainer_of(way, model, rows, prepared.sources, tokenizer, work)
         warm_up(trainer)
@@ -134,14 +133,14 @@ def warm_up(trainer) -> None:
     trainer.model.zero_grad()
 
 
-def compare(model: str, dialogues: Path, rounds: int, everything: bool) -> int:
+def compare(model: str, dialogues: Path, rounds: int, count: int, everything: bool) -> int:
     """Runs all ways in turn, prints the table and the targets; 1 if a target was missed."""
     results: dict[str, list[dict]] = {name: [] for name, way in WAYS.items() if everything or not way.get("more")}
     for turn in range(rounds):
         for name, seen in results.items():
             if turn and WAYS[name].get("once"):
                 continue
-            command = [sys.executable, __file__, name, "--model", model, "--dialogues", str(dialogues)]
+            command = [sys.executable, __file__, name, "--model", model, "--dialogues", str(dialogues), "--count", str(count)]
             environment = os.environ | {"OMP_NUM_THREADS": str(os.cpu_count()), "PYTHONWARNINGS": "ignore"}
             process = subprocess.run(command, env=environment, capture_output=True, text=True)
             if process.returncode:
@@ -159,13 +158,15 @@ def compare(model: str, dialogues: Path, rounds: int, everything: bool) -> int:
     for name, rate in rates.items():
         memory = max(r["memory"] for r in results[name])
         print(f"| {name} | {rate:.1f} | {rate / first:.2f} | {memory:.1f} |")
-    stock = {name: rate for name, rate in rates.items() if not name.startswith("medllm")}
-    best = max(stock, key=stock.get)
-    ratio = rates["medllm"] / stock[best]
-    print(f"best of the others: {best}")
-    print(f"never_slower value={ratio:.2f} target=>=1 {'met' if ratio >= 1 else 'missed'}")
-    print(f"speedup_real value={ratio:.2f} target=>={TARGET} {'met' if ratio >= TARGET else 'missed'}")
-    return int(ratio < TARGET)
+    others = {name: rate for name, rate in rates.items() if not name.startswith("medllm")}
+    stock = {name: rate for name, rate in others.items() if WAYS[name].get("side") != "trainer"}
+    missed = 0
+    for title, rivals, target in (("never_slower", others, 1.0), ("speedup_real", stock, TARGET)):
+        best = max(rivals, key=rivals.get)
+        ratio = rates["medllm"] / rivals[best]
+        missed += ratio < target
+        print(f"{title} value={ratio:.2f} target=>={target} {'met' if ratio >= target else 'missed'} (over: {best})")
+    return int(missed > 0)
 
 
 if __name__ == "__main__":
@@ -173,5 +174,6 @@ if __name__ == "__main__":
     parser.add_argument("way", choices=WAYS)
     parser.add_argument("--model", required=True)
     parser.add_argument("--dialogues", type=Path, required=True)
+    parser.add_argument("--count", type=int, required=True)
     options = parser.parse_args()
-    print(json.dumps(measure(options.way, options.model, options.dialogues)))
+    print(json.dumps(measure(options.way, options.model, options.dialogues, options.count)))

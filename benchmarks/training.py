@@ -1,6 +1,6 @@
 """Real tokens per second of `medllm sft`'s trainer against a padded stock Trainer loop with full logits.
 
-    python benchmarks/training.py [--dialogues FILE] [--rounds N] [--model FOLDER [--all]]
+    python benchmarks/training.py [--dialogues FILE] [--rounds N] [--model FOLDER [--count N] [--all]]
 
 Both sides train the same random model (8 layers of width 256, vocabulary 8,000, bfloat16) on the same dialogues in the same
 random order with the same labels and optimizer, in turn, in one process; their losses must agree at every step. Without
@@ -170,7 +170,7 @@ def main() -> int:
     )
     options = parser.parse_args()
     if options.model:
-        return compare(options.model, options.dialogues, options.rounds or 1, options.all)
+        return compare(options.model, options.dialogues, options.rounds or 1, options.count, options.all)
     options.rounds = options.rounds or 3
     torch.set_num_threads(os.cpu_count())
     transformers.logging.set_verbosity_error()

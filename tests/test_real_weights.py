@@ -16,12 +16,12 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from medllm_hf.chat import ChatSession
 
 REAL = os.environ.get("MEDLLM_REAL")
-STEPS = 6
+STEPS, LENGTH = 6, 160
 RECIPE = ROOT / "recipes" / "qwen3-0.6b" / "lora.yaml"
 # Set so that both sides see the same batches and no dropout; the rest is the recipe's.
 SETTINGS = {
     "max_steps": STEPS, "per_device_train_batch_size": 2, "gradient_accumulation_steps": 1, "warmup_steps": 2,
-    "lora_dropout": 0, "max_length": 512, "train_sampling_strategy": "sequential", "assistant_only_loss": "false",
+    "lora_dropout": 0, "max_length": LENGTH, "train_sampling_strategy": "sequential", "assistant_only_loss": "false",
     "use_cpu": "true", "dataset_num_proc": 1, "logging_steps": 1, "eval_strategy": "no", "save_steps": STEPS,
     "report_to": "none",
 }  # fmt: skip
@@ -55,7 +55,7 @@ def dataset(base, tmp_path_factory) -> Path:
             prompt = tokenizer.apply_chat_template(messages[:i], add_generation_prompt=True, return_dict=True)["input_ids"]
             end = len(tokenizer.apply_chat_template(messages[: i + 1], return_dict=True)["input_ids"])
             labels[len(prompt) : end] = ids[len(prompt) : end]
-        rows.append({"input_ids": ids[:512], "labels": labels[:512]})
+        rows.append({"input_ids": ids[:LENGTH], "labels": labels[:LENGTH]})
     folder = tmp_path_factory.mktemp("ready")
     Dataset.from_list(rows).to_parquet(folder / "train.parquet")
     return folder
