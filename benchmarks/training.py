@@ -1,12 +1,13 @@
 """Real tokens per second of `medllm sft`'s trainer against a padded stock Trainer loop with full logits.
 
-    python benchmarks/training.py [--dialogues FILE] [--rounds N]
+    python benchmarks/training.py [--dialogues FILE] [--rounds N] [--model FOLDER [--count N] [--all]]
 
 Both sides train the same random model (8 layers of width 256, vocabulary 8,000, bfloat16) on the same dialogues in the same
 random order with the same labels and optimizer, in turn, in one process; their losses must agree at every step. Without
 --dialogues the bundled sample is used. Then rows of 256 to 4,096 tokens are packed with short samples, and the cost of a
 token must not depend on the row. The last lines say, one a target: NAME value=… target=… met|missed. Exit 1 if any is
-missed. On a GPU a model of the 7B's widths is timed too; without one that is said.
+missed. On a GPU a model of the 7B's widths is timed too; without one that is said. With --model a real model is trained
+instead, beside the ways in which users run `trl sft`: see real_training.py.
 """
 
 import argparse
@@ -21,6 +22,7 @@ from pathlib import Path
 import torch
 import transformers
 from datasets import Dataset, disable_progress_bars
+from real_training import compare
 from transformers import AutoTokenizer, DataCollatorForSeq2Seq, LlamaConfig, LlamaForCausalLM, Trainer, TrainingArguments
 from trl import SFTConfig
 
@@ -51,7 +53,7 @@ def model(implementation: str, shape: dict, device: str = "cpu") -> LlamaForCaus
     return LlamaForCausalLM._from_config(config, dtype=torch.bfloat16).to(device)
 
 
-def dialogues(path: Path) -> list[list[dict]]:
+def read_dialogues(path: Path) -> list[list[dict]]:
     """The messages of every usable row of a dialogue file."""
     rows = (examined(path, line, raw, "auto", Policy())[0] for line, raw in file_rows(path))
     return [row["messages"] for row in rows if row]
@@ -161,8 +163,15 @@ def main() -> int:
     """Prepares the dialogues, runs both sides and prints the targets."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--dialogues", type=Path, default=SAMPLE, help="dialogue file (default: the bundled sample)")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, help="default: 3, of a real model 1")
+    parser.add_argument("--model", metavar="FOLDER", help="a real model; the others are then not run")
+    parser.add_argument(
+        "--all", action="store_true", help="with --model: also the slow ways that say where each factor comes from"
+    )
     options = parser.parse_args()
+    if options.model:
+        return compare(options.model, options.dialogues, options.rounds or 1, options.count, options.all)
+    options.rounds = options.rounds or 3
     torch.set_num_threads(os.cpu_count())
     transformers.logging.set_verbosity_error()
     logging.disable(logging.WARNING)
@@ -173,7 +182,7 @@ def main() -> int:
         tiny_base(str(work / "source"), layers=1, hidden=64, vocab=VOCABULARY)
         convert(str(work / "source"), str(work / "base"))
         tokenizer = AutoTokenizer.from_pretrained(work / "base")
-        prepared = prepare(Dataset.from_dict({"messages": dialogues(options.dialogues)}), tokenizer, 2048)
+        prepared = prepare(Dataset.from_dict({"messages": read_dialogues(options.dialogues)}), tokenizer, 2048)
         print(f"{len(prepared.dataset)} dialogues, {prepared.tokens} tokens, {prepared.trained_tokens} trained", flush=True)
         speedups = {batch: compared(prepared, tokenizer, batch, options.rounds, work / "out") for batch in (8, 16)}
     costs = row_costs(options.rounds)

@@ -4,9 +4,12 @@ from itertools import pairwise
 
 import pytest
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM, Qwen3Config, Qwen3ForCausalLM
+from torch._subclasses.fake_tensor import FakeTensorMode
+from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM, Qwen3Config, Qwen3ForCausalLM
 
-from medllm_hf.training.attention import NAME, causal, register, sample_sizes
+from medllm_hf.errors import UserError
+from medllm_hf.training.attention import NAME, VARLEN, causal, register, sample_sizes, variable_length
+from medllm_hf.training.attention_choice import FLASH, FLEX, Machine, choose
 from medllm_hf.training.batches import Collator
 
 register()
@@ -19,6 +22,8 @@ def model(kind: str = "llama"):
     torch.manual_seed(0)
     if kind == "llama":
         return LlamaForCausalLM(LlamaConfig(**SHAPES, num_key_value_heads=2)).eval()
+    if kind == "window":
+        return MistralForCausalLM(MistralConfig(**SHAPES, num_key_value_heads=2, sliding_window=4)).eval()
     return Qwen3ForCausalLM(Qwen3Config(**SHAPES, num_key_value_heads=2, head_dim=16)).eval()
 
 
@@ -43,14 +48,95 @@ def parts(logits) -> tuple[torch.Tensor, ...]:
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("kind", ["llama", "qwen3"])
-@pytest.mark.parametrize("implementation", ["eager", "sdpa", NAME])
+@pytest.mark.parametrize("kind", ["llama", "qwen3", "window"])
+@pytest.mark.parametrize("implementation", ["eager", "sdpa", NAME, VARLEN])
 def test_a_packed_sample_equals_itself_alone(implementation, kind, samples):
-    """D1."""
-    network = model(kind)
+    """D1; alone it is computed by transformers' eager attention, which knows sliding windows."""
+    network, reference = model(kind), model(kind)
     network.set_attn_implementation(implementation)
+    reference.set_attn_implementation("eager")
     for ids, logits in zip(samples, parts(network(**packed(samples), use_cache=False).logits), strict=True):
-        assert (logits - alone(network, ids)).abs().max() <= 1e-5
+        assert (logits - alone(reference, ids)).abs().max() <= 1e-5
+
+
+@pytest.mark.slow  # compiles
+@torch.no_grad()
+@pytest.mark.parametrize("kind", ["llama", "window"])
+def test_flex_attention_keeps_samples_apart(kind, samples):
+    network, reference = model(kind), model(kind)
+    network.set_attn_implementation(FLEX)
+    reference.set_attn_implementation(NAME)
+    row = packed(samples)
+    assert (network(**row, use_cache=False).logits - reference(**row, use_cache=False).logits).abs().max() <= 1e-5
+
+
+A100 = Machine("cuda", "bfloat16", (8, 0), frozenset({VARLEN, FLEX}))
+H100 = Machine("cuda", "bfloat16", (9, 0), frozenset({VARLEN, FLEX, *FLASH}), frozenset({"org/kernel"}))
+T4 = Machine("cuda", "float16", (7, 5), frozenset({VARLEN, FLEX, *FLASH}))
+
+
+@pytest.mark.parametrize(
+    "machine, wish, chosen",
+    [
+        (Machine("cpu"), None, NAME),
+        (Machine("cpu", "bfloat16", None, H100.installed), None, NAME),
+        (Machine("mps", "bfloat16"), None, NAME),
+        (A100, None, VARLEN),
+        (H100, None, "flash_attention_3"),
+        (Machine("cuda", "bfloat16", (8, 9), H100.installed), None, "flash_attention_2"),
+        (Machine("cuda", "bfloat16", (10, 0), H100.installed), None, "flash_attention_2"),
+        (Machine("cuda", "float32", (9, 0), H100.installed), None, FLEX),
+        (T4, None, FLEX),
+        (Machine("cuda", "bfloat16", (6, 1), H100.installed), None, NAME),
+        (Machine("cuda", "bfloat16", (8, 0)), None, NAME),
+        *((A100, wish, wish) for wish in ("eager", "sdpa", NAME, VARLEN, FLEX)),
+        (H100, "flash_attention_4", "flash_attention_4"),
+        (H100, "org/kernel", "org/kernel"),
+        (H100, "org/kernel@main", "org/kernel@main"),
+        (Machine("cpu"), "sdpa", "sdpa"),
+    ],
+)
+def test_the_attention_is_chosen_from_the_machine_and_the_users_wish(machine, wish, chosen):
+    assert choose(wish, machine) == chosen
+
+
+@pytest.mark.parametrize(
+    "machine, wish, found",
+    [
+        (Machine("cpu"), "flash_attention_2", "no CUDA device"),
+        (Machine("cpu"), FLEX, "no CUDA device"),
+        (Machine("cpu"), VARLEN, "no CUDA device"),
+        (Machine("cpu"), "org/kernel", "no CUDA device"),
+        (A100, "flash_attention_2", "not installed"),
+        (A100, "flash_attention_3", "not installed"),
+        (Machine("cuda", "bfloat16", (8, 0), H100.installed), "flash_attention_3", "capability 8.0"),
+        (T4, VARLEN, "capability 7.5"),
+        (Machine("cuda", "float32", (9, 0), H100.installed), "flash_attention_2", "in float32"),
+        (A100, "org/kernel", "not on this machine"),
+        (H100, "org/kernel:other", "nobody knows"),
+        (A100, "paged|eager", "paged|eager"),
+        (A100, "flash", "--attn_implementation flash"),
+    ],
+)
+def test_an_attention_that_leaks_or_does_not_run_is_refused_in_one_line(machine, wish, found):
+    with pytest.raises(UserError, match=found.replace("|", r"\|")) as caught:
+        choose(wish, machine)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("window, softcap", [(None, None), (5, None), (None, 20.0), (5, 20.0), (64, None)])
+def test_windows_and_soft_caps_are_those_of_a_plain_computation(window, softcap, dtype):
+    generator = torch.Generator().manual_seed(0)
+    query, key, value = (torch.randn((1, 4, 23, 16), generator=generator).to(dtype) for _ in range(3))
+    scores = (query.double() @ key.double().transpose(2, 3)) * 0.25
+    if softcap:
+        scores = softcap * torch.tanh(scores / softcap)
+    place = torch.arange(23)
+    apart = place[:, None] - place
+    scores[..., (apart < 0) | (apart >= (window or 23))] = float("-inf")
+    seen = causal(query, key, value, 0.0, 0.25, False, window, softcap)
+    assert (seen.double() - scores.softmax(-1) @ value.double()).abs().max() < (1e-5 if dtype == torch.float32 else 0.03)
 
 
 @torch.no_grad()
@@ -154,3 +240,14 @@ def test_short_samples_in_bfloat16_have_the_kernels_values_and_gradients(groups)
     for own, right in [(seen, wanted), *((a.grad, b.grad) for a, b in zip(short, exact, strict=True))]:
         # bfloat16 keeps 8 bits.
         assert (own.double() - right).abs().max() < 0.02 * right.abs().max()
+
+
+@pytest.mark.parametrize("boundaries", [True, False])
+def test_torchs_variable_length_kernel_takes_what_we_hand_it(boundaries):
+    """Shapes and types only, on tensors without content: there is no GPU where this test runs."""
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        query, key = (torch.empty(1, heads, 26, 16, device="cuda", dtype=torch.bfloat16) for heads in (4, 2))
+        edges = torch.empty(5, dtype=torch.int32, device="cuda")
+        options = {"cu_seq_lens_q": edges, "max_length_q": 13} if boundaries else {}
+        out, _ = variable_length(None, query, key, key, None, scaling=0.25, sliding_window=5, **options)
+    assert (out.shape, out.dtype, out.device.type) == ((1, 26, 4, 16), torch.bfloat16, "cuda")

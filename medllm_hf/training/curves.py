@@ -75,6 +75,7 @@ def figure_lines(values: dict) -> dict[str, str]:
         "model FLOPs a second": f"{run['flops_per_second']:.3g}",
         "model FLOP use": use,
         "peak memory of the first rank": f"{run['peak_memory'] / 1e9:.2f} GB (10^9 bytes)",
+        "attention": run["attention"],
         "hardware": f"{hardware['devices']} x {hardware['device']}, {hardware['cores_of_this_node']} CPU cores a node",
     }
     last = {"loss": "training loss", "eval_loss": "evaluation loss"}

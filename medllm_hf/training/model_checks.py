@@ -24,7 +24,6 @@ from medllm_hf.training.checks import (
     check_options_of_lora,
     check_rows,
     check_schedule,
-    told,
 )
 from medllm_hf.training.memory import peft_config, with_adapter
 from medllm_hf.training.plan import defaults, model_config
@@ -41,15 +40,13 @@ def check_model(settings, model: ModelConfig, adapter: PeftConfig | None) -> Pre
         settings: TRL's SFTConfig.
 
     Raises:
-        UserError: a folder with an adapter or in Baichuan's layout, weights that do not fit the config, an attention that
-            is not there, an adapter on modules that the model does not have, or on its head.
+        UserError: a folder with an adapter or in Baichuan's layout, weights that do not fit the config, an adapter on modules that the model does not have, or on its head.
     """
     config = read_config(model)
     for key in sorted(set(settings.model_init_kwargs or {}) - loading_arguments() - set(config.to_dict())):
         raise UserError(f"{key} in model_init_kwargs", "an argument of `from_pretrained` or a key of config.json", "mend it")
     if settings.router_aux_loss_coef and not hasattr(config.get_text_config(), "output_router_logits"):
         raise UserError(f"router_aux_loss_coef and {model.model_name_or_path}", "a mixture of experts", "remove the option")
-    check_attention(config, model.attn_implementation)
     sketch = without_weights(config)
     if sketch is not None:
         check_shapes(Path(model.model_name_or_path), sketch)
@@ -107,24 +104,6 @@ def without_weights(config: PreTrainedConfig) -> PreTrainedModel | None:
             return empty_model(copy.deepcopy(config), attn_implementation="eager")
         except Exception:  # whatever it is, loading the weights will say it better
             return None
-
-
-def check_attention(config: PreTrainedConfig, name: str | None) -> None:
-    """Returns nothing when the attention of that name can be used here; None is our own choice.
-
-    Raises:
-        UserError: it is unknown, lacks its package, or the GPU that it needs.
-    """
-    if name is None:
-        return
-    if "/" in name:  # a kernel of the Hub, which would be fetched by the question
-        with told(f"attn_implementation {name}", "pip install kernels, or remove the option"):
-            import kernels  # noqa: F401
-        return
-    with told(f"attn_implementation {name}", "name another, or remove the option"), torch.device("meta"):
-        empty_model(copy.deepcopy(config), attn_implementation=name)
-    if name.startswith("flash_attention") and not torch.cuda.is_available():
-        raise UserError(f"attn_implementation {name} and no GPU", "an NVIDIA GPU", "remove the option")
 
 
 def check_shapes(folder: Path, sketch: PreTrainedModel) -> None:

@@ -12,7 +12,7 @@ from transformers import Trainer, TrainingArguments
 from transformers.trainer_pt_utils import AcceleratorConfig
 
 from medllm_hf import __version__
-from medllm_hf.training import throughput
+from medllm_hf.training import attention_choice, throughput
 from medllm_hf.training.tokens import Prepared
 
 PACKAGES = ("torch", "transformers", "trl", "accelerate", "deepspeed", "peft", "datasets")
@@ -86,6 +86,7 @@ def run_figures(trainer: Trainer, prepared: Prepared, history: list[dict]) -> di
         "peak_flops": peak and peak * trainer.args.world_size,
         "flop_use": peak and speed / (peak * trainer.args.world_size),
         "peak_memory": throughput.peak_memory(),
+        "attention": attention_choice.describe(trainer.model.config._attn_implementation),
         **{
             f"last_{key}": points[-1][1]
             for key in ("loss", "eval_loss", "eval_mcq_accuracy")

@@ -13,7 +13,7 @@ from trl import get_dataset, get_quantization_config
 from medllm_hf.errors import UserError, first_line
 from medllm_hf.folders import read_json
 from medllm_hf.pretrained import NO_FOREIGN_CODE, check_chat_template, forget_code, load_config, load_tokenizer, refuse_trust
-from medllm_hf.training import attention
+from medllm_hf.training import attention, attention_choice
 from medllm_hf.training.callbacks import McqAccuracy
 from medllm_hf.training.checkpoints import STATE, is_resumed, is_whole, last_checkpoint, read_step
 from medllm_hf.training.checks import check_evaluation, check_settings
@@ -44,6 +44,7 @@ def train(script, settings, model, mixture, additions, recipe: str | None = None
     folder = Path(settings.output_dir)
     wanted, overwrite = resume_or_overwrite(settings.resume_from_checkpoint, folder, additions.overwrite)
     check_settings(settings, model, additions)
+    kernel = choose_attention(settings, model)
     check_output(folder, read_inputs(script, settings, model, mixture, additions, recipe), wanted, overwrite)
     finished = finished_before(wanted, folder)
     checkpoint = None if finished else last_checkpoint(wanted, folder)
@@ -59,7 +60,7 @@ def train(script, settings, model, mixture, additions, recipe: str | None = None
         check_length(settings, checkpoint)
     trainer = make_trainer(
         model=model.model_name_or_path,
-        args=with_attention(settings, model),
+        args=with_attention(settings, model, kernel),
         train_dataset=parts[0].dataset,
         eval_dataset=parts[1].dataset if len(parts) > 1 else None,
         processing_class=tokenizer,
@@ -104,14 +105,25 @@ def prepare_run(
     return tokenizer, parts, measure
 
 
-def with_attention(settings, model):
+def choose_attention(settings, model) -> str:
+    """The attention of flattened rows on this machine.
+
+    Raises:
+        UserError: see `attention_choice.choose`.
+    """
+    wish = (settings.model_init_kwargs or {}).get("attn_implementation", model.attn_implementation)
+    computed = "bfloat16" if settings.bf16 else "float16" if settings.fp16 else str(model.dtype or "float32")
+    return attention_choice.choose(wish, attention_choice.this_machine(settings.device, computed))
+
+
+def with_attention(settings, model, kernel: str):
     """The SFTConfig `settings` for flattened rows and with what the model is to be loaded with, changed in place."""
     flatten(settings)
     settings.model_init_kwargs = {
         "revision": model.model_revision,
-        "attn_implementation": model.attn_implementation or attention.NAME,
         "dtype": model.dtype,
         **(settings.model_init_kwargs or {}),
+        "attn_implementation": kernel,
         **NO_FOREIGN_CODE,
     }
     return settings

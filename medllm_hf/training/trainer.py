@@ -18,6 +18,7 @@ from medllm_hf.errors import UserError
 from medllm_hf.training.batches import Collator, check_labels, packed
 from medllm_hf.training.checkpoints import begin_checkpoint, finish_checkpoint
 from medllm_hf.training.checks import check_rows
+from medllm_hf.training.fused_lora import fuse
 from medllm_hf.training.neftune import Noise, added_noise
 from medllm_hf.training.tokenizer_files import keep_tokenizer_files
 from medllm_hf.training.tokens import IGNORED
@@ -103,7 +104,8 @@ class ExactTrainer(SFTTrainer):
       that is tokenised already depends on its version.
     - Several ranks learn from every sample once an epoch; accelerate fills up their last batches with copies.
     - It stops on a loss that is not finite, or is zero `ZERO_LOSSES` times in a row.
-    - Off the GPU only the places that are trained go through the head; TRL scores every place there.
+    - Off the GPU only the places that are trained go through the head, and LoRA's layers are one step of autograd; TRL scores
+      every place there.
 
     Args:
         sources: the names that the numbers in the column `source` stand for.
@@ -132,6 +134,8 @@ class ExactTrainer(SFTTrainer):
             eval_dataset=eval_dataset and packed(eval_dataset, args, packing=False),
             **quantized_as_installed(args, parts),
         )
+        if self.args.device.type == "cpu":
+            fuse(self.model)
         self.add_callback(Begun(self))
         self._record = record
         # The stock hook, which would scale by the whole row, is left out.
