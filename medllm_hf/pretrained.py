@@ -198,6 +198,8 @@ def load_config(name: str | Path, revision: str | None = None) -> "PreTrainedCon
         raise UserError(f"an adapter in {name}", "full weights", "run `medllm merge` first")
     if values is not None:
         _check_config(name, values)
+    elif Path(name).is_dir():
+        raise UserError(f"no config.json in {name}", "a model", "check the path")
     with _told(name, "a checkpoint that transformers loads"):
         return AutoConfig.from_pretrained(str(name), revision=revision, trust_remote_code=False)
 

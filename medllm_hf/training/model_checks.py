@@ -40,7 +40,8 @@ def check_model(settings, model: ModelConfig, adapter: PeftConfig | None) -> Pre
         settings: TRL's SFTConfig.
 
     Raises:
-        UserError: a folder with an adapter or in Baichuan's layout, weights that do not fit the config, an adapter on modules that the model does not have, or on its head.
+        UserError: a folder with an adapter or in Baichuan's layout, weights that do not fit the config,
+            an adapter on modules that the model does not have, or on its head.
     """
     config = read_config(model)
     for key in sorted(set(settings.model_init_kwargs or {}) - loading_arguments() - set(config.to_dict())):

@@ -1,6 +1,7 @@
 """The folder that a run writes into: nobody's input, and nobody's finished model unless the user says so."""
 
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 from medllm_hf.errors import UserError
@@ -36,26 +37,20 @@ def check_output(folder: Path, inputs: dict[str, str | None], resume: str | None
         raise UserError(f"--overwrite and a checkpoint in {folder}", "one of them", "remove the other, or resume from true")
     if not is_resumed(resume) or (named and not Path(resume).resolve().is_relative_to(place)):
         _check_untaken(folder, overwrite)
-    # What is refused later, before training begins, shall leave no folder behind.
-    missing = [path for path in (place, *place.parents) if not path.exists()]
+    _try_to_make(place)
+
+
+def _try_to_make(folder: Path) -> None:
+    """Makes the folder and takes it away again: what is refused later, before training begins, shall leave nothing behind."""
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
-        place.mkdir(parents=True, exist_ok=True)
-        for path in missing:
-            path.rmdir()
-    except (FileNotFoundError, FileExistsError):
-        pass  # another rank does the same
+        for path in reversed(missing):
+            path.mkdir(exist_ok=True)
     except OSError as error:
-        if place.is_dir():
-            return  # another rank has written into it by now
         raise UserError(f"output_dir {folder}: {error.strerror}", "a place to write", ANOTHER) from error
-
-
-def resume_or_overwrite(resume: str | None, folder: Path, overwrite: bool) -> tuple[str | None, bool]:
-    """What is to be resumed, and whether the folder is to be overwritten: of "true" and both, the first that is possible."""
-    if not overwrite or not is_resumed(resume) or resume.lower() != "true":
-        return resume, overwrite
-    possible = bool(read_record(folder)) or any(map(is_whole, list_checkpoints(folder)))
-    return (resume, False) if possible else (None, True)
+    for path in missing:
+        with suppress(OSError):  # another rank does the same, or has taken it away by now
+            path.rmdir()
 
 
 def _check_untaken(folder: Path, overwrite: bool) -> None:

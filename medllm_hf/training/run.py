@@ -70,7 +70,6 @@ def train(script, settings, model, mixture, additions, recipe: str | None = None
         measure=measure,
         record=record,
     )
-    forget_code(trainer.model, tokenizer)
     if settings.local_process_index == 0:
         clear(folder) if overwrite else (folder / RECORD).unlink(missing_ok=True)
     trainer.accelerator.wait_for_everyone()
@@ -225,9 +224,11 @@ def make_trainer(**parts) -> ExactTrainer:
         UserError: TRL, transformers or PEFT refuse them, or the Hub a repository to push to.
     """
     try:
-        return ExactTrainer(**parts)
+        trainer = ExactTrainer(**parts)
     except (ValueError, TypeError, ImportError, HfHubHTTPError) as error:
         raise UserError(first_line(error), "settings that fit each other and the model", "see `trl sft --help`") from error
+    forget_code(trainer.model, parts["processing_class"])
+    return trainer
 
 
 def load_parts(script, settings, mixture, tokenizer, additions) -> list[Prepared]:
