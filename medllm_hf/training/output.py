@@ -40,6 +40,14 @@ def check_output(folder: Path, inputs: dict[str, str | None], resume: str | None
     _try_to_make(place)
 
 
+def resume_or_overwrite(resume: str | None, folder: Path, overwrite: bool) -> tuple[str | None, bool]:
+    """What is to be resumed, and whether the folder is to be overwritten: of "true" and both, the first that is possible."""
+    if not overwrite or not is_resumed(resume) or resume.lower() != "true":
+        return resume, overwrite
+    possible = bool(read_record(folder)) or any(map(is_whole, list_checkpoints(folder)))
+    return (resume, False) if possible else (None, True)
+
+
 def _try_to_make(folder: Path) -> None:
     """Makes the folder and takes it away again: what is refused later, before training begins, shall leave nothing behind."""
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
