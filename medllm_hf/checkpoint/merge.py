@@ -11,15 +11,18 @@ from medllm_hf.checkpoint.adapter import Adapter, Delta, read_adapter
 from medllm_hf.checkpoint.shards import DTYPES, ShardWriter, blocks, dtype_name, one_thread, tensors
 from medllm_hf.checkpoint.tied import HEADS, Ties, resolve_ties, untied
 from medllm_hf.errors import UserError
-from medllm_hf.folders import check_apart, check_free, new_folder, read_json, sha256, write_json
+from medllm_hf.folders import check_apart, check_free, new_folder, read_json, sha256, write_json, write_text
 from medllm_hf.pretrained import WITH_PICKLES, check_known, snapshot
 from medllm_hf.weight_files import ADAPTER_WEIGHTS, weight_files
+
+TOKENIZER, SETTINGS, TEMPLATE = "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"
 
 
 def merge(adapter: str, dst: str, base: str | None = None, dtype: str = "auto", overwrite: bool = False) -> None:
     """Writes base + adapter to the folder `dst`: W + scaling·B·A in float32, cast once.
 
-    Tokenizer, template and generation config are the base's. An adapter that was trained over a quantised base (QLoRA)
+    Tokenizer and generation config are the base's, chat template and end token those that the adapter was trained with, where
+    its folder has a tokenizer. An adapter that was trained over a quantised base (QLoRA)
     goes onto the full-precision weights, and one that changes only one of two tied tensors unties them, which
     `provenance.json` says.
 
@@ -42,6 +45,7 @@ def merge(adapter: str, dst: str, base: str | None = None, dtype: str = "auto", 
     ties = resolve_ties(lora, set(shapes), read_json(base_folder / "config.json"))
     shapes = {target: shapes[name] for name in shapes for target in ties.targets(name)}
     check_fit(lora, shapes, base_folder)
+    own_template = has_own_template(folder, base_folder)
     plan = {name: (shape, own if dtype == "auto" else DTYPES[dtype]) for name, (shape, own) in shapes.items()}
     with new_folder(dst, overwrite) as out, one_thread():
         writer = ShardWriter(out, plan)
@@ -51,6 +55,8 @@ def merge(adapter: str, dst: str, base: str | None = None, dtype: str = "auto", 
                 writer.write(name, (block.to(own) for block in changed(whole, lora.deltas.get(name))))
         writer.close()
         _copy_companions(base_folder, out, dtype_name(next(iter(plan.values()))[1]), ties)
+        if own_template:
+            _take_template(folder, out)
         provenance = {
             "made_by": "medllm merge",
             "base": base_folder.name if Path(base_name).is_dir() else base_name,
@@ -58,6 +64,7 @@ def merge(adapter: str, dst: str, base: str | None = None, dtype: str = "auto", 
             "adapters": [*earlier, {"name": Path(adapter).name, "sha256": digest}],
             "arithmetic": "float32",
             **ties.record(),
+            **({"chat_template": "the adapter's"} if own_template else {}),
             "versions": {"medllm_hf": __version__, "torch": torch.__version__},
         }
         write_json(out / "provenance.json", provenance)
@@ -135,3 +142,51 @@ def _copy_companions(base: Path, out: Path, dtype: str, ties: Ties) -> None:
     config.pop("transformers_weights", None)  # names the base's own file
     config.update({key: dtype for key in ("dtype", "torch_dtype") if key in config or key == "dtype"})
     write_json(out / "config.json", untied(config) if ties.parted else config)
+
+
+def has_own_template(adapter: Path, base: Path) -> bool:
+    """Whether the adapter's folder has a tokenizer with a chat template, for the tokens of the base.
+
+    Raises:
+        UserError: a tokenizer with other tokens.
+    """
+    if not (adapter / TOKENIZER).is_file() or not (base / TOKENIZER).is_file() or _template(adapter) is None:
+        return False
+    if _vocabulary(adapter) != _vocabulary(base):
+        found = f"a tokenizer in {adapter} with other tokens than that of {base}"
+        raise UserError(found, "an adapter of this base", "name its own base with --base")
+    return True
+
+
+def _vocabulary(folder: Path) -> tuple:
+    tokenizer = read_json(folder / TOKENIZER)
+    added = [(token.get("id"), token.get("content")) for token in tokenizer.get("added_tokens") or []]
+    return (tokenizer.get("model") or {}).get("vocab"), added
+
+
+def _template(folder: Path) -> str | None:
+    """The chat template of a folder, which stands in a file of its own or, in older ones, among the tokenizer's settings."""
+    if (folder / TEMPLATE).is_file():
+        return (folder / TEMPLATE).read_text(encoding="utf-8")
+    settings = read_json(folder / SETTINGS) if (folder / SETTINGS).is_file() else {}
+    return settings.get("chat_template") if isinstance(settings.get("chat_template"), str) else None
+
+
+def _take_template(adapter: Path, out: Path) -> None:
+    """Writes the adapter's chat template and, where it is another one, its end token into the merged folder."""
+    write_text(out / TEMPLATE, _template(adapter))
+    settings = read_json(out / SETTINGS) if (out / SETTINGS).is_file() else {}
+    settings.pop("chat_template", None)
+    trained = read_json(adapter / SETTINGS).get("eos_token") if (adapter / SETTINGS).is_file() else None
+    end = trained.get("content") if isinstance(trained, dict) else trained
+    before = settings.get("eos_token")
+    ids = {content: id for id, content in _vocabulary(out)[1]}
+    if end in ids and end != (before.get("content") if isinstance(before, dict) else before):
+        settings["eos_token"] = end
+        for name in ("config.json", "generation_config.json"):
+            values = read_json(out / name) if (out / name).is_file() else {}
+            known = values.get("eos_token_id")
+            known = known if isinstance(known, list) else [] if known is None else [known]
+            several = name == "generation_config.json" and known
+            write_json(out / name, {**values, "eos_token_id": [ids[end], *known] if several else ids[end]})
+    write_json(out / SETTINGS, settings)
