@@ -338,6 +338,8 @@ def _told(name: str | Path, expected: str, do: str = "check the name and its fil
 
 def _values(name: str | Path, revision: str | None, file: str) -> dict | None:
     """What a JSON file of a checkpoint says; None where it has none, or what is wrong will be told by transformers."""
+    if not str(name):  # a tokenizer that was made in memory; as a path it would be the current folder
+        return None
     if Path(name).is_dir():
         path = Path(name) / file
     else:

@@ -318,10 +318,12 @@ def test_each_hostile_config_is_refused_by_name(kind, tiny, tmp_path, monkeypatc
     assert not (tmp_path / "mark").exists()
 
 
-def test_what_the_loading_functions_say(tiny, tmp_path):
+def test_what_the_loading_functions_say(tiny, tmp_path, monkeypatch):
     assert load_generation_config(tiny["base"]).eos_token_id == 2
     (tmp_path / "empty").mkdir()
     assert load_generation_config(tmp_path / "empty") is None
+    monkeypatch.chdir(tiny["base"])
+    assert load_generation_config("") is None, "of nowhere, which is not the current folder"
     for load, found in ((load_config, "config.json"), (load_model, "config.json"), (load_tokenizer, "empty")):
         with pytest.raises(UserError, match=found):
             load(tmp_path / "empty")
