@@ -157,8 +157,17 @@ OTHERS = {
 }
 
 
+# The default suite has those that users change, the slow one all.
+QUICK = ("learning rate", "schedule", "batch", "seed", "max_length", "steps", "best")
+
+
 @pytest.mark.parametrize(
-    ("name", "state"), [*((name, "cut") for name in OTHERS), *((name, "finished") for name in ("seed", "steps", "adapter"))]
+    ("name", "state"),
+    [
+        *((name, "cut") for name in QUICK),
+        *((name, "finished") for name in ("seed", "steps", "adapter")),
+        *(pytest.param(name, "cut", marks=pytest.mark.slow) for name in OTHERS if name not in QUICK),
+    ],
 )
 def test_another_run_is_not_resumed(tiny, data, out, tmp_path, name, state):
     options, found = OTHERS[name]

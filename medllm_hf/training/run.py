@@ -11,16 +11,15 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from trl import get_dataset, get_quantization_config
 
 from medllm_hf.errors import UserError, first_line
-from medllm_hf.folders import read_json
 from medllm_hf.training import attention
+from medllm_hf.training.begun import find_begun, find_start, is_done
 from medllm_hf.training.callbacks import McqAccuracy
-from medllm_hf.training.checkpoints import STATE, is_resumed, is_whole, last_checkpoint, read_step
 from medllm_hf.training.checks import check_evaluation, check_settings
 from medllm_hf.training.curves import write_training_report
 from medllm_hf.training.memory import peft_config
 from medllm_hf.training.model_checks import check_ids, check_model, check_tokens, warn_of_length
 from medllm_hf.training.output import check_output, clear, resume_or_overwrite
-from medllm_hf.training.resume import LENGTH, RECORD, check_same_run, describe_run, read_record, write_record
+from medllm_hf.training.resume import RECORD, describe_run, write_record
 from medllm_hf.training.saved import check_saved
 from medllm_hf.training.tokens import Prepared, prepare
 from medllm_hf.training.trainer import ExactTrainer, flatten
@@ -43,40 +42,22 @@ def train(script, settings, model, mixture, additions, recipe: str | None = None
     wanted, overwrite = resume_or_overwrite(settings.resume_from_checkpoint, folder, additions.overwrite)
     check_settings(settings, model, additions)
     check_output(folder, read_inputs(script, settings, model, mixture, additions, recipe), wanted, overwrite)
-    finished = finished_before(wanted, folder)
-    checkpoint = None if finished else last_checkpoint(wanted, folder)
-    name = model.model_name_or_path
+    begun = find_begun(wanted, folder)
     sketch = check_model(settings, model, peft_config(model))
     warn_of_length(settings.max_length, sketch)
-    tokenizer = load_tokenizer(name, model.model_revision)
+    tokenizer = load_tokenizer(model.model_name_or_path, model.model_revision)
     check_tokens(settings, tokenizer)
     measure = McqAccuracy(additions.dev_questions, tokenizer) if additions.dev_questions else None
     parts = load_parts(script, settings, mixture, tokenizer, additions)
     if sketch and not settings.chat_template_path:
-        check_ids(parts, sketch, name)
+        check_ids(parts, sketch, model.model_name_or_path)
     record = describe_run(settings, model, parts, tokenizer, additions.dev_questions)
-    if finished:
-        check_same_run(record, finished["run"], folder)
-        if finished["run"][LENGTH] == record[LENGTH]:
-            if settings.process_index == 0:
-                print(f"nothing to train: the run in {folder} was finished at step {finished['finished']}", flush=True)
-            return
-        checkpoint = last_checkpoint(wanted, folder)
-    if checkpoint:
-        check_same_run(record, read_record(checkpoint)["run"], checkpoint)
-        check_length(settings, checkpoint)
-    trainer = make_trainer(
-        model=name,
-        args=with_attention(settings, model),
-        train_dataset=parts[0].dataset,
-        eval_dataset=parts[1].dataset if len(parts) > 1 else None,
-        processing_class=tokenizer,
-        quantization_config=get_quantization_config(model),
-        peft_config=peft_config(model),
-        sources=parts[-1].sources,
-        measure=measure,
-        record=record,
-    )
+    if is_done(begun, record):
+        if settings.process_index == 0:
+            print(f"nothing to train: the run in {folder} was finished at step {begun.finished['finished']}", flush=True)
+        return
+    checkpoint = find_start(begun, record, settings)
+    trainer = make_trainer(settings, model, tokenizer, parts, measure, record)
     if settings.local_process_index == 0:
         clear(folder) if overwrite else (folder / RECORD).unlink(missing_ok=True)
     trainer.accelerator.wait_for_everyone()
@@ -129,49 +110,25 @@ def read_inputs(script, settings, model, mixture, additions, recipe: str | None)
     }
 
 
-def finished_before(wanted: str | None, folder: Path) -> dict:
-    """What is recorded of the finished run in the output folder that is asked for once more, if it is one; else nothing.
-
-    A checkpoint before its end may be named to train the rest of it again.
-    """
-    finished = read_record(folder)
-    if not is_resumed(wanted) or not finished:
-        return {}
-    if wanted.lower() != "true":
-        inside = Path(wanted).resolve().parent == folder.resolve()
-        if not inside or not is_whole(Path(wanted)) or read_step(Path(wanted)) < finished["finished"]:
-            return {}
-    try:
-        check_saved(folder)
-    except UserError:
-        return {}  # its checkpoint can save it again
-    return finished
-
-
-def check_length(settings, checkpoint: Path) -> None:
-    """Returns nothing when the run does not end before its checkpoint.
+def make_trainer(settings, model, tokenizer, parts: list[Prepared], measure: McqAccuracy | None, record: dict) -> ExactTrainer:
+    """The trainer with its model loaded.
 
     Raises:
-        UserError: it does.
-    """
-    state = read_json(checkpoint / STATE)
-    for name, wanted, done in (
-        ("max_steps", settings.max_steps, state["global_step"]),
-        ("num_train_epochs", settings.num_train_epochs if settings.max_steps < 0 else 0, state["epoch"]),
-    ):
-        if 0 < wanted < done:
-            do = "resume from an earlier checkpoint, or raise it"
-            raise UserError(f"{name} {wanted:g} and a checkpoint at {done:g}", "a longer run", do)
-
-
-def make_trainer(**parts) -> ExactTrainer:
-    """An `ExactTrainer` of its arguments.
-
-    Raises:
-        UserError: TRL, transformers or PEFT refuse them, or the Hub a repository to push to.
+        UserError: TRL, transformers or PEFT refuse the settings, or the Hub a repository to push to.
     """
     try:
-        return ExactTrainer(**parts)
+        return ExactTrainer(
+            model=model.model_name_or_path,
+            args=with_attention(settings, model),
+            train_dataset=parts[0].dataset,
+            eval_dataset=parts[1].dataset if len(parts) > 1 else None,
+            processing_class=tokenizer,
+            quantization_config=get_quantization_config(model),
+            peft_config=peft_config(model),
+            sources=parts[-1].sources,
+            measure=measure,
+            record=record,
+        )
     except (ValueError, TypeError, ImportError, HfHubHTTPError) as error:
         raise UserError(first_line(error), "settings that fit each other and the model", "see `trl sft --help`") from error
 
