@@ -157,8 +157,17 @@ OTHERS = {
 }
 
 
+# The default suite has those that users change, the slow one all.
+QUICK = ("learning rate", "schedule", "batch", "seed", "max_length", "steps", "best")
+
+
 @pytest.mark.parametrize(
-    ("name", "state"), [*((name, "cut") for name in OTHERS), *((name, "finished") for name in ("seed", "steps", "adapter"))]
+    ("name", "state"),
+    [
+        *((name, "cut") for name in QUICK),
+        *((name, "finished") for name in ("seed", "steps", "adapter")),
+        *(pytest.param(name, "cut", marks=pytest.mark.slow) for name in OTHERS if name not in QUICK),
+    ],
 )
 def test_another_run_is_not_resumed(tiny, data, out, tmp_path, name, state):
     options, found = OTHERS[name]
@@ -336,3 +345,41 @@ def test_the_program_itself_refuses_in_one_line(tiny, data, whole):
     done = run("medllm", "sft", *words(tiny["base"], data, whole, **BASIC))
     assert "files in" in one_line_error(done)
     assert files(whole) == before
+
+
+@pytest.mark.slow
+def test_noise_and_adapters_go_on_as_they_would_have(tiny, data, tmp_path):
+    options = {**BASIC, **LORA, "lora_dropout": 0.1, "neftune_noise_alpha": 5}
+    out = tmp_path / "out"
+    finished(tmp_path / "logs", *words(tiny["base"], data, out, **options))
+    undisturbed = weights(out)
+    shutil.rmtree(out / f"checkpoint-{LAST}")
+    for path in out.iterdir():
+        if path.is_file():
+            path.unlink()
+    finished(tmp_path / "logs", *words(tiny["base"], data, out, **options, resume_from_checkpoint=True))
+    assert weights(out) == undisturbed
+
+
+@pytest.mark.slow
+def test_a_finished_run_whose_best_is_not_its_last_is_left_as_it_is(tiny, data, tmp_path):
+    lessons = Path(shutil.copytree(data, tmp_path / "data"))
+    write_test_split(lessons)
+    best = {"load_best_model_at_end": True, "eval_strategy": "steps", "eval_steps": 3, "save_total_limit": 1}
+    options = {**BASIC, **best, "metric_for_best_model": "eval_mean_token_accuracy", "greater_is_better": False}
+    out = tmp_path / "out"
+    finished(tmp_path / "logs", *words(tiny["base"], lessons, out, **options))
+    assert [path.name for path in out.glob("checkpoint-*")] == ["checkpoint-3"]
+    before = files(out)
+    again = finished(tmp_path / "logs", *words(tiny["base"], lessons, out, **options, resume_from_checkpoint=True))
+    assert "nothing to train" in again.text() and files(out) == before
+
+
+@pytest.mark.slow
+def test_a_mixture_of_datasets_is_an_input_too(tiny, data, tmp_path):
+    recipe = tmp_path / "mixed.yaml"
+    recipe.write_text(f"datasets:\n  - path: {data}\n    split: train\n", encoding="utf-8")
+    arguments = words(tiny["base"], data, data, **BASIC, overwrite=True, config=recipe)
+    place = arguments.index("--dataset_name")
+    del arguments[place : place + 2]
+    assert "which holds the dataset 1" in refused(tmp_path / "logs", *arguments)

@@ -242,5 +242,12 @@ def with_adapter(model: torch.nn.Module, adapter: PeftConfig) -> torch.nn.Module
             warnings.simplefilter("ignore", FutureWarning)
             return get_peft_model(model, adapter, autocast_adapter_dtype=False)
     except ValueError as error:
+        if "not found in the base model" in str(error):
+            targets = adapter.target_modules
+            names = targets if isinstance(targets, str) else ", ".join(sorted(targets))
+            do = "name others; `all-linear` takes every linear module"
+            raise UserError(
+                f"lora_target_modules {names}, which the model does not have", "names of its modules", do
+            ) from error
         do = "mend lora_target_modules or lora_modules_to_save"
         raise UserError(f"an adapter that does not fit ({first_line(error)})", "modules of the model", do) from error

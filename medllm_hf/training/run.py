@@ -11,17 +11,16 @@ from transformers import PreTrainedTokenizerBase
 from trl import get_dataset, get_quantization_config
 
 from medllm_hf.errors import UserError, first_line
-from medllm_hf.folders import read_json
 from medllm_hf.pretrained import NO_FOREIGN_CODE, check_chat_template, forget_code, load_config, load_tokenizer, refuse_trust
 from medllm_hf.training import attention, attention_choice
+from medllm_hf.training.begun import find_begun, find_start, is_done
 from medllm_hf.training.callbacks import McqAccuracy
-from medllm_hf.training.checkpoints import STATE, is_resumed, is_whole, last_checkpoint, read_step
 from medllm_hf.training.checks import check_evaluation, check_settings
 from medllm_hf.training.curves import write_training_report
 from medllm_hf.training.memory import peft_config
 from medllm_hf.training.model_checks import check_ids, check_model, check_tokens, warn_of_length
 from medllm_hf.training.output import check_output, clear, resume_or_overwrite
-from medllm_hf.training.resume import LENGTH, RECORD, check_same_run, describe_run, read_record, write_record
+from medllm_hf.training.resume import RECORD, describe_run, write_record
 from medllm_hf.training.saved import check_saved
 from medllm_hf.training.template import saved_template, set_up
 from medllm_hf.training.tokens import Prepared, prepare
@@ -46,30 +45,15 @@ def train(script, settings, model, mixture, additions, recipe: str | None = None
     check_settings(settings, model, additions)
     kernel = choose_attention(settings, model)
     check_output(folder, read_inputs(script, settings, model, mixture, additions, recipe), wanted, overwrite)
-    finished = finished_before(wanted, folder)
-    checkpoint = None if finished else last_checkpoint(wanted, folder)
+    begun = find_begun(wanted, folder)
     tokenizer, parts, measure = prepare_run(script, settings, model, mixture, additions)
     record = describe_run(settings, model, parts, tokenizer, additions.dev_questions)
-    if finished and is_same_length(record, finished, folder):
+    if is_done(begun, record):
         if settings.process_index == 0:
-            print(f"nothing to train: the run in {folder} was finished at step {finished['finished']}", flush=True)
+            print(f"nothing to train: the run in {folder} was finished at step {begun.finished['finished']}", flush=True)
         return
-    checkpoint = last_checkpoint(wanted, folder) if finished else checkpoint
-    if checkpoint:
-        check_same_run(record, read_record(checkpoint)["run"], checkpoint)
-        check_length(settings, checkpoint)
-    trainer = make_trainer(
-        model=model.model_name_or_path,
-        args=with_attention(settings, model, kernel),
-        train_dataset=parts[0].dataset,
-        eval_dataset=parts[1].dataset if len(parts) > 1 else None,
-        processing_class=tokenizer,
-        quantization_config=get_quantization_config(model),
-        peft_config=peft_config(model),
-        sources=parts[-1].sources,
-        measure=measure,
-        record=record,
-    )
+    checkpoint = find_start(begun, record, settings)
+    trainer = make_trainer(with_attention(settings, model, kernel), model, tokenizer, parts, measure, record)
     if settings.local_process_index == 0:
         clear(folder) if overwrite else (folder / RECORD).unlink(missing_ok=True)
     trainer.accelerator.wait_for_everyone()
@@ -158,51 +142,6 @@ def read_inputs(script, settings, model, mixture, additions, recipe: str | None)
     }
 
 
-def finished_before(wanted: str | None, folder: Path) -> dict:
-    """What is recorded of the finished run in the output folder that is asked for once more, if it is one; else nothing.
-
-    A checkpoint before its end may be named to train the rest of it again.
-    """
-    finished = read_record(folder)
-    if not is_resumed(wanted) or not finished:
-        return {}
-    if wanted.lower() != "true":
-        inside = Path(wanted).resolve().parent == folder.resolve()
-        if not inside or not is_whole(Path(wanted)) or read_step(Path(wanted)) < finished["finished"]:
-            return {}
-    try:
-        check_saved(folder)
-    except UserError:
-        return {}  # its checkpoint can save it again
-    return finished
-
-
-def is_same_length(record: dict, finished: dict, folder: Path) -> bool:
-    """Whether the finished run of a folder was to be as long as the one of `record`.
-
-    Raises:
-        UserError: it was another run.
-    """
-    check_same_run(record, finished["run"], folder)
-    return finished["run"][LENGTH] == record[LENGTH]
-
-
-def check_length(settings, checkpoint: Path) -> None:
-    """Returns nothing when the run does not end before its checkpoint.
-
-    Raises:
-        UserError: it does.
-    """
-    state = read_json(checkpoint / STATE)
-    for name, wanted, done in (
-        ("max_steps", settings.max_steps, state["global_step"]),
-        ("num_train_epochs", settings.num_train_epochs if settings.max_steps < 0 else 0, state["epoch"]),
-    ):
-        if 0 < wanted < done:
-            do = "resume from an earlier checkpoint, or raise it"
-            raise UserError(f"{name} {wanted:g} and a checkpoint at {done:g}", "a longer run", do)
-
-
 def load_checked(model, settings) -> PreTrainedTokenizerBase:
     """The tokenizer of the model to train, where TRL, which loads the model by its name, needs no foreign code.
 
@@ -217,17 +156,28 @@ def load_checked(model, settings) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def make_trainer(**parts) -> ExactTrainer:
-    """An `ExactTrainer` of its arguments.
+def make_trainer(settings, model, tokenizer, parts: list[Prepared], measure: McqAccuracy | None, record: dict) -> ExactTrainer:
+    """The trainer with its model loaded.
 
     Raises:
-        UserError: TRL, transformers or PEFT refuse them, or the Hub a repository to push to.
+        UserError: TRL, transformers or PEFT refuse the settings, or the Hub a repository to push to.
     """
     try:
-        trainer = ExactTrainer(**parts)
+        trainer = ExactTrainer(
+            model=model.model_name_or_path,
+            args=settings,
+            train_dataset=parts[0].dataset,
+            eval_dataset=parts[1].dataset if len(parts) > 1 else None,
+            processing_class=tokenizer,
+            quantization_config=get_quantization_config(model),
+            peft_config=peft_config(model),
+            sources=parts[-1].sources,
+            measure=measure,
+            record=record,
+        )
     except (ValueError, TypeError, ImportError, HfHubHTTPError) as error:
         raise UserError(first_line(error), "settings that fit each other and the model", "see `trl sft --help`") from error
-    forget_code(trainer.model, parts["processing_class"])
+    forget_code(trainer.model, tokenizer)
     return trainer
 
 
