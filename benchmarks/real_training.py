@@ -46,9 +46,9 @@ def settings_of(way: dict, work: str):
     micro = way.get("micro", 8)
     settings = SFTConfig(
         output_dir=work, num_train_epochs=1, per_device_train_batch_size=micro, gradient_accumulation_steps=8 // micro,
-        learning_rate=2e-4, lr_scheduler_type="constant", weight_decay=0.0, bf16=way.get("autocast", True), use_cpu=True, seed=42,
-        report_to="none",
-        save_strategy="no", logging_steps=1, disable_tqdm=True, gradient_checkpointing=way.get("checkpointing", True),
+        learning_rate=2e-4, lr_scheduler_type="constant", weight_decay=0.0, bf16=way.get("autocast", True), use_cpu=True,
+        seed=42, report_to="none", save_strategy="no", logging_steps=1, disable_tqdm=True,
+        gradient_checkpointing=way.get("checkpointing", True),
         train_sampling_strategy="group_by_length" if way.get("grouped") else "random", packing=way.get("packing", False),
         padding_free=way.get("padding_free", False), max_length=None if way.get("padding_free") else LENGTH,
     )  # fmt: skip
