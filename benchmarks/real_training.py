@@ -19,21 +19,21 @@ from pathlib import Path
 
 LENGTH = 1024
 TARGET = 1.5
-FEW = {"micro": 2, "checkpointing": False, "kept": True}
+FEW = {"micro": 2, "checkpointing": False, "huge_pages": True}
 # Way → what differs from `trl sft` as it comes. `once` is measured in the first round only, `more` only with --all.
 WAYS: dict[str, dict] = {
     "stock": {"once": True},
     "stock, length-grouped": {"once": True, "more": True, "grouped": True},
     "stock, padding-free": {"once": True, "more": True, "padding_free": True},
     "stock, packed": {"once": True, "packing": True},
-    "stock + memory kept": {"once": True, "more": True, "kept": True},
-    "stock + memory kept, no checkpointing": FEW,
+    "stock + huge pages": {"once": True, "more": True, "huge_pages": True},
+    "stock + huge pages, no checkpointing": FEW,
     "the same, length-grouped": FEW | {"grouped": True},
     "the same, length-grouped, without autocast": FEW | {"grouped": True, "autocast": False, "more": True},
     "the same, padding-free": FEW | {"grouped": True, "padding_free": True},
     "the same, packed": FEW | {"packing": True, "micro": 1},
     "the same, length-grouped, transformers' Trainer": FEW | {"grouped": True, "side": "trainer"},
-    "medllm, checkpointing": {"side": "ours", "grouped": True, "kept": True, "once": True},
+    "medllm, checkpointing": {"side": "ours", "grouped": True, "huge_pages": True, "once": True},
     "medllm, LoRA as PEFT has it": FEW | {"side": "ours", "grouped": True, "fused": False, "more": True},
     "medllm": FEW | {"side": "ours", "grouped": True},
 }
@@ -88,11 +88,6 @@ def trainer_of(way: dict, model: str, rows, sources: list[str], tokenizer, work:
 def measure(name: str, model: str, dialogues: Path, count: int) -> dict:
     """What one way did: real tokens, trained tokens, seconds, peak memory in GB and the mean loss."""
     way = WAYS[name]
-    if way.get("kept"):
-        from medllm_hf.training.kept_memory import ask_for_huge_pages, keep_freed_memory
-
-        ask_for_huge_pages()
-        keep_freed_memory()
     import torch
     import transformers
     from datasets import Dataset, disable_progress_bars
@@ -143,6 +138,7 @@ def compare(model: str, dialogues: Path, rounds: int, count: int, everything: bo
                 continue
             command = [sys.executable, __file__, name, "--model", model, "--dialogues", str(dialogues), "--count", str(count)]
             environment = os.environ | {"OMP_NUM_THREADS": str(os.cpu_count()), "PYTHONWARNINGS": "ignore"}
+            environment["THP_MEM_ALLOC_ENABLE"] = "1" if WAYS[name].get("huge_pages") else "0"
             process = subprocess.run(command, env=environment, capture_output=True, text=True)
             if process.returncode:
                 print(f"{name}: exit code {process.returncode}: {process.stderr.strip().splitlines()[-1:]}", flush=True)

@@ -9,7 +9,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralFo
 
 from medllm_hf.errors import UserError
 from medllm_hf.training.attention import NAME, VARLEN, causal, register, sample_sizes, variable_length
-from medllm_hf.training.attention_choice import FLASH, FLEX, Machine, choose
+from medllm_hf.training.attention_choice import FLASH, FLEX, Machine, choose, this_machine
 from medllm_hf.training.batches import Collator
 
 register()
@@ -240,6 +240,12 @@ def test_short_samples_in_bfloat16_have_the_kernels_values_and_gradients(groups)
     for own, right in [(seen, wanted), *((a.grad, b.grad) for a, b in zip(short, exact, strict=True))]:
         # bfloat16 keeps 8 bits.
         assert (own.double() - right).abs().max() < 0.02 * right.abs().max()
+
+
+def test_the_installed_torch_brings_its_kernels():
+    machine = this_machine(torch.device("cpu"), "bfloat16")
+    assert {VARLEN} <= machine.installed <= {VARLEN, FLEX, *FLASH}
+    assert choose(None, machine) == NAME
 
 
 @pytest.mark.parametrize("boundaries", [True, False])

@@ -10,7 +10,6 @@ import pytest
 import torch
 from conftest import OFFLINE, ROOT, SAMPLE
 from datasets import Dataset
-from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from medllm_hf.chat import ChatSession
@@ -100,7 +99,8 @@ def test_the_merged_model_answers_as_the_adapter_does(base, trained, tmp_path):
     command = [sys.executable, "-m", "medllm_hf", "merge", str(trained), str(merged), "--base", str(base), "--dtype", "float32"]
     subprocess.run(command, env=os.environ | OFFLINE | {"PYTHONPATH": str(ROOT)}, check=True)
     tokenizer = AutoTokenizer.from_pretrained(merged)
-    before = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32), trained).eval()
+    before = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32).eval()
+    before.load_adapter(str(trained))
     after = AutoModelForCausalLM.from_pretrained(merged, dtype=torch.float32).eval()
     ids = tokenizer("高血压患者日常要注意什么？", return_tensors="pt")["input_ids"]
     with torch.no_grad():

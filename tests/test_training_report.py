@@ -95,6 +95,7 @@ def test_memory_and_device_are_those_of_the_run(full):
     assert 2e8 < values["run"]["peak_memory"] < 8e9  # torch alone takes more than the one, such a model less than the other
     assert (values["run"]["peak_flops"], values["run"]["flop_use"]) == (None, None)
     assert "peak of this device not known" in full.page
+    assert values["run"]["attention"].startswith("per_sample")
     assert values["hardware"]["devices"] == 1 and values["hardware"]["device"]
     assert {"torch", "transformers", "trl", "accelerate", "peft", "medllm_hf"} <= set(values["versions"])
 

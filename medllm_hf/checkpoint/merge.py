@@ -48,12 +48,7 @@ def merge(adapter: str, dst: str, base: str | None = None, dtype: str = "auto", 
     own_template = has_own_template(folder, base_folder)
     plan = {name: (shape, own if dtype == "auto" else DTYPES[dtype]) for name, (shape, own) in shapes.items()}
     with new_folder(dst, overwrite) as out, one_thread():
-        writer = ShardWriter(out, plan)
-        for source_name, tensor in tensors(base_folder):
-            for name in ties.targets(source_name):
-                whole, own = lora.whole.get(name, tensor), plan[name][1]
-                writer.write(name, (block.to(own) for block in changed(whole, lora.deltas.get(name))))
-        writer.close()
+        _write_weights(base_folder, lora, ties, plan, out)
         _copy_companions(base_folder, out, dtype_name(next(iter(plan.values()))[1]), ties)
         if own_template:
             _take_template(folder, out)
@@ -72,6 +67,15 @@ def merge(adapter: str, dst: str, base: str | None = None, dtype: str = "auto", 
     print(
         f"merged {adapter} onto {base_name} into {dst}: {len(lora.deltas)} tensors changed, {len(lora.whole)} replaced{parted}"
     )
+
+
+def _write_weights(base: Path, lora: Adapter, ties: Ties, plan: dict, out: Path) -> None:
+    writer = ShardWriter(out, plan)
+    for source_name, tensor in tensors(base):
+        for name in ties.targets(source_name):
+            whole, own = lora.whole.get(name, tensor), plan[name][1]
+            writer.write(name, (block.to(own) for block in changed(whole, lora.deltas.get(name))))
+    writer.close()
 
 
 def changed(tensor: torch.Tensor, delta: Delta | None) -> Iterator[torch.Tensor]:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
+from inspect import signature
 from pathlib import Path
 
 import torch
@@ -115,7 +116,11 @@ def this_machine(device: torch.device, dtype: str) -> Machine:
     capability = torch.cuda.get_device_capability(device) if device.type == "cuda" else None
     fused = {name for name, package in FLASH.items() if _has(package)}
     if find_spec("torch.nn.attention.varlen") and not torch.version.hip:
-        fused.add(VARLEN)
+        from torch.nn.attention.varlen import varlen_attn
+
+        # The first versions knew neither windows nor fewer key-value heads.
+        if {"window_size", "enable_gqa", "scale"} <= set(signature(varlen_attn).parameters):
+            fused.add(VARLEN)
     if find_spec("triton"):
         fused.add(FLEX)
     return Machine(device.type, dtype, capability, frozenset(fused), frozenset(_local_kernels()))

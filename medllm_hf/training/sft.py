@@ -11,7 +11,6 @@ import yaml
 
 from medllm_hf.errors import UserError
 from medllm_hf.folders import project_file
-from medllm_hf.training.kept_memory import ask_for_huge_pages, keep_freed_memory
 
 USAGE = """usage: medllm sft --config RECIPE [any option of `trl sft`] [--plan [--gpus N] [--nodes N] [--gpu_memory GB]]
                   [--dev_questions FILE] [--over_length drop_turns|refuse] [--enable_thinking true|false] [--overwrite]
@@ -55,7 +54,8 @@ def sft(arguments: list[str]) -> None:
     if not arguments or "-h" in arguments or "--help" in arguments:
         print(USAGE)
         return
-    ask_for_huge_pages()
+    # Read at torch's first allocation. 800 MB that were given back cost 0.3 s to be had again in small pages, 0.04 s in huge.
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     config = _value(arguments, "--config")
     recipe = read_recipe(config) if config else {}
     flags = [argument.split("=")[0] for argument in arguments if argument.startswith("--")]
@@ -146,7 +146,6 @@ def _run(arguments: list[str], config: str | None) -> None:
     from medllm_hf.training.cpu_ranks import use_cpu_ranks
 
     use_cpu_ranks()
-    keep_freed_memory()
     parser = make_parser()
     parser.error = _refuse
     try:
