@@ -164,6 +164,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--dialogues", type=Path, default=SAMPLE, help="dialogue file (default: the bundled sample)")
     parser.add_argument("--rounds", type=int, help="default: 3, of a real model 1")
+    parser.add_argument("--count", type=int, default=8, help="with --model: so many of the dialogues (default: 8)")
     parser.add_argument("--model", metavar="FOLDER", help="a real model; the others are then not run")
     parser.add_argument(
         "--all", action="store_true", help="with --model: also the slow ways that say where each factor comes from"
