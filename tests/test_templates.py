@@ -12,8 +12,10 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import trl
 from conftest import ROOT, SAMPLE
 from datasets import Dataset
+from packaging.version import Version
 from template_tokenizers import TRL_TEMPLATES, tokenizer_for, trl_template
 from transformers import AutoTokenizer
 
@@ -85,6 +87,7 @@ BROUGHT = {
                "{{ raise_exception('no ' + m.role) }}{% endif %}{% endfor %}"),
 }  # fmt: skip
 EOS = {"deepseek": "<｜end▁of▁sentence｜>", "gptoss": "<|return|>"}
+OLDER = Version(trl.__version__) < Version("1.16")
 TRAINING = sorted(path.stem for path in TRL_TEMPLATES.glob("*.jinja"))
 OURS = {"medllm": Hand("<reserved_107>", "</s>", "<reserved_106>")}
 NAMES = [*TRAINING, *BROUGHT, *OURS]
@@ -93,6 +96,8 @@ QUESTIONS, ANSWERS = ("血压高怎么办？", "一天 2 次？"), ("先测三�
 
 def made(name: str):
     """The tokenizer of a template, and its format as written down above."""
+    if OLDER and name.startswith(("glm4moe", "gptoss")):
+        pytest.skip(f"TRL {trl.__version__} has another {name}: no end of the last answer, reasoning in the history")
     if name in BROUGHT:
         hand, text = BROUGHT[name]
     elif name in OURS:

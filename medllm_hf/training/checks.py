@@ -22,6 +22,8 @@ from trl import ModelConfig
 from medllm_hf.errors import UserError, first_line
 
 # What an evaluation measures beside the loss of each source; with other losses than the plain one TRL adds the last two.
+# Two names of one loss: versions of TRL before 1.16 compute the second one in chunks.
+SUMS = ("nll", "chunked_nll")
 MEASURED = ("loss", "mean_token_accuracy")
 MEASURED_BY_TRL = ("entropy", "aux_loss")
 # Option → the least value that means something.
@@ -132,7 +134,7 @@ def check_evaluation(settings, dev_questions: str | None, sources: list[str] | N
     name = metric.removeprefix("eval_")
     if name == "mcq_accuracy" and not dev_questions:
         raise UserError(f"metric_for_best_model {metric} and no questions", "--dev_questions FILE", "add it")
-    stock = settings.loss_type != "nll" or settings.label_smoothing_factor or settings.router_aux_loss_coef
+    stock = settings.loss_type not in SUMS or settings.label_smoothing_factor or getattr(settings, "router_aux_loss_coef", None)
     known = [*MEASURED, *(MEASURED_BY_TRL if stock else ()), *(f"loss_{source}" for source in sources or ())]
     known += ["mcq_accuracy"] if dev_questions else []
     if name not in known and not (sources is None and name.startswith("loss_")):

@@ -46,7 +46,7 @@ def check_model(settings, model: ModelConfig, adapter: PeftConfig | None) -> Pre
     config = read_config(model)
     for key in sorted(set(settings.model_init_kwargs or {}) - loading_arguments() - set(config.to_dict())):
         raise UserError(f"{key} in model_init_kwargs", "an argument of `from_pretrained` or a key of config.json", "mend it")
-    if settings.router_aux_loss_coef and not hasattr(config.get_text_config(), "output_router_logits"):
+    if getattr(settings, "router_aux_loss_coef", None) and not hasattr(config.get_text_config(), "output_router_logits"):
         raise UserError(f"router_aux_loss_coef and {model.model_name_or_path}", "a mixture of experts", "remove the option")
     sketch = without_weights(config)
     if sketch is not None:

@@ -17,7 +17,7 @@ from trl import SFTTrainer
 from medllm_hf.errors import UserError
 from medllm_hf.training.batches import Collator, check_labels, packed
 from medllm_hf.training.checkpoints import begin_checkpoint, finish_checkpoint
-from medllm_hf.training.checks import check_rows
+from medllm_hf.training.checks import SUMS, check_rows
 from medllm_hf.training.fused_lora import fuse
 from medllm_hf.training.neftune import Noise, added_noise
 from medllm_hf.training.tokenizer_files import keep_tokenizer_files
@@ -25,8 +25,6 @@ from medllm_hf.training.tokens import IGNORED
 
 # Steps in a row without any loss after which a run is stopped.
 ZERO_LOSSES = 3
-# Two names of one loss: versions of TRL before 1.16 compute the second one in chunks.
-SUMS = ("nll", "chunked_nll")
 
 
 def flatten(settings) -> None:
