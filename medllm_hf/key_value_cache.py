@@ -1,7 +1,7 @@
 """The keys and values that a model keeps: the argument that takes them, and a proof that the model uses them."""
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from weakref import WeakKeyDictionary
 
 import torch
@@ -21,13 +21,19 @@ ROUNDING, LOW_PRECISION_ROUNDING = 1e-3, 1.0
 _compared: WeakKeyDictionary[torch.nn.Module, set[Callable]] = WeakKeyDictionary()
 
 
+def forward_arguments(model: torch.nn.Module) -> Mapping[str, inspect.Parameter]:
+    """The arguments of a language model's forward; within PEFT's wrapper, which hands on what it is given, of the model there."""
+    network = model.get_base_model() if hasattr(model, "get_base_model") else model
+    return inspect.signature(type(network).forward).parameters
+
+
 def cache_argument(model: PreTrainedModel) -> str:
     """The name of the argument of `model.forward` that takes a cache; any other name could be swallowed unseen.
 
     Raises:
         UserError: it has none.
     """
-    accepted = inspect.signature(type(model).forward).parameters
+    accepted = forward_arguments(model)
     for name in ARGUMENTS:
         if name in accepted:
             return name

@@ -5,6 +5,7 @@ from threading import Event
 
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
 
 from medllm_hf import key_value_cache
@@ -79,3 +80,14 @@ def test_one_token_compares_nothing_and_the_next_use_does(tiny):
     key_value_cache.check_cache(network, [5], chat)
     with pytest.raises(UserError):
         chat(network, tiny)
+
+
+def test_an_adapter_around_a_model_hides_no_cache(tiny):
+    """PEFT's forward names no argument; the logits behind the cache are those of the model without one."""
+    network = get_peft_model(load(tiny), LoraConfig(r=4, target_modules=["q_proj"], init_lora_weights=False)).eval()
+    reader = Reader(network)
+    reader.start(PREFIX[:40], Event())
+    step = reader.go_on([PREFIX[40]])
+    with torch.inference_mode():
+        anew = network(input_ids=torch.tensor([PREFIX[:41]]), use_cache=False).logits[:, -1]
+    assert torch.allclose(step, anew, atol=1e-4)

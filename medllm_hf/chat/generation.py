@@ -1,6 +1,5 @@
 """The token loop of one conversation: reads only what it has not read yet."""
 
-import inspect
 from collections.abc import Iterator
 from threading import Event
 
@@ -10,7 +9,7 @@ from transformers.cache_utils import DynamicLayer
 
 from medllm_hf.chat.choice import next_token, processors
 from medllm_hf.chat.loading import memory_told
-from medllm_hf.key_value_cache import cache_argument, check_cache
+from medllm_hf.key_value_cache import cache_argument, check_cache, forward_arguments
 
 # Tokens read at once: so often a long prompt can be stopped, and so much memory its activations take at most.
 CHUNK = 512
@@ -65,7 +64,7 @@ class Reader:
         self.model = model
         self.read = 0
         self._cache_name = cache_argument(model)
-        short = "logits_to_keep" in inspect.signature(type(model).forward).parameters
+        short = "logits_to_keep" in forward_arguments(model)
         self._options = {"use_cache": True} | ({"logits_to_keep": 1} if short else {})
         self.forget()
 

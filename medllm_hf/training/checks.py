@@ -21,9 +21,9 @@ from trl import ModelConfig
 
 from medllm_hf.errors import UserError, first_line
 
-# What an evaluation measures beside the loss of each source; with other losses than the plain one TRL adds the last two.
 # Two names of one loss: versions of TRL before 1.16 compute the second one in chunks.
 SUMS = ("nll", "chunked_nll")
+# What an evaluation measures beside the loss of each source; with other losses than the plain one TRL adds the last two.
 MEASURED = ("loss", "mean_token_accuracy")
 MEASURED_BY_TRL = ("entropy", "aux_loss")
 # Option → the least value that means something.

@@ -137,7 +137,8 @@ def check_adapter(sketch: PreTrainedModel, adapter: PeftConfig) -> None:
         for name in wanted or ():
             if not any(path == name or path.endswith(f".{name}") for path in known):
                 raise UserError(f"{option} {name}, which the model does not have", f"such as {known[-1]}", "name others")
-    with torch.device("meta"):
+    with torch.device("meta"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what PEFT warns of is told below, or again when it matters
         wrapped = with_adapter(copy.deepcopy(sketch), copy.deepcopy(adapter))
     if isinstance(wrapped.get_output_embeddings(), BaseTunerLayer):
         head = next(name for name, module in sketch.named_modules() if module is sketch.get_output_embeddings())
