@@ -94,8 +94,8 @@ def measure(name: str, model: str, dialogues: Path, count: int) -> dict:
     from training import read_dialogues
     from transformers import AutoTokenizer
 
+    from medllm_hf.training.prepare import counted, prepare
     from medllm_hf.training.throughput import peak_memory
-    from medllm_hf.training.tokens import counted, prepare
 
     torch.set_num_threads(os.cpu_count())
     transformers.logging.set_verbosity_error()

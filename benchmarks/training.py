@@ -31,7 +31,7 @@ from medllm_hf.checkpoint.tiny import tiny_base
 from medllm_hf.data.dialogues import Policy, examined
 from medllm_hf.data.files import file_rows
 from medllm_hf.training import attention
-from medllm_hf.training.tokens import Prepared, prepare
+from medllm_hf.training.prepare import Prepared, prepare
 from medllm_hf.training.trainer import ExactTrainer, flatten
 
 SAMPLE = Path(__file__).resolve().parent.parent / "medllm_hf" / "data" / "sample" / "dialogues.jsonl"

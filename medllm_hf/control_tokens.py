@@ -11,8 +11,10 @@ CONTROL_TOKENS = ("<unk>", "<s>", "</s>", "<reserved_106>", "<reserved_107>")
 
 
 def control_tokens(tokenizer: "PreTrainedTokenizerBase") -> dict[str, int]:
-    """The tokens that steer a model, by their spelling."""
-    return {token.content: id for id, token in tokenizer.added_tokens_decoder.items() if token.special}
+    """The tokens that steer a model, by their spelling: those marked so, and whatever the tokenizer ends or pads with."""
+    named = {token for token in tokenizer.special_tokens_map.values() if isinstance(token, str)}
+    added = tokenizer.added_tokens_decoder
+    return {token.content: id for id, token in added.items() if token.special or token.content in named}
 
 
 def escape_control_tokens(text: str, tokens: Sequence[str] = CONTROL_TOKENS) -> str:

@@ -22,7 +22,7 @@ _compared: WeakKeyDictionary[torch.nn.Module, set[Callable]] = WeakKeyDictionary
 
 
 def forward_arguments(model: torch.nn.Module) -> Mapping[str, inspect.Parameter]:
-    """The arguments of a language model's forward; within PEFT's wrapper, which hands on what it is given, of the model there."""
+    """The arguments of a language model's forward; PEFT's wrapper hands them on to the one within."""
     network = model.get_base_model() if hasattr(model, "get_base_model") else model
     return inspect.signature(type(network).forward).parameters
 

@@ -157,7 +157,7 @@ def test_steps_and_tokens_are_those_of_the_run(tiny, tmp_path):
     from transformers import AutoTokenizer
     from trl import SFTConfig, SFTTrainer
 
-    from medllm_hf.training.tokens import prepare
+    from medllm_hf.training.prepare import prepare
 
     build([str(SAMPLE / "dialogues.jsonl")], str(tmp_path / "data"), license="apache-2.0")
     options = {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 3, "num_train_epochs": 2, "max_length": 128}

@@ -24,9 +24,10 @@ from medllm_hf.data.mcq import McqItem
 from medllm_hf.errors import UserError
 from medllm_hf.evaluation.prompts import Prompts
 from medllm_hf.templates.rendering import encode_text
+from medllm_hf.training.prepare import prepare
 from medllm_hf.training.rows import Dialogue, read_row
 from medllm_hf.training.template import read_template, saved_template, set_up
-from medllm_hf.training.tokens import IGNORED, Unfit, encoder, prepare
+from medllm_hf.training.tokens import IGNORED, Unfit, encoder
 
 
 @dataclass(frozen=True)

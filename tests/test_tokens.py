@@ -11,9 +11,10 @@ from transformers import AutoTokenizer
 from medllm_hf.checkpoint.convert import convert
 from medllm_hf.control_tokens import escape_control_tokens
 from medllm_hf.errors import UserError
+from medllm_hf.training.prepare import prepare
 from medllm_hf.training.rows import Dialogue
 from medllm_hf.training.run import check_apart
-from medllm_hf.training.tokens import IGNORED, encoder, prepare
+from medllm_hf.training.tokens import IGNORED, encoder
 
 BOS, EOS, USER, ASSISTANT = 1, 2, 195, 196
 ENDINGS = ("\n", " ", "\u3000", "。", "]", "7", "🩺", "\n\n", " \n", "é", "\u200b", "")

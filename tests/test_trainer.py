@@ -16,7 +16,8 @@ from trl import SFTConfig
 from medllm_hf.data.dialogues import Policy, dialogue
 from medllm_hf.errors import UserError
 from medllm_hf.training import attention
-from medllm_hf.training.tokens import IGNORED, prepare
+from medllm_hf.training.prepare import prepare
+from medllm_hf.training.tokens import IGNORED
 from medllm_hf.training.trainer import ExactTrainer, flatten
 
 attention.register()

@@ -17,8 +17,8 @@ from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 from medllm_hf.evaluation.mcq import mcq
 from medllm_hf.training import attention, throughput
 from medllm_hf.training.curves import ACCURACY, cell, panel_curves, plot, write_training_report
+from medllm_hf.training.prepare import Prepared, prepare
 from medllm_hf.training.record import changed_settings, plain, training_values
-from medllm_hf.training.tokens import Prepared, prepare
 from medllm_hf.training.trainer import ExactTrainer
 
 STEPS = {"max_steps": 5, "eval_strategy": "steps", "eval_steps": 2, "save_strategy": "no"}

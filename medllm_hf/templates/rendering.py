@@ -1,7 +1,9 @@
 """Messages as the text that a model reads, by the tokenizer's chat template: text stays text, and no message is lost."""
 
 import json
+import re
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -21,8 +23,8 @@ _PROBE, _THOUGHT_PROBE = "probe-4711", "thought-4711"
 _REASONING = ("reasoning_content", "reasoning", "thinking")
 # What an assistant may write around its reasoning, also where a tokenizer counts these among its control tokens.
 _THOUGHT = ("<think>", "</think>")
-# What is no text of somebody's: names that templates compare, and the shape of a schema.
-_AS_IT_IS = ("role", "type")
+# Where reasoning ends that begins in the prompt: on a line of its own.
+_THOUGHT_END = re.compile(r"\n?</think>\n")
 # What a template raises: its own words, or Python's where it was handed what it does not expect.
 _REFUSALS = (TemplateError, TypeError, ValueError, KeyError, AttributeError, IndexError)
 
@@ -96,20 +98,30 @@ def lost_part(messages: Sequence[dict], text: str, controls: Sequence[str], writ
     Templates pass over what they do not know, such as a tool's reply or a system message that is not the first, in silence.
     Reasoning is asked for in the last message alone: that of earlier ones is left out by design.
     """
+
+    def changed(i: int, **fields: object) -> str | None:
+        """What would be written of the messages if one were another."""
+        try:
+            return write([*messages[:i], {**messages[i], **fields}, *messages[i + 1 :]])
+        except UserError:
+            return None
+
     for i, message in enumerate(messages):
         name = f"message {i + 1} ({message['role']})"
-        thought, said = split_thought(message) if message["role"] == "assistant" else ("", content_text(message))
-        if not _stands_in(text, escape_control_tokens(said, controls)):
+        thought, said = plain_texts(message, controls)
+        if not _stands_in(text, said):
             return name
-        if i == len(messages) - 1 and not _stands_in(text, escape_control_tokens(thought, controls)):
+        if i == len(messages) - 1 and not _stands_in(text, thought):
             return f"the reasoning of {name}"
-        if message.get("tool_calls"):
-            without = [*messages[:i], {**message, "tool_calls": None}, *messages[i + 1 :]]
-            try:
-                if write(without) == text:
-                    return f"the tool call of {name}"
-            except UserError:
-                pass  # a reply of a tool that nobody called
+        # The same words may stand elsewhere, as what a tool said does in the answer: a word that is nowhere else tells.
+        if (
+            message["role"] not in ("user", "assistant")
+            and said.strip()
+            and _PROBE not in (changed(i, content=_PROBE) or _PROBE)
+        ):
+            return name
+        if message.get("tool_calls") and changed(i, tool_calls=None) == text:
+            return f"the tool call of {name}"
     return None
 
 
@@ -117,6 +129,18 @@ def _stands_in(text: str, said: str) -> bool:
     """Whether a template wrote what was said, trimmed, as it is or as JSON."""
     said = said.strip()
     return any(form in text for form in (said, json.dumps(said, ensure_ascii=False)[1:-1], json.dumps(said)[1:-1]))
+
+
+def plain_texts(message: dict, controls: Sequence[str]) -> tuple[str, str]:
+    """The reasoning and the text of a message, in which no control token is spelt.
+
+    An assistant's own marks of reasoning are taken off it; where else they stand they are text.
+    """
+    if message.get("role") != "assistant":
+        return "", escape_control_tokens(content_text(message), controls)
+    controls = (*controls, *_THOUGHT)
+    thought, answer = split_thought(message)
+    return escape_control_tokens(thought, controls), escape_control_tokens(answer, controls)
 
 
 def content_text(message: dict) -> str:
@@ -142,22 +166,42 @@ def content_text(message: dict) -> str:
 def split_thought(message: dict) -> tuple[str, str]:
     """The reasoning of an assistant's message, empty where there is none, and its answer.
 
-    Reasoning stands in a field of its own, or in the content before `</think>`.
+    Reasoning stands in a field of its own, or at the beginning of the content before `</think>`, which stands on a line of its
+    own where the prompt has opened the reasoning already.
+
+    Raises:
+        UserError: reasoning that is no text.
     """
     text = content_text(message)
-    thought = next((message[name] for name in _REASONING if message.get(name)), "")
-    if not thought and "</think>" in text:
-        thought, _, text = text.partition("</think>")
-        thought = thought.rpartition("<think>")[2]
-    return thought.strip("\n"), text.lstrip("\n") if thought else text
+    for name in _REASONING:
+        thought = message.get(name)
+        if isinstance(thought, str) and thought.strip():
+            return thought.strip("\n"), text
+        if thought and not isinstance(thought, str):
+            raise UserError(f"{name} that is a {type(thought).__name__}", "text", "change the messages")
+    begun = text.lstrip().startswith("<think>")
+    end = text.find("</think>") if begun else -1
+    if not begun and "<think>" not in text and (found := _THOUGHT_END.search(text)):
+        end = found.start() + found[0].index("<")
+    if end < 0:
+        return "", text
+    thought = text[:end].lstrip().removeprefix("<think>") if begun else text[:end]
+    return thought.strip("\n"), text[end + len("</think>") :].lstrip("\n")
 
 
 @dataclass(frozen=True)
 class Form:
-    """What a template takes: content as a list of `parts` only, as those of some vision models do; `reasoning` in its field."""
+    """What a template takes.
+
+    Attributes:
+        parts: Content as a list of parts only, as those of some vision models do.
+        reasoning: Reasoning in its field.
+        tags: Reasoning between tags, which the template knows.
+    """
 
     parts: bool
     reasoning: bool
+    tags: bool
 
 
 @lru_cache(maxsize=16)
@@ -173,7 +217,8 @@ def content_form(tokenizer: "PreTrainedTokenizerBase", template: str) -> Form:
 
     parts = [{"type": "text", "text": _PROBE}]
     only_parts = _PROBE not in written(_PROBE) and _PROBE in written(parts)
-    return Form(only_parts, _THOUGHT_PROBE in written(parts if only_parts else _PROBE, reasoning_content=_THOUGHT_PROBE))
+    reasoning = _THOUGHT_PROBE in written(parts if only_parts else _PROBE, reasoning_content=_THOUGHT_PROBE)
+    return Form(only_parts, reasoning, "<think>" in template)
 
 
 def _apply(tokenizer: "PreTrainedTokenizerBase", template: str, messages: list[dict], options: dict) -> str:
@@ -183,48 +228,58 @@ def _apply(tokenizer: "PreTrainedTokenizerBase", template: str, messages: list[d
 def _plain(message: dict, controls: Sequence[str], form: Form) -> dict:
     """A message without empty fields, without control tokens in its texts, and in the form that the template takes."""
     own = {name: value for name, value in message.items() if value is not None and value != [] and name != "content"}
-    text = content_text(message)
+    thought, text = plain_texts(message, controls)
     if message.get("role") == "assistant":
-        controls = [token for token in controls if token not in _THOUGHT]
-        thought, answer = split_thought(message)
         own = {name: value for name, value in own.items() if name not in _REASONING}
         if thought and form.reasoning:
-            own["reasoning_content"], text = thought, answer
-        elif thought and "</think>" not in text:
+            own["reasoning_content"] = thought
+        elif thought and (form.tags or any(map(message.get, _REASONING))):
             # As such models write it themselves.
-            text = f"<think>\n{thought}\n</think>\n\n{answer}"
-    calls = [{**call, "function": _with_object_arguments(_function(call))} for call in own.get("tool_calls", ())]
-    plain = _escaped(own | ({"tool_calls": calls} if calls else {}), controls)
+            text = f"<think>\n{thought}\n</think>\n\n{text}"
+        elif thought:
+            marks = [token for token in controls if token not in _THOUGHT]
+            text = escape_control_tokens(content_text(message), marks)
+    calls = [_call(call) for call in own.pop("tool_calls", ())]
+    plain = {name: value if name == "reasoning_content" else _escaped(value, controls) for name, value in own.items()}
+    plain |= {"tool_calls": _escaped(calls, controls)} if calls else {}
     if calls and message.get("content") is None:
         return plain | {"content": None}
-    text = escape_control_tokens(text, controls)
     return plain | {"content": [{"type": "text", "text": text}] if form.parts else text}
 
 
-def _escaped(value: Any, controls: Sequence[str], name: str = "") -> Any:
-    """`value` with every text inside it escaped, and without the empty fields that tables add to objects."""
+def _escaped(value: Any, controls: Sequence[str]) -> Any:
+    """`value` with every text inside it escaped, names of fields among them."""
     if isinstance(value, str):
-        return value if name in _AS_IT_IS else escape_control_tokens(value, controls)
+        return escape_control_tokens(value, controls)
     if isinstance(value, dict):
-        return {key: _escaped(inner, controls, key) for key, inner in value.items() if inner is not None}
+        return {_escaped(key, controls): _escaped(inner, controls) for key, inner in value.items()}
     if isinstance(value, list):
         return [_escaped(inner, controls) for inner in value]
     return value
 
 
+def _call(call: object) -> dict:
+    """A tool call whose arguments are an object.
+
+    Raises:
+        UserError: it is none.
+    """
+    function = _function(call) if isinstance(call, dict) else None
+    if not isinstance(function, dict) or not isinstance(function.get("name"), str):
+        raise UserError(f"a tool call {str(call)[:40]!r}", "a function with a name and arguments", "change the messages")
+    arguments = function.get("arguments")
+    if isinstance(arguments, str):
+        with suppress(ValueError):  # told below
+            arguments = json.loads(arguments)
+    if not isinstance(arguments, dict | None):
+        found = f"arguments {str(function['arguments'])[:40]!r} of a tool call"
+        raise UserError(found, "a JSON object", "change the messages")
+    return {**call, "function": {**function, "arguments": arguments or {}}}
+
+
 def _function(call: dict) -> dict:
     """The function of a tool call, which some write without the object around it."""
     return call.get("function") or call
-
-
-def _with_object_arguments(function: dict) -> dict:
-    arguments = function.get("arguments")
-    if isinstance(arguments, str):
-        try:
-            arguments = json.loads(arguments)
-        except ValueError:
-            return function
-    return {**function, "arguments": arguments if isinstance(arguments, dict) else function.get("arguments")}
 
 
 def _with_json_arguments(message: dict) -> dict:

@@ -9,8 +9,8 @@ from pathlib import Path
 from transformers import Trainer
 
 from medllm_hf.folders import write_json, write_text
+from medllm_hf.training.prepare import Prepared
 from medllm_hf.training.record import BY_SOURCE, series, training_values
-from medllm_hf.training.tokens import Prepared
 
 COLOURS = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#888888")
 # A curve of up to so many points shows each of them.

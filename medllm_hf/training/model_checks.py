@@ -27,8 +27,8 @@ from medllm_hf.training.checks import (
 )
 from medllm_hf.training.memory import peft_config, with_adapter
 from medllm_hf.training.plan import defaults, model_config
+from medllm_hf.training.prepare import Prepared
 from medllm_hf.training.saved import resized, tensor_shapes
-from medllm_hf.training.tokens import Prepared
 
 FETCH = "fetch the checkpoint again"
 

@@ -13,7 +13,7 @@ from transformers.trainer_pt_utils import AcceleratorConfig
 
 from medllm_hf import __version__
 from medllm_hf.training import attention_choice, throughput
-from medllm_hf.training.tokens import Prepared
+from medllm_hf.training.prepare import Prepared
 
 PACKAGES = ("torch", "transformers", "trl", "accelerate", "deepspeed", "peft", "datasets")
 BY_SOURCE = "eval_loss_"

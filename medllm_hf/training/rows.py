@@ -4,7 +4,13 @@ import json
 from dataclasses import dataclass
 
 from medllm_hf.errors import UserError
-from medllm_hf.templates.rendering import split_thought
+from medllm_hf.templates.rendering import content_text, split_thought
+
+# The source of rows that name none, beside others that do.
+UNNAMED = "unnamed"
+# What a row may not tell the template, since it follows from the dialogue.
+_OURS = {"messages", "tools", "template", "controls", "add_generation_prompt", "continue_final_message", "chat_template",
+         "conversation", "tokenize", "return_dict", "return_tensors", "return_assistant_tokens_mask"}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -26,7 +32,7 @@ class Dialogue:
     @property
     def reasons(self) -> bool:
         """Whether an answer to learn holds its reasoning."""
-        return any(message.get("role") == "assistant" and split_thought(message)[0] for message in self.messages[self.first :])
+        return any(message["role"] == "assistant" and split_thought(message)[0] for message in self.messages[self.first :])
 
 
 def check_columns(columns: list[str]) -> None:
@@ -40,23 +46,39 @@ def check_columns(columns: list[str]) -> None:
         raise UserError(f"columns {', '.join(columns)}", "messages, or prompt and completion", do)
 
 
-def read_row(row: dict) -> Dialogue:
+def source_name(value: object) -> str:
+    """The name of a row's source, of whatever type it is."""
+    return UNNAMED if value is None or value == "" or value != value else str(value)
+
+
+def read_row(row: dict, nulls: bool = False) -> Dialogue:
     """The dialogue in a row with `messages`, or `prompt` and `completion`, which are lists of messages or plain texts.
+
+    Args:
+        nulls: whether an empty field of an object is one that somebody wrote; in a table every object has the fields of all,
+            and what it did not have is empty.
 
     Raises:
         UserError: another shape, or a dialogue without an answer to learn.
     """
-    tools, variables = _json(row.get("tools")), _json(row.get("chat_template_kwargs"))
-    if isinstance(row.get("prompt"), str) and isinstance(row.get("completion"), str):
-        return Dialogue([], prompt=row["prompt"], completion=row["completion"])
+    prompt, completion = row.get("prompt"), row.get("completion")
+    if row.get("messages") is None and isinstance(prompt, str) and isinstance(completion, str):
+        return Dialogue([], prompt=prompt, completion=completion)
     if row.get("messages") is not None:
-        messages, first = row["messages"], 0
+        messages, first = _turns(row["messages"], "messages"), 0
     else:
-        messages, first = [*_turns(row["prompt"], "prompt"), *_turns(row["completion"], "completion")], len(row["prompt"])
-    messages = _turns(messages, "messages")
+        messages = [*_turns(prompt, "prompt"), *_turns(completion, "completion")]
+        first = len(prompt)
+    messages = [message if nulls else _without_empty(message) for message in messages]
+    messages = [_read_message(i, message) for i, message in enumerate(messages, start=1)]
     if not any(message["role"] == "assistant" for message in messages[first:]):
         raise UserError("a dialogue without an answer", "messages of the assistant", "leave it out")
-    variables = {name: value for name, value in (variables or {}).items() if value is not None}
+    tools = _json(row.get("tools"), "tools", list)
+    tools = tools if nulls or isinstance(row.get("tools"), str) else _without_empty(tools)
+    variables = _json(row.get("chat_template_kwargs"), "chat_template_kwargs", dict) or {}
+    if taken := _OURS & set(variables):
+        raise UserError(f"chat_template_kwargs with {min(taken)}", "variables of the template", "leave it out")
+    variables = {name: value for name, value in variables.items() if value is not None}
     return Dialogue(messages, first, tools or None, variables)
 
 
@@ -66,11 +88,31 @@ def _turns(value: object, name: str) -> list[dict]:
     return value
 
 
-def _json(value: object) -> object:
-    """Tables keep what differs from row to row as JSON text."""
-    if not isinstance(value, str):
-        return value
-    try:
-        return json.loads(value)
-    except ValueError as error:
-        raise UserError(f"tools or chat_template_kwargs {value[:30]!r}", "JSON", "mend the row") from error
+def _read_message(number: int, message: dict) -> dict:
+    """A message whose tool calls are objects; content that is missing is somebody's mistake where nothing is called."""
+    calls = _json(message.get("tool_calls"), "tool_calls", list)
+    if not calls and message.get("content") is None:
+        raise UserError(f"message {number} ({message['role']}) without content", "text", "mend the row")
+    content_text(message)
+    return (
+        {**message, "tool_calls": calls} if calls else {name: value for name, value in message.items() if name != "tool_calls"}
+    )
+
+
+def _without_empty(value: object) -> object:
+    """`value` without the fields that are empty, at any depth."""
+    if isinstance(value, dict):
+        return {name: _without_empty(inner) for name, inner in value.items() if inner is not None}
+    return [_without_empty(inner) for inner in value] if isinstance(value, list) else value
+
+
+def _json(value: object, name: str, kind: type) -> object:
+    """A value that tables may keep as JSON text."""
+    if isinstance(value, str) and value.strip():
+        try:
+            value = json.loads(value)
+        except ValueError as error:
+            raise UserError(f"{name} {value[:30]!r}", "JSON", "mend the row") from error
+    if value is not None and value != "" and not isinstance(value, kind):
+        raise UserError(f"{name} that is a {type(value).__name__}", f"a {kind.__name__}", "mend the row")
+    return value or None

@@ -20,10 +20,10 @@ from medllm_hf.training.curves import write_training_report
 from medllm_hf.training.memory import peft_config
 from medllm_hf.training.model_checks import check_ids, check_model, check_tokens, warn_of_length
 from medllm_hf.training.output import check_output, clear, resume_or_overwrite
+from medllm_hf.training.prepare import Prepared, prepare
 from medllm_hf.training.resume import RECORD, describe_run, write_record
 from medllm_hf.training.saved import check_saved
 from medllm_hf.training.template import saved_template, set_up
-from medllm_hf.training.tokens import Prepared, prepare
 from medllm_hf.training.trainer import ExactTrainer, flatten
 
 
@@ -215,10 +215,10 @@ def evaluated_sources(split: Dataset) -> list[str]:
 
 def counts(part: Prepared, length: int | None) -> str:
     """What became of the dialogues of a split, in words."""
-    joined = f" and {part.joined} before a history whose tokens inference joins otherwise" if part.joined else ""
+    joined = f", {part.joined} of them cut before a history whose tokens inference joins otherwise" if part.joined else ""
     return (
-        f"{part.read} dialogues, {part.shortened} of them beyond {length} tokens{joined}, {part.left_out} left out; "
-        f"{part.tokens} tokens, {part.trained_tokens} of them trained"
+        f"{part.read} dialogues, {part.shortened} of them shortened to whole rounds within {length} tokens{joined}, "
+        f"{part.left_out} left out; {part.tokens} tokens, {part.trained_tokens} of them trained"
     )
 
 

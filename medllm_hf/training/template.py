@@ -102,7 +102,7 @@ def saved_template(tokenizer: PreTrainedTokenizerBase, thinks: bool, enable_thin
     """The Jinja text to save with the model, so that whoever renders it sends what was trained, without a flag.
 
     Args:
-        thinks: whether the answers that were trained hold reasoning.
+        thinks: whether most of the dialogues that were trained think.
         enable_thinking: what the user said of it.
     """
     template = read_template(tokenizer)
