@@ -65,9 +65,10 @@ def check_cache(
         anew = network(input_ids=torch.tensor([ids], device=network.device), use_cache=False).logits[0, -1]
         step = behind_cache(network, ids).float()
     rounding, anew = ROUNDING if anew.dtype == torch.float32 else LOW_PRECISION_ROUNDING, anew.float()
+    if not anew.isfinite().all():
+        raise UserError("logits that are no numbers", "weights that are finite", "fetch or train the model again")
     allowed = rounding * (anew - anew.median()).abs().median().item()
-    # Logits that are not numbers are told where they are used.
-    if not torch.allclose(step, anew, rtol=0, atol=allowed, equal_nan=True) and not anew.isnan().any():
+    if not torch.allclose(step, anew, rtol=0, atol=allowed):
         raise _unused(network, f"logits that differ by {(step - anew).abs().max().item():.3g} with and without a cache")
     done.add(behind_cache)
 

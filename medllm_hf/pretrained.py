@@ -239,8 +239,28 @@ def load_model(name: str | Path, revision: str | None = None, **options) -> "Pre
     from transformers import AutoModelForCausalLM
 
     load_config(name, revision)
-    with _told(name, "a checkpoint that transformers loads"):
-        return AutoModelForCausalLM.from_pretrained(str(name), revision=revision, trust_remote_code=False, **options)
+    with _told(name, "a checkpoint that transformers loads"), _without_report():
+        model, loading = AutoModelForCausalLM.from_pretrained(
+            str(name), revision=revision, trust_remote_code=False, output_loading_info=True, **options
+        )
+    # transformers makes up what is missing at random and drops what is left over, and goes on.
+    for kind, expected in (("missing", "every weight that config.json calls for"), ("unexpected", "no other weights")):
+        if keys := sorted(map(str, loading.get(f"{kind}_keys") or ())):
+            found = f"{len(keys)} {kind} weights in {name}, such as {keys[0]}"
+            raise UserError(found, expected, "fetch the checkpoint again, or mend its config.json")
+    return model
+
+
+@contextmanager
+def _without_report() -> Iterator[None]:
+    """Keeps transformers from writing a table of weights that did not fit, which is told here on one line."""
+    logger = logging.getLogger("transformers.modeling_utils")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def empty_model(config: "PreTrainedConfig", **options) -> "PreTrainedModel":

@@ -173,7 +173,11 @@ def _template(folder: Path) -> str | None:
     if (folder / TEMPLATE).is_file():
         return (folder / TEMPLATE).read_text(encoding="utf-8")
     settings = read_json(folder / SETTINGS) if (folder / SETTINGS).is_file() else {}
-    return settings.get("chat_template") if isinstance(settings.get("chat_template"), str) else None
+    template = settings.get("chat_template")
+    if isinstance(template, list):  # several, by name
+        named = {one.get("name"): one.get("template") for one in template if isinstance(one, dict)}
+        template = named.get("default")
+    return template if isinstance(template, str) else None
 
 
 def _take_template(adapter: Path, out: Path) -> None:
