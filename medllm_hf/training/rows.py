@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from medllm_hf.errors import UserError
 from medllm_hf.templates.rendering import split_thought
 
+# The source of rows that name none, beside others that do.
+UNNAMED = "unnamed"
+
 
 @dataclass(frozen=True)
 class Dialogue:
@@ -58,6 +61,12 @@ def read_row(row: dict) -> Dialogue:
         raise UserError("a dialogue without an answer", "messages of the assistant", "leave it out")
     variables = {name: value for name, value in (variables or {}).items() if value is not None}
     return Dialogue(messages, first, tools or None, variables)
+
+
+def source_name(value: object) -> str:
+    """What a row's `source` is called, whatever it holds."""
+    missing = value is None or value == "" or (isinstance(value, float) and value != value)
+    return UNNAMED if missing else str(value)
 
 
 def _turns(value: object, name: str) -> list[dict]:
