@@ -79,6 +79,7 @@ def held(path: Path) -> Iterator[None]:
     finally:
         if handle in _HANDLES:
             _HANDLES.remove(handle)
+            _locked(handle, fcntl.LOCK_UN)  # for a process that is being forked at this moment too
             os.close(handle)
 
 

@@ -6,14 +6,15 @@ Whatever trains after all ends with the weights of a run that was left alone; ev
 import hashlib
 import json
 import multiprocessing
+import os
 import shutil
-import subprocess
+import signal
 import time
 from pathlib import Path
 
 import pytest
 from conftest import SAMPLE, one_line_error, run
-from ranks import finished, start, steps, words, write_dialogues
+from ranks import FORKS, finished, start, steps, words, write_dialogues
 
 from medllm_hf.errors import UserError
 from medllm_hf.folders import check_unheld, held
@@ -412,7 +413,7 @@ def test_two_runs_do_not_write_one_folder(tiny, data, out, tmp_path):
     endless = words(tiny["base"], data, new, **{**BASIC, "max_steps": 100_000, "save_strategy": "no"})
     first = start(tmp_path / "first", *endless)
     end = time.monotonic() + 60
-    while "'loss'" not in first.text() and time.monotonic() < end:
+    while not (first.logs[0].exists() and "'loss'" in first.text()) and time.monotonic() < end:
         time.sleep(0.1)
     for more in ({}, {"overwrite": True}, {"resume_from_checkpoint": True}):
         line = refused(tmp_path / "logs", *words(tiny["base"], data, new, **BASIC, **more))
@@ -428,22 +429,35 @@ def test_two_runs_do_not_write_one_folder(tiny, data, out, tmp_path):
     assert weights(new) == weights(out)
 
 
-def test_a_process_that_outlives_the_run_holds_nothing(tmp_path):
-    with held(tmp_path):
+def lives_on(pipe) -> None:
+    pipe.send(os.getpid())
+    time.sleep(60)
+
+
+def holds_and_forks(folder: Path, pipe) -> None:
+    with held(folder):
+        multiprocessing.get_context("fork").Process(target=lives_on, args=(pipe,)).start()
+        time.sleep(60)
+
+
+def test_a_process_that_outlives_a_killed_run_holds_nothing(tmp_path):
+    ours, theirs = FORKS.Pipe()
+    holder = FORKS.Process(target=holds_and_forks, args=(tmp_path, theirs))
+    holder.start()
+    assert ours.poll(60)
+    orphan = ours.recv()
+    try:
         with pytest.raises(UserError, match="another process writing"):
             check_unheld(tmp_path)
-        child = subprocess.Popen(["sleep", "60"], close_fds=False)
-        forked = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
-        forked.start()
-    try:
-        check_unheld(tmp_path)
+        holder.kill()
+        holder.join()
+        os.kill(orphan, 0)
         with held(tmp_path):
             pass
+        check_unheld(tmp_path)
     finally:
-        child.kill()
-        child.wait()
-        forked.kill()
-        forked.join()
+        holder.kill()
+        os.kill(orphan, signal.SIGKILL)
 
 
 def test_ready_ids_need_no_chat_template(tiny, data, tmp_path):

@@ -112,17 +112,30 @@ def _is_foreign(path: Path) -> bool:
 
 
 def data_places(part) -> dict[str, str]:
-    """The folders and files that a dataset of a mixture, TRL's DatasetConfig, is read from, by what to call them after it.
+    """The folder or files that a dataset of a mixture, TRL's DatasetConfig, is read from, by what to call them after it.
 
-    What is no path on this machine is among them as well.
+    What is no path on this machine may be among them.
     """
-    base = Path(part.path if Path(part.path).is_dir() else "", part.data_dir or "").expanduser()
-    places = {"": str(part.path)} | ({" (data_dir)": str(base)} if part.data_dir else {})
-    for name in _names(part.data_files):
-        path = Path(name.rpartition("::")[2].removeprefix("file://")).expanduser()
-        for found in glob(os.path.join(escape(str(base)), path), recursive=True) or [str(base / path)]:
+    folder = str(part.path) if Path(part.path).is_dir() else ""
+    if "/" in part.path and not folder:  # of the Hub, where names that are relative are those of its files
+        names = [name for name in _names(part.data_files) if os.path.isabs(_path(name))]
+    else:
+        names = list(_names(part.data_files))
+    base = os.path.join(folder, os.path.expanduser(part.data_dir or ""))
+    if not part.data_files:
+        return {"": base or str(part.path)}
+    places = {}
+    for path in map(_path, names):
+        plain = os.path.join(base, path)
+        # A name with brackets in it is a pattern as well.
+        for found in glob(os.path.join(escape(base), path), recursive=True) or [plain]:
             places[f" ({found})"] = found
     return places
+
+
+def _path(name: str) -> str:
+    """The file that a name of `datasets` is about: that of an archive, where it stands in one."""
+    return os.path.expanduser(name.rpartition("::")[2].removeprefix("file://"))
 
 
 def _names(value: object) -> Iterator[str]:
