@@ -238,7 +238,7 @@ BROKEN = {
     "another type": ({"train.jsonl": lines("a"), "test.jsonl": b'{"messages": 5}\n'}, "test.jsonl", "Couldn't cast"),
     "no row": ({"train.jsonl": b""}, "train.jsonl", "no row in it"),
     "no row to train on": ({"train.jsonl": b"", "test.jsonl": lines("a")}, "train.jsonl", "no row in it"),
-    "blank": ({"train.jsonl": lines("a"), "test.jsonl": b"\n"}, "test.jsonl", "no row in it"),
+    "blank": ({"train.jsonl": b"\n"}, "train.jsonl", "no row in it"),
     "cut Parquet": ({"train.parquet": b"PAR1"}, "", "Parquet"),
     "a card that is no YAML": ({"train.jsonl": lines("a"), "README.md": b"---\nconfigs: [\n---\n"}, "", "flow node"),
 }
