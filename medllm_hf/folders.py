@@ -153,7 +153,7 @@ def check_apart(out: Path | str, inputs: Iterable[Path | str | None], inside: bo
         UserError: `out` is an input, or holds one, or lies in one.
     """
     for name in inputs:
-        if not name or not _exists(Path(name)):
+        if not name or not exists(Path(name)):
             continue
         holds, lies = _is_within(Path(name), Path(out)), _is_within(Path(out), Path(name))
         if holds or (lies and not inside):
@@ -166,13 +166,14 @@ def _is_within(path: Path, folder: Path) -> bool:
     path, folder = path.resolve(), folder.resolve()
     if not folder.exists():
         return path.is_relative_to(folder)
-    return any(_exists(one) and one.samefile(folder) for one in (path, *path.parents))
+    return any(exists(one) and one.samefile(folder) for one in (path, *path.parents))
 
 
-def _exists(path: Path) -> bool:
+def exists(path: Path) -> bool:
+    """Whether there is something at `path`, which may be no path at all."""
     try:
         return path.exists()
-    except OSError:  # too long for a name, as what is no path may be
+    except (OSError, ValueError):  # too long for a name, or with a NUL in it
         return False
 
 

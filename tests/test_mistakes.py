@@ -267,6 +267,34 @@ def test_a_broken_file_of_a_mixture_is_told(tiny, tmp_path):
     assert f"found {tmp_path / 'a.jsonl'}: " in told(tmp_path / "logs", *given[:place], *given[place + 2 :])
 
 
+MIXTURES = {
+    "a word": {"datasets": "words"},
+    "a list of words": {"datasets": ["words"]},
+    "a number for a path": {"datasets": [{"path": 5}]},
+    "a number for files": {"datasets": [{"path": "json", "data_files": 5}]},
+    "a number for a folder": {"datasets": [{"path": "json", "data_dir": 5}]},
+    "no path": {"datasets": [{"data_files": "DATA/train.jsonl"}]},
+    "no such file": {"datasets": [{"path": "json", "data_files": "DATA/absent.jsonl"}]},
+    "a name that is too long": {"datasets": [{"path": "json", "data_files": "DATA/" + 300 * "a"}]},
+    "no such column": {"datasets": [{"path": "DATA", "columns": ["text"]}]},
+    "no such split": {"datasets": [{"path": "DATA", "split": "dev"}]},
+    "nothing of each": {"datasets": [{"path": "DATA", "fraction": 0}]},
+    "a part of some": {"datasets": [{"path": "DATA", "fraction": 0.5}, {"path": "DATA"}]},
+    "a larger part than all": {"datasets": [{"path": "DATA"}], "test_split_size": 7.5},
+    "a stream": {"datasets": [{"path": "DATA"}], "streaming": True},
+}
+
+
+@pytest.mark.parametrize("name", MIXTURES)
+def test_a_mixture_that_cannot_be_made_is_told(tiny, data, tmp_path, name):
+    recipe = tmp_path / "mixed.yaml"
+    recipe.write_text(json.dumps(MIXTURES[name]).replace("DATA", str(data)), encoding="utf-8")
+    given = arguments(tiny["base"], data, tmp_path / "out", config=recipe)
+    place = given.index("--dataset_name")
+    told(tmp_path / "logs", *given[:place], *given[place + 2 :])
+    assert not (tmp_path / "out").exists()
+
+
 def test_ready_ids_have_no_loss_of_a_source(tiny, tmp_path):
     data = tmp_path / "data"
     data.mkdir()

@@ -14,6 +14,7 @@ from datasets.table import CastError
 from pyarrow import ArrowInvalid
 
 from medllm_hf.errors import UserError, first_line
+from medllm_hf.folders import exists
 
 # What `datasets` says of every fault of a file, before the fault itself.
 GENERIC = "An error occurred while generating the dataset"
@@ -115,17 +116,22 @@ def data_places(part) -> dict[str, str]:
     """The folder or files that a dataset of a mixture, TRL's DatasetConfig, is read from, by what to call them after it.
 
     What is no path on this machine may be among them.
+
+    Raises:
+        UserError: `part` is something else.
     """
-    folder = str(part.path) if Path(part.path).is_dir() else ""
-    if "/" in part.path and not folder:  # of the Hub, where names that are relative are those of its files
-        names = [name for name in _names(part.data_files) if os.path.isabs(_path(name))]
-    else:
-        names = list(_names(part.data_files))
-    base = os.path.join(folder, os.path.expanduser(part.data_dir or ""))
+    if not hasattr(part, "path"):
+        raise UserError(f"{part!r} among the datasets of a mixture", "one with a path", "mend the recipe")
+    name = str(part.path)
+    folder = name if exists(Path(name)) and Path(name).is_dir() else ""
+    of_hub = "/" in name and not folder  # where names that are relative are those of its files
+    base = os.path.join(folder, os.path.expanduser(str(part.data_dir or "")))
     if not part.data_files:
-        return {"": base or str(part.path)}
+        return {"": name if of_hub else base or name}
     places = {}
-    for path in map(_path, names):
+    for path in map(_path, _names(part.data_files)):
+        if of_hub and not os.path.isabs(path):
+            continue
         plain = os.path.join(base, path)
         # A name with brackets in it is a pattern as well.
         for found in glob(os.path.join(escape(base), path), recursive=True) or [plain]:

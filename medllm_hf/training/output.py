@@ -8,7 +8,7 @@ from pathlib import Path
 from accelerate.utils import broadcast_object_list
 
 from medllm_hf.errors import UserError
-from medllm_hf.folders import check_free, check_unheld, held
+from medllm_hf.folders import check_free, check_unheld, exists, held
 from medllm_hf.training.checkpoints import is_resumed, is_whole, list_checkpoints
 from medllm_hf.training.resume import read_record
 
@@ -31,9 +31,9 @@ def check_output(folder: Path, inputs: dict[str, str | None], resume: str | None
             raise UserError(f"output_dir {folder} by the link {path}, which leads nowhere", "a folder", ANOTHER)
     place = folder.resolve()
     for option, value in inputs.items():
-        path = Path(value or "").resolve()
-        if not value or not Path(value).exists():
+        if not value or not exists(Path(value)):
             continue
+        path = Path(value).resolve()
         if path.is_relative_to(place):
             raise UserError(f"output_dir {folder}, which holds the {option}", "a folder of its own", ANOTHER)
         if option.startswith("dataset") and path.is_dir() and place.is_relative_to(path):

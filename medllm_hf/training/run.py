@@ -131,7 +131,11 @@ def save(trainer: ExactTrainer, prepared: Prepared, record: dict) -> None:
 
 
 def read_inputs(script, settings, model, mixture, additions, recipe: str | None) -> dict[str, str | None]:
-    """Option → what the run reads by it: a path or a Hub id."""
+    """Option → what the run reads by it: a path or a Hub id.
+
+    Raises:
+        UserError: see `data_places`.
+    """
     deepspeed = settings.deepspeed if isinstance(settings.deepspeed, str) else None
     mixed = {
         f"dataset {i}{of}": name
@@ -261,8 +265,9 @@ def load_splits(script, mixture) -> DatasetDict:
     Raises:
         UserError: it cannot be loaded, or is a stream, whose tokens cannot be counted beforehand.
     """
-    if script.dataset_streaming:
-        raise UserError("dataset_streaming", "a dataset on disk", "remove the option; Parquet is read piece by piece anyway")
+    if script.dataset_streaming or mixture.streaming:
+        option = "dataset_streaming" if script.dataset_streaming else "streaming"
+        raise UserError(option, "a dataset on disk", "remove the option; Parquet is read piece by piece anyway")
     name = ", ".join(str(part.path) for part in mixture.datasets) if mixture.datasets else script.dataset_name
     with reading(name, "a dataset"):
         splits = get_dataset(mixture) if mixture.datasets else load_dataset(name, name=script.dataset_config)
