@@ -8,8 +8,12 @@ class UserError(Exception):
     """Says what was found, what was expected and what to do, as one line in which nothing steers a terminal."""
 
     def __init__(self, found: str, expected: str, do: str):
+        self._parts = found, expected, do
         line = " ".join(f"found {found}; expected {expected}; {do}".split())
         super().__init__("".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in line))
+
+    def __reduce__(self):
+        return UserError, self._parts  # so that another process can be sent it
 
 
 class OneLineParser(argparse.ArgumentParser):

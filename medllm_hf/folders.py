@@ -15,6 +15,8 @@ from medllm_hf.errors import UserError
 
 # What a full or read-only disk answers.
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR)
+# Of the folders that this process holds.
+_HANDLES: set[int] = set()
 
 
 @contextmanager
@@ -31,15 +33,15 @@ def new_folder(path: Path | str, overwrite: bool = False) -> Iterator[Path]:
     check_free(path, overwrite)
     partial = path.parent / f".{path.name}.partial"
     with writing(path):
-        handle = _locked_empty(partial)
-        try:
-            yield partial
-            replace_folder(partial, path)
-        except BaseException:
-            shutil.rmtree(partial, ignore_errors=True)
-            raise
-        finally:
-            os.close(handle)
+        partial.mkdir(parents=True, exist_ok=True)
+        with held(partial):
+            try:
+                empty(partial)
+                yield partial
+                replace_folder(partial, path)
+            except BaseException:
+                shutil.rmtree(partial, ignore_errors=True)
+                raise
 
 
 @contextmanager
@@ -58,25 +60,71 @@ def writing(path: Path) -> Iterator[None]:
         raise UserError(f"{error.strerror} while writing {path}", "a place to write", do) from error
 
 
-def _locked_empty(partial: Path) -> int:
-    """Makes `partial` an empty folder and returns the handle by which this process alone holds it.
+@contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Holds a folder for this process alone, as far as the file system has locks.
 
     The system lets go of it however the process ends.
+
+    Raises:
+        UserError: another process holds it.
     """
-    partial.mkdir(parents=True, exist_ok=True)
-    handle = os.open(partial, os.O_RDONLY)
+    handle = os.open(path, os.O_RDONLY)
+    _HANDLES.add(handle)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # Whoever held it before may have given it its final name since it was opened here.
-        mine = partial.exists() and os.path.samestat(partial.stat(), os.fstat(handle))
-    except BlockingIOError:
-        mine = False
-    if not mine:
+        # Whoever held it before may have renamed or removed it since it was opened here.
+        if not _locked(handle, fcntl.LOCK_EX) or not (path.exists() and os.path.samestat(path.stat(), os.fstat(handle))):
+            raise _held_by_another(path)
+        yield
+    finally:
+        if handle in _HANDLES:
+            _HANDLES.remove(handle)
+            _locked(handle, fcntl.LOCK_UN)  # for a process that is being forked at this moment too
+            os.close(handle)
+
+
+def check_unheld(path: Path) -> None:
+    """Returns nothing when no process holds the folder `path`; several may ask at once.
+
+    Raises:
+        UserError: one does.
+    """
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        if not _locked(handle, fcntl.LOCK_SH):
+            raise _held_by_another(path)
+    finally:
         os.close(handle)
-        raise UserError(f"another process writing {partial.name}", "one at a time", "wait for it or choose another folder")
-    for child in partial.iterdir():
+
+
+def _locked(handle: int, kind: int) -> bool:
+    try:
+        fcntl.flock(handle, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a network's file system may have no locks for folders, and is written all the same
+        return True
+    return True
+
+
+def _held_by_another(path: Path) -> UserError:
+    return UserError(f"another process writing {path}", "one at a time", "wait for it or choose another folder")
+
+
+def _let_go() -> None:
+    """A forked process holds nothing: it may outlive the one that does."""
+    for handle in _HANDLES:
+        os.close(handle)
+    _HANDLES.clear()
+
+
+os.register_at_fork(after_in_child=_let_go)
+
+
+def empty(folder: Path) -> None:
+    """Removes everything in `folder`."""
+    for child in folder.iterdir():
         shutil.rmtree(child) if child.is_dir() and not child.is_symlink() else child.unlink()
-    return handle
 
 
 def check_free(path: Path | str, overwrite: bool = False) -> None:
@@ -105,7 +153,7 @@ def check_apart(out: Path | str, inputs: Iterable[Path | str | None], inside: bo
         UserError: `out` is an input, or holds one, or lies in one.
     """
     for name in inputs:
-        if not name or not _exists(Path(name)):
+        if not name or not exists(Path(name)):
             continue
         holds, lies = _is_within(Path(name), Path(out)), _is_within(Path(out), Path(name))
         if holds or (lies and not inside):
@@ -118,13 +166,14 @@ def _is_within(path: Path, folder: Path) -> bool:
     path, folder = path.resolve(), folder.resolve()
     if not folder.exists():
         return path.is_relative_to(folder)
-    return any(_exists(one) and one.samefile(folder) for one in (path, *path.parents))
+    return any(exists(one) and one.samefile(folder) for one in (path, *path.parents))
 
 
-def _exists(path: Path) -> bool:
+def exists(path: Path) -> bool:
+    """Whether there is something at `path`, which may be no path at all."""
     try:
         return path.exists()
-    except OSError:  # too long for a name, as what is no path may be
+    except (OSError, ValueError):  # too long for a name, or with a NUL in it
         return False
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import shutil
 from dataclasses import fields
 from pathlib import Path
@@ -155,7 +156,7 @@ def told(logs: Path, *given: str) -> str:
 def test_a_mistake_is_told_at_once(tiny, data, tmp_path, name):
     options, said = MISTAKES[name]
     assert said in told(tmp_path / "logs", *arguments(tiny["base"], data, tmp_path / "out", **options))
-    assert not (tmp_path / "out").is_dir() or not any((tmp_path / "out").iterdir())
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("name", PLANNED)
@@ -221,6 +222,103 @@ def empty(base: Path, folder: Path) -> Path:
 def test_a_base_that_cannot_be_trained_is_told_at_once(tiny, data, tmp_path, make, said):
     base = make(tiny["base"], tmp_path / "base")
     assert said in told(tmp_path / "logs", *arguments(base, data, tmp_path / "out"))
+
+
+def lines(*answers: object, **more: object) -> bytes:
+    messages = [[{"role": "user", "content": "头痛"}, {"role": "assistant", "content": answer}] for answer in answers]
+    return b"".join(json.dumps({"messages": one, **more}, ensure_ascii=False).encode() + b"\n" for one in messages)
+
+
+# Name → files, the file that the line names, what else it says.
+BROKEN = {
+    "a line that is cut": ({"train.jsonl": lines("a") + b'{"messages": [\n' + lines("b")}, "train.jsonl", "JSON parse error"),
+    "not UTF-8": ({"train.jsonl": lines("a") + lines("é").decode().encode("latin1", "ignore")}, "train.jsonl", "UTF-8"),
+    "half a character": ({"train.jsonl": lines("a") + lines("X").replace(b"X", b"\\ud800")}, "train.jsonl", "surrogate"),
+    "other columns": ({"train.jsonl": lines("a"), "test.jsonl": b'{"text": "b"}\n'}, "test.jsonl", "new columns ({'text'})"),
+    "another type": ({"train.jsonl": lines("a"), "test.jsonl": b'{"messages": 5}\n'}, "test.jsonl", "Couldn't cast"),
+    "no row": ({"train.jsonl": b""}, "train.jsonl", "no row in it"),
+    "no row to train on": ({"train.jsonl": b"", "test.jsonl": lines("a")}, "train.jsonl", "no row in it"),
+    "blank": ({"train.jsonl": b"\n"}, "train.jsonl", "no row in it"),
+    "cut Parquet": ({"train.parquet": b"PAR1"}, "", "Parquet"),
+    "a card that is no YAML": ({"train.jsonl": lines("a"), "README.md": b"---\nconfigs: [\n---\n"}, "", "flow node"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_data_that_cannot_be_read_are_told_with_their_file(tiny, tmp_path, name):
+    files, file, said = BROKEN[name]
+    data = tmp_path / "data"
+    data.mkdir()
+    for one, content in files.items():
+        (data / one).write_bytes(content)
+    given = arguments(tiny["base"], data, tmp_path / "out")
+    for more in ([], ["--plan", "--gpus", "1", "--gpu_memory", "80"]):
+        line = told(tmp_path / "logs", *given, *more)
+        assert f"found {data / file}: " in line and said in line
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_broken_file_of_a_mixture_is_told(tiny, tmp_path):
+    (tmp_path / "a.jsonl").write_bytes(b"{")
+    recipe = tmp_path / "mixed.yaml"
+    recipe.write_text(f"datasets:\n  - path: json\n    data_files: {tmp_path / 'a.jsonl'}\n", encoding="utf-8")
+    given = arguments(tiny["base"], tmp_path, tmp_path / "out", config=recipe)
+    place = given.index("--dataset_name")
+    assert f"found {tmp_path / 'a.jsonl'}: " in told(tmp_path / "logs", *given[:place], *given[place + 2 :])
+
+
+MIXTURES = {
+    "a word": {"datasets": "words"},
+    "a list of words": {"datasets": ["words"]},
+    "a number for a path": {"datasets": [{"path": 5}]},
+    "a number for files": {"datasets": [{"path": "json", "data_files": 5}]},
+    "a number for a folder": {"datasets": [{"path": "json", "data_dir": 5}]},
+    "no path": {"datasets": [{"data_files": "DATA/train.jsonl"}]},
+    "no such file": {"datasets": [{"path": "json", "data_files": "DATA/absent.jsonl"}]},
+    "a name that is too long": {"datasets": [{"path": "json", "data_files": "DATA/" + 300 * "a"}]},
+    "no such column": {"datasets": [{"path": "DATA", "columns": ["text"]}]},
+    "no such split": {"datasets": [{"path": "DATA", "split": "dev"}]},
+    "nothing of each": {"datasets": [{"path": "DATA", "fraction": 0}]},
+    "a part of some": {"datasets": [{"path": "DATA", "fraction": 0.5}, {"path": "DATA"}]},
+    "a larger part than all": {"datasets": [{"path": "DATA"}], "test_split_size": 7.5},
+    "a stream": {"datasets": [{"path": "DATA"}], "streaming": True},
+}
+
+
+@pytest.mark.parametrize("name", MIXTURES)
+def test_a_mixture_that_cannot_be_made_is_told(tiny, data, tmp_path, name):
+    recipe = tmp_path / "mixed.yaml"
+    recipe.write_text(json.dumps(MIXTURES[name]).replace("DATA", str(data)), encoding="utf-8")
+    given = arguments(tiny["base"], data, tmp_path / "out", config=recipe)
+    place = given.index("--dataset_name")
+    told(tmp_path / "logs", *given[:place], *given[place + 2 :])
+    assert not (tmp_path / "out").exists()
+
+
+def test_ready_ids_have_no_loss_of_a_source(tiny, tmp_path):
+    data = tmp_path / "data"
+    data.mkdir()
+    for name, last in (("train", 9), ("test", 8)):
+        rows = [{"input_ids": [5, 6, last], "labels": [5, 6, last], "source": source} for source in ("ward", "clinic")]
+        (data / f"{name}.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    options = {**BEST, "metric_for_best_model": "eval_loss_ward"}
+    assert "metric_for_best_model eval_loss_ward" in told(
+        tmp_path / "logs", *arguments(tiny["base"], data, tmp_path / "out", **options)
+    )
+
+
+def test_a_link_to_nothing_is_no_output_folder(tiny, data, tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path / "unmounted")
+    for out in (tmp_path / "link", tmp_path / "link" / "out"):
+        assert f"by the link {tmp_path / 'link'}" in told(
+            tmp_path / "logs", *arguments(tiny["base"], data, out, overwrite=True)
+        )
+    assert not (tmp_path / "unmounted").exists()
+
+
+def test_a_mistake_can_be_sent_to_another_process():
+    error = UserError("a", "b", "c")
+    assert str(pickle.loads(pickle.dumps(error))) == str(error) == "found a; expected b; c"
 
 
 def test_an_unconverted_base_is_told_at_once(tiny, data, tmp_path):

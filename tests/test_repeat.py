@@ -5,13 +5,19 @@ Whatever trains after all ends with the weights of a run that was left alone; ev
 
 import hashlib
 import json
+import multiprocessing
+import os
 import shutil
+import signal
+import time
 from pathlib import Path
 
 import pytest
 from conftest import SAMPLE, one_line_error, run
-from ranks import finished, start, steps, words, write_dialogues
+from ranks import FORKS, finished, start, steps, words, write_dialogues
 
+from medllm_hf.errors import UserError
+from medllm_hf.folders import check_unheld, held
 from medllm_hf.training.checkpoints import is_whole
 
 # An epoch and a half of four steps an epoch: the end lies within an epoch.
@@ -375,11 +381,92 @@ def test_a_finished_run_whose_best_is_not_its_last_is_left_as_it_is(tiny, data, 
     assert "nothing to train" in again.text() and files(out) == before
 
 
-@pytest.mark.slow
-def test_a_mixture_of_datasets_is_an_input_too(tiny, data, tmp_path):
+# What is in a mixture, with DATA for the folder of its file, and the places that a run must not write into.
+MIXTURES = {
+    "folder": ({"path": "DATA"}, ("", "new")),
+    "file": ({"path": "json", "data_files": "DATA/train.jsonl"}, ("",)),
+    "files": ({"path": "json", "data_files": ["DATA/other.jsonl", "DATA/train.jsonl"]}, ("", "..")),
+    "files of splits": ({"path": "json", "data_files": {"train": ["DATA/train.jsonl"]}}, ("",)),
+    "files by a pattern": ({"path": "json", "data_files": "DATA/*.jsonl"}, ("",)),
+    "files in a folder": ({"path": "DATA/..", "data_files": "data/train.jsonl"}, ("",)),
+    "folder of files": ({"path": "json", "data_dir": "DATA"}, ("", "new")),
+    "folder in a folder": ({"path": "DATA/..", "data_dir": "data"}, ("",)),
+}
+
+
+@pytest.mark.parametrize("name", MIXTURES)
+def test_a_mixture_of_datasets_is_an_input_too(tiny, data, tmp_path, name):
+    part, places = MIXTURES[name]
+    lessons = Path(shutil.copytree(data, tmp_path / "all" / "data"))
     recipe = tmp_path / "mixed.yaml"
-    recipe.write_text(f"datasets:\n  - path: {data}\n    split: train\n", encoding="utf-8")
-    arguments = words(tiny["base"], data, data, **BASIC, overwrite=True, config=recipe)
-    place = arguments.index("--dataset_name")
-    del arguments[place : place + 2]
-    assert "which holds the dataset 1" in refused(tmp_path / "logs", *arguments)
+    recipe.write_text(json.dumps({"datasets": [part]}).replace("DATA", str(lessons)), encoding="utf-8")
+    for place in places:
+        arguments = words(tiny["base"], data, lessons / place, **BASIC, overwrite=True, config=recipe)
+        at = arguments.index("--dataset_name")
+        line = refused(tmp_path / "logs", *arguments[:at], *arguments[at + 2 :])
+        assert ("in the dataset" if place == "new" else "which holds the dataset 1") in line
+        assert files(lessons) == files(data)
+
+
+def test_two_runs_do_not_write_one_folder(tiny, data, out, tmp_path):
+    new = tmp_path / "new"
+    endless = words(tiny["base"], data, new, **{**BASIC, "max_steps": 100_000, "save_strategy": "no"})
+    first = start(tmp_path / "first", *endless)
+    end = time.monotonic() + 60
+    while not (first.logs[0].exists() and "'loss'" in first.text()) and time.monotonic() < end:
+        time.sleep(0.1)
+    for more in ({}, {"overwrite": True}, {"resume_from_checkpoint": True}):
+        line = refused(tmp_path / "logs", *words(tiny["base"], data, new, **BASIC, **more))
+        assert f"another process writing {new}" in line
+    assert first.processes[0].is_alive(), first.text()
+    first.kill()  # which lets go of it
+    before = files(out)
+    with held(out):
+        again = words(tiny["base"], data, out, **BASIC, resume_from_checkpoint=True)
+        assert "another process writing" in refused(tmp_path / "logs", *again, ranks=2)
+    assert files(out) == before
+    finished(tmp_path / "logs", *words(tiny["base"], data, new, **BASIC, overwrite=True))
+    assert weights(new) == weights(out)
+
+
+def lives_on(pipe) -> None:
+    pipe.send(os.getpid())
+    time.sleep(60)
+
+
+def holds_and_forks(folder: Path, pipe) -> None:
+    with held(folder):
+        multiprocessing.get_context("fork").Process(target=lives_on, args=(pipe,)).start()
+        time.sleep(60)
+
+
+def test_a_process_that_outlives_a_killed_run_holds_nothing(tmp_path):
+    ours, theirs = FORKS.Pipe()
+    holder = FORKS.Process(target=holds_and_forks, args=(tmp_path, theirs))
+    holder.start()
+    assert ours.poll(60)
+    orphan = ours.recv()
+    try:
+        with pytest.raises(UserError, match="another process writing"):
+            check_unheld(tmp_path)
+        holder.kill()
+        holder.join()
+        os.kill(orphan, 0)
+        with held(tmp_path):
+            pass
+        check_unheld(tmp_path)
+    finally:
+        holder.kill()
+        os.kill(orphan, signal.SIGKILL)
+
+
+def test_ready_ids_need_no_chat_template(tiny, data, tmp_path):
+    base, lessons, out = Path(shutil.copytree(tiny["base"], tmp_path / "base")), tmp_path / "lessons", tmp_path / "out"
+    (base / "chat_template.jinja").unlink()
+    lessons.mkdir()
+    rows = [{"input_ids": [5, 6, 7, id], "labels": [-100, 6, 7, id]} for id in range(300, 312)]
+    (lessons / "train.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    finished(tmp_path / "logs", *words(base, lessons, out, **BASIC))
+    before = files(out)
+    again = finished(tmp_path / "logs", *words(base, lessons, out, **BASIC, resume_from_checkpoint=True))
+    assert "nothing to train" in again.text() and files(out) == before

@@ -137,6 +137,22 @@ def test_further_end_tokens_and_an_unset_padding_pass(model):
     check_saved(model)
 
 
+def test_what_transformers_reads_is_what_is_checked(model):
+    """An index that lies about beside the weights is an earlier save's; transformers does not look at it."""
+    index = model / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": {NORM: "model-00001-of-00002.safetensors"}}), encoding="utf-8")
+    AutoModelForCausalLM.from_pretrained(model)
+    check_saved(model)
+    change(model / "model.safetensors", lambda tensors: tensors.pop(NORM))
+    assert f"no tensor {NORM} in {model}" in refused(model)
+
+
+def test_a_template_is_asked_for_where_there_was_one(model):
+    (model / "chat_template.jinja").unlink()
+    assert "no chat_template.jinja" in refused(model)
+    check_saved(model, template=False)
+
+
 @pytest.mark.parametrize("name", ["config.json", "generation_config.json", "chat_template.jinja"])
 def test_an_absent_file_is_named(model, name):
     (model / name).unlink()

@@ -17,6 +17,7 @@ from medllm_hf.data.dialogues import Policy, dialogue
 from medllm_hf.errors import UserError
 from medllm_hf.training import attention
 from medllm_hf.training.prepare import prepare
+from medllm_hf.training.run import evaluated_sources
 from medllm_hf.training.tokens import IGNORED
 from medllm_hf.training.trainer import ExactTrainer, flatten
 
@@ -155,6 +156,21 @@ def test_evaluation_loss_by_source(tiny, tokenizer, prepared, tmp_path):
         total, count = summed_loss(run.model, rows)
         assert metrics[f"eval_loss_{name}"] == pytest.approx(total / count, abs=1e-5)
     assert metrics["eval_loss_clinic"] != pytest.approx(metrics["eval_loss_ward"], abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("values", "names"),
+    [
+        (["ward", "clinic", None, ""], ["clinic", "unnamed", "ward"]),
+        ([1, 2, None], ["1", "2", "unnamed"]),
+        ([1.0, math.nan, 2.5], ["1.0", "2.5", "unnamed"]),
+        ([["a", "b"], ["c"], None], ["['a', 'b']", "['c']", "unnamed"]),
+        ([None, math.nan], []),
+    ],
+)
+def test_sources_of_any_kind_have_names(values, names):
+    assert evaluated_sources(Dataset.from_dict({"source": values, "messages": values})) == names
+    assert evaluated_sources(Dataset.from_dict({"source": values, "input_ids": values, "labels": values})) == []
 
 
 @pytest.mark.slow

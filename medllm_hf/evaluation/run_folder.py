@@ -1,11 +1,9 @@
 """The run folder: manifest.json, outputs.jsonl, scores.jsonl, metrics.json. The last is derivable from the others."""
 
-import fcntl
 import hashlib
 import json
 import os
 import platform
-import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -15,7 +13,7 @@ from reprlib import Repr
 
 from medllm_hf import __version__
 from medllm_hf.errors import UserError
-from medllm_hf.folders import check_free, read_json, sha256, write_json, write_text, writing
+from medllm_hf.folders import check_free, empty, held, read_json, sha256, write_json, write_text, writing
 from medllm_hf.weight_files import weight_files
 
 PACKAGES = ("torch", "transformers", "evaluate", "datasets", "peft", "trl")
@@ -112,9 +110,9 @@ def open_run(path: Path | str, manifest: dict, key: tuple[str, ...] = ("id",), o
         if overwrite or not path.is_dir():
             check_free(path, overwrite)
         path.mkdir(parents=True, exist_ok=True)
-        with _held(path):
+        with held(path):
             if overwrite:
-                _empty(path)
+                empty(path)
             run = RunFolder(path, _manifest(path, {**manifest, **environment()}), key)
             try:
                 yield run
@@ -183,26 +181,6 @@ def _identity(manifest: dict) -> dict[str, object]:
     walk("", {name: value for name, value in manifest.items() if name not in _NOT_COMPARED})
     walk("versions", {name: manifest.get("versions", {}).get(name) for name in DECISIVE})
     return fields
-
-
-@contextmanager
-def _held(path: Path) -> Iterator[None]:
-    """Holds the folder for this process alone; the system lets go of it however the process ends."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            do = "wait for it or choose another folder"
-            raise UserError(f"another process writing {path}", "one at a time", do) from error
-        yield
-    finally:
-        os.close(handle)
-
-
-def _empty(path: Path) -> None:
-    for child in path.iterdir():
-        shutil.rmtree(child) if child.is_dir() and not child.is_symlink() else child.unlink()
 
 
 def weights_hash(folder: Path) -> str:

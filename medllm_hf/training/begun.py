@@ -6,7 +6,7 @@ from pathlib import Path
 from medllm_hf.errors import UserError
 from medllm_hf.folders import read_json
 from medllm_hf.training.checkpoints import STATE, is_resumed, is_whole, last_checkpoint, read_step
-from medllm_hf.training.resume import LENGTH, check_same_run, read_record
+from medllm_hf.training.resume import LENGTH, check_same_run, has_template, read_record
 from medllm_hf.training.saved import check_saved
 
 
@@ -46,7 +46,7 @@ def finished_before(wanted: str | None, folder: Path) -> dict:
         if not inside or not is_whole(Path(wanted)) or read_step(Path(wanted)) < finished["finished"]:
             return {}
     try:
-        check_saved(folder)
+        check_saved(folder, has_template(finished["run"]))
     except UserError:
         return {}  # its checkpoint can save it again
     return finished

@@ -28,7 +28,7 @@ from medllm_hf.training.checks import (
 from medllm_hf.training.memory import peft_config, with_adapter
 from medllm_hf.training.plan import defaults, model_config
 from medllm_hf.training.prepare import Prepared
-from medllm_hf.training.saved import resized, tensor_shapes
+from medllm_hf.training.saved import model_shapes, resized
 
 FETCH = "fetch the checkpoint again"
 
@@ -116,7 +116,7 @@ def check_shapes(folder: Path, sketch: PreTrainedModel) -> None:
     if not any((folder / name).is_file() for name in (SAFE_WEIGHTS_NAME, SAFE_WEIGHTS_INDEX_NAME)):
         return
     expected = {name: list(tensor.shape) for name, tensor in sketch.state_dict().items()}
-    for name, shape in tensor_shapes(folder, SAFE_WEIGHTS_NAME, FETCH).items():
+    for name, shape in model_shapes(folder, FETCH).items():
         if name in expected and shape != expected[name]:
             do = resized(shape, expected[name]) or "mend config.json, or fetch the checkpoint again"
             raise UserError(f"{name} of shape {shape} in {folder}", f"{expected[name]}, as its config.json says", do)

@@ -12,6 +12,7 @@ from medllm_hf.errors import UserError, first_line
 from medllm_hf.folders import read_json
 from medllm_hf.pretrained import config_values, load_tokenizer, refuse_trust
 from medllm_hf.training import memory
+from medllm_hf.training.loading import check_text, reading
 from medllm_hf.training.rows import check_columns, read_row
 from medllm_hf.training.tokens import IGNORED, Unfit, encoder
 
@@ -131,10 +132,9 @@ def dialogues(settings: dict) -> Dialogues | None:
         return None
     from datasets import load_dataset
 
-    try:
+    with reading(name, f"a dataset with a split {split}"):
         rows = load_dataset(name, name=settings["dataset_config"], split=split)
-    except (OSError, ValueError, RuntimeError) as error:  # the last of a dataset that is a script, which is not run
-        raise UserError(f"{name}: {first_line(error)}", f"a dataset with a split {split}", "check the folder") from error
+        check_text(rows)
     try:
         tokenizer = load_tokenizer(settings["model_name_or_path"], settings["model_revision"])
     except UserError:

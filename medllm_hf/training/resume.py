@@ -41,7 +41,7 @@ DERIVED = ("greater_is_better", "metric_for_best_model")
 ENDLESS = ("constant", "constant_with_warmup", "inverse_sqrt", "reduce_lr_on_plateau")
 # Blocks of this size of a weight file, so many and evenly spread, stand for all of it.
 BLOCK, BLOCKS = 1 << 16, 64
-LENGTH, VERSIONS = "length", "versions"
+LENGTH, VERSIONS, TEMPLATE = "length", "versions", "chat template"
 
 
 def describe_run(
@@ -70,7 +70,7 @@ def describe_run(
         "deepspeed": plain(_content(settings.deepspeed)),
         "base weights": model_identity(model.model_name_or_path, model.model_revision),
         "tokenizer": text_hash(tokenizer.backend_tokenizer.to_str() if tokenizer.is_fast else str(tokenizer.get_vocab())),
-        "chat template": text_hash(str(tokenizer.chat_template)),
+        TEMPLATE: text_hash(str(tokenizer.chat_template)),
         "dialogues to train on": dataset_hash(parts[0].dataset),
         "dialogues to evaluate on": dataset_hash(parts[1].dataset) if len(parts) > 1 else None,
         "dev questions": sha256(Path(dev_questions)) if dev_questions else None,
@@ -85,6 +85,11 @@ def _content(deepspeed: str | dict | None) -> dict | None:
 def text_hash(text: str) -> str:
     """The hex SHA-256 of a text."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def has_template(record: dict) -> bool:
+    """Whether the tokenizer of the run in a record had a chat template."""
+    return record.get(TEMPLATE) != text_hash(str(None))
 
 
 def dataset_hash(dataset: Dataset) -> str:

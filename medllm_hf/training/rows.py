@@ -12,6 +12,9 @@ UNNAMED = "unnamed"
 _OURS = {"messages", "tools", "template", "controls", "add_generation_prompt", "continue_final_message", "chat_template",
          "conversation", "tokenize", "return_dict", "return_tensors", "return_assistant_tokens_mask"}  # fmt: skip
 
+# The source of rows that name none, beside others that do.
+UNNAMED = "unnamed"
+
 
 @dataclass(frozen=True)
 class Dialogue:
@@ -80,6 +83,12 @@ def read_row(row: dict, nulls: bool = False) -> Dialogue:
         raise UserError(f"chat_template_kwargs with {min(taken)}", "variables of the template", "leave it out")
     variables = {name: value for name, value in variables.items() if value is not None}
     return Dialogue(messages, first, tools or None, variables)
+
+
+def source_name(value: object) -> str:
+    """What a row's `source` is called, whatever it holds."""
+    missing = value is None or value == "" or (isinstance(value, float) and value != value)
+    return UNNAMED if missing else str(value)
 
 
 def _turns(value: object, name: str) -> list[dict]:

@@ -17,11 +17,13 @@ from medllm_hf.training.begun import find_begun, find_start, is_done
 from medllm_hf.training.callbacks import McqAccuracy
 from medllm_hf.training.checks import check_evaluation, check_settings
 from medllm_hf.training.curves import write_training_report
+from medllm_hf.training.loading import check_text, data_places, reading
 from medllm_hf.training.memory import peft_config
 from medllm_hf.training.model_checks import check_ids, check_model, check_tokens, warn_of_length
-from medllm_hf.training.output import check_output, clear, resume_or_overwrite
+from medllm_hf.training.output import check_output, clear, held_by_run, resume_or_overwrite
 from medllm_hf.training.prepare import Prepared, prepare
-from medllm_hf.training.resume import RECORD, describe_run, write_record
+from medllm_hf.training.resume import RECORD, describe_run, has_template, write_record
+from medllm_hf.training.rows import source_name
 from medllm_hf.training.saved import check_saved
 from medllm_hf.training.template import saved_template, set_up
 from medllm_hf.training.trainer import ExactTrainer, flatten
@@ -36,8 +38,8 @@ def train(script, settings, model, mixture, additions, recipe: str | None = None
         recipe: the file that they were read from.
 
     Raises:
-        UserError: see `check_settings`, `check_output`, `check_model`, `prepare`, `check_same_run`, `ExactTrainer` and
-            `check_saved`; also a dataset or model that cannot be loaded.
+        UserError: see `check_settings`, `check_output`, `held_by_run`, `check_model`, `prepare`, `check_same_run`,
+            `ExactTrainer` and `check_saved`; also a dataset or model that cannot be loaded.
     """
     attention.register()
     folder = Path(settings.output_dir)
@@ -45,23 +47,24 @@ def train(script, settings, model, mixture, additions, recipe: str | None = None
     check_settings(settings, model, additions)
     kernel = choose_attention(settings, model)
     check_output(folder, read_inputs(script, settings, model, mixture, additions, recipe), wanted, overwrite)
-    begun = find_begun(wanted, folder)
-    tokenizer, parts, measure = prepare_run(script, settings, model, mixture, additions)
-    record = describe_run(settings, model, parts, tokenizer, additions.dev_questions)
-    if is_done(begun, record):
-        if settings.process_index == 0:
-            print(f"nothing to train: the run in {folder} was finished at step {begun.finished['finished']}", flush=True)
-        return
-    checkpoint = find_start(begun, record, settings)
-    trainer = make_trainer(with_attention(settings, model, kernel), model, tokenizer, parts, measure, record)
-    if settings.local_process_index == 0:
-        clear(folder) if overwrite else (folder / RECORD).unlink(missing_ok=True)
-    trainer.accelerator.wait_for_everyone()
-    trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
-    save(trainer, parts[0], record)
-    if settings.push_to_hub:
-        trainer.push_to_hub(dataset_name=script.dataset_name)
-    trainer.end()
+    with held_by_run(folder, settings):
+        begun = find_begun(wanted, folder)
+        tokenizer, parts, measure = prepare_run(script, settings, model, mixture, additions)
+        record = describe_run(settings, model, parts, tokenizer, additions.dev_questions)
+        if is_done(begun, record):
+            if settings.process_index == 0:
+                print(f"nothing to train: the run in {folder} was finished at step {begun.finished['finished']}", flush=True)
+            return
+        checkpoint = find_start(begun, record, settings)
+        trainer = make_trainer(with_attention(settings, model, kernel), model, tokenizer, parts, measure, record)
+        if settings.local_process_index == 0:
+            clear(folder) if overwrite else (folder / RECORD).unlink(missing_ok=True)
+        trainer.accelerator.wait_for_everyone()
+        trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
+        save(trainer, parts[0], record)
+        if settings.push_to_hub:
+            trainer.push_to_hub(dataset_name=script.dataset_name)
+        trainer.end()
 
 
 def prepare_run(
@@ -122,15 +125,23 @@ def save(trainer: ExactTrainer, prepared: Prepared, record: dict) -> None:
     trainer.save_model(str(folder))
     trainer.accelerator.wait_for_everyone()
     if trainer.is_world_process_zero():
-        check_saved(folder)
+        check_saved(folder, has_template(record))
         write_training_report(trainer, prepared, folder)
         write_record(folder, record, finished=trainer.state.global_step)
 
 
 def read_inputs(script, settings, model, mixture, additions, recipe: str | None) -> dict[str, str | None]:
-    """Option → what the run reads by it: a path or a Hub id."""
+    """Option → what the run reads by it: a path or a Hub id.
+
+    Raises:
+        UserError: see `data_places`.
+    """
     deepspeed = settings.deepspeed if isinstance(settings.deepspeed, str) else None
-    mixed = {f"dataset {i}": part.path for i, part in enumerate(mixture.datasets or (), start=1)}
+    mixed = {
+        f"dataset {i}{of}": name
+        for i, part in enumerate(mixture.datasets or (), start=1)
+        for of, name in data_places(part).items()
+    }
     return {
         "model_name_or_path": model.model_name_or_path,
         "dataset_name": script.dataset_name,
@@ -208,8 +219,10 @@ def load_parts(script, settings, mixture, tokenizer, additions) -> list[Prepared
 
 
 def evaluated_sources(split: Dataset) -> list[str]:
-    """The sources whose losses an evaluation on `split` tells apart."""
-    sources = sorted(set(split["source"])) if "source" in split.column_names else []
+    """The sources whose losses an evaluation on `split` tells apart; rows of ready ids have none."""
+    columns = set(split.column_names)
+    named = "source" in columns and not {"input_ids", "labels"} <= columns
+    sources = sorted(set(map(source_name, split["source"]))) if named else []
     return sources if len(sources) > 1 else []
 
 
@@ -252,11 +265,12 @@ def load_splits(script, mixture) -> DatasetDict:
     Raises:
         UserError: it cannot be loaded, or is a stream, whose tokens cannot be counted beforehand.
     """
-    if script.dataset_streaming:
-        raise UserError("dataset_streaming", "a dataset on disk", "remove the option; Parquet is read piece by piece anyway")
-    try:
-        if mixture.datasets:
-            return get_dataset(mixture)
-        return load_dataset(script.dataset_name, name=script.dataset_config)
-    except (OSError, ValueError, RuntimeError) as error:  # the last of a dataset that is a script, which is not run
-        raise UserError(f"{script.dataset_name}: {first_line(error)}", "a dataset", "check the name") from error
+    if script.dataset_streaming or mixture.streaming:
+        option = "dataset_streaming" if script.dataset_streaming else "streaming"
+        raise UserError(option, "a dataset on disk", "remove the option; Parquet is read piece by piece anyway")
+    name = ", ".join(str(part.path) for part in mixture.datasets) if mixture.datasets else script.dataset_name
+    with reading(name, "a dataset"):
+        splits = get_dataset(mixture) if mixture.datasets else load_dataset(name, name=script.dataset_config)
+        for split in splits.values():
+            check_text(split)
+    return splits

@@ -21,6 +21,7 @@ from transformers.utils import (
 
 from medllm_hf.errors import UserError, first_line
 from medllm_hf.pretrained import load_config, load_tokenizer
+from medllm_hf.weight_files import weight_files
 
 # The last letter of a LoRA matrix's name; PEFT leaves out ".weight" for embeddings.
 HALF = r"(\.lora_(?:embedding_)?)[AB]\b"
@@ -31,22 +32,26 @@ GATHER = (
 )
 
 
-def check_saved(folder: Path) -> None:
+def check_saved(folder: Path, template: bool = True) -> None:
     """Returns nothing when the model or LoRA adapter in `folder` is whole and stands by itself.
 
     Only the headers of the weights are read. A full model must have exactly the tensors that its config calls for, and be of an
     architecture that transformers brings along; a LoRA must have both matrices of every pair. No tensor may be empty, the
     chat template must have survived, and tokenizer, config and generation config must agree on how an answer ends.
 
+    Args:
+        template: whether the tokenizer that was trained with had a chat template; plain texts and ready ids need none.
+
     Raises:
         UserError: naming the first fault.
     """
-    _check_template(folder)
+    if template:
+        _check_template(folder)
     if (folder / ADAPTER_CONFIG_NAME).exists():
-        _check_pairs(folder, tensor_shapes(folder, ADAPTER_SAFE_WEIGHTS_NAME))
+        _check_pairs(folder, tensor_shapes(folder, [ADAPTER_SAFE_WEIGHTS_NAME]))
         return
     _check_stops(folder)
-    found, expected = tensor_shapes(folder, SAFE_WEIGHTS_NAME), _expected(folder)
+    found, expected = model_shapes(folder), _expected(folder)
     for name, shape in expected.items():
         if name not in found:
             raise UserError(f"no tensor {name} in {folder}", f"one of shape {shape}", GATHER)
@@ -72,20 +77,38 @@ def _read(file: Path) -> dict:
         raise UserError(f"no readable {file}", "a JSON file", AGAIN) from error
 
 
-def tensor_shapes(folder: Path, name: str, do: str | None = None) -> dict[str, list[int]]:
-    """Name → shape of every tensor in the file `name`, or in the shards of a model.
+def model_shapes(folder: Path, do: str | None = None) -> dict[str, list[int]]:
+    """Name → shape of every tensor in the safetensors files that transformers reads a model from.
 
     Args:
         do: what to do about a fault, for weights that no run of ours has saved.
 
     Raises:
-        UserError: a file that is absent or cut, a tensor that is not where the index says, or one without any element.
+        UserError: see `weight_files` and `tensor_shapes`; also a tensor that is not where the index says.
     """
     index = folder / SAFE_WEIGHTS_INDEX_NAME
-    sharded = name == SAFE_WEIGHTS_NAME and index.exists()
-    places: dict[str, str] = _read(index)["weight_map"] if sharded else {}
+    if not index.exists() and not (folder / SAFE_WEIGHTS_NAME).exists():
+        raise UserError(f"no {SAFE_WEIGHTS_NAME} in {folder}", "the weights", do or GATHER)
+    names = [file.name for file in weight_files(folder)]
+    shapes = tensor_shapes(folder, names, do)
+    places: dict[str, str] = _read(index)["weight_map"] if index.exists() else {}
+    for key, file in places.items() if set(places.values()) == set(names) else ():
+        if key not in shapes:
+            raise UserError(f"no tensor {key} in {file}", "what the index lists", do or AGAIN)
+    return shapes
+
+
+def tensor_shapes(folder: Path, names: list[str], do: str | None = None) -> dict[str, list[int]]:
+    """Name → shape of every tensor in the files `names`.
+
+    Args:
+        do: see `model_shapes`.
+
+    Raises:
+        UserError: a file that is absent or cut, or a tensor without any element.
+    """
     shapes = {}
-    for file in sorted(set(places.values()) or {name}):
+    for file in names:
         try:
             with safe_open(folder / file, "pt") as tensors:
                 shapes.update({key: tensors.get_slice(key).get_shape() for key in tensors.keys()})
@@ -93,14 +116,11 @@ def tensor_shapes(folder: Path, name: str, do: str | None = None) -> dict[str, l
             raise UserError(f"no {file} in {folder}", "the weights", do or GATHER) from error
         except SafetensorError as error:
             raise UserError(f"{folder / file}: {first_line(error)}", "a whole safetensors file", do or AGAIN) from error
-    for key in places:
-        if key not in shapes:
-            raise UserError(f"no tensor {key} in {places[key]}", "what the index lists", do or AGAIN)
     for key, shape in shapes.items():
         if 0 in shape:
             raise UserError(f"the empty tensor {key} of shape {shape} in {folder}", "weights", do or GATHER)
     if not shapes:
-        raise UserError(f"no tensor in {folder / name}", "weights", do or GATHER)
+        raise UserError(f"no tensor in {folder / names[0]}", "weights", do or GATHER)
     return shapes
 
 
