@@ -36,7 +36,7 @@ ALLOWED = {
 }
 SHARED_MODULES = {"errors", "folders", "control_tokens", "templates", "weight_files", "pretrained", "key_value_cache"}
 FORBIDDEN_NAMES = {"utils.py", "common.py", "helpers.py", "evaluate.py"}
-MOST_FILE_LINES, MOST_FUNCTION_LINES = 400, 50
+MOST_FILE_LINES, MOST_FUNCTION_LINES = 420, 50
 SOURCES = sorted([*(ROOT / "medllm_hf").rglob("*.py"), ROOT / "push_to_hub.py"])
 
 

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from medllm_hf.errors import UserError
 from medllm_hf.templates.rendering import content_text, split_thought
 
-# The source of rows that name none, beside others that do.
-UNNAMED = "unnamed"
 # What a row may not tell the template, since it follows from the dialogue.
 _OURS = {"messages", "tools", "template", "controls", "add_generation_prompt", "continue_final_message", "chat_template",
          "conversation", "tokenize", "return_dict", "return_tensors", "return_assistant_tokens_mask"}  # fmt: skip
@@ -47,11 +45,6 @@ def check_columns(columns: list[str]) -> None:
     if "messages" not in columns and not {"prompt", "completion"} <= set(columns):
         do = "build the dataset with `medllm data build`, or rename its columns"
         raise UserError(f"columns {', '.join(columns)}", "messages, or prompt and completion", do)
-
-
-def source_name(value: object) -> str:
-    """The name of a row's source, of whatever type it is."""
-    return UNNAMED if value is None or value == "" or value != value else str(value)
 
 
 def read_row(row: dict, nulls: bool = False) -> Dialogue:
