@@ -40,12 +40,8 @@ _BAICHUAN = "run `medllm convert` first"
 _LONGEST = 300
 # Where a processor's class may be named, and under which keys.
 _PROCESSOR_FILES = ("processor_config.json", "preprocessor_config.json", "video_preprocessor_config.json")
-_PROCESSORS = {
-    "AutoProcessor": "processor_class",
-    "AutoImageProcessor": "image_processor_type",
-    "AutoVideoProcessor": "video_processor_type",
-    "AutoFeatureExtractor": "feature_extractor_type",
-}
+_PROCESSORS = {"AutoProcessor": "processor_class", "AutoImageProcessor": "image_processor_type",
+               "AutoVideoProcessor": "video_processor_type", "AutoFeatureExtractor": "feature_extractor_type"}  # fmt: skip
 
 
 def snapshot(
@@ -255,12 +251,15 @@ def load_model(name: str | Path, revision: str | None = None, **options) -> "Pre
 def _without_report() -> Iterator[None]:
     """Keeps transformers from writing a table of weights that did not fit, which is told here on one line."""
     logger = logging.getLogger("transformers.modeling_utils")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+
+    def passes(record: logging.LogRecord) -> bool:
+        return "LOAD REPORT" not in record.getMessage()
+
+    logger.addFilter(passes)  # another level would have transformers say other things
     try:
         yield
     finally:
-        logger.setLevel(level)
+        logger.removeFilter(passes)
 
 
 def empty_model(config: "PreTrainedConfig", **options) -> "PreTrainedModel":

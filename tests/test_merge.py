@@ -191,3 +191,22 @@ def test_quantised_base_and_original_head_are_refused(tiny, golden, tmp_path):
 def test_the_command_says_one_line(tiny, tmp_path):
     folder = edited(tiny, tmp_path, base_model_name_or_path=None)
     assert "--base" in one_line_error(run("medllm", "merge", str(folder), str(tmp_path / "merged")))
+
+
+def test_weights_that_are_no_numbers_are_not_written(tiny, tmp_path):
+    """A trained NaN, and numbers that float16 cannot hold."""
+    trained_adapter(tiny["base"], adapter := tmp_path / "lora", target_modules=["q_proj"])
+    file = adapter / "adapter_model.safetensors"
+    sound = load_file(file)
+    save_file({name: tensor * float("nan") for name, tensor in sound.items()}, file)
+    with pytest.raises(UserError, match="NaN or infinity in model.layers.0"):
+        merge(str(adapter), str(tmp_path / "out"))
+    save_file({name: tensor + 1e4 for name, tensor in sound.items()}, file)
+    with pytest.raises(UserError, match="beyond what float16 holds.*--dtype bfloat16"):
+        merge(str(adapter), str(tmp_path / "out"), dtype="float16")
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_original_base_is_to_be_converted_first(golden, tmp_path):
+    with pytest.raises(UserError, match="in Baichuan's own layout; expected the converted base; run `medllm convert`"):
+        merge(str(golden / "wpack-adapter"), str(tmp_path / "out"), base=str(golden))

@@ -60,6 +60,7 @@ class Adapter:
     """
 
     base: str | None
+    revision: str | None = None
     original_layout: bool = False
     deltas: dict[str, Delta] = field(default_factory=dict)
     whole: dict[str, torch.Tensor] = field(default_factory=dict)
@@ -77,7 +78,7 @@ def read_adapter(folder: Path) -> Adapter:
     file = folder / "adapter_model.safetensors"
     if not file.is_file():
         raise UserError(f"no adapter_model.safetensors in {folder}", "a saved LoRA adapter", "check the path")
-    adapter, halves = Adapter(config.get("base_model_name_or_path")), {}
+    adapter, halves = Adapter(config.get("base_model_name_or_path"), config.get("revision")), {}
     copies = tuple(config.get("modules_to_save") or ())
     for saved_name, tensor in shard_tensors(file):
         # Adapters are small: they are copied out of the file, whose pages are released.

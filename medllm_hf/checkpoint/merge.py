@@ -8,7 +8,7 @@ import torch
 
 from medllm_hf import __version__
 from medllm_hf.checkpoint.adapter import Adapter, Delta, read_adapter
-from medllm_hf.checkpoint.shards import DTYPES, ShardWriter, blocks, dtype_name, one_thread, tensors
+from medllm_hf.checkpoint.shards import DTYPES, ShardWriter, blocks, dtype_name, finite, one_thread, tensors
 from medllm_hf.checkpoint.tied import HEADS, Ties, resolve_ties, untied
 from medllm_hf.errors import UserError
 from medllm_hf.folders import check_apart, check_free, new_folder, read_json, sha256, write_json, write_text
@@ -33,11 +33,7 @@ def merge(adapter: str, dst: str, base: str | None = None, dtype: str = "auto", 
     check_free(dst, overwrite)
     folder, _ = snapshot(adapter)
     lora = read_adapter(folder)
-    base_name = base or lora.base
-    if not base_name:
-        raise UserError("no base_model_name_or_path in the adapter", "a base", "name it with --base")
-    base_folder, _ = snapshot(base_name, patterns=WITH_PICKLES)
-    check_known(base_folder)
+    base_name, base_folder, commit = find_base(lora, base)
     check_apart(dst, [folder, folder / ADAPTER_WEIGHTS, base_folder, *weight_files(base_folder)])
     digest = sha256(folder / ADAPTER_WEIGHTS)
     earlier = check_base(base_folder, digest)
@@ -55,6 +51,7 @@ def merge(adapter: str, dst: str, base: str | None = None, dtype: str = "auto", 
         provenance = {
             "made_by": "medllm merge",
             "base": base_folder.name if Path(base_name).is_dir() else base_name,
+            **({"base_commit": commit} if commit else {}),
             "base_weights": f"{dtype_name(next(iter(shapes.values()))[1])}, not quantised",
             "adapters": [*earlier, {"name": Path(adapter).name, "sha256": digest}],
             "arithmetic": "float32",
@@ -69,12 +66,29 @@ def merge(adapter: str, dst: str, base: str | None = None, dtype: str = "auto", 
     )
 
 
+def find_base(lora: Adapter, base: str | None) -> tuple[str, Path, str | None]:
+    """The name of the base, `base` or what the adapter was trained on, its folder, and its commit where it is from the Hub.
+
+    Raises:
+        UserError: there is none, it needs foreign code, or it is in Baichuan's own layout.
+    """
+    name = base or lora.base
+    if not name:
+        raise UserError("no base_model_name_or_path in the adapter", "a base", "name it with --base")
+    folder, commit = snapshot(name, None if base else lora.revision, patterns=WITH_PICKLES)
+    if lora.original_layout and read_json(folder / "config.json").get("model_type") == "baichuan":
+        do = "run `medllm convert` on it, and name what that writes with --base"
+        raise UserError(f"{name} in Baichuan's own layout", "the converted base", do)
+    check_known(folder)
+    return name, folder, commit
+
+
 def _write_weights(base: Path, lora: Adapter, ties: Ties, plan: dict, out: Path) -> None:
     writer = ShardWriter(out, plan)
     for source_name, tensor in tensors(base):
         for name in ties.targets(source_name):
             whole, own = lora.whole.get(name, tensor), plan[name][1]
-            writer.write(name, (block.to(own) for block in changed(whole, lora.deltas.get(name))))
+            writer.write(name, (finite(name, block, own) for block in changed(whole, lora.deltas.get(name))))
     writer.close()
 
 
@@ -137,7 +151,7 @@ def _copy_companions(base: Path, out: Path, dtype: str, ties: Ties) -> None:
     """Everything beside the weights is the base's; the config says the dtype that was written, and what is tied."""
     for file in sorted(base.iterdir()):
         if (
-            file.suffix in (".json", ".jinja", ".model")
+            (file.suffix in (".json", ".jinja", ".model", ".tiktoken") or file.name in ("merges.txt", "vocab.txt"))
             and not file.name.endswith(".index.json")
             and file.name != "provenance.json"
         ):
