@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from peft import LoraConfig, get_peft_model
 from ranks import start, words, write_dialogues
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 from trl import SFTConfig
 
@@ -198,6 +199,23 @@ def extended_tokenizer(base: Path, folder: Path, word: str) -> Path:
     return folder
 
 
+def with_a_layer_more(base: Path, folder: Path) -> Path:
+    shutil.copytree(base, folder)
+    file = folder / "config.json"
+    config = json.loads(file.read_text(encoding="utf-8"))
+    more = {"num_hidden_layers": config["num_hidden_layers"] + 1}
+    file.write_text(json.dumps({**config, **more}), encoding="utf-8")
+    return folder
+
+
+def without_a_norm(base: Path, folder: Path) -> Path:
+    shutil.copytree(base, folder)
+    weights = load_file(folder / "model.safetensors")
+    del weights["model.norm.weight"]
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    return folder
+
+
 def cut_off(base: Path, folder: Path) -> Path:
     shutil.copytree(base, folder)
     file = folder / "model.safetensors"
@@ -215,6 +233,8 @@ def empty(base: Path, folder: Path) -> Path:
     [
         (adapter_of, "an adapter in"),
         (resized_in_config, "set vocab_size to 4000 in config.json"),
+        (with_a_layer_more, "9 weights missing in"),
+        (without_a_norm, "1 weights missing in"),
         (cut_off, "fetch the checkpoint again"),
         (empty, "no config.json in"),
     ],

@@ -7,7 +7,7 @@ import pytest
 from datasets import Dataset
 from template_tokenizers import tokenizer_for, trl_template
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
-from transformers import PreTrainedTokenizerFast
+from transformers import ByT5Tokenizer, PreTrainedTokenizerFast
 
 from medllm_hf.errors import UserError
 from medllm_hf.training import prepare as preparing
@@ -193,3 +193,10 @@ def test_rows_that_another_version_tokenised_are_not_taken_for_todays(monkeypatc
     assert tokenise(rows, tokenizer, None, None, None)[0]._fingerprint == first._fingerprint
     monkeypatch.setattr(preparing, "version", lambda name: "another")
     assert tokenise(rows, tokenizer, None, None, None)[0]._fingerprint != first._fingerprint
+
+
+def test_a_tokenizer_that_knows_no_places_is_refused():
+    tokenizer = ByT5Tokenizer()
+    tokenizer.chat_template = ZEPHYR
+    with pytest.raises(UserError, match="a ByT5Tokenizer in .*; expected a tokenizer with tokenizer.json"):
+        encoder(tokenizer, None)

@@ -12,6 +12,7 @@ import torch
 from peft import PeftConfig
 from peft.tuners.tuners_utils import BaseTunerLayer
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.core_model_loading import revert_weight_conversion
 from transformers.utils import ADAPTER_CONFIG_NAME, CONFIG_NAME, SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME
 from trl import ModelConfig
 
@@ -108,18 +109,28 @@ def without_weights(config: PreTrainedConfig) -> PreTrainedModel | None:
 
 
 def check_shapes(folder: Path, sketch: PreTrainedModel) -> None:
-    """Returns nothing when the weights in a local folder have the shapes that its config calls for.
+    """Returns nothing when the weights in a local folder are all there and have the shapes that its config calls for.
+
+    What is missing transformers makes up at random. Checkpoints whose names it translates are left to it.
 
     Raises:
-        UserError: naming the first that has not.
+        UserError: naming the first that is missing or has another shape.
     """
     if not any((folder / name).is_file() for name in (SAFE_WEIGHTS_NAME, SAFE_WEIGHTS_INDEX_NAME)):
         return
     expected = {name: list(tensor.shape) for name, tensor in sketch.state_dict().items()}
-    for name, shape in model_shapes(folder, FETCH).items():
+    found = model_shapes(folder, FETCH)
+    for name, shape in found.items():
         if name in expected and shape != expected[name]:
             do = resized(shape, expected[name]) or "mend config.json, or fetch the checkpoint again"
             raise UserError(f"{name} of shape {shape} in {folder}", f"{expected[name]}, as its config.json says", do)
+    tied = set(sketch.all_tied_weights_keys)
+    own = {name: tensor for name, tensor in sketch.state_dict().items() if name not in tied}
+    called_for = revert_weight_conversion(sketch, own)
+    missing = sorted(set(called_for) - set(found))
+    if missing and (set(found) <= set(called_for) | tied or 2 * len(missing) < len(called_for)):
+        told = f"{len(missing)} weights missing in {folder}, such as {missing[0]}"
+        raise UserError(told, "every weight that config.json calls for", "fetch the checkpoint again, or mend its config.json")
 
 
 def check_adapter(sketch: PreTrainedModel, adapter: PeftConfig) -> None:

@@ -23,7 +23,8 @@ from medllm_hf.training.tokens import IGNORED, Encoded, Unfit, encoder
 COMPARED = 20
 # The modules whose code decides ids and labels.
 _READERS = (
-    *("medllm_hf.training.tokens", "medllm_hf.training.rows", "medllm_hf.templates.rendering", "medllm_hf.control_tokens"),
+    *(__name__, "medllm_hf.training.tokens", "medllm_hf.training.rows"),
+    *("medllm_hf.templates.rendering", "medllm_hf.control_tokens"),
 )
 
 
@@ -100,7 +101,7 @@ def tokenise(
     columns = dataset.column_names
     sources = ["all"]
     if {"input_ids", "labels"} <= set(columns):
-        options = {"max_length": max_length}
+        options = {"max_length": max_length, "made_by": made_by(None)}
         rows = dataset.map(_as_it_is, fn_kwargs=options, remove_columns=columns, num_proc=workers, features=_features())
         _refuse_unfit(rows["unfit"])
     else:
@@ -170,7 +171,7 @@ def _tokenised(row: dict, encode: Callable[[Dialogue], Encoded], sources: list[s
     }
 
 
-def _as_it_is(row: dict, max_length: int | None) -> dict:
+def _as_it_is(row: dict, max_length: int | None, made_by: str) -> dict:
     ids, labels = row["input_ids"] or [], row["labels"] or []
     reason = ""
     if len(ids) != len(labels) or not ids:

@@ -13,6 +13,7 @@ from medllm_hf.templates.answer_end import answer_end
 from medllm_hf.templates.rendering import render, template_text
 
 _MARKS = re.compile(r"\{%-?\s*generation\s*-?%\}")
+_MARKS_END = re.compile(r"\{%-?\s*endgeneration\s*-?%\}")
 _DEFAULT = "{%- set enable_thinking = enable_thinking if enable_thinking is defined else "
 # Where a template opens a thought for the model to go on with: the end of a literal, after its generation prompt begins.
 _OPENED = re.compile(r"(['\"])((?:(?!\1).)*)(<think>\\n)\1")
@@ -68,8 +69,8 @@ def has_marks(text: str) -> bool:
 def marked_text(tokenizer: PreTrainedTokenizerBase, template: TrainingTemplate, dialogue) -> str:
     """What stands between the generation marks when a `Dialogue` is rendered."""
     opened, closed = "\ue000", "\ue001"  # private characters, which no text of a dialogue has
-    text = re.sub(r"\{%-?\s*generation\s*-?%\}", lambda mark: mark[0] + f"{{{{- '{opened}' -}}}}", template.text)
-    text = re.sub(r"\{%-?\s*endgeneration\s*-?%\}", lambda mark: f"{{{{- '{closed}' -}}}}" + mark[0], text)
+    text = _MARKS.sub(lambda mark: mark[0] + f"{{{{- '{opened}' -}}}}", template.text)
+    text = _MARKS_END.sub(lambda mark: f"{{{{- '{closed}' -}}}}" + mark[0], text)
     variables = {"enable_thinking": dialogue.reasons} if template.thinks else {}
     whole = render(tokenizer, dialogue.messages, tools=dialogue.tools, template=text, **variables)
     return "".join(re.findall(f"{opened}(.*?){closed}", whole, flags=re.DOTALL))

@@ -58,10 +58,13 @@ def encoder(
         enable_thinking: None opens a thought for the dialogues that hold reasoning, where the template has such a switch.
 
     Raises:
-        UserError: see `read_template`.
+        UserError: see `read_template`; also a tokenizer in Python.
     """
     if template is None and tokenizer.chat_template:
         template = read_template(tokenizer)
+    if template and not tokenizer.is_fast:
+        found = f"a {type(tokenizer).__name__} in {tokenizer.name_or_path}, which does not tell where tokens stand in a text"
+        raise UserError(found, "a tokenizer with tokenizer.json", "save it as a fast tokenizer")
     return partial(_encode, Format(tokenizer, template, control_tokens(tokenizer), max_length, enable_thinking))
 
 
@@ -74,6 +77,29 @@ class Format:
     controls: dict[str, int]
     max_length: int | None
     enable_thinking: bool | None
+
+
+@dataclass(frozen=True)
+class Turn:
+    """An answer: the prompt before it and the dialogue that ends with it, both rendered, and whether it is learned."""
+
+    prompt: str
+    ended: str
+    learned: bool
+
+
+@dataclass(frozen=True)
+class Span:
+    """Where an answer with its end stands in the rendered dialogue, by characters; `stop` is learned at the place after it."""
+
+    prompt: str
+    end: int
+    stop: list[int]
+    learned: bool
+
+    @property
+    def start(self) -> int:
+        return len(self.prompt)
 
 
 def _encode(format: Format, dialogue: Dialogue) -> Encoded:
@@ -94,7 +120,7 @@ def _encode(format: Format, dialogue: Dialogue) -> Encoded:
     return encoded
 
 
-def _rendered(format: Format, dialogue: Dialogue, variables: dict) -> tuple[str, "Iterator[Turn]"]:
+def _rendered(format: Format, dialogue: Dialogue, variables: dict) -> tuple[str, Iterator[Turn]]:
     """The dialogue as text, and its answers in turn.
 
     Raises:
@@ -124,29 +150,6 @@ def switch(template: TrainingTemplate, dialogue: Dialogue, enable_thinking: bool
     if not template.thinks:
         return {}
     return {"enable_thinking": dialogue.reasons if enable_thinking is None else enable_thinking}
-
-
-@dataclass(frozen=True)
-class Turn:
-    """An answer: the prompt before it and the dialogue that ends with it, both rendered, and whether it is learned."""
-
-    prompt: str
-    ended: str
-    learned: bool
-
-
-@dataclass(frozen=True)
-class Span:
-    """Where an answer with its end stands in the rendered dialogue, by characters; `stop` is learned at the place after it."""
-
-    prompt: str
-    end: int
-    stop: list[int]
-    learned: bool
-
-    @property
-    def start(self) -> int:
-        return len(self.prompt)
 
 
 def _join(format: Format, whole: str, turns: Iterator[Turn]) -> Encoded:
@@ -205,11 +208,7 @@ def _spans(format: Format, whole: str, turns: Iterator[Turn]) -> list[Span]:
 
 def token_counts(tokenizer, text: str, places: list[int]) -> tuple[list[int], list[int]] | None:
     """The ids of `text`, and how many of them lie before each of the ascending `places`; None where one lies across a place."""
-    try:
-        encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
-    except NotImplementedError:  # a tokenizer in Python knows no places
-        return None
-    ids, offsets = encoded["input_ids"], encoded["offset_mapping"]
+    ids, offsets = _with_offsets(tokenizer, text)
     counts, count = [], 0
     for place in places:
         while count < len(ids) and offsets[count][1] <= place:
@@ -218,6 +217,12 @@ def token_counts(tokenizer, text: str, places: list[int]) -> tuple[list[int], li
             return None
         counts.append(count)
     return ids, counts
+
+
+def _with_offsets(tokenizer, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+    """The ids of `text`, and where each begins and ends in it, by characters."""
+    encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
+    return encoded["input_ids"], encoded["offset_mapping"]
 
 
 def _in_pieces(tokenizer, text: str, places: list[int]) -> tuple[list[int], list[int]]:
@@ -251,7 +256,7 @@ def read_answer(format: Format, piece: str, ended: str) -> tuple[int, list[int]]
         if not piece.startswith(answer):
             raise Unfit("an answer, or its reasoning, that the chat template leaves out of a history")
         return len(answer), [template.stop]
-    ids, alone = encode_text(tokenizer, piece), encode_text(tokenizer, ended)
+    (ids, places), alone = _with_offsets(tokenizer, piece), encode_text(tokenizer, ended)
     same = next((i for i, (a, b) in enumerate(zip(ids, alone, strict=False)) if a != b), min(len(ids), len(alone)))
 
     def says_nothing(id: int) -> bool:
@@ -261,7 +266,6 @@ def read_answer(format: Format, piece: str, ended: str) -> tuple[int, list[int]]
         at = same
         while at and says_nothing(ids[at - 1]):
             at -= 1
-        places = tokenizer(piece, add_special_tokens=False, return_offsets_mapping=True, verbose=False)["offset_mapping"]
         if template.closing[0] in ids[at:same]:
             return places[ids.index(template.closing[0], at) + len(template.closing) - 1][1], []
         if same == len(alone) and controls & set(ids[at:same]):
