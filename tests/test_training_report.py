@@ -14,6 +14,7 @@ from transformers import AutoTokenizer
 from trl import SFTConfig
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
+from medllm_hf.checkpoint.merge import merge
 from medllm_hf.evaluation.mcq import mcq
 from medllm_hf.training import attention, throughput
 from medllm_hf.training.curves import ACCURACY, cell, panel_curves, plot, write_training_report
@@ -152,7 +153,8 @@ def test_a_lora_run_is_reported_too(lora, full, tiny, tmp_path):
     assert isclose(run["flops_per_token"], 4 * run["parameters"] + 2 * own + attended)
     assert lora.values["adapters"]["default"]["r"] == 4 and "base_model_name_or_path" not in lora.values["adapters"]["default"]
     assert "## Settings of the adapter default" in lora.page and (lora.out / "training_curves.png").exists()
-    mcq(str(lora.out), str(lora.questions), str(tmp_path / "run"))
+    merge(lora.out, tmp_path / "merged", tiny["base"])  # an adapter alone is refused
+    mcq(str(tmp_path / "merged"), str(lora.questions), str(tmp_path / "run"))
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text(encoding="utf-8"))
     assert run["last_eval_mcq_accuracy"] == metrics["accuracy"] and metrics["n"] == 8
 
