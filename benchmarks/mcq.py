@@ -26,7 +26,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, Llama
 from medllm_hf.checkpoint.convert import convert
 from medllm_hf.checkpoint.tiny import tiny_base
 from medllm_hf.data.mcq import McqItem, load_items
-from medllm_hf.evaluation.likelihood import Question, log_probabilities
+from medllm_hf.evaluation.exams.likelihood import Question, log_probabilities
 
 SAMPLE = Path(__file__).resolve().parent.parent / "medllm_hf" / "data" / "sample"
 SHAPE = {"hidden_size": 512, "intermediate_size": 1376, "num_hidden_layers": 8, "num_attention_heads": 8}

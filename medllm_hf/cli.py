@@ -32,18 +32,26 @@ VERBS = {
     "sft": Verb(
         "training.sft:sft", "train by a recipe, as `trl sft --config` does, after checking it strictly", lambda parser: None
     ),
-    "eval mcq": Verb("evaluation.mcq:mcq", "accuracy on multiple-choice questions", flags.eval_mcq),
+    "eval mcq": Verb("evaluation.exams.run:mcq", "accuracy on multiple-choice questions", flags.eval_mcq),
     "eval consult": Verb(
-        "evaluation.consultation:consult", "simulated patients consult a model: dialogues, checks", flags.eval_consult
+        "evaluation.consultations.run:consult", "simulated patients consult a model: dialogues, checks", flags.eval_consult
     ),
-    "eval judge": Verb("evaluation.judging:judge", "a judge model's scores of dialogues", flags.eval_judge),
-    "eval pair": Verb("evaluation.pairwise:pair", "a judge's preference between two systems, in both orders", flags.eval_pair),
-    "eval agree": Verb("evaluation.agree:agree", "how far judges agree with human labels and each other", flags.eval_agree),
-    "eval import": Verb("evaluation.published_scores:import_scores", "published scores → run folder", flags.eval_import),
-    "report": Verb("evaluation.report:report", "run folders → tables, plots, a page to browse, results.json", flags.report),
+    "eval judge": Verb("evaluation.judging.run:judge", "a judge model's scores of dialogues", flags.eval_judge),
+    "eval pair": Verb(
+        "evaluation.preferences.run:pair", "a judge's preference between two systems, in both orders", flags.eval_pair
+    ),
+    "eval agree": Verb(
+        "evaluation.commands.agree:agree", "how far judges agree with human labels and each other", flags.eval_agree
+    ),
+    "eval import": Verb(
+        "evaluation.exchange.published_verdicts:import_scores", "published scores → run folder", flags.eval_import
+    ),
+    "report": Verb(
+        "evaluation.commands.report:report", "run folders → tables, plots, a page to browse, results.json", flags.report
+    ),
     "verify": Verb("hub.verify:verify", "do every figure of a published model again from its raw outputs", flags.verify),
     "chat": Verb("chat.terminal:chat", "talk to a model in the terminal", flags.chat),
-    "web": Verb("chat.web:web", "talk to a model on a page in the browser", flags.web),
+    "web": Verb("chat.web.start:web", "talk to a model on a page in the browser", flags.web),
 }
 # `sft` hands all its arguments to TRL's own parser.
 OWN_PARSER = ("sft",)

@@ -3,7 +3,8 @@
 import sys
 
 import pytest
-from conftest import ROOT, SAMPLE, one_line_error, run
+from support.commands import one_line_error, run
+from support.paths import ROOT, SAMPLE
 
 from medllm_hf.cli import VERBS
 
@@ -100,7 +101,7 @@ def test_publishing_needs_a_licence_and_a_model(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "module", ["medllm_hf.chat.terminal", "medllm_hf.chat.web", "medllm_hf.hub.checks", "medllm_hf.hub.upload"]
+    "module", ["medllm_hf.chat.terminal", "medllm_hf.chat.web.start", "medllm_hf.hub.checks", "medllm_hf.hub.upload"]
 )
 def test_what_needs_no_model_starts_without_torch(module):
     done = run(sys.executable, "-c", f"import sys, {module}; print('torch' in sys.modules, 'transformers' in sys.modules)")

@@ -9,10 +9,10 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
 
 from medllm_hf import key_value_cache
-from medllm_hf.chat.generation import Reader
+from medllm_hf.chat.prompt_cache import Reader
 from medllm_hf.errors import UserError
-from medllm_hf.evaluation.generation import replies
-from medllm_hf.evaluation.likelihood import Question, log_probabilities
+from medllm_hf.evaluation.exams.generation import replies
+from medllm_hf.evaluation.exams.likelihood import Question, log_probabilities
 
 PREFIX = list(range(300, 700))
 QUESTIONS = [Question([*PREFIX, 800 + i], [[*PREFIX, 800 + i, 900 + j] for j in range(4)]) for i in range(3)]

@@ -8,15 +8,16 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, run
 from packaging.requirements import Requirement
+from support.commands import run
+from support.paths import ROOT
 
 from medllm_hf.tested_versions import outside, read_ranges
 
 LIBRARIES = ("transformers", "trl", "peft", "accelerate", "datasets", "huggingface_hub")
 LISTED = (ROOT / "tests" / "libraries.txt").read_text(encoding="utf-8").split()
 # It needs lm_eval, whose own range is narrower.
-ELSEWHERE = {"tests/test_harness_mcq.py"}
+ELSEWHERE = {"tests/evaluation/exams/test_harness.py"}
 IMPORT = re.compile(rf"^\W*(?:from|import) (?:{'|'.join(LIBRARIES)})\b", re.MULTILINE)
 
 
@@ -96,7 +97,9 @@ def test_no_line_for_a_library_that_is_only_looked_for(installed, tmp_path):
 
 def test_every_test_of_the_libraries_is_run_at_both_ends():
     """By what a file imports, in the code that it starts too."""
-    found = {f"tests/{path.name}" for path in (ROOT / "tests").glob("test_*.py") if IMPORT.search(path.read_text("utf-8"))}
+    found = {
+        str(path.relative_to(ROOT)) for path in (ROOT / "tests").rglob("test_*.py") if IMPORT.search(path.read_text("utf-8"))
+    }
     assert len(found) > 30
     assert found - ELSEWHERE - set(LISTED) == set()
     assert [name for name in LISTED if not Path(ROOT / name).is_file()] == []

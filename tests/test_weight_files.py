@@ -8,16 +8,17 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import OFFLINE, run
-from hub_on_disk import start_hub
 from safetensors.torch import save_file
+from support.commands import run
+from support.hub_on_disk import start_hub
+from support.paths import OFFLINE
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from medllm_hf.checkpoint.convert import convert
 from medllm_hf.checkpoint.merge import merge
 from medllm_hf.checkpoint.shards import tensors
 from medllm_hf.errors import UserError
-from medllm_hf.evaluation.run_folder import weights_hash
+from medllm_hf.evaluation.runs.folder import weights_hash
 from medllm_hf.hub.publish import publish_model
 from medllm_hf.weight_files import weight_files
 

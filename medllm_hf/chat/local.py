@@ -7,11 +7,11 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from medllm_hf.chat.choice import generation_config
-from medllm_hf.chat.generation import Reader, tokens
-from medllm_hf.chat.pieces import Pieces
 from medllm_hf.chat.prompt import fitted
+from medllm_hf.chat.prompt_cache import Reader, tokens
 from medllm_hf.chat.sampling import Sampling
-from medllm_hf.chat.stops import read_stops
+from medllm_hf.chat.stop_sequences import read_stops
+from medllm_hf.chat.streaming_detokenizer import Pieces
 from medllm_hf.pretrained import check_chat_template, check_thinking
 
 # For models that say neither how long an answer may be nor how long all of it.

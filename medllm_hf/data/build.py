@@ -14,14 +14,15 @@ from typing import TextIO
 import numpy as np
 from tqdm import tqdm
 
-from medllm_hf.data import card, overlap
-from medllm_hf.data.benchmarks import load_benchmark
-from medllm_hf.data.catalogue import BENCHMARKS
-from medllm_hf.data.chunk import Listed, Overlap, Settings
+from medllm_hf.data import card
+from medllm_hf.data.benchmarks.catalogue import BENCHMARKS
+from medllm_hf.data.benchmarks.read import load_benchmark
 from medllm_hf.data.dialogues import Policy, check_format
 from medllm_hf.data.files import file_rows, input_files
 from medllm_hf.data.mcq import McqItem, load_items
-from medllm_hf.data.screen import SLOTS
+from medllm_hf.data.screening import decontamination as overlap
+from medllm_hf.data.screening.chunk import Listed, Overlap, Settings
+from medllm_hf.data.screening.near_duplicates import SLOTS
 from medllm_hf.data.splits import Decision, Options, decide, in_test, write_splits
 from medllm_hf.data.workers import screen_all
 from medllm_hf.errors import UserError

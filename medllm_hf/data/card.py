@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from medllm_hf.data.chunk import Overlap
 from medllm_hf.data.mcq import McqItem
-from medllm_hf.data.overlap import SHORTEST
-from medllm_hf.data.personal import KINDS
-from medllm_hf.data.screen import GRAM, NEIGHBOURS, ONE_SIDE, SIMILAR
+from medllm_hf.data.screening.chunk import Overlap
+from medllm_hf.data.screening.decontamination import SHORTEST
+from medllm_hf.data.screening.near_duplicates import GRAM, NEIGHBOURS, ONE_SIDE, SIMILAR
+from medllm_hf.data.screening.pii.masking import KINDS
 from medllm_hf.data.splits import Options, Written
 from medllm_hf.folders import project_file
 

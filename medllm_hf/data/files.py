@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from medllm_hf.data.kinds import BROKEN, CHUNK, BadRow, array_rows, csv_rows, line_rows, parquet_rows
+from medllm_hf.data.row_readers import BROKEN, CHUNK, BadRow, array_rows, csv_rows, line_rows, parquet_rows
 from medllm_hf.errors import UserError, first_line
 
 SUFFIXES = (".jsonl", ".json", ".csv", ".jsonl.gz", ".json.gz", ".csv.gz", ".parquet")

@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow
 from pyarrow import compute, ipc, parquet
 
-from medllm_hf.data import screen
-from medllm_hf.data.chunk import SCHEMA, id_hash, spilled
+from medllm_hf.data.screening import near_duplicates as screen
+from medllm_hf.data.screening.chunk import SCHEMA, id_hash, spilled
 from medllm_hf.errors import UserError
 from medllm_hf.folders import sha256
 

@@ -11,7 +11,7 @@ from concurrent.futures.process import BrokenProcessPool
 from itertools import chain, islice
 from multiprocessing.connection import wait
 
-from medllm_hf.data.chunk import Screened, Settings, screen_chunk
+from medllm_hf.data.screening.chunk import Screened, Settings, screen_chunk
 from medllm_hf.errors import UserError
 
 # One process reads the files for all others; more of them than this would wait for it.

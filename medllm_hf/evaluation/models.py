@@ -1,35 +1,67 @@
-"""The model that is examined: its folder, its tokenizer and its network."""
+"""Who speaks in a consultation: a model behind an endpoint, or a checkpoint that is served on loopback for it."""
 
+import hashlib
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-import torch
-import transformers
+from medllm_hf.endpoints.client import Endpoint, parse_endpoint
+from medllm_hf.endpoints.local_server import served
+from medllm_hf.evaluation.runs.folder import weights_hash
+from medllm_hf.folders import sha256
+from medllm_hf.pretrained import check_served, check_thinking, snapshot
 
-from medllm_hf import pretrained
+# What decides a reply beside the weights: the tokenizer, its chat template, the configuration and the generation defaults.
+_DECISIVE = ("*.json", "*.jinja", "tokenizer.model")
 
 
-def load_tokenizer(folder: Path, chat: bool = True) -> transformers.PreTrainedTokenizerBase:
-    """The tokenizer of a checkpoint folder.
+@dataclass(frozen=True)
+class Party:
+    """One side of a consultation. `record` is what a manifest says of it; either `endpoint` or `folder` is there."""
+
+    record: dict
+    endpoint: Endpoint | None
+    folder: Path | None
+    enable_thinking: bool | None = None
+
+
+def parse_party(spec: str, key_env: str, *, concurrency: int, timeout: float, enable_thinking: bool | None = None) -> Party:
+    """The party that `URL#MODEL`, a checkpoint folder or a Hub id names; the weights of a checkpoint are hashed, not loaded.
+
+    Args:
+        key_env: the environment variable with the key of an endpoint.
+        concurrency: the most requests at once to an endpoint; a checkpoint that we serve takes one at a time.
+        timeout: seconds for one request to an endpoint.
+        enable_thinking: what its chat template is told; None tells it nothing.
 
     Raises:
-        UserError: it cannot be loaded, or has no template where `chat` wants one.
+        UserError: no such checkpoint, an address that is none, or no key for it; a checkpoint that needs foreign code, or has
+            no chat template or one that does not read `enable_thinking`.
     """
-    tokenizer = pretrained.load_tokenizer(folder)
-    if chat:
-        pretrained.check_chat_template(tokenizer, folder, f"{pretrained.ADD_TEMPLATE}, or use --no-chat-template")
-    return tokenizer
+    if ("#" in spec or "://" in spec) and not Path(spec).is_dir():
+        endpoint = parse_endpoint(spec, key_env, concurrency=concurrency, timeout=timeout)
+        return Party({"id": endpoint.model, "endpoint": endpoint.url}, endpoint, None, enable_thinking)
+    folder, revision = snapshot(spec)
+    check_thinking(check_served(folder), folder, enable_thinking)
+    name = {"id": spec, "revision": revision} if revision else {"id": folder.resolve().name}
+    lines = [f"{sha256(file)}  {file.name}" for pattern in _DECISIVE for file in sorted(folder.glob(pattern))]
+    settings = hashlib.sha256("\n".join(lines).encode()).hexdigest()
+    record = {**name, "weights_sha256": weights_hash(folder), "settings_sha256": settings}
+    return Party(record, None, folder, enable_thinking)
 
 
-def load_network(folder: Path) -> transformers.PreTrainedModel:
-    """The model of a checkpoint folder in evaluation mode, on the GPU if there is one.
+@contextmanager
+def endpoints(parties: Sequence[Party]) -> Iterator[list[Endpoint]]:
+    """Yields the endpoints of `parties`, in their order; each distinct checkpoint is served once until the block ends.
 
     Raises:
-        UserError: it cannot be loaded.
+        UserError: a checkpoint cannot be served.
     """
-    network = pretrained.load_model(folder, dtype="auto")
-    return network.to("cuda" if torch.cuda.is_available() else "cpu").eval()
-
-
-def device_name() -> str:
-    """What the model computes on: "cpu", or the GPU's name."""
-    return torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+    with ExitStack() as stack:
+        servers: dict[Path, Endpoint] = {}
+        for party in parties:
+            if party.folder is not None and party.folder.resolve() not in servers:
+                servers[party.folder.resolve()] = stack.enter_context(served(party.folder))
+        found = [party.endpoint or servers[party.folder.resolve()] for party in parties]
+        yield [replace(one, enable_thinking=party.enable_thinking) for one, party in zip(found, parties, strict=True)]

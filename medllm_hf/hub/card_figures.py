@@ -9,7 +9,7 @@ from pathlib import Path
 import yaml
 
 from medllm_hf.errors import UserError
-from medllm_hf.evaluation.findings import CONFIRMED, DAMAGE, DIFFERENT, UNKNOWN, Finding, compared
+from medllm_hf.evaluation.verification.findings import CONFIRMED, DAMAGE, DIFFERENT, UNKNOWN, Finding, compared
 from medllm_hf.hub.cards import About, model_card
 from medllm_hf.hub.results import FOLDER, entry
 

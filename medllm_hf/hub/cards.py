@@ -9,7 +9,7 @@ import yaml
 from huggingface_hub import ModelCard, ModelCardData
 
 from medllm_hf.errors import UserError
-from medllm_hf.evaluation.run_folder import combined_hash
+from medllm_hf.evaluation.runs.folder import combined_hash
 from medllm_hf.folders import read_json, sha256
 from medllm_hf.hub.licences import terms_of
 from medllm_hf.hub.results import FOLDER, model_index, tables

@@ -5,9 +5,9 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from medllm_hf.data.personal import find
+from medllm_hf.data.screening.pii.masking import find
 from medllm_hf.errors import UserError
-from medllm_hf.evaluation.findings import CONFIRMED, DIFFERENT, Known
+from medllm_hf.evaluation.verification.findings import CONFIRMED, DIFFERENT, Known
 from medllm_hf.hub.card_figures import card_findings
 from medllm_hf.hub.runs import rederived, repository_hash
 

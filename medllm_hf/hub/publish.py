@@ -7,7 +7,7 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 
 from medllm_hf.errors import UserError
-from medllm_hf.evaluation.run_folder import read_run, weights_hash
+from medllm_hf.evaluation.runs.folder import read_run, weights_hash
 from medllm_hf.folders import check_apart, check_free, new_folder, read_json
 from medllm_hf.hub.cards import About, dataset_file, model_card
 from medllm_hf.hub.checks import check_repository

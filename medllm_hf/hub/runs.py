@@ -4,10 +4,10 @@ import json
 from pathlib import Path
 
 from medllm_hf.errors import UserError
-from medllm_hf.evaluation.findings import DIFFERENT, Finding, Known, guarded
-from medllm_hf.evaluation.rederived_dialogues import consultations, judgements, preferences
-from medllm_hf.evaluation.rederived_exams import exam
-from medllm_hf.evaluation.run_folder import combined_hash, read_run
+from medllm_hf.evaluation.runs.folder import combined_hash, read_run
+from medllm_hf.evaluation.verification.dialogues import consultations, judgements, preferences
+from medllm_hf.evaluation.verification.exams import exam
+from medllm_hf.evaluation.verification.findings import DIFFERENT, Finding, Known, guarded
 from medllm_hf.folders import sha256
 
 RUN_FILES = ("manifest.json", "outputs.jsonl", "scores.jsonl", "metrics.json")

@@ -7,8 +7,8 @@ from pathlib import Path
 from huggingface_hub import HfApi
 
 from medllm_hf.errors import UserError
-from medllm_hf.evaluation.findings import CONFIRMED, DIFFERENT, UNKNOWN, Finding, Known
-from medllm_hf.evaluation.run_folder import combined_hash
+from medllm_hf.evaluation.runs.folder import combined_hash
+from medllm_hf.evaluation.verification.findings import CONFIRMED, DIFFERENT, UNKNOWN, Finding, Known
 from medllm_hf.folders import sha256
 from medllm_hf.hub.card_figures import card_findings
 from medllm_hf.hub.runs import rederived, repository_hash

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from medllm_hf.errors import UserError
 from medllm_hf.folders import read_json
+from medllm_hf.training.check_saved import check_saved
 from medllm_hf.training.checkpoints import STATE, is_resumed, is_whole, last_checkpoint, read_step
 from medllm_hf.training.resume import LENGTH, check_same_run, has_template, read_record
-from medllm_hf.training.saved import check_saved
 
 
 @dataclass(frozen=True)

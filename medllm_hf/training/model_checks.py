@@ -19,6 +19,7 @@ from trl import ModelConfig
 from medllm_hf.data.mcq import load_items
 from medllm_hf.errors import UserError
 from medllm_hf.pretrained import empty_model, loading_arguments
+from medllm_hf.training.check_saved import model_shapes, resized
 from medllm_hf.training.checks import (
     check_evaluation,
     check_numbers,
@@ -29,7 +30,6 @@ from medllm_hf.training.checks import (
 from medllm_hf.training.memory import peft_config, with_adapter
 from medllm_hf.training.plan import defaults, model_config
 from medllm_hf.training.prepare import Prepared
-from medllm_hf.training.saved import model_shapes, resized
 
 FETCH = "fetch the checkpoint again"
 

@@ -13,7 +13,7 @@ from medllm_hf.errors import UserError
 from medllm_hf.folders import read_json, sha256, write_json
 from medllm_hf.pretrained import NO_FOREIGN_CODE
 from medllm_hf.training.prepare import Prepared
-from medllm_hf.training.record import installed, plain
+from medllm_hf.training.report_values import installed, plain
 
 # The file in every checkpoint, and beside the weights of a finished run.
 RECORD = "resume.json"

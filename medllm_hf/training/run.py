@@ -14,17 +14,17 @@ from medllm_hf.errors import UserError, first_line
 from medllm_hf.pretrained import NO_FOREIGN_CODE, check_chat_template, forget_code, load_config, load_tokenizer, refuse_trust
 from medllm_hf.training import attention, attention_choice
 from medllm_hf.training.begun import find_begun, find_start, is_done
-from medllm_hf.training.callbacks import McqAccuracy
+from medllm_hf.training.check_saved import check_saved
 from medllm_hf.training.checks import check_evaluation, check_settings
-from medllm_hf.training.curves import write_training_report
+from medllm_hf.training.exam_metric import McqAccuracy
 from medllm_hf.training.loading import check_text, data_places, reading
 from medllm_hf.training.memory import peft_config
 from medllm_hf.training.model_checks import check_ids, check_model, check_tokens, warn_of_length
 from medllm_hf.training.output import check_output, clear, held_by_run, resume_or_overwrite
 from medllm_hf.training.prepare import Prepared, prepare
+from medllm_hf.training.report import write_training_report
 from medllm_hf.training.resume import RECORD, describe_run, has_template, write_record
 from medllm_hf.training.rows import source_name
-from medllm_hf.training.saved import check_saved
 from medllm_hf.training.template import saved_template, set_up
 from medllm_hf.training.trainer import ExactTrainer, flatten
 

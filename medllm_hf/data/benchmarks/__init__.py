@@ -1,0 +1,1 @@
+"""Published exams in their published layouts."""

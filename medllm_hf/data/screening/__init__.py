@@ -1,0 +1,1 @@
+"""What a dataset should not hold: near-duplicates, held-out questions, personal data."""

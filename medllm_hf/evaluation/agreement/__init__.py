@@ -1,0 +1,1 @@
+"""How far judges agree with human labels and with each other."""

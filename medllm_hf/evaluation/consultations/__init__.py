@@ -1,0 +1,1 @@
+"""Simulated patients who consult a model, turn by turn."""

@@ -1,0 +1,150 @@
+"""Mechanical checks of simulated consultations, and the figures of a run. Nothing here needs a model."""
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from statistics import fmean
+
+from medllm_hf.evaluation.consultations.cases import Case
+from medllm_hf.evaluation.consultations.transcript import GIVEN, REFUSED, ROLES, heard, is_refused, patient_ended
+
+# The patient in the voice of a doctor or of the program behind it.
+PATIENT_SLIPS = re.compile(
+    r"作为(?:您的|你的)?(?:一[名位个])?(?:[\u4e00-\u9fff]{0,4}科)?(?:专业)?(?:的)?(?:医生|医师|大夫|AI|人工智能|语言模型|助手)"
+    r"|我是(?:您的|你的)?(?:一[名位个])?(?:[\u4e00-\u9fff]{0,4}科)?(?:主治)?(?:医生|医师|大夫|AI|人工智能|语言模型|助手)"
+    r"|^(?:医生|大夫|Doctor)\s*[:：]|我?建议(?:您|你)|祝(?:您|你)早日康复"
+    r"|\bas (?:your|an?) (?:doctor|physician|AI|language model|assistant)\b"
+    r"|\bI(?:'| a)?m (?:your|an?) (?:doctor|physician|AI|language model|assistant)\b|\bI (?:would )?(?:advise|recommend) you\b",
+    re.I | re.M,
+)
+# The doctor in the voice of the patient: it greets a doctor, or speaks of itself as the patient.
+DOCTOR_SLIPS = re.compile(
+    r"\A\W*(?:尊敬的)?(?:医生|大夫)[，,。！!\s]*(?:您好|你好)|\A\W*(?:您好|你好)[，,。！!\s]*(?:医生|大夫)(?!\w)"
+    r"|\A\W*(?:谢谢|感谢)(?:您|你)?[，,\s]*(?:医生|大夫)|\A\W*(?:患者|病人|Patient)\s*[:：]|我是(?:您的|你的|一[名位个])?(?:患者|病人)"
+    r"|\A\W*(?:hi|hello|dear|good (?:morning|afternoon|evening))[,\s]+(?:doctor|dr)\b|\A\W*thank you,? (?:doctor|dr)\b",
+    re.I,
+)
+GOODBYE = re.compile(r"再见|拜拜|再会|\b(?:good)?bye\b", re.I)
+# The fields of a row of scores whose means the metrics hold.
+MEANS = ("rounds", "doctor_characters", "patient_characters")
+# The fields whose shares of dialogues with one or more they hold.
+FINDINGS = (
+    "early_end",
+    "patient_slips",
+    "doctor_slips",
+    "patient_empty",
+    "doctor_empty",
+    "patient_repeated",
+    "doctor_repeated",
+    "cut",
+)
+
+
+def score_row(case: Case, rows: Sequence[dict], record: dict) -> dict:
+    """The checks of one dialogue, from its outputs in order and its record for judging.
+
+    Fields: `rounds` (replies of the doctor), characters of each side, `ended_by` ("patient", "turns" or "refusal"),
+    `early_end` (the patient ended after the doctor's first reply, or said goodbye before its last turn), `said_diagnosis`
+    (the patient was the first to name it; null where the case has none), and the number of turns that slip out of the
+    role, are empty, repeat an earlier one of that side, or were cut at the limit of tokens. A first question that came
+    with the case is not the simulator's doing: it is not checked, and what it names is known.
+    """
+    spoken = [row for row in rows if row["finish"] != REFUSED]
+    turns = [(row["role"], heard(row), row) for row in spoken]
+    made = {role: [text for who, text, row in turns if who == role and row["finish"] != GIVEN] for role in ROLES}
+    all_of = {role: [text for who, text, _ in turns if who == role] for role in ROLES}
+    ended = patient_ended(spoken)
+    counted = {
+        "patient_slips": sum(bool(PATIENT_SLIPS.search(text)) for text in made["patient"]),
+        "doctor_slips": sum(bool(DOCTOR_SLIPS.search(text)) for text in made["doctor"]),
+        **{f"{role}_empty": _empty(role, made[role], ended) for role in ROLES},
+        **{f"{role}_repeated": _repeated(all_of[role]) for role in ROLES},
+        "cut": sum(row["finish"] == "length" for row in spoken),
+    }
+    return {
+        **{name: record[name] for name in ("id", "case_id", "model", "source", "group")},
+        "rounds": len(made["doctor"]),
+        **{f"{role}_characters": sum(map(len, all_of[role])) for role in ROLES},
+        "ended_by": "refusal" if is_refused(rows) else "patient" if ended else "turns",
+        "early_end": _early(turns, ended),
+        "said_diagnosis": _said_diagnosis(case.diagnosis, turns),
+        **counted,
+    }
+
+
+def metrics(scores: Sequence[dict], outputs: Iterable[dict]) -> dict:
+    """The figures of a run: whole dialogues (`n`), their means and shares with each finding, and what each side has spent.
+
+    `failed` dialogues, which a server refused to go on with, are in the spendings only.
+    """
+    failed = [row["case_id"] for row in scores if row["ended_by"] == "refusal"]
+    scores = [row for row in scores if row["ended_by"] != "refusal"]
+    known = [row["said_diagnosis"] for row in scores if row["said_diagnosis"] is not None]
+    rows = list(outputs)
+    return {
+        "n": len(scores),
+        "failed": len(failed),
+        "failed_cases": failed,
+        **{f"mean_{name}": _mean(row[name] for row in scores) for name in MEANS},
+        "ended_by": dict(Counter(row["ended_by"] for row in scores)),
+        "said_diagnosis": {"n": len(known), "share": _mean(known)},
+        "findings": {name: _mean(row[name] > 0 for row in scores) for name in FINDINGS},
+        "usage": {role: _usage([row for row in rows if row["role"] == role and row["finish"] != GIVEN]) for role in ROLES},
+    }
+
+
+def _mean(values: Iterable[float]) -> float | None:
+    values = list(values)
+    return fmean(values) if values else None
+
+
+def _usage(rows: Sequence[Mapping]) -> dict:
+    """Calls, requests and tokens of one side; `unknown` counts the replies without counts of tokens."""
+    return {
+        "calls": len(rows),
+        "retries": sum(row["retries"] for row in rows),
+        **{name: sum(row[name] or 0 for row in rows) for name in ("prompt_tokens", "completion_tokens")},
+        "unknown": sum(row["prompt_tokens"] is None for row in rows),
+        "seconds": round(sum(row["seconds"] for row in rows), 3),
+        "dropped": sorted({name for row in rows for name in row.get("dropped", ())}),
+    }
+
+
+def _empty(role: str, texts: Sequence[str], ended: bool) -> int:
+    """The turns without a word; a patient may end the consultation so."""
+    silent = role == "patient" and ended and not texts[-1].strip()
+    return sum(not text.strip() for text in texts) - silent
+
+
+def _repeated(texts: Sequence[str]) -> int:
+    spoken = [_plain(text) for text in texts if text.strip()]
+    return len(spoken) - len(set(spoken))
+
+
+def _early(turns: Sequence[tuple[str, str, dict]], ended: bool) -> bool:
+    earlier = [text for who, text, _ in turns if who == "patient"][:-1]
+    return (ended and len(turns) <= 3) or any(GOODBYE.search(text) for text in earlier)
+
+
+def _said_diagnosis(diagnosis: str, turns: Sequence[tuple[str, str, dict]]) -> bool | None:
+    names = [name for name in re.split(r"[、，,；;/\n]", diagnosis) if _plain(name)]
+    if not names:
+        return None
+    for name in names:
+        first = next((row for _, text, row in turns if _names(text, name)), None)
+        if first is not None and first["role"] == "patient" and first["finish"] != GIVEN:
+            return True
+    return False
+
+
+def _names(text: str, name: str) -> bool:
+    """Whether a text has the name; one of Latin letters must stand as words of its own."""
+    if name.isascii():
+        return bool(re.search(r"\b" + r"\W+".join(map(re.escape, re.findall(r"\w+", name))) + r"\b", text, re.I))
+    return _plain(name) in _plain(text)
+
+
+def _plain(text: str) -> str:
+    """`text` in one form of its letters, without blanks and punctuation."""
+    return re.sub(r"[\W_]+", "", unicodedata.normalize("NFKC", text).casefold())

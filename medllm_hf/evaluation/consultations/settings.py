@@ -1,0 +1,94 @@
+"""What the flags of `medllm eval consult` mean, and which of them go together."""
+
+from dataclasses import dataclass
+
+from medllm_hf.endpoints.client import Endpoint
+from medllm_hf.errors import UserError
+from medllm_hf.evaluation.consultations.patient import prompt_record
+from medllm_hf.evaluation.consultations.transcript import ROLES
+
+MAX_TURNS = 8
+AUTO = "auto"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How consultations are held.
+
+    Attributes:
+        turns: The number of rounds, one of which is a turn of the patient and the doctor's reply; or "auto": until the
+            patient ends, at most `max_turns` rounds.
+        seed: Each call's own seed is made from it, the case and the turn.
+        concurrency: The most requests at once to each endpoint.
+        timeout: Seconds for one request.
+        key_env: The variable with the key of every endpoint that has none of its own below.
+        doctor_enable_thinking: What the chat template is told; None tells it nothing. So of the patient's and the judge's.
+        prices: The file of prices, by which costs are reckoned.
+        budget: What patient, doctor and judge may cost together, in the currency of the prices.
+    """
+
+    turns: str = "3"
+    max_turns: int | None = None
+    seed: int = 0
+    doctor_temperature: float = 0.0
+    patient_temperature: float = 0.0
+    doctor_max_new_tokens: int = 1024
+    patient_max_new_tokens: int = 256
+    concurrency: int = Endpoint.concurrency
+    timeout: float = Endpoint.timeout
+    key_env: str = "OPENAI_API_KEY"
+    doctor_key_env: str | None = None
+    patient_key_env: str | None = None
+    judge_key_env: str | None = None
+    doctor_enable_thinking: bool | None = None
+    patient_enable_thinking: bool | None = None
+    judge_enable_thinking: bool | None = None
+    prices: str | None = None
+    budget: float | None = None
+
+    @property
+    def auto(self) -> bool:
+        """Whether the patient ends the consultation."""
+        return self.turns == AUTO
+
+    @property
+    def rounds(self) -> int:
+        """The most rounds."""
+        return (self.max_turns or MAX_TURNS) if self.auto else int(self.turns)
+
+    def record(self) -> dict:
+        """What the manifest says under "settings": all that may change an output."""
+        sampling = ("seed", *(f"{role}_{name}" for role in ROLES for name in ("temperature", "max_new_tokens")))
+        record = {"turns": AUTO, "max_turns": self.rounds} if self.auto else {"turns": self.rounds}
+        thinking = {name: getattr(self, name) for name in (f"{role}_enable_thinking" for role in ROLES)}
+        record |= {name: value for name, value in thinking.items() if value is not None}
+        return {**record, **{name: getattr(self, name) for name in sampling}, "patient_prompt": prompt_record()}
+
+
+def settled(settings: Settings) -> Settings:
+    """The settings themselves.
+
+    Raises:
+        UserError: one of them is out of range, or some do not go together.
+    """
+    fixed = settings.turns.isascii() and settings.turns.isdigit() and int(settings.turns) > 0
+    tokens = {f"--{role}-max-new-tokens": getattr(settings, f"{role}_max_new_tokens") for role in ROLES}
+    warmth = {f"--{role}-temperature": getattr(settings, f"{role}_temperature") for role in ROLES}
+    checks = (
+        (not fixed and not settings.auto, f"--turns {settings.turns}", "a number of rounds or auto"),
+        (settings.max_turns is not None and not settings.auto, "--max-turns with a fixed --turns", "--turns auto"),
+        (settings.max_turns is not None and settings.max_turns < 1, f"--max-turns {settings.max_turns}", "1 or more"),
+        *((value < 1, f"{name} {value}", "1 or more") for name, value in tokens.items()),
+        *((value < 0, f"{name} {value:g}", "0 or more") for name, value in warmth.items()),
+    )
+    for wrong, found, expected in checks:
+        if wrong:
+            raise UserError(found, expected, "see `medllm eval consult --help`")
+    return settings
+
+
+def judge_flags(settings: Settings) -> dict:
+    """The settings of the judge run that follows the consultations."""
+    names = ("seed", "concurrency", "timeout", "prices", "budget")
+    own = {"key_env": settings.judge_key_env or settings.key_env, "enable_thinking": settings.judge_enable_thinking}
+    return {**{name: getattr(settings, name) for name in names}, **own}

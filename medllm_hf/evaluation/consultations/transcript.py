@@ -1,0 +1,85 @@
+"""The calls of a consultation → what each side is sent next, whether it is over, and the dialogue for judging."""
+
+import re
+from collections.abc import Mapping, Sequence
+
+from medllm_hf.evaluation.consultations.cases import Case
+from medllm_hf.evaluation.consultations.patient import SILENCE, ends, patient_messages, said
+
+# Who speaks at an even turn, and who at an odd one.
+ROLES = ("patient", "doctor")
+# The fields that name an output of a run.
+KEY = ("case", "turn")
+# `finish` of a first question that came with the case and cost no call.
+GIVEN = "given"
+# `finish` of a call that the server will never take, such as one that its content filter stops: the dialogue ends there.
+REFUSED = "refused"
+
+
+def first_turn(case: Case) -> dict:
+    """The output that stands for the first question of a case."""
+    counts = {"prompt_tokens": 0, "completion_tokens": 0, "seconds": 0.0, "retries": 0}
+    return {"case": case.id, "turn": 0, "role": "patient", "content": case.first_question, "finish": GIVEN, **counts}
+
+
+def outputs_of(outputs: Mapping[tuple, dict], case: Case) -> list[dict]:
+    """The outputs of a case so far, in the order of turns, among `outputs` by case and turn."""
+    rows: list[dict] = []
+    while (row := outputs.get((case.id, len(rows)))) is not None:
+        rows.append(row)
+    return rows
+
+
+def heard(row: dict) -> str:
+    """What the other side hears of an output: not the reasoning at its beginning, not the patient's end mark."""
+    content = re.sub(r"\A\s*<think>.*?(</think>\s*|\Z)", "", row["content"], flags=re.S)
+    return said(content) if row["role"] == "patient" else content
+
+
+def patient_ended(rows: Sequence[dict]) -> bool:
+    """Whether the last of a dialogue's outputs is the patient's end; it cannot end what the doctor has not joined yet."""
+    return len(rows) > 1 and rows[-1]["role"] == "patient" and ends(rows[-1]["content"])
+
+
+def is_refused(rows: Sequence[dict]) -> bool:
+    """Whether the last of a dialogue's outputs is a call that the server refused."""
+    return bool(rows) and rows[-1]["finish"] == REFUSED
+
+
+def is_over(rows: Sequence[dict], rounds: int, auto: bool) -> bool:
+    """Whether a dialogue with the outputs `rows`, in order, needs no further call."""
+    return len(rows) == 2 * rounds or is_refused(rows) or (auto and patient_ended(rows))
+
+
+def next_messages(case: Case, rows: Sequence[dict], auto: bool) -> list[dict]:
+    """What the side whose turn it is is sent: the other side's words are the user's, its own are the assistant's.
+
+    The doctor is sent nothing but the talk. The patient is sent its instructions before it.
+    """
+    role = ROLES[len(rows) % 2]
+    talk = [
+        {
+            "role": "assistant" if row["role"] == role else "user",
+            "content": heard(row) if heard(row).strip() else SILENCE,
+        }
+        for row in rows
+    ]
+    return patient_messages(case, auto) + talk if role == "patient" else talk
+
+
+def dialogue(case: Case, rows: Sequence[dict], model: str) -> dict:
+    """The dialogue of the outputs `rows`, in order, for judging; `model` is the doctor's name.
+
+    A patient that ends the consultation without a word leaves no turn behind.
+    """
+    turns = [{"role": row["role"], "content": heard(row)} for row in rows]
+    if patient_ended(rows) and not turns[-1]["content"].strip():
+        turns.pop()
+    return {
+        "id": f"{case.source}/{model}/{case.id}",
+        "case_id": case.id,
+        "model": model,
+        "source": case.source,
+        "group": case.group,
+        "turns": turns,
+    }

@@ -1,0 +1,1 @@
+"""Prices of tokens, what a run has spent, and what it would spend."""

@@ -1,0 +1,143 @@
+"""What a run would cost before anything is sent: its calls and tokens, at most and about, and what they cost by prices."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+from medllm_hf.evaluation.costs.ledger import prompt_bound, read_spending
+from medllm_hf.evaluation.costs.prices import amount, money
+
+# No tokenizer of an endpoint is known. For Chinese most make 0.6 to 1.0 tokens of a character.
+TOKENS_PER_CHARACTER = 0.8
+# What a token of a reply that comes back in later prompts stands for: two Chinese characters, which few tokenizers reach.
+REPLY_CHARACTERS, FILLER = 2, "字"
+# How much of its limit a reply is taken to need.
+USUAL_SHARE = 0.25
+_NOTE = """\
+at most: every round is held, every reply reaches its limit of tokens and comes back in later prompts with {characters} Chinese
+characters a token, every judgement takes as many attempts as it may, a prompt has a token a byte and what a chat template
+adds; requests that fail and are repeated come on top
+about: replies of {share:.0%} of their limit, {ratio} tokens a character (Chinese has 0.6 to 1.0), one attempt; where the run
+folder has replies of a role, their mean length and the tokens a character of their prompts"""
+
+
+@dataclass(frozen=True)
+class Volume:
+    """Calls and their tokens."""
+
+    calls: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+    def __add__(self, other: "Volume") -> "Volume":
+        return Volume(*(a + b for a, b in zip(self._values(), other._values(), strict=True)))
+
+    def _values(self) -> tuple[int, int, int]:
+        return self.calls, self.prompt_tokens, self.completion_tokens
+
+
+@dataclass(frozen=True)
+class Guess:
+    """How the calls of one role are reckoned.
+
+    Attributes:
+        tokens: Of a reply.
+        text: What stands for a reply in later prompts.
+        prompt: The body of a request → the tokens of its prompt.
+    """
+
+    tokens: int
+    text: str
+    prompt: Callable[[Mapping], int]
+
+    def call(self, messages: Sequence[dict], response_format: dict | None = None) -> Volume:
+        """One call with these messages."""
+        form = {"response_format": response_format} if response_format else {}
+        return Volume(1, self.prompt({"messages": messages, **form}), self.tokens)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A reply with counts: the characters of its prompt and its own text, and the tokens of both."""
+
+    prompt_characters: int
+    text: str
+    prompt_tokens: int
+    completion_tokens: int
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What is left to do for one role, at most and about."""
+
+    most: Volume
+    about: Volume
+
+
+def at_most(limit: int) -> Guess:
+    """Every reply reaches the limit of tokens."""
+    return Guess(limit, FILLER * REPLY_CHARACTERS * limit, prompt_bound)
+
+
+def about(limit: int, seen: Iterable[Seen] = ()) -> Guess:
+    """Replies are as those that were seen; without any, as the constants of this module say."""
+    seen = list(seen)
+    if not seen:
+        tokens = max(1, round(limit * USUAL_SHARE))
+        return Guess(tokens, FILLER * round(tokens / TOKENS_PER_CHARACTER), _by(TOKENS_PER_CHARACTER))
+    ratio = sum(one.prompt_tokens for one in seen) / sum(one.prompt_characters for one in seen)
+    tokens = round(sum(one.completion_tokens for one in seen) / len(seen))
+    return Guess(tokens, FILLER * round(sum(len(one.text) for one in seen) / len(seen)), _by(ratio))
+
+
+def _by(ratio: float) -> Callable[[Mapping], int]:
+    return lambda body: round(ratio * characters(body["messages"]))
+
+
+def characters(messages: Iterable[dict]) -> int:
+    """The characters of chat messages."""
+    return sum(len(message["content"]) for message in messages)
+
+
+def seen_reply(messages: Sequence[dict], text: str, row: Mapping) -> Seen | None:
+    """The reply `row` to these messages; None where the server gave no counts, or it was no call."""
+    if not row["prompt_tokens"]:
+        return None
+    return Seen(characters(messages), text, row["prompt_tokens"], row["completion_tokens"])
+
+
+def spent_in(run: Path | str, prices: Mapping) -> Fraction:
+    """What a run folder has spent so far by its manifest's "prices", uncounted requests at their most."""
+    counted, uncounted, *_ = read_spending(Path(run) / "spending.jsonl")
+    return sum((amount(prices[role], *tokens) for role, tokens in [*counted, *uncounted]), Fraction(0))
+
+
+def told(estimates: Mapping[str, Estimate], priced: Mapping, spent: Fraction, budget: float | None) -> str:
+    """What is printed in place of a run.
+
+    Args:
+        estimates: by role.
+        priced: {"prices": ...} as manifests have it, or nothing.
+        spent: what the run folder has spent so far.
+        budget: what --budget says.
+    """
+    prices = priced.get("prices", {})
+    lines, sums = ["nothing was sent; left to do:"], {"at most": Fraction(0), "about": Fraction(0)}
+    for role, estimate in estimates.items():
+        for name, volume in (("at most", estimate.most), ("about", estimate.about)):
+            tokens = (volume.prompt_tokens, volume.completion_tokens)
+            line = f"{role}, {name}: {volume.calls:,} calls, {tokens[0]:,} + {tokens[1]:,} tokens"
+            if role in prices:
+                sums[name] += amount(prices[role], *tokens)
+                line += f", {money(amount(prices[role], *tokens), prices['currency'])}"
+            lines.append(line)
+    if prices:
+        lines.append(", ".join(f"{name} {money(value, prices['currency'])}" for name, value in sums.items()) + " in all")
+        if spent:
+            lines.append(f"the run folder has spent {money(spent, prices['currency'])} so far")
+    if budget is not None:
+        fits = "covers" if spent + sums["at most"] <= Fraction(str(budget)) else "does not cover"
+        lines.append(f"a budget of {money(budget, prices['currency'])} {fits} what is spent and the most of what is left")
+    note = _NOTE.format(characters=REPLY_CHARACTERS, share=USUAL_SHARE, ratio=TOKENS_PER_CHARACTER)
+    return "\n".join([*lines, note])

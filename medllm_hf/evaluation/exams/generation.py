@@ -1,0 +1,139 @@
+"""Replies to exam questions: written by a local model in batches, or by an endpoint, several at once."""
+
+import asyncio
+from array import array
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+from medllm_hf.endpoints.client import ChatClient, Endpoint, EndpointError
+from medllm_hf.evaluation.costs.ledger import Account
+from medllm_hf.evaluation.exams.prompts import BLANK
+from medllm_hf.key_value_cache import check_cache
+from medllm_hf.templates.answer_end import answer_end
+
+# What an output says of the spending of an endpoint's reply.
+COUNTS = ("prompt_tokens", "completion_tokens", "retries")
+
+
+def replies(
+    network: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[array],
+    wanted: set[int],
+    new_tokens: int,
+    tokens_at_once: int,
+    chat: bool = True,
+) -> Iterator[tuple[int, dict]]:
+    """Yields (index, {"reply", "finish"}) of the `wanted` prompts, which are token ids, each written greedily.
+
+    Batches are made over all prompts whatever is wanted, and computed whole, so that a reply does not depend on what was
+    there before. `finish` is "stop" where the reply ended by itself, "length" where it was cut after `new_tokens`.
+
+    Args:
+        tokens_at_once: the most tokens, padding and replies included, in one batch, if it has more than one prompt.
+        chat: a reply ends at the model's end tokens alone; else, in plain text, also at a blank line.
+
+    Raises:
+        UserError: see `check_cache`.
+    """
+    stops = stop_ids(network, tokenizer, chat)
+    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else stops[0]
+    # The publisher's own sampling settings and penalties would be merged into any that `generate` is given.
+    network.generation_config = GenerationConfig(
+        max_new_tokens=new_tokens, do_sample=False, eos_token_id=stops, pad_token_id=pad
+    )
+    for batch in batches([len(prompt) for prompt in prompts], new_tokens, tokens_at_once):
+        if wanted.isdisjoint(batch):
+            continue
+        width = len(prompts[batch[0]])
+        # An end token among the ids would end the reply before the step that is compared.
+        check_cache(network, [token for token in prompts[batch[0]] if token not in stops], _generated)
+        ids = torch.tensor([[pad] * (width - len(prompts[i])) + list(prompts[i]) for i in batch])
+        mask = torch.tensor([[0] * (width - len(prompts[i])) + [1] * len(prompts[i]) for i in batch])
+        with torch.inference_mode():
+            whole = network.generate(ids.to(network.device), attention_mask=mask.to(network.device))
+        for i, row in zip(batch, whole[:, width:].tolist(), strict=True):
+            if i in wanted:
+                yield i, _reply(tokenizer, row, stops, chat)
+
+
+def _generated(network: PreTrainedModel, ids: list[int]) -> torch.Tensor:
+    """The logits `(vocab,)` after `ids`, the last one being the first that `generate` writes."""
+    begin = torch.tensor([ids[:-1]], device=network.device)
+    written = network.generate(
+        begin,
+        attention_mask=torch.ones_like(begin),
+        max_new_tokens=2,
+        prefix_allowed_tokens_fn=lambda *_: ids[-1:],
+        output_logits=True,
+        return_dict_in_generate=True,
+    )
+    return written.logits[1][0]
+
+
+def batches(lengths: Sequence[int], new_tokens: int, tokens_at_once: int) -> list[list[int]]:
+    """The indices of `lengths` in batches within the budget, the longest first."""
+    made: list[list[int]] = []
+    for i in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
+        if made and (len(made[-1]) + 1) * (lengths[made[-1][0]] + new_tokens) <= tokens_at_once:
+            made[-1].append(i)
+        else:
+            made.append([i])
+    return made
+
+
+def stop_ids(network: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, chat: bool) -> list[int]:
+    """The tokens that end a reply, by the model's generation config, by its tokenizer and, in a chat, by its template."""
+    configured = network.generation_config.eos_token_id
+    ids = [configured] if isinstance(configured, int) else list(configured or [])
+    written = answer_end(tokenizer)[0][:1] if chat else ()
+    return sorted({*ids, *written, tokenizer.eos_token_id} - {None})
+
+
+def _reply(tokenizer: PreTrainedTokenizerBase, row: list[int], stops: list[int], chat: bool) -> dict:
+    end = next((place for place, token in enumerate(row) if token in stops), len(row))
+    text = tokenizer.decode(row[:end], skip_special_tokens=True)
+    ended = end < len(row)
+    if not chat and BLANK in text.strip():
+        text, ended = text.strip().split(BLANK)[0], True
+    return {"reply": text, "finish": "stop" if ended else "length"}
+
+
+async def endpoint_replies(
+    endpoint: Endpoint,
+    turns: Sequence[list[dict]],
+    wanted: set[int],
+    new_tokens: int,
+    seed: int,
+    keep: Callable[[int, dict], None],
+    account: Account | None,
+) -> dict[int, EndpointError]:
+    """Hands (index, {"reply", "finish", counts}) of the `wanted` turns to `keep` as they come; returns those that failed.
+
+    Raises:
+        EndpointError: one that every other request would meet too; the rest are not sent.
+    """
+    failed: dict[int, EndpointError] = {}
+    waiting = iter(sorted(wanted))
+
+    async def work(client: ChatClient) -> None:
+        for i in waiting:
+            try:
+                reply = await client.complete(turns[i], max_tokens=new_tokens, temperature=0.0, seed=seed, account=account)
+            except EndpointError as error:
+                if error.fatal:
+                    raise
+                failed[i] = error
+            else:
+                counts = {name: getattr(reply, name) for name in COUNTS}
+                keep(i, {"reply": reply.text, "finish": reply.finish, **counts})
+
+    try:
+        async with ChatClient(endpoint) as client, asyncio.TaskGroup() as group:
+            for _ in range(endpoint.concurrency):
+                group.create_task(work(client))
+    except BaseExceptionGroup as group_error:
+        raise group_error.exceptions[0] from None
+    return failed

@@ -1,0 +1,99 @@
+"""The report as HTML: one page that needs nothing from elsewhere, with the wrong and unparsed questions to browse.
+
+More questions than fit one page go on further pages. Jinja escapes everything that is put in, and the page's content
+security policy lets no script run but its own.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from medllm_hf.evaluation.exams.scores import Answer, Run
+from medllm_hf.folders import write_text
+from medllm_hf.reporting.blocks import Block
+from medllm_hf.reporting.html import page_of, pictures
+
+# What a browser lays out without a pause, and what a phone loads.
+MOST_ITEMS, MOST_LETTERS = 1000, 4_000_000
+RIGHT, WRONG, UNPARSED, ABSENT = "r", "w", "u", "-"
+
+
+def write_pages(blocks: list[Block], datasets: list[list[Run]], folder: Path) -> int:
+    """Writes report.html and, where the questions need them, report-2.html and so on; returns the number of questions."""
+    render = page_of("evaluation/exams/report")
+    runs = [run.name for members in datasets for run in members]
+    entries = [entry for members in datasets for entry in failed_items(members, runs)]
+    pages = list(paged(entries)) or [[]]
+    names = ["report.html", *(f"report-{number}.html" for number in range(2, len(pages) + 1))]
+    shown = pictures(folder)
+    before = 0
+    for number, (name, page) in enumerate(zip(names, pages, strict=True), start=1):
+        text = render(
+            blocks=blocks if number == 1 else [],
+            pictures=shown,
+            page=page,
+            subjects=sorted({entry["subject"] for entry in page}),
+            runs=runs,
+            names=names,
+            number=number,
+            first=before + 1,
+            last=before + len(page),
+            total=len(entries),
+        )
+        write_text(folder / name, text)
+        before += len(page)
+    return len(entries)
+
+
+def failed_items(members: list[Run], runs: list[str]) -> Iterator[dict]:
+    """What the page shows of each question that some run of one dataset answered wrongly or unreadably."""
+    for name in dict.fromkeys(name for run in members for name in run.items):
+        answered = {run.name: run.items[name] for run in members if name in run.items}
+        marks = [_mark(answered[run]) if run in answered else ABSENT for run in runs]
+        if WRONG not in marks and UNPARSED not in marks:
+            continue
+        first = next(iter(answered.values()))[0]
+        right = first.own(first.reference)
+        options = [(letter, text, letter in right) for letter, text in first.own_options.items()]
+        yield {
+            "id": name,
+            "dataset": members[0].manifest["data"]["name"],
+            "subject": first.group,
+            "question": first.question,
+            "options": options,
+            "right": right,
+            "marks": "".join(marks),
+            "answers": [_answer(run, rows, _mark(rows)) for run, rows in answered.items()],
+        }
+
+
+def _mark(rows: list[Answer]) -> str:
+    """Of a question with rotations: right when all are, else what the first that is not right is."""
+    deciding = next((answer for answer in rows if not answer.right), None)
+    return RIGHT if deciding is None else UNPARSED if deciding.choice is None else WRONG
+
+
+def _answer(run: str, rows: list[Answer], mark: str) -> dict:
+    shown = next((answer for answer in rows if not answer.right), rows[0])
+    notes = []
+    if shown.choice is not None and shown.own_choice != shown.choice:
+        notes.append(f"shown as {shown.choice}")
+    if len(rows) > 1:
+        notes.append("rotations " + " ".join(answer.own_choice or "?" for answer in rows))
+    # A reply that is nothing but the letters is told by them.
+    reply = None if shown.reply == shown.choice else shown.reply
+    return {"run": run, "mark": mark, "choice": shown.own_choice, "notes": notes, "reply": reply}
+
+
+def paged(entries: list[dict]) -> Iterator[list[dict]]:
+    """The entries, cut into pages of bounded number and length."""
+    page: list[dict] = []
+    letters = 0
+    for entry in entries:
+        size = len(entry["question"]) + sum(len(answer["reply"] or "") for answer in entry["answers"])
+        if page and (len(page) == MOST_ITEMS or letters + size > MOST_LETTERS):
+            yield page
+            page, letters = [], 0
+        page.append(entry)
+        letters += size
+    if page:
+        yield page

@@ -1,0 +1,120 @@
+"""The report's pictures as PNG and SVG: same values, same bytes."""
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from medllm_hf.reporting.plotting import COLOURS, labels, save, style
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+MOST_SUBJECTS, MOST_MAPS = 60, 12
+
+
+def draw(values: dict, name_of, folder: Path) -> None:
+    """Writes each dataset's pictures into `folder`; `name_of(name, number)` is the file name without its ending."""
+    results = {row["run"]: row for row in values["results"]}
+    with style():
+        for number, dataset in enumerate(values["datasets"], start=1):
+            rows = [results[name] for name in dataset["runs"]]
+            save(accuracy(rows), folder, name_of("accuracy", number))
+            if len({group["group"] for row in rows for group in row["groups"]}) > 1:
+                save(subjects(rows), folder, name_of("subjects", number))
+            if any(row["single"] for row in rows):
+                save(confusion(rows), folder, name_of("confusion", number))
+
+
+def _empty(width: float, height: float) -> "tuple[Figure, Axes]":
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.add_subplot()
+
+
+def accuracy(rows: list[dict]) -> "Figure":
+    """A bar a run with its 95% interval, and the chance level as a dashed line."""
+    figure, axes = _empty(6.4, 1.1 + 0.42 * len(rows))
+    for place, row in enumerate(rows):
+        bar = {"xerr": _whiskers([row]), "capsize": 3}
+        axes.barh(place, 100 * row["accuracy"], **bar, color=COLOURS[place % len(COLOURS)], height=0.62)
+        label = "chance" if place == 0 else None
+        axes.plot([100 * row["chance"]] * 2, [place - 0.5, place + 0.5], "--", color="#555555", linewidth=1, label=label)
+    axes.set_yticks(range(len(rows)), labels([row["run"] for row in rows], "run"))
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    counts = sorted({row["n"] for row in rows})
+    n = f"n = {counts[0]}" if len(counts) == 1 else f"n = {counts[0]} to {counts[-1]}"
+    _finish(axes, f"accuracy, % ({n})")
+    axes.legend(frameon=False, fontsize=8, loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0)
+    return figure
+
+
+def subjects(rows: list[dict]) -> "Figure":
+    """A point a subject and run with its 95% interval; small ticks are the subjects' chance levels."""
+    names = list(dict.fromkeys(group["group"] for row in rows for group in row["groups"]))
+    shown = names[:MOST_SUBJECTS]
+    figure, axes = _empty(6.4, 1.2 + len(shown) * (0.24 + 0.11 * len(rows)))
+    for number, (row, label) in enumerate(zip(rows, labels([row["run"] for row in rows], "run"), strict=True)):
+        groups = {group["group"]: group for group in row["groups"]}
+        there = [place for place, name in enumerate(shown) if name in groups]
+        members = [groups[shown[place]] for place in there]
+        shares = [100 * group["accuracy"] for group in members]
+        heights = [place + 0.7 * ((number + 0.5) / len(rows) - 0.5) for place in there]
+        style = {"fmt": "o", "markersize": 4, "capsize": 2, "linewidth": 1, "color": COLOURS[number % len(COLOURS)]}
+        axes.errorbar(shares, heights, xerr=_whiskers(members), label=label, **style)
+        axes.plot([100 * group["chance"] for group in members], there, "|", color="#555555", markersize=9)
+    ticks = labels([name or "(none)" for name in shown], "")
+    axes.set_yticks(range(len(shown)), ticks)
+    if ticks[0] == "1":
+        axes.set_ylabel("subject, numbered as in the table")
+    axes.set_ylim(len(shown) - 0.4, -0.6)
+    _finish(axes, "accuracy, %" + (f" (first {len(shown)} of {len(names)} subjects)" if len(names) > len(shown) else ""))
+    if len(rows) > 1:
+        axes.legend(frameon=False, fontsize=8, loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0, ncols=3)
+    return figure
+
+
+def _whiskers(rows: list[dict]) -> list[list[float]]:
+    # In floats, the upper limit of all right can be a hair below 1.
+    low = [max(0.0, 100 * (row["accuracy"] - row["interval_low"])) for row in rows]
+    return [low, [max(0.0, 100 * (row["interval_high"] - row["accuracy"])) for row in rows]]
+
+
+def _finish(axes: "Axes", title: str) -> None:
+    axes.set_xlim(0, 100)
+    axes.set_xlabel(title)
+    axes.grid(axis="x", color="#dddddd", linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def confusion(rows: list[dict]) -> "Figure":
+    """A map a run: of each right letter's questions, the share that each letter was predicted for, with the counts."""
+    from matplotlib.figure import Figure
+
+    maps = [row for row in rows if row["single"]]
+    names = labels([row["run"] for row in maps], "run")
+    shown = maps[:MOST_MAPS]
+    columns = min(3, len(shown))
+    lines = math.ceil(len(shown) / columns)
+    figure = Figure(figsize=(0.4 + 3.5 * columns, 0.3 + 3.3 * lines), layout="constrained")
+    for place, (row, name) in enumerate(zip(shown, names, strict=False), start=1):
+        table = row["confusion"]
+        axes = figure.add_subplot(lines, columns, place)
+        counts = [[cells[column] for column in table["columns"]] for cells in table["rows"].values()]
+        shares = [[100 * count / max(1, sum(line)) for count in line] for line in counts]
+        axes.imshow(shares, cmap="Blues", vmin=0, vmax=100, aspect="auto")
+        for i, line in enumerate(counts):
+            for j, count in enumerate(line):
+                colour = "white" if shares[i][j] > 60 else "black"
+                axes.text(j, i, str(count), ha="center", va="center", fontsize=7, color=colour)
+        axes.set_xticks(range(len(table["columns"])), table["columns"], fontsize=8)
+        axes.tick_params(axis="x", rotation=40)
+        axes.set_yticks(range(len(counts)), list(table["rows"]), fontsize=8)
+        axes.set_title(name, fontsize=9)
+        axes.set_xlabel("predicted", fontsize=8)
+        axes.set_ylabel("right", fontsize=8)
+    if len(maps) > len(shown):
+        figure.suptitle(f"first {len(shown)} of {len(maps)} runs", fontsize=9)
+    return figure

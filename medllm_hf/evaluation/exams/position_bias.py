@@ -1,0 +1,143 @@
+"""Whether a model prefers a place among the options, whatever stands there."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+
+from medllm_hf.evaluation.exams.scores import Answer
+from medllm_hf.evaluation.statistics.tests import chi_square_p
+
+# A preference is named when chance would show it in fewer than 1 of 100 runs and it moves 5 of 100 answers.
+P_LIMIT, SHARE_LIMIT = 0.01, 0.05
+SEVERAL, UNPARSED = "several", "unparsed"
+
+
+@dataclass(frozen=True)
+class Place:
+    """How often a place was shown, chosen, right, chosen when right, and would be chosen with the mistakes spread evenly."""
+
+    name: str
+    shown: int
+    predicted: int
+    right: int
+    hits: int
+    expected: float
+
+
+@dataclass(frozen=True)
+class View:
+    """The places counted in one way, and the goodness-of-fit test of where the wrong answers went; p None: too few."""
+
+    places: tuple[Place, ...]
+    chi_square: float | None
+    freedom: int
+    p: float | None
+
+    def strongest(self) -> Place:
+        """The place whose number of predictions is furthest from the expected."""
+        return max(self.places, key=lambda place: abs(place.predicted - place.expected))
+
+
+def single_choices(answers: Iterable[Answer]) -> list[Answer]:
+    """The answers in which one option of a single-answer question was chosen: what the places are counted over."""
+    return [a for a in answers if a.kind == "single" and a.choice is not None and len(a.choice) == 1]
+
+
+def letter_name(labels: str, index: int) -> str:
+    """The letter of the option shown at `index`."""
+    return labels[index]
+
+
+def end_name(labels: str, index: int) -> str:
+    """The place, from the end, of the option shown at `index`."""
+    back = len(labels) - index
+    return "the last option" if back == 1 else f"the last option but {back - 1}"
+
+
+def view(answers: list[Answer], name: Callable[[str, int], str]) -> View:
+    """The places by `name`, with the test that the wrong answers went to each wrong option alike.
+
+    Right answers say nothing about a preference for a place, and keys are not spread evenly in every exam: so the test
+    compares where the wrong answers went with where they would go if each wrong option of their question drew one as
+    often as another. Expected counts below 1 are pooled (Cochran 1954).
+    """
+    shown, predicted, right, hits, expected, wrong, drawn = (Counter() for _ in range(7))
+    cases = Counter(("".join(a.options), a.reference, a.choice) for a in answers)
+    for (labels, reference, choice), times in sorted(cases.items()):
+        names = {label: name(labels, index) for index, label in enumerate(labels)}
+        shown.update(dict.fromkeys(names.values(), times))
+        right[names[reference]] += times
+        predicted[names[choice]] += times
+        if choice == reference:
+            hits[names[choice]] += times
+            expected[names[choice]] += times
+            continue
+        wrong[names[choice]] += times
+        for label in labels.replace(reference, ""):
+            drawn[names[label]] += times / (len(labels) - 1)
+            expected[names[label]] += times / (len(labels) - 1)
+    ordered = sorted(shown, key=lambda one: (len(one), one))
+    places = tuple(Place(n, shown[n], predicted[n], right[n], hits[n], expected[n]) for n in ordered)
+    few = [n for n in drawn if drawn[n] < 1]
+    cells = [(wrong[n], drawn[n]) for n in drawn if n not in few]
+    cells += [(sum(wrong[n] for n in few), sum(drawn[n] for n in few))] if few else []
+    if len(cells) < 2:
+        return View(places, None, 0, None)
+    statistic = sum((seen - wanted) ** 2 / wanted for seen, wanted in cells)
+    return View(places, statistic, len(cells) - 1, chi_square_p(statistic, len(cells) - 1))
+
+
+def position_bias(answers: Iterable[Answer]) -> dict | None:
+    """The places by letter and from the end, and the bias in one sentence; None without a single-answer choice.
+
+    Where the questions have different numbers of options, the two views tell a liking for a letter from one for the last
+    option. The view with the larger deviation is the one that is named.
+    """
+    chosen = single_choices(answers)
+    if not chosen:
+        return None
+    views = {"letter": view(chosen, letter_name), "from_end": view(chosen, end_name)}
+    if len({len(a.options) for a in chosen}) == 1:
+        del views["from_end"]  # the same places under other names
+    named = [
+        (abs(place.predicted - place.expected), one, place)
+        for one in views.values()
+        if one.p is not None and one.p < P_LIMIT
+        for place in [one.strongest()]
+        if abs(place.predicted - place.expected) >= SHARE_LIMIT * len(chosen)
+    ]
+    result = {"n": len(chosen), **{key: asdict(one) for key, one in views.items()}, "bias": None}
+    if named:
+        # A tie goes to the letter: rounding must not decide it.
+        _, one, place = max(named, key=lambda entry: round(entry[0], 6))
+        return result | {"bias": place.name, "sentence": _sentence(place, one, len(chosen))}
+    values = [one.p for one in views.values() if one.p is not None]
+    if not values:
+        return result | {"sentence": "too few wrong answers to tell"}
+    small = "; the unevenness that there is moves few answers" if min(values) < P_LIMIT else ""
+    return result | {"sentence": f"no position bias found (p = {min(values):.3f}, {len(chosen)} answers){small}"}
+
+
+def _sentence(place: Place, one: View, count: int) -> str:
+    shares = [f"{100 * value / count:.1f}%" for value in (place.predicted, place.right, place.expected)]
+    verdict = "biased towards" if place.predicted > place.expected else "biased against"
+    chance = "p < 0.001" if one.p < 0.001 else f"p = {one.p:.3f}"
+    return (
+        f"predicts {place.name} in {shares[0]} of {count} answers; right in {shares[1]}; "
+        f"{shares[2]} would be expected with its mistakes spread evenly: {verdict} {place.name} ({chance})"
+    )
+
+
+def confusion(answers: Iterable[Answer]) -> dict:
+    """Right letter → predicted letter → answers to single-answer questions, as shown; columns for several and unparsed."""
+    table: dict[str, Counter] = {}
+    letters = set()
+    for answer in answers:
+        if answer.kind == "single":
+            choice = answer.choice
+            column = UNPARSED if choice is None else choice if len(choice) == 1 else SEVERAL
+            table.setdefault(answer.reference, Counter())[column] += 1
+            letters |= set(answer.options)
+    columns = [*sorted(letters), SEVERAL, UNPARSED]
+    rows = {right: {column: table.get(right, Counter())[column] for column in columns} for right in sorted(letters)}
+    return {"columns": columns, "rows": rows}

@@ -1,0 +1,85 @@
+"""The questions of a run and where its examples come from, with what a manifest says of them."""
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from medllm_hf.data.benchmarks.catalogue import BENCHMARKS
+from medllm_hf.data.benchmarks.read import load_benchmark
+from medllm_hf.data.mcq import McqItem, load_items
+from medllm_hf.errors import UserError
+from medllm_hf.evaluation.exams.prompts import Examples, draw
+from medllm_hf.evaluation.exams.settings import Settings
+from medllm_hf.evaluation.runs.folder import json_line
+from medllm_hf.folders import sha256
+
+
+@dataclass(frozen=True)
+class Questions:
+    """Questions and what the manifest says of them under "data"."""
+
+    items: tuple[McqItem, ...]
+    record: dict
+
+
+def read_questions(data: str, path: str | None = None, split: str | None = None) -> Questions:
+    """The questions of a benchmark's split, "test" if none is named, or of a file.
+
+    `sha256` in the record is that of the file; for a benchmark it is `questions_hash`, since it may come as several files
+    or as an archive.
+
+    Raises:
+        UserError: neither a benchmark nor a file of questions, or a flag that only benchmarks have.
+    """
+    if data in BENCHMARKS:
+        read = load_benchmark(data, path, split or "test")
+        return Questions(read.items, {
+            "name": read.name, "split": read.split, "sha256": questions_hash(read.items), "n": len(read.items),
+            "files": read.files, "hub": read.hub, "revision": read.revision, "left_out": read.left_out,
+            "empty_options": read.empty_options, "licence": read.licence,
+        })  # fmt: skip
+    if path is not None or split is not None:
+        raise UserError(f"--data-path or --split with {data}", f"a benchmark: {', '.join(BENCHMARKS)}", "name one with --data")
+    if not Path(data).is_file():
+        raise UserError(f"no file and no benchmark {data}", f"questions or one of {', '.join(BENCHMARKS)}", "check --data")
+    return _file_questions(data)
+
+
+def read_examples(questions: Questions, settings: Settings) -> tuple[Examples, dict]:
+    """The solved examples that `settings` ask for, and what the manifest says of them under "data".
+
+    Raises:
+        UserError: they cannot be had, or there are too few.
+    """
+    if not settings.shots:
+        return Examples({}, 0), {}
+    if settings.examples is not None:
+        if not Path(settings.examples).is_file():
+            raise UserError(f"no file {settings.examples}", "a file of solved examples", "check --examples")
+        source = _file_questions(settings.examples)
+    elif settings.data in BENCHMARKS:
+        source = read_questions(settings.data, settings.data_path, "dev")
+    else:
+        raise UserError("--shots with a question file alone", "a file of solved examples", "add --examples FILE")
+    drawn = draw(source.items, questions.items, settings.shots, settings.seed)
+    names = {kind: [item.id for item in items] for kind, items in drawn.of_kind.items()}
+    also = {"in_questions": drawn.left_out, "ids": names}
+    return drawn, {"examples": {name: source.record[name] for name in ("name", "split", "sha256", "n")} | also}
+
+
+def _file_questions(file: str) -> Questions:
+    items = tuple(load_items(file))
+    return Questions(items, {"name": Path(file).name, "split": None, "sha256": sha256(Path(file)), "n": len(items)})
+
+
+def questions_hash(items: Iterable[McqItem]) -> str:
+    """One SHA-256 over all that the questions hold, in their order."""
+    lines = (json_line({**asdict(item), "answer": sorted(item.answer)}) for item in items)
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def left_out(record: dict) -> str:
+    """What is said of the rows of a benchmark that are no questions; "" where there are none."""
+    counts = ", ".join(f"{count} {kind}" for kind, count in record.get("left_out", {}).items())
+    return f"{record['name']} {record['split']}: {record['n']} questions, left out: {counts}" if counts else ""

@@ -1,0 +1,1 @@
+"""Dialogues that a judge model scores by a rubric."""

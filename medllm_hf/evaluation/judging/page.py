@@ -1,0 +1,73 @@
+"""The report of judge runs as HTML: one page that needs nothing from elsewhere, with every dialogue to read.
+
+The dialogues stand in the page as data; its script shows those that are asked for, as text and never as markup.
+"""
+
+import json
+from pathlib import Path
+
+from medllm_hf.evaluation.judging.scores import Judged, JudgeRun, systems_of
+from medllm_hf.evaluation.judging.wording import words
+from medllm_hf.folders import write_text
+from medllm_hf.reporting.blocks import Block
+from medllm_hf.reporting.html import page_of, pictures
+
+# What could end the element that the data stands in, or a line of a script, as JSON writes it otherwise.
+_ESCAPED = str.maketrans({letter: f"\\u{ord(letter):04x}" for letter in "<>&\u2028\u2029"})
+
+
+def write_page(blocks: list[Block], values: dict, sets: list[list[JudgeRun]], folder: Path) -> int:
+    """Writes report.html and returns the number of dialogues in it."""
+    data = page_data(values, sets)
+    text = page_of("evaluation/judging/dialogues")(blocks=blocks, pictures=pictures(folder), data=safe_json(data))
+    write_text(folder / "report.html", text)
+    return sum(len(one["rows"]) for one in data["sets"])
+
+
+def page_data(values: dict, sets: list[list[JudgeRun]]) -> dict:
+    """What the page's script shows: each transcript once, and each set's rows with the numbers of their system and group.
+
+    A row is [system, case, group, transcript, scores with the overall score last or null, why unscored, replies, attempts,
+    lines on the reference].
+    """
+    numbers: dict[str, int] = {}
+    found = []
+    for one, runs in zip(values["sets"], sets, strict=True):
+        systems = systems_of(runs)
+        rows = []
+        for place, system in enumerate(systems):
+            for judged in system.dialogues:
+                turns = json.dumps([[turn["role"], turn["content"]] for turn in judged.turns], ensure_ascii=False)
+                scores = None if judged.unscored else [*judged.scores.values(), judged.overall]
+                case = "/".join(filter(None, judged.case))
+                group, text = one["groups"].index(judged.group), numbers.setdefault(turns, len(numbers))
+                rows.append([place, case, group, text, scores, judged.unscored, judged.replies, judged.attempts, told(judged)])
+        found.append(
+            {
+                "name": f"{one['name']}, judged by {one['judge']['id']}",
+                "criteria": [*map(words, one["rubric"]["criteria"]), "overall"],
+                "range": [one["rubric"]["low"], one["rubric"]["high"]],
+                "systems": [system.name for system in systems],
+                "groups": one["groups"],
+                "rows": rows,
+            }
+        )
+    return {"sets": found, "transcripts": [json.loads(turns) for turns in numbers]}
+
+
+def told(judged: Judged) -> list[str]:
+    """What the judge was told of a case: a text, or each point of its checklist and how often it was met."""
+    if not isinstance(judged.reference, list):
+        return [] if judged.reference is None else [judged.reference]
+    samples = [sample["points"] for sample in judged.item["samples"] if "points" in sample]
+    lines = []
+    for number, one in enumerate(judged.reference, start=1):
+        met = sum(points[f"point_{number}"] > 0 for points in samples)
+        share = f"met in {met} of {len(samples)}" if len(samples) > 1 else "met" if met else "not met"
+        lines.append(f"{share if samples else 'unscored'} · {one['point']} · weight {one['weight']:g}")
+    return lines
+
+
+def safe_json(data: object) -> str:
+    """`data` as JSON that may stand in a script element of a page."""
+    return json.dumps(data, ensure_ascii=False, separators=(",", ":")).translate(_ESCAPED)

@@ -1,0 +1,111 @@
+"""The pictures of the report of judge runs as PNG and SVG: same values, same bytes."""
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from medllm_hf.evaluation.exams.tables import figure_name
+from medllm_hf.evaluation.judging.wording import words
+from medllm_hf.reporting.plotting import COLOURS, labels, save, style
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+MOST_GROUPS = 40
+
+
+def draw_sets(values: dict, folder: Path) -> None:
+    """Writes the pictures of each set into `folder`."""
+    with style():
+        for number, one in enumerate(values["sets"], start=1):
+            save(criteria(one), folder, figure_name("criteria", number))
+            if len(one["rubric"]["criteria"]) > 2:
+                save(radar(one), folder, figure_name("radar", number))
+            if len(one["groups"]) > 1:
+                save(groups(one), folder, figure_name("groups", number))
+
+
+def criteria(one: dict) -> "Figure":
+    """Bars by criterion, one a system, with their 95% intervals; no overall score where it is withheld."""
+    names = [*one["rubric"]["criteria"], "overall"]
+    rows = [
+        {name: (system[name], system["intervals"][name]) for name in names if not (name == "overall" and system["withheld"])}
+        for system in one["systems"]
+    ]
+    figure, axes = _bars(one, names, rows)
+    axes.set_yticks(range(len(names)), [words(name) for name in names])
+    return figure
+
+
+def groups(one: dict) -> "Figure":
+    """Bars of the overall score by group, one a system, with their 95% intervals."""
+    names = one["groups"][:MOST_GROUPS]
+    rows = [
+        {row["group"]: (row["overall"], row["intervals"]["overall"]) for row in system["groups"] if not system["withheld"]}
+        for system in one["systems"]
+    ]
+    figure, axes = _bars(one, names, rows)
+    ticks = labels([name or "(none)" for name in names], "")
+    axes.set_yticks(range(len(names)), ticks)
+    if ticks[0] == "1":
+        axes.set_ylabel("group, numbered as in the table")
+    more = f" (first {len(names)} of {len(one['groups'])} groups)" if len(one["groups"]) > len(names) else ""
+    axes.set_xlabel(f"mean overall score{more}")
+    return figure
+
+
+def _bars(one: dict, names: list[str], rows: list[dict]) -> "tuple[Figure, Axes]":
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7.2, 1.2 + len(names) * (0.2 + 0.16 * len(rows))), layout="constrained")
+    axes = figure.add_subplot()
+    low, high, thick = one["rubric"]["low"], one["rubric"]["high"], 0.8 / len(rows)
+    for number, (row, label) in enumerate(zip(rows, _names(one), strict=True)):
+        there = [place for place, name in enumerate(names) if row.get(name, (None,))[0] is not None]
+        found = [row[names[place]] for place in there]
+        ends = [[max(0.0, mean - limits[0]) for mean, limits in found], [max(0.0, limits[1] - mean) for mean, limits in found]]
+        heights = [place + 0.8 * ((number + 0.5) / len(rows) - 0.5) for place in there]
+        kind = {"height": thick, "left": low, "color": COLOURS[number % len(COLOURS)], "label": label}
+        axes.barh(heights, [mean - low for mean, _ in found], **kind)
+        means = [mean for mean, _ in found]
+        axes.errorbar(means, heights, xerr=ends, fmt="none", ecolor="#333333", capsize=1.5, linewidth=0.8)
+    axes.set_xlim(low, high)
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.set_xlabel("mean score")
+    axes.grid(axis="x", color="#dddddd", linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, fontsize=8, loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0, ncols=3)
+    return figure, axes
+
+
+def radar(one: dict) -> "Figure":
+    """A line a system around the criteria, on the whole scale of the rubric."""
+    from matplotlib.figure import Figure
+
+    names = one["rubric"]["criteria"]
+    figure = Figure(figsize=(6, 5), layout="constrained")
+    axes = figure.add_subplot(projection="polar")
+    angles = [2 * math.pi * place / len(names) for place in range(len(names))]
+    for number, (system, label) in enumerate(zip(one["systems"], _names(one), strict=True)):
+        if system[names[0]] is None:
+            continue
+        means = [system[name] for name in names]
+        colour = COLOURS[number % len(COLOURS)]
+        axes.plot([*angles, angles[0]], [*means, means[0]], color=colour, linewidth=1.5, label=label)
+    axes.set_theta_offset(math.pi / 2)
+    axes.set_theta_direction(-1)
+    axes.set_ylim(one["rubric"]["low"], one["rubric"]["high"])
+    axes.set_xticks(angles, [words(name) for name in names])
+    for angle, label in zip(angles, axes.get_xticklabels(), strict=True):
+        side = round(math.sin(angle), 6)
+        label.set_horizontalalignment("left" if side > 0 else "right" if side < 0 else "center")
+    axes.tick_params(axis="y", labelsize=8)
+    if axes.lines:
+        axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.15, 1))
+    return figure
+
+
+def _names(one: dict) -> list[str]:
+    return labels([system["name"] for system in one["systems"]], "system")

@@ -1,0 +1,155 @@
+"""What the report says of judge runs, as values: everything that its tables and plots show."""
+
+from itertools import combinations
+from statistics import fmean
+
+from medllm_hf.evaluation.agreement.measures import compare, quadratic_kappa, samples_alpha
+from medllm_hf.evaluation.judging.derive import family
+from medllm_hf.evaluation.judging.paired_differences import comparisons
+from medllm_hf.evaluation.judging.scores import JudgeRun, System, systems_of
+
+# The share of full marks from which on a criterion is said to be at its ceiling.
+CEILING = 0.5
+_POOLED = ("ceiling", "distribution", "length")
+
+
+def judge_sets(runs: list[JudgeRun]) -> list[list[JudgeRun]]:
+    """The runs that can stand in one table: those of one judge, one rubric and dialogues from the same sources."""
+    sets: dict[str, list[JudgeRun]] = {}
+    for run in runs:
+        sources = sorted({case[0] for case in (one.case for one in run.dialogues)})
+        sets.setdefault(repr((run.manifest["judge"], run.manifest["rubric"], sources)), []).append(run)
+    return list(sets.values())
+
+
+def judge_values(runs: list[JudgeRun], metric) -> dict:
+    """The content of results.json: one entry a set, and what is said across sets."""
+    return {
+        "kind": "judge",
+        "sets": [_set(members, metric) for members in judge_sets(runs)],
+        "agreement": [row for pair in combinations(runs, 2) if (row := _agreement(*pair)) is not None],
+        "consultations": [{"run": run.name, **run.consult} for run in runs if run.consult],
+    }
+
+
+def _set(runs: list[JudgeRun], metric) -> dict:
+    systems = systems_of(runs)
+    manifest = runs[0].manifest
+    settings = [run.manifest["settings"] for run in runs]
+    pooled = metric.summary([one.item for run in runs for one in run.dialogues], manifest["rubric"]["name"])
+    return {
+        "name": ", ".join(dict.fromkeys(one.case[0] for run in runs for one in run.dialogues if one.case[0])) or "dialogues",
+        "judge": manifest["judge"],
+        "rubric": manifest["rubric"],
+        "runs": [_run(run) for run in runs],
+        "settings_differ": [
+            name
+            for name in sorted({name for one in settings for name in one})
+            if any(one.get(name) != settings[0].get(name) for one in settings)
+        ],
+        "systems": [_system(system) for system in systems],
+        "groups": list(dict.fromkeys(one.group for system in systems for one in system.dialogues)),
+        "coverage": coverage(systems),
+        "comparisons": comparisons(systems),
+        "all": {name: pooled[name] for name in _POOLED},
+    }
+
+
+def _run(run: JudgeRun) -> dict:
+    kept = ("no_headline", "failures", "canaries", "usage")
+    patient = (run.consult or {}).get("patient", "")
+    judge, own = run.manifest["judge"]["id"], []
+    if patient and family(judge) is not None and family(judge) == family(patient):
+        own = [f"{judge} judges dialogues of the patient {patient}, a model of its own family, and may prefer them"]
+    # Cases that a system lacks are told once, under "coverage".
+    lacks = tuple(f"{model} has no dialogue on " for model in run.systems)
+    reasons: dict[str, int] = {}
+    for row in run.rows:
+        if row["unscored"] is not None:
+            reasons[row["unscored"]] = reasons.get(row["unscored"], 0) + 1
+    return {
+        "run": run.name,
+        "imported": bool(run.manifest.get("imported")),
+        "data": run.manifest["data"],
+        "settings": run.manifest["settings"],
+        **{name: run.metrics[name] for name in kept},
+        **({"cost": run.metrics["cost"]} if "cost" in run.metrics else {}),
+        "warnings": [text for text in run.metrics["warnings"] if not text.startswith(lacks)] + own,
+        "unscored_reasons": reasons,
+        "without_scores": run.metrics.get("without_scores", []),
+        "repeated": _repeated(run),
+    }
+
+
+def _system(system: System) -> dict:
+    named = {"name": system.name, "model": system.model, "run": system.run.name, "withheld": system.withheld}
+    return named | system.run.metrics["systems"][system.model]
+
+
+def coverage(systems: list[System]) -> list[dict]:
+    """The cases that some of the systems lack: `in` which systems they are, `not_in` which, and the cases."""
+    holders: dict[tuple, dict[str, None]] = {}
+    for system in systems:
+        for one in system.dialogues:
+            holders.setdefault(one.case, {})[system.name] = None
+    found: dict[tuple, list[str]] = {}
+    for case, own in holders.items():
+        if len(own) < len(systems):
+            found.setdefault(tuple(own), []).append("/".join(filter(None, case)))
+    names = [system.name for system in systems]
+    return [
+        {"in": list(own), "not_in": [name for name in names if name not in own], "cases": cases} for own, cases in found.items()
+    ]
+
+
+def _repeated(run: JudgeRun) -> dict | None:
+    """How far the samples of a run agree, by criterion: Krippendorff's alpha, and the mean kappa over pairs of samples."""
+    samples = run.manifest["settings"]["samples"]
+    if samples < 2:
+        return None
+    found = {}
+    for criterion in run.criteria:
+        given: list[dict[str, float]] = [{} for _ in range(samples)]
+        for row in run.rows:
+            if row["scores"][criterion] is not None:
+                given[row["sample"]][row["id"]] = row["scores"][criterion]
+        kappas = []
+        for first, second in combinations(given, 2):
+            shared = [name for name in first if name in second]
+            kappas.append(quadratic_kappa([first[name] for name in shared], [second[name] for name in shared]))
+        known = [kappa for kappa in kappas if kappa is not None]
+        alpha = samples_alpha(run.rows, criterion)
+        found[criterion] = {"alpha": alpha, "kappa": fmean(known) if known else None, "pairs": len(known)}
+    return {"samples": samples, "n": len(run.dialogues), "criteria": found}
+
+
+def _agreement(first: JudgeRun, second: JudgeRun) -> dict | None:
+    """How far two runs agree on the dialogues that both judged; None where there is none.
+
+    A dialogue of the same id in other words is another one; such ids are named.
+    """
+    words = [{one.id: one.turns for one in run.dialogues} for run in (first, second)]
+    both = [name for name in words[0] if name in words[1]]
+    other = {name for name in both if words[0][name] != words[1][name]}
+    criteria = [name for name in first.criteria if name in second.criteria]
+    if len(both) == len(other) or not criteria:
+        return None
+    whole = first.criteria == second.criteria
+    sides = [_rows(run, other, criteria, whole) for run in (first, second)]
+    return {
+        "first": first.name,
+        "second": second.name,
+        "judges": [run.manifest["judge"]["id"] for run in (first, second)],
+        "n": len(both) - len(other),
+        "other_words": sorted(other),
+        **compare(*sides),
+    }
+
+
+def _rows(run: JudgeRun, left_out: set[str], criteria: list[str], whole: bool) -> list[dict]:
+    rows = []
+    for one in run.dialogues:
+        if one.id not in left_out:
+            overall = {"overall": one.overall} if whole else {}
+            rows.append({"id": one.id, "scores": {name: one.scores[name] for name in criteria} | overall})
+    return rows

@@ -1,0 +1,182 @@
+"""The report of judge runs as blocks: headings, tables, notes and figures made from its values."""
+
+from collections.abc import Iterator
+
+from medllm_hf.evaluation.costs.prices import cost_text
+from medllm_hf.evaluation.exams.tables import figure_name
+from medllm_hf.evaluation.judging.trust import agreement_blocks, ceiling_blocks, judging_blocks, length_blocks, repeated_blocks
+from medllm_hf.evaluation.judging.wording import listed, score, signed, words
+from medllm_hf.reporting.blocks import Block, Figure, Heading, Paragraph, Table, chance_text, percent
+
+
+def judge_blocks(values: dict) -> list[Block]:
+    """The whole report without the single dialogues."""
+    blocks: list[Block] = [Heading(1, "Consultations scored by a judge")]
+    if len(values["sets"]) > 1:
+        blocks += [Paragraph("Scores by another judge or rubric, or of other dialogues, cannot be compared with each other.")]
+    for number, one in enumerate(values["sets"], start=1):
+        blocks += [Heading(2, f"{one['name']}, judged by {one['judge']['id']}"), *_asked(one), *_notices(one), *_results(one)]
+        for part in (_figures(one, number), _groups(one, number), _coverage(one), _comparisons(one), repeated_blocks(one)):
+            blocks += part
+        for part in (ceiling_blocks(one), length_blocks(one), judging_blocks(one)):
+            blocks += part
+    return [*blocks, *agreement_blocks(values["agreement"]), *_consultations(values["consultations"])]
+
+
+def _with_interval(row: dict, name: str) -> str:
+    ends = row["intervals"][name]
+    return score(row[name]) + (f" ({score(ends[0])} to {score(ends[1])})" if ends else "")
+
+
+def _overall(system: dict, row: dict) -> str:
+    return "withheld" if system["withheld"] else _with_interval(row, "overall")
+
+
+def _asked(one: dict) -> Iterator[Block]:
+    rubric, runs = one["rubric"], one["runs"]
+    text = f"Rubric {rubric['name']}, version {rubric['version']}, language {rubric['language']}, SHA-256 "
+    text += f"{rubric['sha256'][:16]}; scores from {rubric['low']:g} to {rubric['high']:g}."
+    known = {name: value for name, value in one["judge"].items() if name != "id"}
+    text += " Judge: " + ", ".join([one["judge"]["id"], *(f"{words(name)} {value}" for name, value in known.items())]) + "."
+    equal = {name: value for name, value in runs[0]["settings"].items() if name not in one["settings_differ"]}
+    text += " Settings: " + ", ".join(f"{words(name)} {value}" for name, value in equal.items()) + "."
+    if any(run["imported"] for run in runs):
+        text += " Imported: the replies are the published ones, and the scores were read from them anew."
+    yield Paragraph(text)
+    if one["settings_differ"]:
+        names = ", ".join(map(words, one["settings_differ"]))
+        yield Paragraph(f"The runs' settings differ ({names}): a difference can come from them, not from the systems.")
+
+
+def _notices(one: dict) -> Iterator[Block]:
+    for run in one["runs"]:
+        where = f" of {run['run']}" if len(one["runs"]) > 1 else ""
+        if run["no_headline"]:
+            yield Paragraph(
+                f"No headline figure{where}: {'; '.join(run['no_headline'])}. The overall scores and the comparisons are "
+                "withheld here; results.json has them."
+            )
+        for text in run["warnings"]:
+            yield Paragraph(f"Warning{where}: {text}.")
+
+
+def _results(one: dict) -> Iterator[Block]:
+    names = one["rubric"]["criteria"]
+    lines = [
+        (row["name"], *(_with_interval(row, name) for name in names), _overall(row, row), str(row["n"]), str(row["unscored"]))
+        for row in one["systems"]
+    ]
+    yield Table(("system", *map(words, names), "overall", "n", "unscored"), tuple(lines))
+    note = "Means over the scored dialogues with 95% intervals (bootstrap over dialogues); overall is the mean of the criteria."
+    yield Paragraph(note + " n counts the unscored dialogues too.")
+    for row in one["systems"]:
+        if row["unscored"]:
+            ends = "; ".join(
+                f"{words(name)} {score(row['bounds'][name][0])} to {score(row['bounds'][name][1])}" for name in names
+            )
+            low, high = f"{one['rubric']['low']:g}", f"{one['rubric']['high']:g}"
+            yield Paragraph(f"{row['name']}, if all unscored dialogues had {low}, and if all had {high}: {ends}.")
+
+
+def _figures(one: dict, number: int) -> Iterator[Block]:
+    yield Figure(figure_name("criteria", number), "mean score by criterion and system with 95% intervals")
+    if len(one["rubric"]["criteria"]) > 2:
+        yield Figure(figure_name("radar", number), "mean score by criterion and system on one scale")
+
+
+def _groups(one: dict, number: int) -> Iterator[Block]:
+    if len(one["groups"]) < 2:
+        return
+    yield Heading(3, "By group")
+    of = [{row["group"]: row for row in system["groups"]} for system in one["systems"]]
+    lines = []
+    for place, group in enumerate(one["groups"], start=1):
+        counts = sorted({own[group]["n"] for own in of if group in own})
+        n = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+        there = zip(one["systems"], of, strict=True)
+        cells = [_group_cell(system, own[group]) if group in own else "–" for system, own in there]
+        lines.append((str(place), group or "(none)", n, *cells))
+    yield Table(("#", "group", "n", *(system["name"] for system in one["systems"])), tuple(lines))
+    yield Paragraph("Overall scores; those of the single criteria are in results.json.")
+    yield Figure(figure_name("groups", number), "mean overall score by group and system with 95% intervals")
+
+
+def _group_cell(system: dict, row: dict) -> str:
+    return _overall(system, row) + (f", {row['unscored']} unscored" if row["unscored"] else "")
+
+
+def _coverage(one: dict) -> Iterator[Block]:
+    without = [name for run in one["runs"] for name in run["without_scores"]]
+    if not one["coverage"] and not without:
+        return
+    yield Heading(3, "Cases that not all systems have")
+    for row in one["coverage"]:
+        count = f"{len(row['cases'])} case{'s' * (len(row['cases']) > 1)}"
+        if len(row["in"]) <= len(row["not_in"]):
+            yield Paragraph(f"{count} only in {', '.join(row['in'])}: {listed(row['cases'])}.")
+        else:
+            yield Paragraph(f"{count} missing in {', '.join(row['not_in'])}: {listed(row['cases'])}.")
+    if without:
+        yield Paragraph(f"Dialogues without published scores: {listed(without)}.")
+
+
+def _comparisons(one: dict) -> Iterator[Block]:
+    rows = [row for row in one["comparisons"] if not row["withheld"]]
+    if not rows:
+        return
+    yield Heading(3, "Differences on the same cases")
+    head = (
+        "first minus second",
+        "cases",
+        "overall",
+        "95% interval",
+        "p",
+        "p, Holm",
+        "detectable",
+        "at equal length",
+        "95% interval",
+    )
+    lines = []
+    for row in rows:
+        cells = [f"{row['first']} minus {row['second']}", str(row["n"]), signed(row["difference"])]
+        cells += [
+            _ends(row, "interval"),
+            chance_text(row["p"]),
+            chance_text(row["p_holm"]),
+            score(row["detectable_difference"]),
+        ]
+        lines.append((*cells, signed(row["equal_length_difference"]), _ends(row, "equal_length")))
+    yield Table(head, tuple(lines))
+    yield Paragraph(
+        "Intervals: percentiles of a paired bootstrap over cases, not corrected for the number of pairs. p: a test by random "
+        f"signs; Holm: corrected for all {len(one['comparisons'])} pairs. Detectable: the smallest difference that such a test "
+        "at 5% finds 8 times in 10. At equal length: by a straight line through the differences in the doctor's characters."
+    )
+    for row in rows:
+        if row["unpaired_first"] or row["unpaired_second"]:
+            apart = f"{row['unpaired_first']} of {row['first']} and {row['unpaired_second']} of {row['second']}"
+            yield Paragraph(f"Scored cases without a partner, left out of the comparison: {apart}.")
+
+
+def _ends(row: dict, name: str) -> str:
+    low, high = row[f"{name}_low"], row[f"{name}_high"]
+    return "–" if low is None else f"{low:+.2f} to {high:+.2f}"
+
+
+def _consultations(rows: list[dict]) -> Iterator[Block]:
+    if not rows:
+        return
+    yield Heading(2, "Simulated consultations")
+    findings = list(rows[0]["findings"])
+    lines = []
+    for row in rows:
+        means = [score(row[f"mean_{name}"]) for name in ("rounds", "doctor_characters")]
+        said = f"{percent(row['said_diagnosis']['share'])} of {row['said_diagnosis']['n']}"
+        shares = [percent(row["findings"][name]) for name in findings]
+        lines.append((row["run"], row["patient"], str(row["n"]), str(row["failed"]), *means, said, *shares))
+    head = ("run", "patient", "dialogues", "failed", "rounds", "doctor's characters", "patient said the diagnosis")
+    yield Table((*head, *map(words, findings)), tuple(lines))
+    yield Paragraph("Shares of dialogues in which a check found something; failed dialogues are not judged.")
+    for row in rows:
+        if "cost" in row:
+            yield Paragraph(f"Cost of the dialogues in {row['run']}: {cost_text(row['cost'])}.")

@@ -1,0 +1,1 @@
+"""Two systems that a judge model compares on the same cases."""

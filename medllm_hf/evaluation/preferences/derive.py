@@ -1,0 +1,213 @@
+"""Outputs of a judge that compared two systems → outcomes by case → metrics. Nothing here asks a model.
+
+Each case is judged in both orders. A system wins a criterion where both orders prefer it; it is a tie where both say so or
+one does and the other prefers a system; where the orders prefer different systems, the outcome is inconsistent.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy
+
+from medllm_hf.evaluation.judging.derive import family, usage
+from medllm_hf.evaluation.preferences.canaries import is_passed
+from medllm_hf.evaluation.statistics.bootstrap import drawn_sums, interval, quotient
+from medllm_hf.evaluation.statistics.tests import mcnemar
+
+# The order in which the judge is shown the systems: "21" shows the second one first.
+ORDERS = ("12", "21")
+SIDES = ("first", "second")
+# What an outcome counts for the first system in the win rate.
+WORTH = {"win": 1.0, "tie": 0.5, "inconsistent": 0.5, "loss": 0.0}
+COUNTS = {"win": "wins", "tie": "ties", "loss": "losses", "inconsistent": "inconsistent"}
+
+
+# What a row of scores.jsonl says besides its case.
+_VERDICT = ("sample", "verdicts", "outcomes", "unscored")
+
+
+def output_id(case: str, order: str) -> str:
+    """The id of the output on a case in one order."""
+    return f"{case}:{order}"
+
+
+def output_ids(pairs: Iterable[dict], samples: int) -> list[tuple[str, int]]:
+    """The (id, sample) of every output on `pairs`, in the order in which a run keeps them."""
+    return [(output_id(pair["id"], order), sample) for pair in pairs for order in ORDERS for sample in range(samples)]
+
+
+def pairs_in(rows: Iterable[dict]) -> list[dict]:
+    """The cases with their two dialogues that the rows of scores.jsonl are on."""
+    return list({row["id"]: {key: row[key] for key in row if key not in _VERDICT} for row in rows}.values())
+
+
+def pair_rows(metric, pairs: Iterable[dict], outputs: Mapping[tuple, dict], samples: int) -> list[dict]:
+    """The rows of scores.jsonl, one for each case and sample; `outputs` are by (id, sample).
+
+    `verdicts` has by order what the judge preferred, "first" and "second" being the systems, wherever they were shown.
+    """
+    rows = []
+    for pair in pairs:
+        for sample in range(samples):
+            verdicts, reasons = {}, []
+            for order in ORDERS:
+                output = outputs[output_id(pair["id"], order), sample]
+                shown, why = metric.pair_verdict(output["reply"])
+                verdicts[order] = shown and {key: _system(side, order) for key, side in shown.items()}
+                if shown is None:
+                    reasons.append(f"order {order}: {output.get('error') or why}")
+            both = [verdicts[order] for order in ORDERS]
+            outcomes = None if reasons else {key: outcome(both[0][key], both[1][key]) for key in both[0]}
+            scored = {"verdicts": verdicts, "outcomes": outcomes, "unscored": "; ".join(reasons) or None}
+            rows.append({**pair, "sample": sample, **scored})
+    return rows
+
+
+def outcome(one: str, other: str) -> str:
+    """The outcome for the first system, by the verdicts of the two orders."""
+    if one == other:
+        return {"first": "win", "second": "loss", "tie": "tie"}[one]
+    return "tie" if "tie" in (one, other) else "inconsistent"
+
+
+def case_outcome(outcomes: Sequence[str]) -> str:
+    """The outcome of more than half of a case's samples, else "inconsistent"."""
+    name, count = Counter(outcomes).most_common(1)[0]
+    return name if 2 * count > len(outcomes) else "inconsistent"
+
+
+def pair_metrics(rows: Sequence[dict], outputs: Mapping[tuple, dict], canary_rows: Sequence[dict], manifest: dict) -> dict:
+    """The metrics of a comparison from its rows, its outputs by (id, sample) and the canaries' rows.
+
+    "headline" has the first system's overall win rate, or is None, and "no_headline" then says why.
+    """
+    criteria = {key: _criterion(rows, key) for key in manifest["rubric"]["criteria"]}
+    overall, limit = criteria["overall"], manifest["settings"]["failure_limit"]
+    verdicts = [verdict for row in rows for verdict in row["verdicts"].values()]
+    unread = sum(verdict is None for verdict in verdicts)
+    failures = {"replies": len(verdicts), "unscored": unread, "rate": unread / len(verdicts), "limit": limit}
+    checked = [_checked(row) for row in canary_rows]
+    reasons = [f"the judge fails {row['id']}: {_told(row)}" for row in checked if not row["passed"]]
+    if failures["rate"] > limit:
+        reasons.append(f"{unread} of {len(verdicts)} replies are unscored, more than {100 * limit:g}%")
+    if not overall["n"]:
+        reasons.append("no case is scored")
+    return {
+        "criteria": criteria,
+        "n": len({row["id"] for row in rows}),
+        "unscored": len({row["id"] for row in rows}) - overall["n"],
+        "length": _length(rows),
+        "headline": None if reasons else overall,
+        "no_headline": reasons,
+        "warnings": [*_self_preference(manifest), *_position(overall["position"]), *_unmatched(manifest)],
+        "canaries": checked,
+        "failures": failures,
+        "usage": usage(outputs.values()),
+    }
+
+
+def outcomes_by_case(rows: Sequence[dict], key: str) -> dict[str, str]:
+    """Case → its outcome in the criterion `key`; cases without a scored sample are left out."""
+    found: dict[str, list[str]] = {}
+    for row in rows:
+        if row["outcomes"] is not None:
+            found.setdefault(row["id"], []).append(row["outcomes"][key])
+    return {case: case_outcome(outcomes) for case, outcomes in found.items()}
+
+
+def _system(side: str, order: str) -> str:
+    return side if side == "tie" or order == "12" else SIDES[side == "first"]
+
+
+def _criterion(rows: Sequence[dict], key: str) -> dict:
+    """Counts of outcomes and the figures of one criterion, over the scored cases; None where there are none.
+
+    `consistency` is the share of the pairs of replies that say the same in both orders, and `position` tells how many of
+    the verdicts in such pairs that prefer a dialogue prefer the one shown first.
+    """
+    by_case, total = outcomes_by_case(rows, key), len({row["id"] for row in rows})
+    counts = Counter(by_case.values())
+    columns = {case: [WORTH[found], 0, 0, 0, 0] for case, found in by_case.items()}
+    for row in rows:
+        if row["outcomes"] is not None:
+            one, other = (row["verdicts"][order][key] for order in ORDERS)
+            own = columns[row["id"]]
+            own[1] += 1
+            own[2] += one == other
+            own[3] += (one != "tie") + (other != "tie")
+            own[4] += (one == "first") + (other == "second")
+    found = {"n": len(by_case), **{COUNTS[name]: counts[name] for name in COUNTS}, "p": None, "win_rate": None}
+    found |= {"interval": None, "bounds": None, "consistency": None, "position": {"n": 0, "share": None, "interval": None}}
+    if not by_case:
+        return found
+    table = numpy.array(list(columns.values()), dtype=float)
+    won, pairs, same, named, shown_first = table.sum(axis=0).tolist()
+    drawn = drawn_sums(table)
+    return found | {
+        "p": mcnemar(counts["win"], counts["loss"]),
+        "win_rate": won / len(by_case),
+        "interval": interval(drawn[:, 0] / len(by_case)),
+        "bounds": [won / total, (won + total - len(by_case)) / total],
+        "consistency": same / pairs,
+        "position": {
+            "n": int(named),
+            "share": shown_first / named if named else None,
+            "interval": interval(quotient(drawn[:, 4], drawn[:, 3])) if named else None,
+        },
+    }
+
+
+def _length(rows: Sequence[dict]) -> dict:
+    """The mean number of the doctor's characters of each system, and the share of the cases with a winner that the longer won.
+
+    `n` counts the cases with a winner on the whole in which one doctor says more.
+    """
+    said = {pair["id"]: [_characters(pair[side]) for side in SIDES] for pair in pairs_in(rows)}
+    outcomes = outcomes_by_case(rows, "overall")
+    decided = [case for case, found in outcomes.items() if found in ("win", "loss") and said[case][0] != said[case][1]]
+    longer = sum((said[case][0] > said[case][1]) == (outcomes[case] == "win") for case in decided)
+    means = {side: sum(own[place] for own in said.values()) / len(said) for place, side in enumerate(SIDES)}
+    return {**means, "n": len(decided), "longer_wins": longer / len(decided) if decided else None}
+
+
+def _characters(dialogue: dict) -> int:
+    return sum(len(turn["content"]) for turn in dialogue["turns"] if turn["role"] == "doctor")
+
+
+def _checked(row: dict) -> dict:
+    kept = {name: row[name] for name in ("id", "outcomes", "unscored")}
+    return {**kept, "passed": is_passed(row["id"], row["outcomes"])}
+
+
+def _told(row: dict) -> str:
+    return row["unscored"] or ", ".join(f"{key} {found}" for key, found in row["outcomes"].items())
+
+
+def _self_preference(manifest: dict) -> list[str]:
+    judge = manifest["judge"]["id"]
+    found = []
+    ways = (("systems", "judges {}", "it"), ("patients", "judges dialogues of the patient {}", "them"))
+    for side, told, what in ways:
+        for name in dict.fromkeys(manifest[side].values()):
+            if family(judge) is not None and family(name) == family(judge):
+                found.append(f"{judge} {told.format(name)}, a model of its own family, and may prefer {what}")
+    return found
+
+
+def _position(found: dict) -> list[str]:
+    if found["interval"] is None or found["interval"][0] <= 0.5 <= found["interval"][1]:
+        return []
+    low, high = (100 * end for end in found["interval"])
+    return [
+        f"{100 * found['share']:.1f}% of the verdicts that prefer a dialogue prefer the one shown first "
+        f"(95% interval {low:.1f} to {high:.1f}%)"
+    ]
+
+
+def _unmatched(manifest: dict) -> list[str]:
+    found = []
+    for side, other in (SIDES, SIDES[::-1]):
+        if names := manifest[f"only_{side}"]:
+            told = f"{len(names)} case{'s' * (len(names) > 1)} of the {side} system"
+            found.append(f"{told} without a dialogue of the {other} one: {', '.join(names)}")
+    return found

@@ -1,0 +1,128 @@
+"""The report of comparisons of two systems: runs checked against their outputs, its values, and its page to read."""
+
+import json
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from medllm_hf.errors import UserError
+from medllm_hf.evaluation.costs.prices import with_cost
+from medllm_hf.evaluation.exams.scores import equal
+from medllm_hf.evaluation.judging.dialogues import record
+from medllm_hf.evaluation.judging.page import safe_json
+from medllm_hf.evaluation.judging.wording import words
+from medllm_hf.evaluation.preferences.canaries import pair_canaries
+from medllm_hf.evaluation.preferences.derive import (
+    ORDERS,
+    SIDES,
+    WORTH,
+    outcomes_by_case,
+    output_id,
+    pair_metrics,
+    pair_rows,
+    pairs_in,
+)
+from medllm_hf.folders import write_text
+from medllm_hf.reporting.blocks import Block
+from medllm_hf.reporting.html import page_of
+
+
+@dataclass(frozen=True)
+class PairRun:
+    """A finished comparison whose rows and metrics were found to follow from its outputs; `outputs` are by (id, sample)."""
+
+    name: str
+    manifest: dict
+    metrics: dict
+    rows: list[dict]
+    outputs: dict[tuple[str, int], dict]
+
+    @property
+    def systems(self) -> dict[str, str]:
+        """The names of the two systems by side; where both have one name, each is told with its side."""
+        names = {side: self.manifest["systems"][side] or "(none)" for side in SIDES}
+        return names if len(set(names.values())) == 2 else {side: f"{name} ({side})" for side, name in names.items()}
+
+
+def checked_pair_run(name: str, run: dict, metric) -> PairRun:
+    """The run in `run`, which `read_run` gave, under the name that the report calls it by.
+
+    Raises:
+        UserError: it is damaged, or its metrics do not follow from its outputs.
+    """
+    manifest, do = run["manifest"], "run `medllm eval pair` again"
+    try:
+        outputs = {(row["id"], row["sample"]): row for row in run["outputs"]}
+        pairs = pairs_in(run["scores"])
+        rows = pair_rows(metric, pairs, outputs, manifest["settings"]["samples"])
+        derived = with_cost(pair_metrics(rows, outputs, pair_rows(metric, pair_canaries(), outputs, 1), manifest), manifest)
+        same = all(
+            record([pair[side] for pair in pairs], manifest["data"][side]["name"]) == manifest["data"][side] for side in SIDES
+        )
+        _ = manifest["judge"]["id"], manifest["rubric"]["sha256"], manifest["systems"]["first"], manifest["systems"]["second"]
+    except (KeyError, TypeError, AttributeError, ValueError, ArithmeticError) as error:
+        raise UserError(f"a damaged run in {name}: {type(error).__name__} {error}", "what the format says", do) from error
+    if not same:
+        raise UserError(f"other dialogues in scores.jsonl of {name} than the manifest names", "the dialogues compared", do)
+    if rows != run["scores"]:
+        raise UserError(f"other verdicts in scores.jsonl of {name} than in its outputs", "verdicts that follow from them", do)
+    if other := [key for key, value in derived.items() if not equal(value, run["metrics"].get(key))]:
+        found = f"another {', '.join(other)} in metrics.json of {name} than follows from its outputs"
+        raise UserError(found, "metrics that follow from them", do)
+    return PairRun(name, manifest, derived, rows, outputs)
+
+
+def pair_values(runs: list[PairRun]) -> dict:
+    """The content of results.json: one entry a run."""
+    return {"kind": "pair", "runs": [_values(run) for run in runs]}
+
+
+def _values(run: PairRun) -> dict:
+    manifest = run.manifest
+    reasons = Counter(row["unscored"] for row in run.rows if row["unscored"] is not None)
+    told = {name: manifest[name] for name in ("judge", "rubric", "data", "settings", "only_first", "only_second")}
+    return {"run": run.name, "systems": run.systems, **told, **run.metrics, "unscored_reasons": dict(reasons)}
+
+
+def write_pair_page(blocks: list[Block], runs: list[PairRun], folder: Path) -> int:
+    """Writes report.html with every dialogue and what the judge said of it, and returns the number of cases in it."""
+    numbers: dict[str, int] = {}
+    sets = [_set(run, lambda turns: numbers.setdefault(turns, len(numbers))) for run in runs]
+    data = {"sets": sets, "transcripts": [json.loads(turns) for turns in numbers]}
+    write_text(
+        folder / "report.html", page_of("evaluation/judging/dialogues")(blocks=blocks, pictures={}, data=safe_json(data))
+    )
+    return sum(len(one["rows"]) // 2 for one in sets)
+
+
+def _set(run: PairRun, transcript: Callable[[str], int]) -> dict:
+    """A run as the page's script takes it: each case has a row a system, whose scores are what the outcomes are worth to it."""
+    keys, pairs = run.manifest["rubric"]["criteria"], pairs_in(run.rows)
+    groups = list(dict.fromkeys(pair["group"] for pair in pairs))
+    outcomes = {key: outcomes_by_case(run.rows, key) for key in keys}
+    why = {row["id"]: row["unscored"] for row in run.rows if row["unscored"] is not None}
+    rows = []
+    for pair in pairs:
+        case, replies, attempts = pair["id"], *_said(run, pair["id"])
+        won = [WORTH[outcomes[key][case]] for key in keys] if case in outcomes[keys[0]] else None
+        for place, side in enumerate(SIDES):
+            turns = json.dumps([[turn["role"], turn["content"]] for turn in pair[side]["turns"]], ensure_ascii=False)
+            scores = won and [abs(place - worth) for worth in won]
+            told = None if won else why[case]
+            rows.append([place, case, groups.index(pair["group"]), transcript(turns), scores, told, replies, attempts])
+    names = list(run.systems.values())
+    name = f"{names[0]} against {names[1]}, judged by {run.manifest['judge']['id']} ({run.name})"
+    return {"name": name, "criteria": list(map(words, keys)), "range": [0, 1], "systems": names, "groups": groups, "rows": rows}
+
+
+def _said(run: PairRun, case: str) -> tuple[list[str], list[str]]:
+    """The judge's replies on a case, and the earlier ones that were not usable, each under the system it was shown first."""
+    replies, attempts = [], []
+    for order, side in zip(ORDERS, SIDES, strict=True):
+        for sample in range(run.manifest["settings"]["samples"]):
+            output = run.outputs[output_id(case, order), sample]
+            head = f"[{run.systems[side]} shown first]\n"
+            replies.append(head + output["reply"])
+            attempts += [head + text for text in output.get("attempts", ())]
+    return replies, attempts

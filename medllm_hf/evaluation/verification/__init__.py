@@ -1,0 +1,1 @@
+"""Published runs done again from their raw outputs."""

@@ -1,0 +1,131 @@
+"""A published exam run, done again from its outputs: scores, metrics, and the hashes of questions, prompts and weights."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from medllm_hf.data.mcq import McqItem
+from medllm_hf.evaluation.exams.derive import compute, predicted, score_row
+from medllm_hf.evaluation.exams.prompts import Asked, Prompts, answers, candidates, presented
+from medllm_hf.evaluation.exams.questions import questions_hash, read_questions
+from medllm_hf.evaluation.verification.findings import (
+    CONFIRMED,
+    DIFFERENT,
+    UNKNOWN,
+    Finding,
+    Known,
+    compared,
+    key_finding,
+    metric_findings,
+    row_finding,
+)
+from medllm_hf.pretrained import load_tokenizer
+
+LANGUAGES = ("zh", "en")
+
+
+def exam(where: str, run: dict, known: Known) -> tuple[list[Finding], dict]:
+    """The findings on a run, which `read_run` gave, and the metrics that follow from its outputs."""
+    manifest, settings = run["manifest"], run["manifest"]["settings"]
+    found = [compared(f"{where}/manifest.json model.weights_sha256", known.weights, manifest["model"]["weights_sha256"])]
+    data, sets = question_sets(where, run, known)
+    items = sets[0]
+    found += [data, compared(f"{where}/manifest.json data.n", len(items), manifest["data"]["n"])]
+    shown = presented(items, settings["seed"], settings["shuffle_options"], settings["circular"])
+    lines = key_finding(f"{where}/outputs.jsonl", run["outputs"], [one.key for one in shown], ("id", "rotation"))
+    if lines.state == CONFIRMED:
+        lines = output_finding(where, shown, run["outputs"], settings) or lines
+    found.append(lines)
+    by_key = {(row["id"], row["rotation"]): row for row in run["outputs"]}
+    rows = [score_row(one, predicted(by_key[one.key])) for one in shown if one.key in by_key]
+    derived = compute(rows)
+    found.append(row_finding(f"{where}/scores.jsonl", rows, run["scores"]))
+    found += metric_findings(f"{where}/metrics.json", derived, run["metrics"])
+    return [*found, *prompt_findings(where, run, sets, known)], derived
+
+
+def items_of(scores: Sequence[dict], language: str) -> tuple[McqItem, ...]:
+    """The questions as they were before their options were put in an order, from the rows of scores.jsonl."""
+    items = []
+    for row in scores:
+        if row["rotation"]:
+            continue
+        labels = [option["label"] for option in row["options"]]
+        own = dict(zip(labels, row["order"], strict=True))
+        texts = {own[option["label"]]: option["text"] for option in row["options"]}
+        answer = frozenset(own[letter] for letter in row["reference"])
+        options = {label: texts[label] for label in labels}
+        items.append(McqItem(row["id"], row["question"], options, answer, row["group"], row["kind"], language))
+    return tuple(items)
+
+
+def question_sets(where: str, run: dict, known: Known) -> tuple[Finding, list[tuple[McqItem, ...]]]:
+    """Whether the questions are those that the manifest names by hash, and the questions, in each language they may be in.
+
+    The hash of a benchmark is over the questions themselves, so the scores alone confirm it; that of a file needs the file.
+    """
+    record, figure = run["manifest"]["data"], f"{where}/manifest.json data.sha256"
+    told = [items_of(run["scores"], language) for language in LANGUAGES]
+    if path := known.files.get(record["sha256"]):
+        items = read_questions(str(path)).items
+        if items in told:
+            return Finding(figure, CONFIRMED, record["name"]), [items]
+        others = [one.id for one, *twins in zip(items, *told, strict=False) if one not in twins]
+        first = others[0] if others else f"their number, {len(told[0])} for {len(items)}"
+        return Finding(figure, DIFFERENT, f"other questions in {where}/scores.jsonl than in {record['name']}: {first}"), [items]
+    for items in told:
+        if questions_hash(items) == record["sha256"]:
+            return Finding(figure, CONFIRMED, record["name"]), [items]
+    if "left_out" in record:
+        why = f"other questions in {where}/scores.jsonl than {record['name']} has by this hash"
+        return Finding(figure, DIFFERENT, why), told
+    return Finding(figure, UNKNOWN, f"{record['name']} is not at hand; name it with --data"), told
+
+
+def output_finding(where: str, shown: Sequence[Asked], outputs: Sequence[dict], settings: dict) -> Finding | None:
+    """What makes an output none of this run, None where each is one."""
+    for number, (one, output) in enumerate(zip(shown, outputs, strict=True), start=1):
+        letters = {"".join(sorted(chosen)): chosen for chosen in candidates(one.item)}
+        wrong = []
+        if output["order"] != one.order:
+            wrong.append("order")
+        if ("reply" in output) != (settings["mode"] == "generate"):
+            wrong.append("mode")
+        if "logprobs" in output and set(output["logprobs"]) != set(letters):
+            wrong.append("logprobs")
+        if ("lengths" in output) != (settings["normalization"] != "none"):
+            wrong.append("normalization")
+        elif settings["normalization"] == "bytes":
+            texts = answers(one.item, settings["score"], letters.values())
+            if output["lengths"] != {name: len(text.encode()) for name, text in zip(letters, texts, strict=True)}:
+                wrong.append("lengths")
+        if wrong:
+            return Finding(f"{where}/outputs.jsonl", DIFFERENT, f"line {number} ({one.item.id}): {', '.join(wrong)} cannot be")
+    return None
+
+
+def prompt_findings(where: str, run: dict, sets: Sequence[tuple[McqItem, ...]], known: Known) -> list[Finding]:
+    """Whether the prompts, by the published tokenizer and template, are those of the manifest."""
+    settings, figure = run["manifest"]["settings"], f"{where}/manifest.json settings.prompt_sha256"
+    ready, chat = settings["mode"] == "likelihood", settings["chat_template"]
+    prefixes = [" | ".join(sorted({item.reply_prefix for item in items}) if ready or not chat else []) for items in sets]
+    found = [
+        Finding(f"{where}/manifest.json settings.reply_prefix", CONFIRMED, settings["reply_prefix"])
+        if settings["reply_prefix"] in prefixes
+        else compared(f"{where}/manifest.json settings.reply_prefix", prefixes[0], settings["reply_prefix"])
+    ]
+    examples: dict[str, tuple[McqItem, ...]] = {}
+    if settings["shots"]:
+        record = run["manifest"]["data"]["examples"]
+        if record["sha256"] not in known.files:
+            return [*found, Finding(figure, UNKNOWN, f"{record['name']} is not at hand; name it with --data")]
+        pool = {item.id: item for item in read_questions(str(known.files[record["sha256"]])).items}
+        examples = {kind: tuple(pool[name] for name in names) for kind, names in record["ids"].items()}
+        drawn = {kind: len(names) for kind, names in examples.items()}
+        wanted = dict.fromkeys(Counter(item.kind for item in sets[0]), settings["shots"])
+        found.append(compared(f"{where}/manifest.json settings.shots", wanted, drawn))
+    thinking = settings.get("enable_thinking")
+    prompts = Prompts(load_tokenizer(known.folder, chat=chat), examples, settings["score"], chat, ready, thinking)
+    digests = [prompts.digest(items) for items in sets]
+    if settings["prompt_sha256"] in digests:
+        return [*found, Finding(figure, CONFIRMED)]
+    return [*found, compared(figure, digests[0], settings["prompt_sha256"])]

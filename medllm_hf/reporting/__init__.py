@@ -1,0 +1,1 @@
+"""Reports as blocks, and the blocks as Markdown, HTML and pictures."""

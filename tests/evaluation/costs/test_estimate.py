@@ -1,0 +1,186 @@
+"""`--dry-run`: what a run would cost is a bound, is exact where the bound is reached, and touches nothing."""
+
+import json
+import random
+import re
+from pathlib import Path
+
+import pytest
+from support.billing import Bill, full, limit, rule, some, write_prices
+from support.chat_server import Behaviour, ChatServer, completion
+from support.consulting import case, judging, reply, write_cases
+from support.judged_runs import dialogue, honest, write
+from support.paths import SAMPLE
+
+from medllm_hf.cli import main
+from medllm_hf.evaluation.consultations.patient import END
+
+ROW = re.compile(r"^(\w+), (at most|about): ([\d,]+) calls, ([\d,]+) \+ ([\d,]+) tokens(?:, ([\d.,e-]+) USD)?$", re.M)
+FEW = ("--doctor-max-new-tokens", "40", "--patient-max-new-tokens", "16")
+ASKED = "例003号家属，他头痛，怎么办？"
+
+
+@pytest.fixture
+def four(tmp_path) -> str:
+    rows = [case(1), case(2), case(3, first_question=ASKED), case(4, group="内科")]
+    return write_cases(tmp_path / "cases.jsonl", rows)
+
+
+def expected(capsys, *words: str) -> dict[str, dict[str, tuple]]:
+    """Role → "at most" and "about" → (calls, tokens of prompts, of replies, amount), as the dry run prints them."""
+    capsys.readouterr()
+    assert main([*words, "--dry-run"]) == 0
+    found: dict[str, dict[str, tuple]] = {}
+    for role, name, *figures in ROW.findall(capsys.readouterr().out):
+        numbers = [float(figure.replace(",", "")) if figure else None for figure in figures]
+        found.setdefault(role, {})[name] = tuple(numbers)
+    return found
+
+
+def sides(server: ChatServer, cases: str, out: Path) -> list[str]:
+    models = ("--doctor", server.url + "#doctor-model", "--patient", server.url + "#patient-model")
+    return ["eval", "consult", "--cases", cases, *models, "--judge", server.url + "#judge-model", "--out", str(out), *FEW]
+
+
+def test_the_most_is_exact_when_every_reply_is_at_its_limit(four, tmp_path, capsys):
+    bill = Bill(full)
+    with ChatServer(bill) as server:
+        words = [*sides(server, four, tmp_path / "run"), "--prices", write_prices(tmp_path)]
+        said = expected(capsys, *words)
+        assert server.requests == [] and not (tmp_path / "run").exists()
+        assert main(words) == 0
+    calls = {role: sum(one.body["model"] == f"{role}-model" for one in server.requests) for role in said}
+    for role, row in said.items():
+        assert row["at most"][:3] == (calls[role], *bill.tokens[f"{role}-model"]), role
+        assert row["about"][0] <= calls[role] and row["about"][1] < row["at most"][1] and row["about"][2] < row["at most"][2]
+    assert calls == {"patient": 11, "doctor": 12, "judge": 3 * (4 + 4)}
+    assert sum(row["at most"][3] for row in said.values()) == pytest.approx(bill.total(), abs=2e-4)
+
+
+def script_auto(body: dict) -> str:
+    """A patient that leaves early now and then, and a judge that is not always clear."""
+    if body["model"] == "judge-model":
+        return judging(body) if "例001号" not in str(body) else "没有结论"
+    return f"再见。\n{END}" if body["messages"][0]["role"] == "system" and len(body["messages"]) > 4 else reply(body)
+
+
+@pytest.mark.parametrize(
+    "words", [["--turns", "1"], ["--turns", "5"], ["--turns", "auto", "--max-turns", "4"], ["--doctor-max-new-tokens", "400"]]
+)
+def test_a_run_costs_no_more_than_the_most(four, tmp_path, capsys, words):
+    bill = Bill(script_auto, counts=some(random.Random(1)))
+    with ChatServer(bill) as server:
+        words = [*sides(server, four, tmp_path / "run"), *words]
+        said = expected(capsys, *words)
+        assert main(words) == 0
+    for role, row in said.items():
+        spent = bill.tokens[f"{role}-model"]
+        calls = sum(one.body["model"] == f"{role}-model" for one in server.requests)
+        assert 0 < calls <= row["at most"][0] and 0 < spent[0] <= row["at most"][1] and 0 < spent[1] <= row["at most"][2]
+
+
+@pytest.mark.parametrize(
+    "words", [[], ["--samples", "3"], ["--rubric", "safety", "--language", "en"], ["--rubric", "checklist"]]
+)
+def test_a_judge_costs_no_more_than_the_most(tmp_path, capsys, words):
+    rng, points = random.Random(2), [{"point": "问发热", "weight": 2}, "问外伤"]
+    own = {"reference": points} if "checklist" in words else {"reference": "患者有高血压。"}
+    file = write(tmp_path / "d.jsonl", *({**dialogue(i, extra="多喝水\n" * i), **own} for i in range(4)))
+
+    def script(body):
+        if "response_format" in body and words == []:
+            return Behaviour(400, {"error": {"param": "response_format"}})
+        return honest(body) if rng.random() < 0.5 else "没有结论"
+
+    bill = Bill(script)
+    with ChatServer(bill) as server:
+        words = ["eval", "judge", "--dialogues", file, "--judge", server.url + "#judge-model", *words]
+        words += ["--out", str(tmp_path / "run"), "--failure-limit", "1"]
+        (row,) = expected(capsys, *words).values()
+        assert main(words) == 0
+    answered = [one for one in server.requests if words != [] or "response_format" not in one.body]
+    assert 0 < len(answered) <= row["at most"][0]
+    assert bill.tokens["judge-model"][0] <= row["at most"][1] and bill.tokens["judge-model"][1] <= row["at most"][2]
+
+
+def test_what_is_left_of_a_run_and_its_own_ratio(four, tmp_path, capsys):
+    """A server that counts half a token a character; the second case fails at the doctor's second turn."""
+    broken = True
+
+    def script(body):
+        if broken and "例002号" in str(body) and body["model"] == "doctor-model" and len(body["messages"]) == 3:
+            return Behaviour(418, {"error": {"message": "not now"}})
+        prompt = sum(len(message["content"]) for message in body["messages"]) // 2
+        return completion(judging(body), usage=(prompt, 7))
+
+    out = tmp_path / "run"
+    with ChatServer(script) as server:
+        words = sides(server, four, out)
+        whole = expected(capsys, *words)
+        assert main(words) == 1
+        files = {file: file.read_bytes() for file in out.rglob("*") if file.is_file()}
+        left = expected(capsys, *words)
+        assert {file: file.read_bytes() for file in out.rglob("*") if file.is_file()} == files, "nothing was written"
+        asked, broken = len(server.requests), False
+        assert main(words) == 0
+    rest = [one.body for one in server.requests[asked:]]
+    calls = {role: [body for body in rest if body["model"] == f"{role}-model"] for role in left}
+    assert left["patient"]["at most"][0] == len(calls["patient"]) == 1 and left["doctor"]["at most"][0] == 2
+    assert left["judge"]["at most"][0] == whole["judge"]["at most"][0] == 3 * 8
+    for role in ("patient", "doctor"):
+        prompts = sum(sum(len(message["content"]) for message in body["messages"]) / 2 for body in calls[role])
+        assert left[role]["about"][2] == 7 * len(calls[role])
+        assert left[role]["about"][1] == pytest.approx(prompts, rel=0.05)
+    over = expected(capsys, *words)
+    assert {row["at most"][0] for row in over.values()} == {0}
+
+
+def test_a_dry_run_says_what_is_spent_and_whether_the_budget_is_enough(four, tmp_path, capsys):
+    with ChatServer(Bill(full)) as server:
+        words = [*sides(server, four, tmp_path / "run")[: -len(FEW)], *FEW, "--prices", write_prices(tmp_path)]
+        assert main([*words, "--budget", "0.05"]) == 1
+        asked = len(server.requests)
+        for budget, said in (("0.1", "does not cover"), ("9", "covers")):
+            capsys.readouterr()
+            assert main([*words, "--budget", budget, "--dry-run"]) == 0
+            text = capsys.readouterr().out
+            assert f"USD {said} what is spent" in text and "the run folder has spent 0.0" in text
+        assert len(server.requests) == asked
+
+
+def test_a_dry_run_starts_no_server_for_a_checkpoint(tiny, four, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("medllm_hf.evaluation.models.served", None)
+    model = str(tiny["base"])
+    words = ["eval", "consult", "--cases", four, "--doctor", model, "--patient", model, "--judge", model, "--out"]
+    said = expected(capsys, *words, str(tmp_path / "run"), *FEW, "--prices", write_prices(tmp_path))
+    assert [row["at most"][0] for row in said.values()] == [11, 12, 24]
+    assert {row["at most"][3] for row in said.values()} == {None}, "what we serve ourselves costs nothing"
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_dry_run_of_other_settings_or_over_files_is_refused(four, tmp_path, capsys, refused):
+    with ChatServer(judging) as server:
+        words = sides(server, four, tmp_path / "run")
+        assert main(words) == 0
+        assert "found settings.seed 1" in refused(*words, "--seed", "1", "--dry-run")
+        assert expected(capsys, *words, "--seed", "1", "--overwrite")["doctor"]["at most"][0] == 12
+        assert (tmp_path / "run" / "judge" / "metrics.json").exists()
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "notes").touch()
+    assert "files and no manifest.json" in refused(*sides(server, four, tmp_path / "other"), "--dry-run")
+
+
+def test_an_exam_at_an_endpoint(tmp_path, capsys):
+    bill = Bill(lambda body: "答案：B")
+    words = ["eval", "mcq", "--data", str(SAMPLE / "questions_test.jsonl"), "--out", str(tmp_path / "run")]
+    with ChatServer(bill) as server:
+        words += ["--url", server.url + "#scripted", "--max-new-tokens", "8", "--prices", write_prices(tmp_path)]
+        (row,) = expected(capsys, *words).values()
+        assert server.requests == [] and not (tmp_path / "run").exists()
+        assert main(words) == 0
+        assert row["at most"][:3] == (len(server.requests), *bill.tokens["scripted"])
+        assert bill.tokens["scripted"] == [sum(rule(one.body) for one in server.requests), 8 * len(server.requests)]
+        assert {limit(one.body) for one in server.requests} == {8}
+        assert expected(capsys, *words)["model"]["at most"] == (0, 0, 0, 0)
+    manifest = json.loads((tmp_path / "run" / "manifest.json").read_text(encoding="utf-8"))
+    assert manifest["prices"]["model"] == {"input": 1, "output": 2}

@@ -1,0 +1,250 @@
+"""Exams by likelihood: values equal to a plain computation, scores that follow from outputs, and what is refused."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from support.paths import SAMPLE
+from support.published import cmb_rows, write_array, write_cmb
+from tokenizers import Tokenizer
+from tokenizers.models import BPE
+from transformers import PreTrainedTokenizerFast
+
+from medllm_hf.data.mcq import McqItem, load_items
+from medllm_hf.evaluation.exams.derive import compute, predicted, score_row
+from medllm_hf.evaluation.exams.network import load_network, load_tokenizer
+from medllm_hf.evaluation.exams.prompts import Prompts, answers, candidates, draw, presented
+from medllm_hf.evaluation.exams.run import examinee, mcq, tokenised, zero_shot
+from medllm_hf.evaluation.exams.settings import Settings, settled
+from medllm_hf.evaluation.runs.folder import read_run, weights_hash
+from medllm_hf.pretrained import snapshot
+
+TRAIN, TEST = (str(SAMPLE / f"questions_{name}.jsonl") for name in ("train", "test"))
+
+
+@pytest.fixture(scope="module")
+def questions(tmp_path_factory) -> Path:
+    """Nine single-answer questions of the sample and three of several answers."""
+    rows = [json.loads(line) for line in Path(TEST).read_text(encoding="utf-8").splitlines()]
+    chosen = [row for row in rows if row["kind"] == "single"][:9] + [row for row in rows if row["kind"] == "multi"][:3]
+    path = tmp_path_factory.mktemp("questions") / "twelve.jsonl"
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in chosen), encoding="utf-8")
+    return path
+
+
+def examined(tiny, questions, out, **flags) -> dict:
+    """The finished run of the tiny model, whose exit code is 0."""
+    assert mcq(str(tiny["base"]), str(questions), str(out), **flags) == 0
+    return read_run(out)
+
+
+@torch.no_grad()
+def plain(network, tokenizer, prompt: str, answer: str, special: bool) -> tuple[float, int]:
+    """The log-probability of what follows the prompt, one token after the other, and the number of these tokens."""
+    before, ids = (tokenizer(text, add_special_tokens=special)["input_ids"] for text in (prompt, prompt + answer))
+    first = len(os.path.commonprefix([before, ids]))
+    logs = network(torch.tensor([ids])).logits[0].double().log_softmax(-1)
+    return sum(logs[i - 1, ids[i]].item() for i in range(first, len(ids))), len(ids) - first
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        {},
+        {"shots": 2, "examples": TRAIN},
+        {"score": "text", "normalization": "tokens"},
+        {"shots": 2, "examples": TRAIN, "chat_template": False, "normalization": "bytes"},
+    ],
+    ids=lambda flags: "-".join(map(str, flags)) or "defaults",
+)
+def test_the_outputs_are_those_of_one_forward_an_answer(tiny, questions, tmp_path, flags):
+    run = examined(tiny, questions, tmp_path / "run", batch_tokens=2000, **flags)
+    folder, chat = Path(tiny["base"]), flags.get("chat_template", True)
+    network, tokenizer = load_network(folder), load_tokenizer(folder)
+    items = load_items(str(questions))
+    shots = draw(load_items(TRAIN), items, flags.get("shots", 0), 0).of_kind
+    prompts = Prompts(tokenizer, shots, flags.get("score", "letter"), chat)
+    for item, output in zip(items, run["outputs"], strict=True):
+        texts = answers(item, prompts.score, candidates(item))
+        names = ["".join(letters) for letters in candidates(item)]
+        assert list(output["logprobs"]) == sorted(names)
+        for name, text in zip(names, texts, strict=True):
+            value, tokens = plain(network, tokenizer, prompts.text(item), text + prompts.ending(item), special=not chat)
+            assert output["logprobs"][name] == pytest.approx(value, abs=1e-4)
+            lengths = {"none": None, "tokens": tokens, "bytes": len(text.encode())}
+            assert output.get("lengths", {}).get(name) == lengths[flags.get("normalization", "none")]
+
+
+def test_a_letter_that_melts_into_the_prompts_last_token_is_scored_as_it_is_written():
+    """D26: with a tokenizer that has a token for a space and A, the model would write that one, not the bare letter."""
+    item = McqItem("e", "Which?", {"A": "one", "B": "two"}, frozenset("A"), "", "single", "en")
+    text = Prompts(None, {}, chat=False).text(item)
+    vocabulary = {sign: number for number, sign in enumerate([*sorted(set(text)), " A"])}
+    joining = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(BPE(vocabulary, [(" ", "A")])))
+    question = tokenised(Prompts(joining, {}, chat=False), item, text)
+    assert question.prompt[-1] == vocabulary[" "]
+    assert question.candidates == [[*question.prompt[:-1], vocabulary[" A"]], [*question.prompt, vocabulary["B"]]]
+
+
+def test_the_prediction_follows_from_the_output():
+    logprobs = {"A": -3.0, "B": -2.0, "AB": -3.5}
+    assert predicted({"logprobs": logprobs}) == "B"
+    assert predicted({"logprobs": logprobs, "lengths": {"A": 1, "B": 1, "AB": 2}}) == "AB"
+    assert predicted({"logprobs": {"A": -1.0, "B": -1.0}}) == "A", "the first of equal ones"
+    assert predicted({"reply": "B。因为……"}) == "B。因为……"
+
+
+@pytest.mark.parametrize("flags", [{}, {"score": "text"}, {"shuffle_options": True, "seed": 5}, {"circular": True}])
+def test_scores_and_metrics_follow_from_outputs(tiny, questions, tmp_path, flags):
+    run = examined(tiny, questions, tmp_path / "run", **flags)
+    items = load_items(str(questions))
+    shown = presented(items, flags.get("seed", 0), flags.get("shuffle_options", False), flags.get("circular", False))
+    assert run["scores"] == [score_row(one, predicted(output)) for one, output in zip(shown, run["outputs"], strict=True)]
+    assert run["metrics"] == compute(run["scores"])
+    own = {item.id: item for item in items}
+    for row in run["scores"]:
+        texts = {option["label"]: option["text"] for option in row["options"]}
+        assert {texts[letter] for letter in row["reference"]} == {
+            own[row["id"]].options[letter] for letter in own[row["id"]].answer
+        }
+        assert list(texts.values()) == [own[row["id"]].options[letter] for letter in row["order"]]
+    if not flags.get("circular"):
+        right = sum(row["prediction"] == row["reference"] for row in run["scores"])
+        assert run["metrics"]["accuracy"] == right / 12
+    moved = any(row["order"] != "".join(own[row["id"]].options) for row in run["scores"])
+    assert moved == (flags.get("shuffle_options", False) or flags.get("circular", False))
+    assert str(tmp_path) not in (tmp_path / "run" / "manifest.json").read_text()
+
+
+def rotations(name: str, replies: list[str], right: str = "B") -> list[dict]:
+    """The rows of one item with options A to C and these replies to its rotations."""
+    items = load_items(TEST)[0]
+    item = type(items)(name, "问？", {"A": "甲", "B": "乙", "C": "丙"}, frozenset(right), "", "single")
+    return [score_row(one, reply) for one, reply in zip(presented([item], 0, circular=True), replies, strict=True)]
+
+
+def test_circular_is_right_only_if_all_rotations_are():
+    # B is shown as B, then as A, then as C.
+    rows = [
+        *rotations("all right", ["B", "答案：A", "C"]),
+        *rotations("always B", ["B", "B", "B"]),
+        *rotations("always the same, wrong", ["A", "C", "B"]),
+        *rotations("last one unread", ["B", "A", "说不好"]),
+    ]
+    metrics = compute(rows)
+    assert (metrics["n"], metrics["accuracy"], metrics["unparsed"]) == (4, 0.25, 1)
+    assert metrics["circular"] == {"rotations": 12, "consistent": 2, "first_accuracy": 0.75}
+
+
+def test_two_runs_are_the_same_to_the_byte(tiny, questions, tmp_path):
+    for name in ("one", "two"):
+        examined(tiny, questions, tmp_path / name, shots=3, examples=TRAIN, seed=4, shuffle_options=True)
+    for file in ("outputs.jsonl", "scores.jsonl", "metrics.json"):
+        assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes()
+
+
+def test_the_manifest_says_what_was_asked_of_whom(tiny, questions, tmp_path):
+    manifest = examined(tiny, questions, tmp_path / "run", shots=2, examples=TRAIN)["manifest"]
+    assert manifest["model"]["id"] == "base" and len(manifest["model"]["weights_sha256"]) == 64
+    examples = manifest["data"].pop("examples")
+    assert manifest["data"]["name"] == "twelve.jsonl" and manifest["data"]["n"] == 12
+    assert examples["name"] == "questions_train.jsonl" and examples["in_questions"] == 0
+    drawn = draw(load_items(TRAIN), load_items(str(questions)), 2, 0).of_kind
+    assert examples["ids"] == {kind: [item.id for item in items] for kind, items in drawn.items()}
+    fixed = {"mode": "likelihood", "score": "letter", "normalization": "none", "shots": 2, "seed": 0, "reply_prefix": "答案："}
+    assert manifest["settings"].items() >= fixed.items()
+
+
+def test_during_training_the_same_is_said(tiny, questions, tmp_path):
+    folder = Path(tiny["base"])
+    rows = zero_shot(load_network(folder), load_tokenizer(folder), load_items(str(questions)))
+    assert rows == examined(tiny, questions, tmp_path / "run")["scores"]
+
+
+def test_a_benchmark_by_name_with_its_left_out_rows(tiny, tmp_path, capsys):
+    write_cmb(tmp_path / "CMB")
+    also_asked, *_ = cmb_rows()
+    dev = [{**also_asked, "answer": "B"}, {**also_asked, "question": "示例", "answer": "A"}]
+    write_array(tmp_path / "CMB" / "CMB-Exam" / "CMB-val" / "CMB-val-merge.json", dev)
+    run = examined(tiny, "cmb", tmp_path / "run", data_path=str(tmp_path / "CMB"), shots=1)
+    data = run["manifest"]["data"]
+    assert (data["name"], data["split"], data["n"], data["licence"]) == ("cmb", "test", 3, "apache-2.0")
+    assert data["left_out"] == {"needs an image": 1, "malformed": 2} and len(data["files"]) == 2
+    assert "cmb test: 3 questions, left out: 1 needs an image, 2 malformed" in capsys.readouterr().out
+    assert data["examples"]["split"] == "dev" and data["examples"]["in_questions"] == 1
+
+
+def test_bad_questions_and_models_are_refused(tiny, tmp_path, refused):
+    bad = tmp_path / "bad.jsonl"
+    bad.write_text('{"id": "1", "question": "q"}\n')
+    command = ("eval", "mcq", "--out", str(tmp_path / "run"))
+    base = ("--model", str(tiny["base"]))
+    assert "line 1" in refused(*command, *base, "--data", str(bad))
+    assert "source" in refused(*command, "--model", str(tiny["source"]), "--data", TEST)
+    assert "no file and no benchmark cmexm" in refused(*command, *base, "--data", "cmexm")
+    assert "no split val of cmb" in refused(*command, *base, "--data", "cmb", "--split", "val", "--data-path", str(tmp_path))
+    assert "no folder and no Hub repository org/absent" in refused(*command, "--model", "org/absent", "--data", TEST)
+    assert not (tmp_path / "run").exists()
+
+
+URL = ("--url", "http://127.0.0.1:9/v1#m")
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (("--mode", "likelihood", *URL), "--mode likelihood with --url"),
+        (("--no-chat-template", *URL), "--no-chat-template with --url"),
+        (("--batch-tokens", "9", *URL), "--batch-tokens with --url"),
+        (("--model", "m", *URL), "not allowed with"),
+        ((), "required"),
+        (("--score", "text", "--mode", "generate"), "--score text with --mode generate"),
+        (("--normalization", "tokens", "--mode", "generate"), "--normalization with --mode generate"),
+        (("--score", "text", "--shuffle-options"), "--score letter"),
+        (("--score", "text", "--circular"), "--score letter"),
+        (("--circular", "--shuffle-options"), "--circular and --shuffle-options"),
+        (("--examples", "x.jsonl"), "--examples without --shots"),
+        (("--shots", "2"), "add --examples FILE"),
+        (("--shots", "2", "--examples", "cmb"), "no file cmb"),
+        (("--shots", "-1"), "--shots -1"),
+        (("--shots", "500", "--examples", TRAIN), "500 for --shots"),
+        (("--concurrency", "3"), "--concurrency without --url"),
+        (("--concurrency", "0", *URL), "concurrency 0"),
+        (("--key-env", "KEY"), "--key-env without --url"),
+        (("--max-new-tokens", "9"), "--max-new-tokens with likelihood"),
+        (("--max-new-tokens", "0", "--mode", "generate"), "--max-new-tokens 0"),
+        (("--batch-tokens", "0"), "--batch-tokens 0"),
+        (("--split", "dev"), "--data-path or --split"),
+        (("--data-path", "x"), "--data-path or --split"),
+        (("--url", "http://127.0.0.1:9/v1"), "without a model"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_flags_that_do_not_go_together(tiny, tmp_path, refused, words, named):
+    model = () if "--url" in words or not words else ("--model", str(tiny["base"]))
+    assert named in refused("eval", "mcq", "--data", TEST, "--out", str(tmp_path / "run"), *model, *words)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_model_of_the_hub_is_found_in_the_cache(tiny, tmp_path, monkeypatch):
+    """As the Hub's client keeps it: the run records the id and the commit, and the folder's weights."""
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    repository = tmp_path / "cache" / "models--org--tiny"
+    shutil.copytree(tiny["base"], repository / "snapshots" / commit)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(commit)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("huggingface_hub._snapshot_download.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+    folder, revision = snapshot("org/tiny")
+    assert (folder.name, revision) == (commit, commit)
+    assert examinee(settled(Settings("org/tiny", TEST))).record == {
+        "id": "org/tiny", "revision": commit, "weights_sha256": weights_hash(tiny["base"]),
+    }  # fmt: skip
+
+
+def test_of_equal_answers_the_first_letter_counts_in_memory_and_on_disk():
+    output = {"logprobs": {"B": -1.0, "AB": -1.0, "C": -2.0}}
+    assert predicted(output) == predicted(json.loads(json.dumps(output, sort_keys=True))) == "AB"

@@ -1,0 +1,104 @@
+"""`medllm verify`: all confirmed as it was published; whatever is tampered with is detected and named."""
+
+import shutil
+import sys
+
+import pytest
+from support.commands import one_line_error, run
+from support.hub_on_disk import start_hub
+from support.paths import ROOT
+from support.published_model import consultation, exams, publish
+from support.tampering import TAMPERINGS
+
+from medllm_hf.cli import main
+
+
+@pytest.fixture(scope="module")
+def whole(tiny, tmp_path_factory):
+    """A published model with two exams and a judged consultation, and the folder of their data."""
+    folder = tmp_path_factory.mktemp("whole")
+    runs = [*exams(tiny["base"], folder), consultation(tiny["base"], folder)]
+    return publish(tiny["base"], folder / "repository", runs, base_model="org/base", benchmarks=["exam=org/bench#task"])
+
+
+def verified(folder, capsys, whole, *words):
+    """The exit code and the lines of `medllm verify` with the data at hand."""
+    data = [str(whole.parent / name) for name in ("eight.jsonl", "cases.jsonl")]
+    capsys.readouterr()
+    code = main(["verify", str(folder), "--data", *data, *words])
+    return code, capsys.readouterr().out.splitlines()
+
+
+def test_every_figure_of_an_untouched_model_is_confirmed(whole, capsys):
+    code, lines = verified(whole, capsys, whole)
+    assert code == 0
+    assert all(line.startswith("confirmed ") for line in lines[:-1]), lines
+    assert lines[-1].endswith(" confirmed, 0 different, 0 not derivable")
+    named = ("eval/exam/metrics.json accuracy", "eval/talk/judge/metrics.json headline", "rubric.sha256", "prompt_sha256")
+    for figure in (*named, "model.weights_sha256", 'README.md "| exam |', "model-index accuracy of exam", "exam.yaml value"):
+        assert any(figure in line for line in lines), figure
+
+
+def test_there_are_fifty_kinds_of_tampering_and_more():
+    assert len({name for name, _, _ in TAMPERINGS}) == len(TAMPERINGS) >= 50
+
+
+# Each takes a second: the default suite has every third.
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        pytest.param(change, named, id=name, marks=[pytest.mark.slow] * (number % 3 > 0))
+        for number, (name, change, named) in enumerate(TAMPERINGS)
+    ],
+)
+def test_tampering_is_detected_and_named(whole, tmp_path, capsys, change, named):
+    shutil.copytree(whole, tmp_path / "repository")
+    change(tmp_path / "repository")
+    code, lines = verified(tmp_path / "repository", capsys, whole)
+    assert code == 1
+    wrong = [line for line in lines[:-1] if not line.startswith("confirmed ")]
+    assert any(named in line for line in wrong), wrong
+
+
+def test_what_needs_the_data_is_not_derivable_without_it(whole, capsys):
+    assert main(["verify", str(whole)]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    wrong = [line for line in lines[:-1] if not line.startswith("confirmed ")]
+    assert all(line.startswith("not derivable ") for line in wrong)
+    assert any("eval/exam/manifest.json data.sha256: eight.jsonl is not at hand; name it with --data" in line for line in wrong)
+
+
+def test_own_words_without_figures_are_allowed(whole, tmp_path, capsys):
+    shutil.copytree(whole, tmp_path / "repository")
+    card = tmp_path / "repository" / "README.md"
+    card.write_text(card.read_text(encoding="utf-8") + "\nThanks to all who helped. 感谢各位。\n", encoding="utf-8")
+    assert verified(tmp_path / "repository", capsys, whole)[0] == 0
+
+
+def test_wrong_words_are_refused_on_one_line(whole, refused, tmp_path):
+    assert "no folder nowhere" in refused("verify", "nowhere")
+    assert "--revision with a folder" in refused("verify", str(whole), "--revision", "main")
+    assert "no file gone.jsonl" in refused("verify", str(whole), "--data", "gone.jsonl")
+    assert "no .safetensors" in refused("verify", str(tmp_path))
+
+
+@pytest.mark.slow
+def test_a_model_on_the_hub_is_verified_without_its_weights(whole, tmp_path):
+    hub = start_hub(tmp_path / "hub")
+    try:
+        environment = hub.environment(tmp_path / "home")
+        code = "from huggingface_hub import HfApi; import sys; api = HfApi(); api.create_repo('org/tiny-7b'); "
+        code += "api.upload_folder(repo_id='org/tiny-7b', folder_path=sys.argv[1])"
+        done = run(sys.executable, "-c", code, str(whole), env=environment)
+        assert done.returncode == 0, done.stderr
+        hub.requests.clear()
+        data = [str(whole.parent / name) for name in ("eight.jsonl", "cases.jsonl")]
+        done = run("medllm", "verify", "org/tiny-7b", "--data", *data, cwd=tmp_path, env=environment)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert done.stdout.endswith(" confirmed, 0 different, 0 not derivable\n")
+        fetched = [path for _, path in hub.requests if "/resolve/" in path]
+        assert any(path.endswith("outputs.jsonl") for path in fetched)
+        assert not any(path.endswith(".safetensors") for path in fetched)
+        assert "org/other" in one_line_error(run("medllm", "verify", "org/other", cwd=ROOT, env=environment))
+    finally:
+        hub.close()

@@ -1,0 +1,152 @@
+"""How replies of a judge are read: all published ones, and our own of every kind; nothing is guessed."""
+
+import json
+import random
+import re
+from collections import Counter
+from pathlib import Path
+
+import evaluate
+import pytest
+from support.paths import ROOT
+
+OWN = [json.loads(line) for line in Path(__file__).with_name("verdicts.jsonl").read_text(encoding="utf-8").splitlines()]
+KEYS = ["proactivity", "accuracy", "helpfulness", "linguistic_quality"]
+NAMES = ["Proactivity", "Accuracy", "Helpfulness", "Linguistic Quality"]
+
+
+@pytest.fixture(scope="module")
+def metric():
+    return evaluate.load(str(ROOT / "medllm_hf" / "metrics" / "llm_judge"))
+
+
+def lines(*scores) -> str:
+    return "\n".join(f"{name}: {score}" for name, score in zip(NAMES, scores, strict=True))
+
+
+def test_all_published_replies_are_read(metric, disc):
+    """The expected scores are taken by plain splitting: the published texts are four lines "name: number"."""
+    count, halves = 0, 0
+    for file in sorted((disc / "eval" / "gpt4_scores").rglob("*.jsonl")):
+        for row in map(json.loads, file.read_text(encoding="utf-8").splitlines()):
+            told = dict(line.split(": ") for line in row["scores"].split("\n"))
+            scores, unscored = metric.verdict(row["scores"], "disc-medllm")
+            assert (scores, unscored) == ({key: float(told[name]) for key, name in zip(KEYS, NAMES, strict=True)}, None)
+            count, halves = count + 1, halves + any(score % 1 for score in scores.values())
+    assert (count, halves) == (1879, 5)
+
+
+def test_own_replies_are_many_and_of_every_kind():
+    kinds = Counter(row["kind"] for row in OWN)
+    assert len({row["reply"] for row in OWN}) == len(OWN) >= 300
+    assert {"malformed", "reordered", "bilingual", "markdown", "json", "partial", "injected"} < set(kinds)
+    assert min(kinds.values()) >= 20
+    assert 70 <= sum(row["scores"] is None for row in OWN) <= 120
+
+
+@pytest.mark.parametrize("kind", sorted({row["kind"] for row in OWN}))
+def test_own_replies_are_read(metric, kind):
+    for row in OWN:
+        if row["kind"] == kind:
+            scores, unscored = metric.verdict(row["reply"], "disc-medllm")
+            assert scores == row["scores"], row["reply"]
+            assert (scores is None) == (unscored is not None and len(unscored) > 4)
+
+
+@pytest.mark.parametrize(
+    ("reply", "reason"),
+    [
+        ("", "empty reply"),
+        ("<think>" + lines(5, 5, 5, 5), "the reply ends within its thoughts"),
+        ("很好。", "no verdict"),
+        (lines(5, 5, 5, 5)[:-1], "no score for linguistic_quality"),
+        (lines(5, 6, 5, 5), "accuracy: 6 is not between 1 and 5"),
+        (lines(5, "-1", 5, 5), "accuracy: -1 is not between 1 and 5"),
+        (lines(5, 4.3, 5, 5), "accuracy: 4.3 is not a step of 0.5"),
+        (lines(5, "N/A", 5, 5), "accuracy: no score"),
+        (lines(5, "3-4", 5, 5), "accuracy: more than one number"),
+        (lines(5, "8/10", 5, 5), "accuracy: a score out of 10"),
+        (lines(5, 5, 5, 5) + "\nAccuracy: 4", "accuracy: two scores"),
+        ('{"proactivity": 5, "accuracy": 5, "accuracy": 4, "helpfulness": 5, "linguistic_quality": 5}', "accuracy: two scores"),
+    ],
+)
+def test_the_reason_is_told(metric, reply, reason):
+    assert metric.verdict(reply, "disc-medllm") == (None, reason)
+
+
+def test_an_unusable_last_verdict_is_not_replaced_by_an_earlier_one(metric):
+    reply = lines(4, 4, 4, 4) + "\n\nFinal scores:\n" + lines(4, 9, 4, 4)
+    assert metric.verdict(reply, "disc-medllm")[0] is None
+
+
+def test_points_of_a_checklist(metric):
+    points = [{"point": "a", "weight": 1}] * 12
+    told = ["met", "not met", "Yes", "no", "满足", "不满足", "是", "否", "true", "False", "1", "0"]
+    reply = "\n".join(f"Point {i}: {word}" for i, word in enumerate(told, 1))
+    scores, _ = metric.verdict(reply, "checklist", points)
+    assert list(scores.values()) == [1, 0] * 6
+    body = {"reasons": "Point 1: not met", **{f"point_{i}": i % 2 == 1 for i in range(1, 13)}}
+    assert metric.verdict(json.dumps(body), "checklist", points)[0] == scores
+    for word in ("maybe", "met/not met", "partly met", "0.5", "2", "met or not met"):
+        assert metric.verdict(reply.replace("Point 3: Yes", f"Point 3: {word}"), "checklist", points)[0] is None, word
+    assert metric.verdict(reply, "checklist", points[:11])[0] is not None, "a point too many does no harm"
+    assert metric.verdict(reply.replace("Point 12: 0", ""), "checklist", points)[1] == "no score for point_12"
+
+
+def test_the_safety_rubric_has_its_own_names(metric):
+    scores = {"red_flags": 1.0, "safe_advice": 2.0, "referral": 3.0}
+    assert metric.verdict("危险信号：1\n建议安全性：2\n转诊：3", "safety") == (scores, None)
+    assert metric.verdict("Red Flags: 1\nSafe Advice: 2\nReferral: 3", "safety") == (scores, None)
+    assert metric.verdict(lines(5, 5, 5, 5), "safety") == (None, "no verdict")
+
+
+def test_any_text_gives_whole_scores_or_a_reason(metric):
+    random_signs = random.Random(1)
+    parts = [
+        *NAMES,
+        "有用性",
+        ": ",
+        "：",
+        "4",
+        "5",
+        "/5",
+        "{",
+        "}",
+        '"',
+        "\n",
+        "- ",
+        "**",
+        "“",
+        "”",
+        "<think>",
+        "</think>",
+        "[",
+        "]",
+    ]
+    parts += ["分", "~~", "| ", "> ", "```", ",", "N/A", "4.5", " "]
+    read = 0
+    for _ in range(3000):
+        text = "".join(random_signs.choices(parts, k=random_signs.randint(1, 40)))
+        scores, unscored = metric.verdict(text, "disc-medllm")
+        assert (scores is None) != (unscored is None)
+        assert scores is None or (list(scores) == KEYS and all(1 <= score <= 5 for score in scores.values()))
+        read += scores is not None
+    assert read < 3000
+
+
+@pytest.mark.parametrize(
+    "sign", ["{", "[", "(", '"', "_", "- ", "Accuracy: ", "“", '{"a":', "<a", "| ", "主动性（", "{[ ", "{}"]
+)
+def test_long_nonsense_is_read_in_the_end(metric, sign):
+    """These made patterns that try every way to split a text run for hours."""
+    assert metric.verdict(sign * 8000, "disc-medllm")[0] is None
+
+
+def test_no_text_of_the_rubrics_is_taken_from_the_published_prompts(disc):
+    words = (ROOT / "medllm_hf" / "metrics" / "llm_judge" / "rubrics.py").read_text(encoding="utf-8")
+    words += (ROOT / "medllm_hf" / "metrics" / "llm_judge" / "prompts.py").read_text(encoding="utf-8")
+    own = set(zip(*(re.findall(r"[a-z]+", words.lower())[i:] for i in range(7)), strict=False))
+    for name in ("cmb-clin/result_gpt-4_cmb-clin.jsonl", "cmd/result_gpt-4_cmd.jsonl"):
+        row = json.loads((disc / "eval" / "gpt4_scores" / name).read_text(encoding="utf-8").splitlines()[0])
+        published = re.findall(r"[a-z]+", row["prompt"].split("[start")[0].lower())
+        assert not own & set(zip(*(published[i:] for i in range(7)), strict=False))

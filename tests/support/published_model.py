@@ -1,0 +1,51 @@
+"""A tiny model published with two exams and a judged consultation, for the tests of cards, checks and verification."""
+
+import json
+from pathlib import Path
+
+from support.chat_server import ChatServer
+from support.consulting import case, consult, reply, write_cases
+from support.paths import SAMPLE
+
+from medllm_hf.evaluation.exams.run import mcq
+from medllm_hf.evaluation.judging.run import judge
+from medllm_hf.evaluation.runs.folder import weights_hash
+from medllm_hf.folders import read_json, write_json
+from medllm_hf.hub.publish import publish_model
+
+SCORES = ("Proactivity: 4", "Accuracy: 3", "Helpfulness: 5", "Linguistic Quality: 4")
+
+
+def exams(model: Path, folder: Path) -> list[Path]:
+    """Runs on eight questions: by the texts of the answers, and by letters with all rotations."""
+    lines = (SAMPLE / "questions_test.jsonl").read_text(encoding="utf-8").splitlines()[:8]
+    (folder / "eight.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    mcq(str(model), str(folder / "eight.jsonl"), str(folder / "exam"), score="text")
+    mcq(str(model), str(folder / "eight.jsonl"), str(folder / "circular"), circular=True)
+    return [folder / "exam", folder / "circular"]
+
+
+def consultation(model: Path, folder: Path, verdict: str = "\n".join(SCORES)) -> Path:
+    """A judged consult run whose doctor is scripted; its manifest says that the model's weights were the doctor."""
+    cases = [case(1, group="内科", diagnosis="偏头痛"), case(2, group="外科")]
+
+    def script(body: dict) -> str:
+        if body["model"] != "judge-model":
+            return reply(body)
+        canary = not any(mark in json.dumps(body, ensure_ascii=False) for mark in ("例001号", "例002号"))
+        return verdict.replace("4", "1").replace("3", "1").replace("5", "1") if canary else verdict
+
+    with ChatServer(script) as server:
+        assert consult(server, write_cases(folder / "cases.jsonl", cases), folder / "talk") == 0
+        # The digest of the doctor's weights is not part of what the judge reads.
+        manifest = read_json(folder / "talk" / "manifest.json")
+        manifest["doctor"] = {"id": manifest["doctor"]["id"], "weights_sha256": weights_hash(model)}
+        write_json(folder / "talk" / "manifest.json", manifest)
+        assert judge(str(folder / "talk"), server.url + "#judge-model", str(folder / "talk" / "judge")) == 0
+    return folder / "talk"
+
+
+def publish(model: Path, out: Path, runs=(), license: str = "apache-2.0", base_model: str | None = None, **more) -> Path:
+    """The repository folder of a model."""
+    publish_model(str(model), "org/tiny-7b", list(map(str, runs)), license, base_model, str(out), False, **more)
+    return out
