@@ -35,6 +35,8 @@ _NONE = "none, since answers are written token by token"
 # What transformers stops at when it loads a model, whether or not anything is written.
 AT_LOADING = ("pad_token_id", "bos_token_id", "max_new_tokens")
 ENDS = ("eos_token_id",)
+# Of these transformers takes floats alone.
+PENALTIES = ("repetition_penalty", "encoder_repetition_penalty")
 # Field → what its value has to pass, and what is told that it should be.
 SETTINGS: Mapping[str, tuple[_Test, str]] = {
     "do_sample": (lambda value: value in (None, True, False), "true or false"),
@@ -66,16 +68,18 @@ SETTINGS: Mapping[str, tuple[_Test, str]] = {
     "force_words_ids": (_off([]), _NONE),
     "token_healing": (_off(), "false, since the chat template writes the prompt"),
 }
+ALL = (*SETTINGS, *ENDS)
 
 
 def check_settings(
-    name: str | Path, values: Mapping, vocabulary: int | None, fields: Collection[str] = (*SETTINGS, *ENDS)
+    name: str | Path, values: Mapping, vocabulary: int | None, fields: Collection[str] = ALL, served: bool = False
 ) -> None:
     """Returns nothing when these `fields` of a generation_config.json have values with which an answer can be written.
 
     Args:
         values: what the file says.
         vocabulary: how many tokens the model knows; None where that cannot be told.
+        served: whether `transformers serve` reads the file, which takes penalties as floats alone.
 
     Raises:
         UserError: naming the first that has not.
@@ -90,6 +94,8 @@ def check_settings(
         else:
             test, expected = SETTINGS[field]
             right = test(value)
+        if right and served and field in PENALTIES and isinstance(value, int) and value != 1:
+            right, expected = False, f"{value}.0, as `transformers serve` takes it"
         if not right:
             found = f"{field} {value!r} in generation_config.json of {name}"
             raise UserError(found, expected, "correct it there, or take it out")

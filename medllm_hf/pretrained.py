@@ -5,6 +5,7 @@ said, transformers asks on a terminal whether to run it. Beside a class that tra
 """
 
 import logging
+import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from medllm_hf.errors import UserError, first_line
 from medllm_hf.folders import read_json
-from medllm_hf.generation_settings import AT_LOADING, ENDS, SETTINGS, check_settings
+from medllm_hf.generation_settings import AT_LOADING, check_settings
 from medllm_hf.loading_report import MEND, check_family, check_loading, without_bars, without_report
 from medllm_hf.templates.template_checks import check_chat_template
 from medllm_hf.vocabulary import check_ids
@@ -193,16 +194,16 @@ def load_generation_config(name: str | Path, revision: str | None = None) -> "Ge
         return GenerationConfig.from_pretrained(str(name), revision=revision)
 
 
-def check_generation(
-    name: str | Path, config: "PreTrainedConfig", revision: str | None = None, fields: Collection[str] = (*SETTINGS, *ENDS)
-) -> None:
+def check_generation(name: str | Path, config: "PreTrainedConfig", revision: str | None = None, **options) -> None:
     """Returns nothing when a checkpoint's generation_config.json, if any, has values with which an answer can be written.
 
+    `options` are those of `check_settings`.
+
     Raises:
-        UserError: naming the first of the `fields` that has not.
+        UserError: naming the first that has not.
     """
     values = _values(name, revision, "generation_config.json") or {}
-    check_settings(name, values, getattr(config.get_text_config(), "vocab_size", None), fields)
+    check_settings(name, values, getattr(config.get_text_config(), "vocab_size", None), **options)
 
 
 def load_model(name: str | Path, revision: str | None = None, **options) -> "PreTrainedModel":
@@ -214,8 +215,9 @@ def load_model(name: str | Path, revision: str | None = None, **options) -> "Pre
     from transformers import AutoModelForCausalLM
 
     config = load_config(name, revision)
-    check_generation(name, config, revision, AT_LOADING)
-    with _told(name, "a checkpoint that transformers loads"), without_report():
+    check_generation(name, config, revision, fields=AT_LOADING)
+    seen = sys.stderr.isatty()
+    with _told(name, "a checkpoint that transformers loads"), without_report(), without_bars(unless=seen):
         model, loading = AutoModelForCausalLM.from_pretrained(
             str(name),
             revision=revision,
@@ -245,7 +247,7 @@ def check_weights(folder: Path, shapes: Mapping[str, Sequence[int]]) -> None:
         return
     config = load_config(folder)
     named = next((getattr(transformers, one) for one in config.architectures or () if hasattr(transformers, one)), None)
-    kind = named or transformers.MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config))
+    kind = named or transformers.MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), None)
     if kind is None or not isinstance(config, kind.config_class):
         return
     empty = {name: torch.empty(tuple(shape), device="meta") for name, shape in shapes.items()}
@@ -300,7 +302,7 @@ def check_served(folder: Path) -> "PreTrainedTokenizerBase":
             known = any(isinstance(other.get(key), str) and hasattr(transformers, other[key]) for other in (*files, values))
             if auto in _auto_map(file) and not known:
                 raise _foreign(folder, f"a processor ({auto})", file.get(key), _auto_map(file)[auto])
-    check_generation(folder, config)
+    check_generation(folder, config, served=True)
     tokenizer = load_tokenizer(folder, chat=True)
     check_ids(tokenizer, config, folder)
     return tokenizer

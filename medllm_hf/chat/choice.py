@@ -4,15 +4,26 @@ import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from weakref import WeakKeyDictionary
 
 import torch
 from transformers import GenerationConfig, LogitsProcessorList, PreTrainedModel
 
 from medllm_hf.chat.sampling import Sampling
 from medllm_hf.errors import UserError, first_line
+from medllm_hf.generation_settings import PENALTIES
 from medllm_hf.pretrained import lacks_memory
 
-PENALTIES = ("repetition_penalty", "encoder_repetition_penalty")
+# Model → the texts at which its own settings end an answer.
+_stop_strings: WeakKeyDictionary[PreTrainedModel, tuple[str, ...]] = WeakKeyDictionary()
+
+
+def stop_strings(model: PreTrainedModel) -> tuple[str, ...]:
+    """The texts at which the model's own settings end an answer. They are taken from `generate`, which cannot look for them."""
+    if own := model.generation_config.stop_strings:
+        _stop_strings[model] = (own,) if isinstance(own, str) else tuple(own)
+        model.generation_config.stop_strings = None
+    return _stop_strings.get(model, ())
 
 
 def generation_config(model: PreTrainedModel, sampling: Sampling, limit: int) -> GenerationConfig:
@@ -32,7 +43,7 @@ def generation_config(model: PreTrainedModel, sampling: Sampling, limit: int) ->
         config.temperature, config.top_p, config.top_k = 1.0, 1.0, 50
     config.max_new_tokens, config.max_length, config.num_beams = limit, None, 1
     # Only its processors are taken from `generate`, which would make a cache for nothing.
-    config.use_cache, config.cache_implementation, config.stop_strings = False, None, None
+    config.use_cache, config.cache_implementation = False, None
     return config
 
 

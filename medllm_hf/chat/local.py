@@ -6,7 +6,7 @@ from threading import Event
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from medllm_hf.chat.choice import check_choice, generation_config
+from medllm_hf.chat.choice import check_choice, generation_config, stop_strings
 from medllm_hf.chat.generation import Reader, tokens
 from medllm_hf.chat.pieces import Pieces
 from medllm_hf.chat.prompt import fitted
@@ -40,7 +40,7 @@ class LocalWriter:
         self.dropped = 0
         check_conversation(tokenizer)
         self._stops = read_stops(tokenizer)
-        self._own_stops = tuple([own] if isinstance(own := model.generation_config.stop_strings or (), str) else own)
+        stop_strings(model)
         check_choice(model, model.config.get_text_config().vocab_size)
         self._seed, self._generator = seed, torch.Generator(model.device)
         self.forget()
@@ -79,7 +79,8 @@ class LocalWriter:
         reserve = min(wanted, context // 2) if context else wanted
         prompt, self.dropped = fitted(self.tokenizer, messages, context, reserve, **variables)
         limit = min(wanted, context - len(prompt)) if context else wanted
-        pieces = Pieces(self.tokenizer, (*self._stops.texts, *self._own_stops))
+        own_stops = stop_strings(self.model)
+        pieces = Pieces(self.tokenizer, (*self._stops.texts, *own_stops))
         settings = generation_config(self.model, sampling, limit)
         ends = self._stops.ends | _ids(settings.eos_token_id)
         for count, token in enumerate(tokens(self.reader, prompt, settings, self._generator, stopping), start=1):
@@ -96,7 +97,7 @@ class LocalWriter:
         if piece := pieces.end():
             yield piece
         if pieces.stopped:
-            self.stopped = "eos" if pieces.stopped in self._own_stops else "turn"
+            self.stopped = "eos" if pieces.stopped in own_stops else "turn"
 
 
 def _ids(configured: int | list[int] | None) -> frozenset[int]:
