@@ -39,8 +39,8 @@ def merge(adapter: str, dst: str, base: str | None = None, dtype: str = "auto", 
     digest = sha256(folder / ADAPTER_WEIGHTS)
     earlier = check_base(base_folder, digest)
     shapes = {name: (tuple(tensor.shape), tensor.dtype) for name, tensor in tensors(base_folder)}
-    check_weights(base_folder, {name: shape for name, (shape, _) in shapes.items()})
     ties = resolve_ties(lora, set(shapes), read_json(base_folder / "config.json"))
+    check_weights(base_folder, {name: shape for name, (shape, _) in shapes.items()})
     shapes = {target: shapes[name] for name in shapes for target in ties.targets(name)}
     check_fit(lora, shapes, base_folder)
     own_template = has_own_template(folder, base_folder)
