@@ -5,8 +5,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from threading import Event
 
+from medllm_hf.chat.endpoint import EndpointBackend
 from medllm_hf.chat.prompt import checked
-from medllm_hf.chat.remote import RemoteWriter
 from medllm_hf.chat.sampling import Sampling
 from medllm_hf.errors import UserError
 from medllm_hf.folders import read_json, write_json
@@ -29,7 +29,7 @@ class ChatSession:
     """
 
     def __init__(self, model, tokenizer=None, *, seed: int | None = None, **settings):
-        """A session with a loaded model and its tokenizer, or with one that writes by itself, such as a `RemoteWriter`."""
+        """A session with a loaded model and its tokenizer, or with one that writes by itself, such as a `EndpointBackend`."""
         if tokenizer is None:
             self.writer = model
         else:
@@ -70,7 +70,7 @@ class ChatSession:
         if name.startswith(("http://", "https://")):
             if (revision, device, dtype, quantization) != (None, None, "auto", None):
                 raise UserError("a revision, device, dtype or quantization", "none with an endpoint", "leave it out")
-            session = cls(RemoteWriter(name, seed))
+            session = cls(EndpointBackend(name, seed))
         else:
             _check_path(name)
             from medllm_hf.chat.loading import load

@@ -1,49 +1,65 @@
-"""A chat client for every server that takes OpenAI-style requests: a provider, vLLM, or `transformers serve` on loopback."""
+"""The client of every server that takes OpenAI-style chat requests: a provider, vLLM, or `transformers serve` on loopback."""
 
 import asyncio
-import ipaddress
 import json
-import os
 import random
-import re
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from queue import Empty, SimpleQueue
+from threading import Event, Thread
+from typing import Protocol, TypedDict, TypeVar, Unpack
 
 import httpx2
 
-from medllm_hf.endpoints.response import THINKING, Failure, billed, counted, one_line, read, said, without
+from medllm_hf.endpoints.address import Endpoint, on_this_machine, read_key
+from medllm_hf.endpoints.response import (
+    FATAL_STATUS,
+    THINKING,
+    Delta,
+    Failure,
+    billed,
+    counted,
+    deltas,
+    one_line,
+    read,
+    said,
+    whole_characters,
+    without,
+)
 from medllm_hf.errors import UserError
 
-if TYPE_CHECKING:
-    from medllm_hf.evaluation.costs.ledger import Account
+Key = TypeVar("Key")
+Item = TypeVar("Item")
 
 LONGEST_BACKOFF = 30.0
+# Seconds between two looks at whether a streamed answer is to stop.
+LOOK = 0.05
+# What a server can make go wrong in a stream: brackets without end are a RecursionError, a lacking decoder an ImportError.
+FAULTS = (httpx2.HTTPError, httpx2.InvalidURL, ImportError, ValueError, RecursionError)
 
 
-@dataclass(frozen=True)
-class Endpoint:
-    """Where a chat model answers. It holds no secret, so it may stand in a manifest.
+class RequestFields(TypedDict, total=False):
+    """Fields of a chat request by their names in it; those that are None are not sent."""
 
-    Attributes:
-        url: The base that `/chat/completions` is added to, such as `http://127.0.0.1:8000/v1`.
-        key_env: The environment variable that holds the key; None sends no key.
-        timeout: Seconds for one whole request, from the first byte sent to the last byte received.
-        retries: How often a request is repeated after a passing failure.
-        concurrency: The most requests under way at once.
-        backoff: Seconds before the first repetition. They double each time, up to `LONGEST_BACKOFF`.
-        enable_thinking: What the server is to tell the model's chat template; None tells it nothing.
-    """
+    temperature: float | None
+    top_p: float | None
+    top_k: int | None
+    repetition_penalty: float | None
+    seed: int | None
+    stop: Sequence[str] | None
+    response_format: dict | None
+    stream: bool | None
 
-    url: str
-    model: str
-    key_env: str | None = "OPENAI_API_KEY"
-    timeout: float = 300.0
-    retries: int = 6
-    concurrency: int = 8
-    backoff: float = 0.5
-    enable_thinking: bool | None = None
+
+class RequestAccount(Protocol):
+    """Reckons requests: each is opened before it is sent and closed after."""
+
+    async def open(self, body: Mapping) -> int | None:
+        """The number of the request `body`; None when it may not be sent."""
+
+    def close(self, number: int, counted: tuple[int, int] | None) -> None:
+        """Ends a request whose prompt and reply the server has counted so; None where nobody knows."""
 
 
 @dataclass(frozen=True)
@@ -95,79 +111,32 @@ class EndpointError(Exception):
         reason: One line.
         fatal: Whether every other request of the run would fail too: wrong key, no permission, no such model, no money
             left, a redirection, or an address that never answered.
+        text: Status and reason.
+        thinking: Whether a streamed request failed since the server takes no variables of the chat template.
     """
 
-    def __init__(self, endpoint: Endpoint, status: int | None, reason: str, fatal: bool):
-        super().__init__(f"{endpoint.model} at {endpoint.url}: {f'status {status}, ' if status else ''}{reason}")
-        self.status, self.reason, self.fatal = status, reason, fatal
+    def __init__(self, endpoint: Endpoint, status: int | None, reason: str, fatal: bool, thinking: bool = False):
+        self.text = f"status {status}, {reason}" if status else reason
+        super().__init__(f"{endpoint.model} at {endpoint.url}: {self.text}")
+        self.status, self.reason, self.fatal, self.thinking = status, reason, fatal, thinking
 
 
-def parse_endpoint(
-    spec: str,
-    key_env: str = "OPENAI_API_KEY",
-    *,
-    timeout: float = Endpoint.timeout,
-    retries: int = Endpoint.retries,
-    concurrency: int = Endpoint.concurrency,
-    backoff: float = Endpoint.backoff,
-) -> Endpoint:
-    """The endpoint that `http://HOST:PORT/v1#MODEL` names; the attributes of `Endpoint` say what the settings mean.
-
-    Raises:
-        UserError: no such address; credentials or a query in it; no key for an address beyond this machine; or a setting
-            out of range. The text repeats nothing that may be a secret.
-    """
-    address, _, model = spec.partition("#")
-    expected, do = "http://HOST:PORT/v1#MODEL", "give the endpoint so, with the key in an environment variable"
-    shown = "an endpoint" if set("@?") & set(address) else f"endpoint {address!r}"
-    try:
-        url = httpx2.URL(address)
-    except httpx2.InvalidURL as error:
-        raise UserError(f"{shown} that is no address", expected, do) from error
-    if url.userinfo or url.query:
-        raise UserError("credentials or a query in an endpoint's address", expected, do)
-    if url.scheme not in ("http", "https") or not url.host or not 0 < (url.port or 80) < 65536:
-        raise UserError(f"{shown} without http:// or https://, a host and a port below 65536", expected, do)
-    if url.path.rstrip("/").endswith("/completions"):
-        raise UserError(f"{shown}, which is the address of one call", expected, "leave out /chat/completions")
-    if not model.strip():
-        raise UserError(f"{shown} without a model", expected, "add # and the name that the server gives the model")
-    if timeout <= 0 or retries < 0 or concurrency < 1 or backoff <= 0:
-        found = f"timeout {timeout}, retries {retries}, concurrency {concurrency}, backoff {backoff}"
-        raise UserError(found, "retries of 0 or more and the others above 0", "change them")
-    endpoint = Endpoint(str(url).rstrip("/"), model.strip(), key_env, timeout, retries, concurrency, backoff)
-    _key(endpoint)
-    return endpoint
+def request_body(
+    endpoint: Endpoint, messages: Sequence[dict], max_tokens: int | None, **fields: Unpack[RequestFields]
+) -> dict[str, object]:
+    """The body of a chat request; fields that are None are not in it."""
+    body = {"model": endpoint.model, "messages": list(messages), "max_tokens": max_tokens, **fields}
+    if endpoint.enable_thinking is not None:
+        body[THINKING] = {"enable_thinking": endpoint.enable_thinking}
+    return {name: value for name, value in body.items() if value is not None}
 
 
-def _on_loopback(url: str) -> bool:
-    host = httpx2.URL(url).host
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+def _headers(key: str) -> dict[str, str]:
+    return {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {key}"} if key else {})
 
 
-def _key(endpoint: Endpoint) -> str:
-    """The endpoint's key, "" where none is needed and none is set.
-
-    Raises:
-        UserError: no key for an address beyond this machine, or one that no provider gives out.
-    """
-    name = endpoint.key_env
-    if name is None:
-        return ""
-    # A key given by mistake in the place of the name would end up in messages and manifests.
-    if not re.fullmatch("[A-Z_][A-Z0-9_]*", name):
-        expected = "the name of an environment variable in capitals"
-        raise UserError("something else as the name of the key's variable", expected, "export the key and name the variable")
-    key = os.environ.get(name, "").strip()
-    if not key and not _on_loopback(endpoint.url):
-        do = f"export {name} or name another variable"
-        raise UserError(f"no {name} in the environment", f"the key of {endpoint.url}", do)
-    if not re.fullmatch("[!-~]*", key):
-        raise UserError(f"blanks or characters beyond ASCII in {name}", "a key", "copy it again from the provider")
-    return key
+def _address(endpoint: Endpoint) -> str:
+    return f"{endpoint.url}/chat/completions"
 
 
 class ChatClient:
@@ -186,18 +155,17 @@ class ChatClient:
         self.endpoint = endpoint
         self.usage = Usage()
         self.dropped: set[str] = set()
-        self._key = _key(endpoint)
+        self._key = read_key(endpoint)
         self._slots = asyncio.Semaphore(endpoint.concurrency)
         self._answered = False
-        headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {self._key}"} if self._key else {})
         try:
             self._http = httpx2.AsyncClient(
-                headers=headers,
+                headers=_headers(self._key),
                 # The deadline stands around each request: these time-outs would start anew with every byte.
                 timeout=None,
                 # The slots bound the connections; a second bound in the pool could only wait.
                 limits=httpx2.Limits(max_connections=None, max_keepalive_connections=endpoint.concurrency),
-                trust_env=not _on_loopback(endpoint.url),
+                trust_env=not on_this_machine(endpoint.url),
             )
         except (ImportError, ValueError, httpx2.InvalidURL) as error:
             raise UserError("a proxy that cannot be used", "an http:// proxy", "check HTTPS_PROXY and ALL_PROXY") from error
@@ -205,7 +173,7 @@ class ChatClient:
     async def __aenter__(self) -> "ChatClient":
         return self
 
-    async def __aexit__(self, *_) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self._http.aclose()
 
     async def complete(
@@ -213,14 +181,10 @@ class ChatClient:
         messages: Sequence[dict],
         *,
         max_tokens: int,
-        temperature: float = 0.0,
-        top_p: float | None = None,
-        seed: int | None = None,
-        stop: Sequence[str] | None = None,
-        response_format: dict | None = None,
-        account: "Account | None" = None,
+        account: RequestAccount | None = None,
+        **fields: Unpack[RequestFields],
     ) -> Reply:
-        """The model's reply to `messages`; fields that are None are not sent. Each request is reckoned by `account`.
+        """The model's reply to `messages`, at temperature 0 where `fields` say nothing; `account` reckons each request.
 
         Repeated after 408, 409, 429, 5xx, a failed or cut connection, a time-out, and an answer without a readable choice:
         after the back-off, or after the server's Retry-After where that is longer, up to `LONGEST_RETRY_AFTER` seconds,
@@ -229,11 +193,8 @@ class ChatClient:
         Raises:
             EndpointError: another status, the repetitions are used up, or the account's budget is reached.
         """
-        options = {"response_format": response_format, "seed": seed, "top_p": top_p, "stop": stop, "temperature": temperature}
-        body = {"model": self.endpoint.model, "messages": list(messages), "max_tokens": max_tokens}
-        body |= {name: value for name, value in options.items() if value is not None}
-        if self.endpoint.enable_thinking is not None:
-            body[THINKING] = {"enable_thinking": self.endpoint.enable_thinking}
+        asked: RequestFields = {"temperature": 0.0, **fields}
+        body = request_body(self.endpoint, messages, max_tokens, **asked)
         async with self._slots:
             began = time.monotonic()
             left_out: set[str] = set()
@@ -253,7 +214,7 @@ class ChatClient:
                 repeated += 1
                 self.usage.retries += 1
 
-    async def _answer(self, body: dict, account: "Account | None") -> dict | Failure:
+    async def _answer(self, body: dict, account: RequestAccount | None) -> dict | Failure:
         """What comes of one request, which the account allows."""
         if account is None:
             return await self._request(body)
@@ -268,7 +229,7 @@ class ChatClient:
         self.usage.requests += 1
         try:
             async with asyncio.timeout(self.endpoint.timeout):
-                response = await self._http.post(f"{self.endpoint.url}/chat/completions", content=json.dumps(body))
+                response = await self._http.post(_address(self.endpoint), content=json.dumps(body))
         except TimeoutError:
             return Failure(None, f"no whole answer within {self.endpoint.timeout:g} s", again=True, billed=None)
         except httpx2.RequestError as error:
@@ -294,3 +255,95 @@ class ChatClient:
         self.usage.completion_tokens += completion or 0
         self.usage.unknown += prompt is None
         return Reply(text, finish, prompt, completion, answer.get("model") or self.endpoint.model, seconds, repeated)
+
+
+def stream_chat(endpoint: Endpoint, key: str, body: dict[str, object], stopping: Event) -> Iterator[Delta]:
+    """Yields what the server sends for one request, as it comes; soon after `stopping` is set, no more.
+
+    The last one says why the model stopped. The request is sent once: what goes wrong in an answer that somebody reads is
+    for him to see, and so is a field that the server does not take.
+
+    Args:
+        key: what `read_key` says.
+
+    Raises:
+        EndpointError: no connection, the server refuses, or it sends something else.
+    """
+    events: SimpleQueue[Delta | EndpointError | None] = SimpleQueue()
+    left = Event()
+    Thread(target=_fetch, args=(endpoint, key, body, events, left), daemon=True).start()
+    half, finish = "", "stop"
+    try:
+        while not stopping.is_set():
+            try:
+                event = events.get(timeout=LOOK)
+            except Empty:
+                continue
+            if event is None:
+                yield Delta("\ufffd" if half else "", finish)
+                return
+            if isinstance(event, EndpointError):
+                raise event
+            finish = event.finish or finish
+            text, half = whole_characters(half + event.text)
+            yield Delta(text, event.finish)
+    finally:
+        left.set()
+
+
+def _fetch(
+    endpoint: Endpoint, key: str, body: dict[str, object], events: "SimpleQueue[Delta | EndpointError | None]", left: Event
+) -> None:
+    """Puts what the server sends into `events`, then None; or what went wrong. Runs in a thread of its own."""
+    try:
+        with (
+            httpx2.Client(headers=_headers(key), timeout=endpoint.timeout, trust_env=not on_this_machine(endpoint.url)) as http,
+            http.stream("POST", _address(endpoint), content=json.dumps(body)) as response,
+        ):
+            if not response.is_success:
+                text = response.read().decode("utf-8", "replace")
+                events.put(_stream_error(endpoint, key, text, response.status_code))
+                return
+            for delta in deltas(response.iter_bytes()):
+                events.put(delta)
+                if left.is_set():
+                    return
+        events.put(None)
+    except FAULTS as error:
+        text = f"{type(error).__name__} {error}" if isinstance(error, httpx2.HTTPError) else str(error)
+        events.put(_stream_error(endpoint, key, text, None))
+
+
+def _stream_error(endpoint: Endpoint, key: str, text: str, status: int | None) -> EndpointError:
+    before = f"status {status}," if status else ""
+    reason = one_line(f"{before} {text}", key).removeprefix(before).strip()
+    return EndpointError(endpoint, status, reason, status in FATAL_STATUS, thinking=THINKING in text)
+
+
+async def ask_all(
+    items: Mapping[Key, Item], ask: Callable[[Key, Item], Awaitable[None]], at_once: int
+) -> dict[Key, EndpointError]:
+    """Has `ask` ask for every item, in their order and at most `at_once` at a time; returns the failures.
+
+    Raises:
+        EndpointError: one that every other request would meet too; the rest are not asked.
+    """
+    failed: dict[Key, EndpointError] = {}
+    waiting = iter(items.items())
+
+    async def work() -> None:
+        for key, item in waiting:
+            try:
+                await ask(key, item)
+            except EndpointError as error:
+                if error.fatal:
+                    raise
+                failed[key] = error
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(at_once):
+                group.create_task(work())
+    except BaseExceptionGroup as group_error:
+        raise group_error.exceptions[0] from None
+    return failed

@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 
 import httpx2
 
-from medllm_hf.endpoints.client import Endpoint
+from medllm_hf.endpoints.address import Endpoint
 from medllm_hf.errors import UserError
 from medllm_hf.pretrained import check_served
 
@@ -75,11 +75,12 @@ def served(path: Path | str, start_seconds: float = START_SECONDS) -> Iterator[E
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-            process.stdin.close()
+            if process.stdin:
+                process.stdin.close()
 
 
 def _check(path: Path) -> None:
-    """Returns nothing when the server could start.
+    """Check that the server could start.
 
     Raises:
         UserError: it could not, or would fail at the first request.

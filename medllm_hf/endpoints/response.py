@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -46,6 +46,14 @@ class Failure:
     billed: tuple[int, int] | None = (0, 0)
 
 
+@dataclass(frozen=True)
+class Delta:
+    """The next part of a streamed answer: its text, and why the model stopped, "" while it goes on."""
+
+    text: str
+    finish: str
+
+
 def read(response: httpx2.Response, sent: dict) -> dict | Failure:
     """The answer to the request body `sent`, whose first choice `said` can read; or the failure."""
     try:
@@ -70,16 +78,60 @@ def said(answer: dict) -> tuple[str, str]:
     if isinstance(content, list):
         content = "".join(part.get("text", "") for part in content if part.get("type") == "text")
     refused = not content and choice["message"].get("refusal")
-    # Half of a pair of surrogates, which a server that cuts between tokens may send, cannot be written as UTF-8.
-    content = content.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return content, "refusal" if refused else str(choice.get("finish_reason") or "")
+    # A server that cuts between tokens may send half of a pair of surrogates.
+    return _utf8(content), "refusal" if refused else str(choice.get("finish_reason") or "")
 
 
 def counted(answer: object) -> tuple[int, int] | None:
     """The tokens of the prompt and of the reply as the server counted them; None where it did not."""
     usage = answer.get("usage") if isinstance(answer, dict) else None
-    counts = [usage.get(name) if isinstance(usage, dict) else None for name in ("prompt_tokens", "completion_tokens")]
-    return (counts[0], counts[1]) if all(type(count) is int and count >= 0 for count in counts) else None
+    usage = usage if isinstance(usage, dict) else {}
+    prompt, completion = usage.get("prompt_tokens"), usage.get("completion_tokens")
+    # A bool is an int too.
+    if type(prompt) is not int or type(completion) is not int or min(prompt, completion) < 0:
+        return None
+    return prompt, completion
+
+
+def deltas(blocks: Iterable[bytes]) -> Iterator[Delta]:
+    """Yields the parts of an answer from the bytes of an event stream, or of the one object of a server that does not stream.
+
+    Lines are split at line feeds alone: other separators may stand in the JSON.
+
+    Raises:
+        ValueError, RecursionError: an event says that something went wrong, or cannot be understood.
+    """
+    rest = b""
+    for block in blocks:
+        *lines, rest = (rest + block).split(b"\n")
+        for line in lines:
+            if line.startswith(b"data:") and line[5:].strip() != b"[DONE]":
+                yield _delta(json.loads(line[5:]))
+    if rest.strip() and not rest.startswith(b"data: [DONE]"):
+        yield _delta(json.loads(rest.removeprefix(b"data:")))
+
+
+def _delta(event: dict) -> Delta:
+    try:
+        error, choice = event.get("error"), (event.get("choices") or [{}])[0]
+        if not error:
+            said = choice.get("delta") or choice.get("message") or {}
+            return Delta(str(said.get("content") or said.get("refusal") or ""), str(choice.get("finish_reason") or ""))
+        reason = error["message"] if isinstance(error, dict) else error
+    except (AttributeError, KeyError, TypeError):
+        reason = "an event that is no chat answer"
+    raise ValueError(str(reason))
+
+
+def whole_characters(text: str) -> tuple[str, str]:
+    """The whole characters of `text`, and the half of a pair of surrogates at its end, whose other half may come next."""
+    half = text[-1:] if "\ud800" <= text[-1:] <= "\udbff" else ""
+    return _utf8(text.removesuffix(half)), half
+
+
+def _utf8(text: str) -> str:
+    """`text` as it can be written as UTF-8, which has no halves of pairs of surrogates."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def billed(answer: dict | Failure) -> tuple[int, int] | None:

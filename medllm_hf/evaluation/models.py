@@ -6,7 +6,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from medllm_hf.endpoints.client import Endpoint, parse_endpoint
+from medllm_hf.endpoints.address import Endpoint, parse_endpoint
 from medllm_hf.endpoints.local_server import served
 from medllm_hf.evaluation.runs.folder import weights_hash
 from medllm_hf.folders import sha256

@@ -8,7 +8,8 @@ import pytest
 from support.asking import ASKED, answered, endpoint
 from support.chat_server import Behaviour, ChatServer, in_turn
 
-from medllm_hf.endpoints.client import ChatClient, Endpoint, parse_endpoint
+from medllm_hf.endpoints.address import Endpoint, parse_endpoint
+from medllm_hf.endpoints.client import ChatClient
 from medllm_hf.endpoints.response import REASON_LENGTH
 from medllm_hf.errors import UserError
 

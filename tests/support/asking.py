@@ -4,7 +4,8 @@ import asyncio
 
 from support.chat_server import ChatServer, in_turn
 
-from medllm_hf.endpoints.client import ChatClient, Endpoint, parse_endpoint
+from medllm_hf.endpoints.address import Endpoint, parse_endpoint
+from medllm_hf.endpoints.client import ChatClient
 
 ASKED = [{"role": "user", "content": "头痛两天，怎么办？"}]
 

@@ -21,7 +21,7 @@ from medllm_hf.evaluation.runs.folder import read_run, weights_hash
 from medllm_hf.folders import read_json
 from medllm_hf.hub.runs import Known, rederived
 from medllm_hf.pretrained import load_tokenizer
-from tests.chat.test_remote import events
+from tests.chat.test_endpoint import events
 
 # As Qwen3's: without thinking, an empty block stands before the answer.
 EMPTY = "【想】【完】"

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from medllm_hf.endpoints.client import ChatClient, Endpoint, EndpointError, Reply
+from medllm_hf.endpoints.address import Endpoint
+from medllm_hf.endpoints.client import ChatClient, EndpointError, Reply
 from medllm_hf.errors import UserError
 from medllm_hf.evaluation.consultations.cases import Case, read_cases, summary
 from medllm_hf.evaluation.consultations.derive import metrics, score_row

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from medllm_hf.endpoints.client import Endpoint
+from medllm_hf.endpoints.address import Endpoint
 from medllm_hf.errors import UserError
 from medllm_hf.evaluation.consultations.patient import prompt_record
 from medllm_hf.evaluation.consultations.transcript import ROLES

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from medllm_hf.endpoints.client import ChatClient, Endpoint, EndpointError
+from medllm_hf.endpoints.address import Endpoint
+from medllm_hf.endpoints.client import ChatClient, EndpointError
 from medllm_hf.errors import UserError
 from medllm_hf.evaluation.costs.ledger import Account
 from medllm_hf.evaluation.exams.prompts import BLANK

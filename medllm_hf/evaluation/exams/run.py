@@ -14,7 +14,8 @@ from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase
 
 from medllm_hf.data.mcq import McqItem
-from medllm_hf.endpoints.client import Endpoint, EndpointError, parse_endpoint
+from medllm_hf.endpoints.address import Endpoint, parse_endpoint
+from medllm_hf.endpoints.client import EndpointError
 from medllm_hf.errors import UserError
 from medllm_hf.evaluation.costs.ledger import Spending
 from medllm_hf.evaluation.costs.prices import cost_text, priced

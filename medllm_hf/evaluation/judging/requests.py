@@ -5,7 +5,8 @@ import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from medllm_hf.endpoints.client import ChatClient, Endpoint, EndpointError
+from medllm_hf.endpoints.address import Endpoint
+from medllm_hf.endpoints.client import ChatClient, EndpointError
 from medllm_hf.evaluation.costs.ledger import Account
 from medllm_hf.evaluation.models import Party
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from medllm_hf.endpoints.client import Endpoint, EndpointError
+from medllm_hf.endpoints.address import Endpoint
+from medllm_hf.endpoints.client import EndpointError
 from medllm_hf.errors import UserError
 from medllm_hf.evaluation.costs.estimate import Estimate, spent_in, told
 from medllm_hf.evaluation.costs.ledger import Spending

@@ -114,7 +114,7 @@ def test_replies_that_fail_for_good_are_left_for_the_next_run(tmp_path, capsys, 
 
 
 def no_patience(*args, **settings):
-    from medllm_hf.endpoints.client import parse_endpoint
+    from medllm_hf.endpoints.address import parse_endpoint
 
     return parse_endpoint(*args, **settings, retries=0)
 

@@ -9,7 +9,7 @@ from support.chat_server import Behaviour, ChatServer, completion, in_turn
 from support.commands import run
 
 from medllm_hf.chat import ChatSession
-from medllm_hf.chat.remote import KEY_ENV
+from medllm_hf.endpoints.address import KEY_ENV
 from medllm_hf.endpoints.local_server import served
 from medllm_hf.errors import UserError
 
