@@ -1,6 +1,5 @@
 """Replies to exam questions: written by a local model in batches, or by an endpoint, several at once."""
 
-import asyncio
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 
@@ -8,9 +7,8 @@ import torch
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from medllm_hf.endpoints.address import Endpoint
-from medllm_hf.endpoints.client import ChatClient, EndpointError
+from medllm_hf.endpoints.client import ChatClient, EndpointError, RequestAccount, ask_all
 from medllm_hf.errors import UserError
-from medllm_hf.evaluation.costs.ledger import Account
 from medllm_hf.evaluation.exams.prompts import BLANK
 from medllm_hf.key_value_cache import check_cache
 from medllm_hf.templates.answer_end import answer_end
@@ -115,32 +113,18 @@ async def endpoint_replies(
     new_tokens: int,
     seed: int,
     keep: Callable[[int, dict], None],
-    account: Account | None,
+    account: RequestAccount | None,
 ) -> dict[int, EndpointError]:
     """Hands (index, {"reply", "finish", counts}) of the `wanted` turns to `keep` as they come; returns those that failed.
 
     Raises:
         EndpointError: one that every other request would meet too; the rest are not sent.
     """
-    failed: dict[int, EndpointError] = {}
-    waiting = iter(sorted(wanted))
+    async with ChatClient(endpoint) as client:
 
-    async def work(client: ChatClient) -> None:
-        for i in waiting:
-            try:
-                reply = await client.complete(turns[i], max_tokens=new_tokens, temperature=0.0, seed=seed, account=account)
-            except EndpointError as error:
-                if error.fatal:
-                    raise
-                failed[i] = error
-            else:
-                counts = {name: getattr(reply, name) for name in COUNTS}
-                keep(i, {"reply": reply.text, "finish": reply.finish, **counts})
+        async def ask(i: int, messages: list[dict]) -> None:
+            reply = await client.complete(messages, max_tokens=new_tokens, temperature=0.0, seed=seed, account=account)
+            counts = {name: getattr(reply, name) for name in COUNTS}
+            keep(i, {"reply": reply.text, "finish": reply.finish, **counts})
 
-    try:
-        async with ChatClient(endpoint) as client, asyncio.TaskGroup() as group:
-            for _ in range(endpoint.concurrency):
-                group.create_task(work(client))
-    except BaseExceptionGroup as group_error:
-        raise group_error.exceptions[0] from None
-    return failed
+        return await ask_all({i: turns[i] for i in sorted(wanted)}, ask, endpoint.concurrency)
