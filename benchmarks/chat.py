@@ -80,7 +80,7 @@ def converse(session, keep: bool, turns: int, length: int) -> list[float]:
         question = text(rng, session.tokenizer, length)
         script[:] = [*session.tokenizer.encode(text(rng, session.tokenizer, length), add_special_tokens=False), 2]
         if not keep:
-            session.writer.reader.forget()
+            session.backend.prompt_cache.forget()
         started = time.perf_counter()
         answer = session.stream(question, do_sample=False)
         next(answer)

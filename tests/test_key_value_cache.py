@@ -9,7 +9,7 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
 
 from medllm_hf import key_value_cache
-from medllm_hf.chat.prompt_cache import Reader
+from medllm_hf.chat.prompt_cache import PromptCache
 from medllm_hf.errors import UserError
 from medllm_hf.evaluation.exams.generation import replies
 from medllm_hf.evaluation.exams.likelihood import Question, log_probabilities
@@ -38,7 +38,7 @@ def load(tiny, dtype=torch.float32, kind=AutoModelForCausalLM):
 
 
 def chat(network, tiny):
-    return Reader(network).start(PREFIX[:40], Event())
+    return PromptCache(network).prefill(PREFIX[:40], Event())
 
 
 def likelihood(network, tiny):
@@ -85,9 +85,9 @@ def test_one_token_compares_nothing_and_the_next_use_does(tiny):
 def test_an_adapter_around_a_model_hides_no_cache(tiny):
     """PEFT's forward names no argument; the logits behind the cache are those of the model without one."""
     network = get_peft_model(load(tiny), LoraConfig(r=4, target_modules=["q_proj"], init_lora_weights=False)).eval()
-    reader = Reader(network)
-    reader.start(PREFIX[:40], Event())
-    step = reader.go_on([PREFIX[40]])
+    cache = PromptCache(network)
+    cache.prefill(PREFIX[:40], Event())
+    step = cache.decode([PREFIX[40]])
     with torch.inference_mode():
         anew = network(input_ids=torch.tensor([PREFIX[:41]]), use_cache=False).logits[:, -1]
     assert torch.allclose(step, anew, atol=1e-4)

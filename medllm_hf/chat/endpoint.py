@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from threading import Event
 
-from medllm_hf.chat.sampling import Sampling
+from medllm_hf.chat.sampling import SamplingParams
 from medllm_hf.endpoints.address import EXPECTED, KEY_ENV, AddressError, Endpoint, read_key, split_address
 from medllm_hf.endpoints.client import EndpointError, request_body, stream_chat
 from medllm_hf.endpoints.response import THINKING
@@ -46,7 +46,7 @@ class EndpointBackend:
         """Begins the seeds again."""
         self._answers = 0
 
-    def write(self, messages: Sequence[dict], sampling: Sampling, stopping: Event) -> Iterator[str]:
+    def write(self, messages: Sequence[dict], sampling: SamplingParams, stopping: Event) -> Iterator[str]:
         """Yields the answer to `messages` in pieces, and ends soon after `stopping` is set.
 
         Raises:

@@ -1,25 +1,30 @@
-"""Answers of a model in this process."""
+"""A chat model of a folder or the Hub in this process, and its answers."""
 
 from collections.abc import Iterator, Sequence
+from importlib.util import find_spec
 from threading import Event
 
 import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import BitsAndBytesConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from medllm_hf.chat.choice import check_choice, generation_config, stop_strings
-from medllm_hf.chat.prompt import fitted
-from medllm_hf.chat.prompt_cache import Reader, tokens
-from medllm_hf.chat.sampling import Sampling
-from medllm_hf.chat.stop_sequences import read_stops
-from medllm_hf.chat.streaming_detokenizer import Pieces
+from medllm_hf.chat.prompt import truncate_to_context
+from medllm_hf.chat.prompt_cache import PromptCache, generate_tokens, refuse_lack_of_memory
+from medllm_hf.chat.sampling import SamplingParams, check_choice, generation_config, stop_strings
+from medllm_hf.chat.stop_sequences import read_stop_sequences
+from medllm_hf.chat.streaming_detokenizer import StreamingDetokenizer
+from medllm_hf.errors import UserError, first_line
+from medllm_hf.pretrained import check_generation, load_config, load_model, load_tokenizer
 from medllm_hf.templates.rendering import check_conversation
 from medllm_hf.templates.template_checks import check_chat_template, check_thinking
+from medllm_hf.vocabulary import check_ids
 
 # For models that say neither how long an answer may be nor how long all of it.
 DEFAULT_NEW_TOKENS = 1024
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+QUANTIZATIONS = ("4bit", "8bit")
 
 
-class LocalWriter:
+class LocalBackend:
     """Writes answers with a model; what it has read stays in memory for the next question.
 
     Attributes:
@@ -35,33 +40,33 @@ class LocalWriter:
     def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, seed: int | None = None):
         check_chat_template(tokenizer)
         self.model, self.tokenizer = model.eval(), tokenizer
-        self.reader = Reader(model)
+        self.prompt_cache = PromptCache(model)
         self.stopped: str | None = None
         self.dropped = 0
         check_conversation(tokenizer)
-        self._stops = read_stops(tokenizer)
+        self._stops = read_stop_sequences(tokenizer)
         stop_strings(model)
         check_choice(model, model.config.get_text_config().vocab_size)
         self._seed, self._generator = seed, torch.Generator(model.device)
         self.forget()
 
-    def fork(self, seed: int | None) -> "LocalWriter":
-        """Another writer that shares the model alone."""
-        return LocalWriter(self.model, self.tokenizer, seed)
+    def fork(self, seed: int | None) -> "LocalBackend":
+        """Another backend that shares the model alone."""
+        return LocalBackend(self.model, self.tokenizer, seed)
 
     def release(self) -> None:
         """Frees what was read."""
-        self.reader.forget()
+        self.prompt_cache.forget()
 
     def forget(self) -> None:
         """Frees what was read, and begins the random numbers again."""
-        self.reader.forget()
+        self.prompt_cache.forget()
         if self._seed is None:
             self._generator.seed()
         else:
             self._generator.manual_seed(self._seed)
 
-    def write(self, messages: Sequence[dict], sampling: Sampling, stopping: Event) -> Iterator[str]:
+    def write(self, messages: Sequence[dict], sampling: SamplingParams, stopping: Event) -> Iterator[str]:
         """Yields the answer to `messages` in pieces of whole characters, and ends soon after `stopping` is set.
 
         Raises:
@@ -77,13 +82,13 @@ class LocalWriter:
         wanted = sampling.max_new_tokens or own.max_new_tokens or own.max_length or DEFAULT_NEW_TOKENS
         # However long an answer may be, half of the context is for the conversation.
         reserve = min(wanted, context // 2) if context else wanted
-        prompt, self.dropped = fitted(self.tokenizer, messages, context, reserve, **variables)
+        prompt, self.dropped = truncate_to_context(self.tokenizer, messages, context, reserve, **variables)
         limit = min(wanted, context - len(prompt)) if context else wanted
         own_stops = stop_strings(self.model)
-        pieces = Pieces(self.tokenizer, (*self._stops.texts, *own_stops))
+        pieces = StreamingDetokenizer(self.tokenizer, (*self._stops.texts, *own_stops))
         settings = generation_config(self.model, sampling, limit)
         ends = self._stops.ends | _ids(settings.eos_token_id)
-        for count, token in enumerate(tokens(self.reader, prompt, settings, self._generator, stopping), start=1):
+        for count, token in enumerate(generate_tokens(self.prompt_cache, prompt, settings, self._generator, stopping), start=1):
             if token in ends or token in self._stops.turns:
                 self.stopped = "eos" if token in ends else "turn"
                 break
@@ -102,3 +107,67 @@ class LocalWriter:
 
 def _ids(configured: int | list[int] | None) -> frozenset[int]:
     return frozenset([configured] if isinstance(configured, int) else configured or [])
+
+
+def load(
+    name: str,
+    revision: str | None,
+    device: str | None,
+    dtype: str,
+    quantization: str | None,
+    enable_thinking: bool | None = None,
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """The model of the folder or Hub id `name`, ready to answer, and its tokenizer; remote code is never run.
+
+    Raises:
+        UserError: it cannot be had, has no chat template, or one that does not read `enable_thinking` where that is given,
+            or does not fit; the device or the quantization is not there.
+    """
+    device = _device(device)
+    options = {"dtype": _dtype(dtype)}
+    if quantization:
+        options |= {"quantization_config": _quantization(quantization, device), "device_map": {"": device}}
+    # Says of an unknown kind of model that it is one, which the tokenizers do not.
+    config = load_config(name, revision)
+    check_generation(name, config, revision)
+    tokenizer = load_tokenizer(name, revision, chat=True)
+    check_conversation(tokenizer, name)
+    check_ids(tokenizer, config, name)
+    check_thinking(tokenizer, name, enable_thinking)
+    with refuse_lack_of_memory("use --dtype bfloat16, --quantization 4bit on a GPU, or a smaller model"):
+        model = load_model(name, revision, **options)
+        return (model if quantization else model.to(device)).eval(), tokenizer
+
+
+def _device(name: str | None) -> str:
+    if name is None:
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise UserError(f"device {name!r} ({first_line(error)})", "cpu, cuda or cuda:N", "choose one that is there") from error
+    return name
+
+
+def _dtype(name: str) -> str | torch.dtype:
+    if name not in DTYPES:
+        raise UserError(f"dtype {name!r}", ", ".join(DTYPES), "choose one of them")
+    return name if name == "auto" else getattr(torch, name)
+
+
+def _quantization(name: str, device: str) -> BitsAndBytesConfig:
+    """The quantization `name`.
+
+    Raises:
+        UserError: no such quantization, no GPU, or no bitsandbytes.
+    """
+    if name not in QUANTIZATIONS:
+        raise UserError(f"quantization {name!r}", ", ".join(QUANTIZATIONS), "choose one of them")
+    if not device.startswith("cuda"):
+        raise UserError(f"quantization {name} on {device}", "a GPU", "leave the quantization out, or use --dtype bfloat16")
+    if find_spec("bitsandbytes") is None:
+        raise UserError("no package bitsandbytes", "it for quantization", "pip install bitsandbytes")
+    if name == "8bit":
+        return BitsAndBytesConfig(load_in_8bit=True)
+    # The values of the QLoRA paper (arXiv 2305.14314).
+    return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.bfloat16)

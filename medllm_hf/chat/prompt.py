@@ -13,7 +13,7 @@ if TYPE_CHECKING:  # with an endpoint nothing needs transformers, which takes se
 ROLES = ("system", "user", "assistant")
 
 
-def checked(messages: object) -> list[dict]:
+def check_messages(messages: object) -> list[dict]:
     """`messages` as a list of {"role", "content"}.
 
     Raises:
@@ -28,7 +28,7 @@ def checked(messages: object) -> list[dict]:
     return [{"role": message["role"], "content": message["content"]} for message in messages]
 
 
-def rendered(
+def render_prompt(
     tokenizer: "PreTrainedTokenizerBase", messages: Sequence[dict], tokenize: bool = True, **options
 ) -> str | list[int]:
     """What the tokenizer's template makes of `messages`: token ids, or text where `tokenize` is false.
@@ -40,7 +40,7 @@ def rendered(
     return encode_text(tokenizer, text) if tokenize else text
 
 
-def fitted(
+def truncate_to_context(
     tokenizer: "PreTrainedTokenizerBase", messages: Sequence[dict], context: int | None, reserve: int, **variables
 ) -> tuple[list[int], int]:
     """The prompt's token ids, and how many of the oldest messages were left out so that `reserve` tokens are free.
@@ -57,7 +57,7 @@ def fitted(
     questions = [i for i, message in enumerate(messages) if message["role"] == "user" and i > first]
 
     def ids(start: int) -> list[int]:
-        return rendered(tokenizer, [*messages[:first], *messages[start:]], add_generation_prompt=True, **variables)
+        return render_prompt(tokenizer, [*messages[:first], *messages[start:]], add_generation_prompt=True, **variables)
 
     prompt, start = ids(first), first
     if context is None or len(prompt) + reserve <= context:

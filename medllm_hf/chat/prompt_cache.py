@@ -1,21 +1,39 @@
 """The token loop of one conversation: reads only what it has not read yet."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from threading import Event
 
 import torch
+from safetensors import SafetensorError
 from transformers import DynamicCache, GenerationConfig, PreTrainedModel
 from transformers.cache_utils import DynamicLayer
 
-from medllm_hf.chat.choice import next_token, processors
-from medllm_hf.chat.loading import memory_told
+from medllm_hf.chat.sampling import next_token, processors
+from medllm_hf.errors import UserError
 from medllm_hf.key_value_cache import cache_argument, check_cache, forward_arguments
+from medllm_hf.pretrained import lacks_memory
 
 # Tokens read at once: so often a long prompt can be stopped, and so much memory its activations take at most.
 CHUNK = 512
 # Tokens for which a layer has room at first.
 ROOM = 128
 TOO_LARGE = "clear the conversation, or use a smaller model"
+
+
+@contextmanager
+def refuse_lack_of_memory(do: str) -> Iterator[None]:
+    """Makes a lack of memory a mistake that the user is told, with what to do about it.
+
+    Raises:
+        UserError: the block ran out of memory.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError, OSError, SafetensorError) as error:
+        if not lacks_memory(error):
+            raise
+        raise UserError("not enough memory", "room for the model and the conversation", do) from error
 
 
 class GrowingLayer(DynamicLayer):
@@ -48,7 +66,7 @@ def _grown(states: torch.Tensor, known: int, length: int) -> torch.Tensor:
     return room
 
 
-class Reader:
+class PromptCache:
     """Reads token ids with a model and keeps their keys and values, to read the next prompt from where it differs.
 
     What is kept was computed from the same ids at the same places, so the logits are those of reading everything anew up
@@ -74,13 +92,13 @@ class Reader:
         self._cache = DynamicCache(config=self.model.config)
         self._cache.layers = [GrowingLayer() if type(layer) is DynamicLayer else layer for layer in self._cache.layers]
 
-    def start(self, prompt: list[int], stopping: Event) -> torch.Tensor | None:
+    def prefill(self, prompt: list[int], stopping: Event) -> torch.Tensor | None:
         """The float32 logits `(1, vocab)` after `prompt`, None if `stopping` was set before its end.
 
         Raises:
             UserError: the memory does not suffice; see also `check_cache`.
         """
-        with memory_told(TOO_LARGE):
+        with refuse_lack_of_memory(TOO_LARGE):
             check_cache(self.model, prompt, _behind_cache)
         known = self._keep(prompt)
         # The state of a recurrent layer can take one token, or all of them from the beginning.
@@ -89,13 +107,13 @@ class Reader:
         for begin in range(known, len(prompt), size):
             if stopping.is_set():
                 return None
-            logits = self.go_on(prompt[begin : begin + size])
+            logits = self.decode(prompt[begin : begin + size])
         return logits
 
-    def go_on(self, ids: list[int]) -> torch.Tensor:
+    def decode(self, ids: list[int]) -> torch.Tensor:
         """The float32 logits `(1, vocab)` after `ids`, which follow all that was read before."""
         try:
-            with memory_told(TOO_LARGE), torch.inference_mode():
+            with refuse_lack_of_memory(TOO_LARGE), torch.inference_mode():
                 part = torch.tensor([ids], device=self.model.device)
                 output = self.model(input_ids=part, **{self._cache_name: self._cache}, **self._options)
                 logits = output.logits[:, -1].float()
@@ -126,21 +144,21 @@ class Reader:
 
 def _behind_cache(model: PreTrainedModel, ids: list[int]) -> torch.Tensor:
     """The logits `(vocab,)` after `ids`, the last one read behind a cache of the others."""
-    reader = Reader(model)
-    reader.go_on(ids[:-1])
-    return reader.go_on(ids[-1:])[0]
+    cache = PromptCache(model)
+    cache.decode(ids[:-1])
+    return cache.decode(ids[-1:])[0]
 
 
-def tokens(
-    reader: Reader, prompt: list[int], config: GenerationConfig, generator: torch.Generator, stopping: Event
+def generate_tokens(
+    cache: PromptCache, prompt: list[int], config: GenerationConfig, generator: torch.Generator, stopping: Event
 ) -> Iterator[int]:
     """Yields the tokens that follow `prompt`, without end unless `stopping` is set."""
-    logits = reader.start(prompt, stopping)
-    ids = torch.tensor([prompt], device=reader.model.device)
-    changes = processors(reader.model, ids, config)
+    logits = cache.prefill(prompt, stopping)
+    ids = torch.tensor([prompt], device=cache.model.device)
+    changes = processors(cache.model, ids, config)
     while logits is not None and not stopping.is_set():
         with torch.inference_mode():
             token = next_token(changes(ids, logits), config.do_sample, generator)
         yield token
         ids = torch.cat([ids, torch.tensor([[token]], device=ids.device)], dim=1)
-        logits = reader.go_on([token])
+        logits = cache.decode([token])

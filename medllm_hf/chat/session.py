@@ -6,8 +6,8 @@ from pathlib import Path
 from threading import Event
 
 from medllm_hf.chat.endpoint import EndpointBackend
-from medllm_hf.chat.prompt import checked
-from medllm_hf.chat.sampling import Sampling
+from medllm_hf.chat.prompt import check_messages
+from medllm_hf.chat.sampling import SamplingParams
 from medllm_hf.errors import UserError
 from medllm_hf.folders import read_json, write_json
 
@@ -16,7 +16,7 @@ class ChatSession:
     """A history, and the model that answers it. What the model has read is kept for the next question.
 
     A session is for one thread, which may `stop` from another. `fork` makes sessions for other threads that share the
-    model. The changes of the model's own settings are those of `Sampling`; `seed` makes what is sampled repeat.
+    model. The changes of the model's own settings are those of `SamplingParams`; `seed` makes what is sampled repeat.
 
     Attributes:
         messages: The history, as {"role", "content"}. It may be changed at will; the next answer follows it.
@@ -31,14 +31,14 @@ class ChatSession:
     def __init__(self, model, tokenizer=None, *, seed: int | None = None, **settings):
         """A session with a loaded model and its tokenizer, or with one that writes by itself, such as a `EndpointBackend`."""
         if tokenizer is None:
-            self.writer = model
+            self.backend = model
         else:
             # Here, since torch takes seconds to import and an endpoint needs none.
-            from medllm_hf.chat.local import LocalWriter
+            from medllm_hf.chat.local import LocalBackend
 
-            self.writer = LocalWriter(model, tokenizer, seed)
+            self.backend = LocalBackend(model, tokenizer, seed)
         self.messages: list[dict] = []
-        self.sampling = Sampling(**settings)
+        self.sampling = SamplingParams(**settings)
         self._stopping = Event()
 
     @classmethod
@@ -61,19 +61,19 @@ class ChatSession:
             device: "cpu", "cuda", "cuda:1", ...; None takes a GPU if there is one.
             dtype: "auto", "float32", "bfloat16" or "float16".
             quantization: "4bit" or "8bit", on a GPU with bitsandbytes.
-            settings: the fields of `Sampling`, `enable_thinking` among them.
+            settings: the fields of `SamplingParams`, `enable_thinking` among them.
 
         Raises:
             UserError: the model cannot be had, has no chat template or does not fit; a setting is out of range.
         """
-        sampling = Sampling(**settings)
+        sampling = SamplingParams(**settings)
         if name.startswith(("http://", "https://")):
             if (revision, device, dtype, quantization) != (None, None, "auto", None):
                 raise UserError("a revision, device, dtype or quantization", "none with an endpoint", "leave it out")
             session = cls(EndpointBackend(name, seed))
         else:
             _check_path(name)
-            from medllm_hf.chat.loading import load
+            from medllm_hf.chat.local import load
 
             session = cls(*load(str(name), revision, device, dtype, quantization, sampling.enable_thinking), seed=seed)
         session.sampling = sampling
@@ -82,24 +82,24 @@ class ChatSession:
     @property
     def model(self):
         """The model; its `generation_config` holds the settings that are not changed."""
-        return self.writer.model
+        return self.backend.model
 
     @property
     def tokenizer(self):
         """The model's tokenizer."""
-        return self.writer.tokenizer
+        return self.backend.tokenizer
 
     @property
     def stopped(self) -> str | None:
-        return self.writer.stopped
+        return self.backend.stopped
 
     @property
     def dropped(self) -> int:
-        return self.writer.dropped
+        return self.backend.dropped
 
     def fork(self, seed: int | None = None) -> "ChatSession":
         """A new session, its history empty, that shares the model and the settings."""
-        return ChatSession(self.writer.fork(seed), **asdict(self.sampling))
+        return ChatSession(self.backend.fork(seed), **asdict(self.sampling))
 
     def chat(self, messages: list[dict], **settings) -> str:
         """The answer to `messages`; the session's own history is left alone.
@@ -108,7 +108,7 @@ class ChatSession:
             UserError: as in `stream`; `messages` is no list of turns.
         """
         self._stopping.clear()
-        return "".join(self.writer.write(checked(messages), replace(self.sampling, **settings), self._stopping))
+        return "".join(self.backend.write(check_messages(messages), replace(self.sampling, **settings), self._stopping))
 
     def stream(self, text: str, **settings) -> Iterator[str]:
         """Yields the answer to the user's `text` in pieces of whole characters and adds both to the history at its end.
@@ -123,12 +123,12 @@ class ChatSession:
         changed = replace(self.sampling, **settings)
         # Not inside the generator, whose body begins later: a stop in between would be lost.
         self._stopping.clear()
-        return self._answer(checked([*self.messages, {"role": "user", "content": text}]), changed)
+        return self._answer(check_messages([*self.messages, {"role": "user", "content": text}]), changed)
 
-    def _answer(self, messages: list[dict], sampling: Sampling) -> Iterator[str]:
+    def _answer(self, messages: list[dict], sampling: SamplingParams) -> Iterator[str]:
         pieces: list[str] = []
         try:
-            for piece in self.writer.write(messages, sampling, self._stopping):
+            for piece in self.backend.write(messages, sampling, self._stopping):
                 pieces.append(piece)
                 yield piece
         except (GeneratorExit, KeyboardInterrupt):
@@ -172,12 +172,12 @@ class ChatSession:
 
     def release(self) -> None:
         """Frees what the model has read; it is read again when needed, and the answers stay the same."""
-        self.writer.release()
+        self.backend.release()
 
     def reset(self) -> None:
         """Forgets the history, frees what was kept for it, and begins the random numbers again."""
         self.messages = []
-        self.writer.forget()
+        self.backend.forget()
 
     def save(self, path: Path | str) -> None:
         """Writes the history to a JSON file, as {"messages": [...]}.
@@ -196,11 +196,11 @@ class ChatSession:
         Raises:
             UserError: no such file, or not one with a history.
         """
-        self.messages = checked(read_json(Path(path)).get("messages"))
+        self.messages = check_messages(read_json(Path(path)).get("messages"))
 
 
 def _check_path(name: str) -> None:
-    """Returns nothing when `name` is a folder or may be a Hub id.
+    """Check that `name` is a folder or may be a Hub id.
 
     Raises:
         UserError: it can only be meant as a folder, and there is none.

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from transformers import PreTrainedTokenizerBase
 
-from medllm_hf.chat.prompt import rendered
+from medllm_hf.chat.prompt import render_prompt
 from medllm_hf.control_tokens import control_tokens
 
 # Texts that no template contains, to see what one writes around them.
@@ -12,7 +12,7 @@ _ASKED, _ANSWERED = "asked-4711", "answered-4711"
 
 
 @dataclass(frozen=True)
-class Stops:
+class StopSequences:
     """What ends an answer, beside the end tokens of the model's configuration.
 
     Attributes:
@@ -26,13 +26,13 @@ class Stops:
     texts: tuple[str, ...]
 
 
-def read_stops(tokenizer: PreTrainedTokenizerBase) -> Stops:
+def read_stop_sequences(tokenizer: PreTrainedTokenizerBase) -> StopSequences:
     """The stops that a chat template implies, read from what it writes after an answer and before the next question."""
     controls = control_tokens(tokenizer)
     answered = [{"role": "user", "content": _ASKED}, {"role": "assistant", "content": _ANSWERED}]
     asked_again = [*answered, {"role": "user", "content": _ASKED}]
-    end = rendered(tokenizer, answered, tokenize=False).rpartition(_ANSWERED)[2]
-    whole = rendered(tokenizer, asked_again, tokenize=False)
+    end = render_prompt(tokenizer, answered, tokenize=False).rpartition(_ANSWERED)[2]
+    whole = render_prompt(tokenizer, asked_again, tokenize=False)
     question = whole.rpartition(_ANSWERED)[2].rpartition(_ASKED)[0].removeprefix(end)
     answer = whole.partition(_ASKED)[2].partition(_ANSWERED)[0]
 
@@ -47,7 +47,7 @@ def read_stops(tokenizer: PreTrainedTokenizerBase) -> Stops:
         texts = ["\n" + question.strip()] if question.strip() else []
     ends = {controls[token] for token in closing} | ({tokenizer.eos_token_id} - {None})
     turns = {controls[token] for token in [*opening, *replying]}
-    return Stops(frozenset(ends), frozenset(turns), tuple(texts))
+    return StopSequences(frozenset(ends), frozenset(turns), tuple(texts))
 
 
 def _spelt(text: str, controls: dict[str, int]) -> list[str]:

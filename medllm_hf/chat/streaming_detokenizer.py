@@ -10,7 +10,7 @@ _BYTE = re.compile("<0x[0-9A-F]{2}>")
 REPLACEMENT = "\ufffd"
 
 
-class Pieces:
+class StreamingDetokenizer:
     """Collects an answer's tokens; the pieces joined are the decoded whole, up to the first of the `stops`.
 
     A character of which only some bytes have come is held back. So is a whole run of byte tokens, since a tokenizer

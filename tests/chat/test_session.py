@@ -83,14 +83,14 @@ def converse(model, tokenizer, seed: int, **settings) -> tuple[int, int, int]:
     for number in range(8):
         messages, pieces = turn(rng, session, number)
         ids, text = anew.answer(messages)
-        assert session.writer.reader.ids == ids[:-1]
+        assert session.backend.prompt_cache.ids == ids[:-1]
         assert "".join(pieces) == text
         assert session.messages == [*messages, {"role": "assistant", "content": text}]
         assert session.stopped == ("limit" if ids[-1] not in ENDS else "eos" if ids[-1] == 2 else "turn")
         assert session.dropped == anew.dropped
         read += len(ids) - 1
         cut += session.dropped > 0
-    return session.writer.reader.read, read, cut
+    return session.backend.prompt_cache.read, read, cut
 
 
 @pytest.mark.parametrize("settings", [{"do_sample": False}, {}, {"temperature": 1.5, "top_k": 200}], ids=str)
@@ -124,12 +124,12 @@ def test_models_whose_cache_cannot_be_cut(tiny, config):
 def test_only_new_tokens_are_read(tiny):
     session = ChatSession(*loaded(tiny), do_sample=False, max_new_tokens=NEW_TOKENS)
     list(session.stream("头痛三天"))
-    kept = list(session.writer.reader.ids)
-    before = session.writer.reader.read
+    kept = list(session.backend.prompt_cache.ids)
+    before = session.backend.prompt_cache.read
     list(session.stream("还有发热"))
-    whole = session.writer.reader.ids
+    whole = session.backend.prompt_cache.ids
     assert whole[: len(kept)] == kept
-    assert session.writer.reader.read - before == len(whole) - len(kept)
+    assert session.backend.prompt_cache.read - before == len(whole) - len(kept)
 
 
 def test_what_is_kept_counts(tiny):
@@ -138,7 +138,7 @@ def test_what_is_kept_counts(tiny):
     first = list(session.stream("头痛三天"))
     session.reset()
     list(session.stream("发热咳嗽，吃什么药"))
-    reader = session.writer.reader
+    reader = session.backend.prompt_cache
     reader.ids = session.tokenizer.apply_chat_template([{"role": "user", "content": "头痛三天"}], return_dict=False)
     assert list(session.chat([{"role": "user", "content": "头痛三天"}])) != first
 

@@ -9,8 +9,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
 from medllm_hf.chat import ChatSession
-from medllm_hf.chat.stop_sequences import read_stops
-from medllm_hf.chat.streaming_detokenizer import Pieces
+from medllm_hf.chat.stop_sequences import read_stop_sequences
+from medllm_hf.chat.streaming_detokenizer import StreamingDetokenizer
 from medllm_hf.control_tokens import control_tokens, escape_control_tokens
 from medllm_hf.errors import UserError
 
@@ -52,7 +52,7 @@ def byte_level():
 
 
 def streamed(tokenizer, ids: list[int]) -> list[str]:
-    pieces = Pieces(tokenizer)
+    pieces = StreamingDetokenizer(tokenizer)
     return [*map(pieces.add, ids), pieces.end()]
 
 
@@ -156,7 +156,7 @@ def test_the_end_of_the_context_ends_an_answer(session, monkeypatch):
     monkeypatch.setattr(session.model.config, "max_position_embeddings", 40)
     list(said(session, [400] * 40))
     assert session.stopped == "context"
-    assert len(session.writer.reader.ids) == 39
+    assert len(session.backend.prompt_cache.ids) == 39
     with pytest.raises(UserError, match="tokens"):
         next(session.stream("头痛" * 40))
     assert [message["role"] for message in session.messages] == ["user", "assistant"]
@@ -170,25 +170,25 @@ def with_template(tiny, template: str, *special: str):
 
 
 def test_stops_are_read_from_the_template(tiny, tokenizer):
-    stops = read_stops(tokenizer)
+    stops = read_stop_sequences(tokenizer)
     assert (stops.ends, stops.turns, stops.texts) == ({2}, {195, 196}, ("<reserved_106>",))
     chatml, (start, end) = with_template(tiny, CHATML, "<|im_start|>", "<|im_end|>")
-    stops = read_stops(chatml)
+    stops = read_stop_sequences(chatml)
     assert (stops.ends, stops.turns, stops.texts) == ({2, end}, {start}, ("<|im_start|>",))
     letters, _ = with_template(tiny, LETTERS)
-    stops = read_stops(letters)
+    stops = read_stop_sequences(letters)
     assert (stops.ends, stops.turns, stops.texts) == ({2}, set(), ("\n问：",))
     brackets, _ = with_template(tiny, BRACKETS)
-    stops = read_stops(brackets)
+    stops = read_stop_sequences(brackets)
     assert (stops.ends, stops.turns, stops.texts) == ({2}, set(), ("\n[INST]",))
 
 
 def test_a_turn_in_letters_counts_at_the_beginning_of_a_line(tiny):
     tokenizer, _ = with_template(tiny, LETTERS)
-    stops = read_stops(tokenizer).texts
+    stops = read_stop_sequences(tokenizer).texts
 
     def given(text: str) -> tuple[str, bool]:
-        pieces = Pieces(tokenizer, stops)
+        pieces = StreamingDetokenizer(tokenizer, stops)
         return "".join([*map(pieces.add, tokenizer.encode(text, add_special_tokens=False)), pieces.end()]), bool(pieces.stopped)
 
     assert given("要多问：几次\n好\n问：几点") == ("要多问：几次\n好", True)
@@ -205,7 +205,7 @@ def test_text_never_becomes_a_control_token(tiny, special):
     session.model.resize_token_embeddings(len(tokenizer))
     session.messages = [{"role": role, "content": text} for role in ("system", "user", "assistant")]
     list(session.stream(text))
-    prompt = session.writer.reader.ids
+    prompt = session.backend.prompt_cache.ids
     assert [token for token in prompt if token in control_tokens(tokenizer).values()] == ids * 4
     assert session.messages[0]["content"] == text
     assert escape_control_tokens(escape_control_tokens(text, special), special) == escape_control_tokens(text, special)

@@ -200,7 +200,7 @@ def test_what_the_user_can_mend_is_one_line(tiny, tmp_path, refused):
     assert str(bare) in refused("chat", str(bare))
 
 
-@pytest.mark.parametrize("when", ["from_pretrained", "tokens"])
+@pytest.mark.parametrize("when", ["from_pretrained", "generate_tokens"])
 @pytest.mark.slow
 def test_out_of_memory_is_one_line(tiny, tmp_path, when):
     """When the function is called, less address space is left than the weights, or the activations, take."""

@@ -72,7 +72,7 @@ def test_thinking_is_saved_as_it_was_trained(qwen3, data, tmp_path, flag):
     session = ChatSession.from_pretrained(str(tmp_path / "out"), device="cpu", max_new_tokens=3)
     "".join(session.stream(answers_of(data)[0][0]["content"]))
     asked = saved.apply_chat_template(session.messages[:1], add_generation_prompt=True, return_dict=False)
-    assert session.writer.reader.ids[: len(asked)] == asked
+    assert session.backend.prompt_cache.ids[: len(asked)] == asked
 
 
 def test_a_base_model_ends_answers_as_its_template_does_wherever_it_is_served(data, tmp_path):

@@ -6,8 +6,8 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from medllm_hf.chat.prompt import checked
-from medllm_hf.chat.sampling import Sampling
+from medllm_hf.chat.prompt import check_messages
+from medllm_hf.chat.sampling import SamplingParams
 from medllm_hf.chat.session import ChatSession
 from medllm_hf.chat.web.request_queue import Job, Line
 from medllm_hf.errors import UserError
@@ -42,7 +42,7 @@ class Conversation:
 
     session: ChatSession
     system: str
-    sampling: Sampling
+    sampling: SamplingParams
     present: Callable[[], bool]
     messages: list[dict] = field(default_factory=list)
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
@@ -171,7 +171,7 @@ def turns(value: object) -> tuple[str, list[dict]]:
     """
     if not isinstance(value, dict):
         raise UserError("JSON that is no object", EXPECTED, DO)
-    messages = [{**message, "content": visible(message["content"])} for message in checked(value.get("messages"))]
+    messages = [{**message, "content": visible(message["content"])} for message in check_messages(value.get("messages"))]
     system = messages.pop(0)["content"] if messages and messages[0]["role"] == "system" else ""
     if [message["role"] for message in messages] != ["user", "assistant"] * (len(messages) // 2):
         raise UserError("messages in another order", "questions and answers in turn, an answer last", DO)

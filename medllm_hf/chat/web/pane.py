@@ -4,7 +4,7 @@ from dataclasses import asdict
 
 import streamlit as st
 
-from medllm_hf.chat.sampling import Sampling
+from medllm_hf.chat.sampling import SamplingParams
 from medllm_hf.chat.web.conversation import (
     Conversation,
     Draft,
@@ -143,7 +143,7 @@ def _settings(conversation: Conversation, texts: dict[str, str]) -> None:
     for name, (least, step) in NUMBERS.items():
         value, most = known[name], 1.0 if name == "top_p" else None
         chosen[name] = st.number_input(texts[name], least, most, value, step, key=f"{name}-{id}", placeholder=own)
-    conversation.sampling = Sampling(**chosen)
+    conversation.sampling = SamplingParams(**chosen)
 
 
 def _exports(conversation: Conversation, texts: dict[str, str]) -> None:

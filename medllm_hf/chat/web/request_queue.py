@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from threading import Condition, Thread
 
-from medllm_hf.chat.sampling import Sampling
+from medllm_hf.chat.sampling import SamplingParams
 from medllm_hf.chat.session import ChatSession
 from medllm_hf.errors import UserError
 
@@ -40,7 +40,7 @@ class Job:
     session: ChatSession
     before: list[dict]
     question: str
-    sampling: Sampling
+    sampling: SamplingParams
     present: Callable[[], bool]
     text: str = ""
     after: list[dict] | None = None
@@ -65,7 +65,7 @@ class Line:
         self._recent: list[weakref.ref[ChatSession]] = []
         self._changed = Condition()
         self._closed = False
-        self._threads = [Thread(target=self._work, daemon=True) for _ in range(session.writer.at_once)]
+        self._threads = [Thread(target=self._work, daemon=True) for _ in range(session.backend.at_once)]
         for thread in [*self._threads, Thread(target=self._watch, daemon=True)]:
             thread.start()
 

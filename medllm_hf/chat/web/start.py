@@ -59,7 +59,7 @@ def web(
 
 
 def _check_address(host: str, port: int) -> None:
-    """Returns nothing when the address is free.
+    """Check that the address is free.
 
     Raises:
         UserError: it is in use, or is none of this machine's.

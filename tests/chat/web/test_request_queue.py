@@ -11,7 +11,7 @@ import pytest
 from support.paths import ROOT
 
 from medllm_hf.chat import ChatSession
-from medllm_hf.chat.sampling import Sampling
+from medllm_hf.chat.sampling import SamplingParams
 from medllm_hf.chat.web import request_queue as web_line
 from medllm_hf.chat.web.conversation import (
     as_json,
@@ -28,7 +28,7 @@ from medllm_hf.chat.web.texts import TEXTS, language_of
 from medllm_hf.errors import UserError
 
 SHORT = {"temperature": 1.0, "max_new_tokens": 8}
-ENDLESS = Sampling(temperature=0, max_new_tokens=4000)
+ENDLESS = SamplingParams(temperature=0, max_new_tokens=4000)
 
 
 class Scripted:
@@ -120,7 +120,7 @@ def test_a_question_without_an_answer_is_kept_unless_the_history_has_it(lines):
     gate.set()
     line = lines(ChatSession(Scripted(lambda messages: "答")))
     conversation = opened(line)
-    conversation.session.writer.gate = gate
+    conversation.session.backend.gate = gate
     ask(line, conversation, "头痛")
     done(conversation)
     gate.clear()
@@ -140,7 +140,7 @@ def test_answers_are_those_of_a_session_alone(local, tiny):
         for conversation in conversations:
             ask(local, conversation, question + str(conversations.index(conversation)))
         done(*conversations)
-    assert sum(bool(one.session.writer.reader.ids) for one in conversations) == KEPT
+    assert sum(bool(one.session.backend.prompt_cache.ids) for one in conversations) == KEPT
     for number, conversation in enumerate(conversations):
         alone = ChatSession.from_pretrained(str(tiny["base"]), seed=1, **SHORT)
         for question in ("头痛三天", "发热", "咳嗽"):
