@@ -3,7 +3,7 @@
 __all__ = ["ChatSession"]
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> object:
     # Lazy, so that importing the package stays light.
     if name == "ChatSession":
         from medllm_hf.chat.session import ChatSession

@@ -3,6 +3,7 @@
 import os
 import sys
 from pathlib import Path
+from types import ModuleType
 
 from medllm_hf.errors import first_line
 
@@ -27,7 +28,7 @@ class LineEditor:
     def __init__(self, interactive: bool, prompt: str):
         self.interactive = interactive
         self._prompt = prompt if interactive else ""
-        self._readline = None
+        self._readline: ModuleType | None = None
         if interactive:
             self._set_up()
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import gc
-import ipaddress
 import logging
 import signal
 import socket
@@ -11,6 +10,7 @@ from pathlib import Path
 
 from medllm_hf.chat.session import ChatSession
 from medllm_hf.chat.web.request_queue import Line
+from medllm_hf.endpoints.address import is_loopback
 from medllm_hf.errors import UserError
 
 SCRIPT = str(Path(__file__).with_name("script.py"))
@@ -82,7 +82,7 @@ async def _serve(host: str, port: int) -> None:
     from streamlit.web.server import Server
 
     load_config_options({**OPTIONS, "server.address": host, "server.port": port, "browser.serverAddress": host})
-    if _is_loopback(host) and not config.is_manually_set("server.allowedHosts"):
+    if is_loopback(host) and not config.is_manually_set("server.allowedHosts"):
         # A page elsewhere whose name is made to point here would pass for this one.
         config.set_option("server.allowedHosts", ["localhost", "127.0.0.1", "::1", host])
     # To judge where a request comes from, Streamlit would ask a service on the internet for this machine's address.
@@ -100,10 +100,3 @@ async def _serve(host: str, port: int) -> None:
     shown = f"[{host}]" if ":" in host else host
     print(f"http://{shown}:{config.get_option('server.port')}  (Ctrl-C ends it)", flush=True)
     await server.stopped
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

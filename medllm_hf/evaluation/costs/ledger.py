@@ -5,6 +5,7 @@ import json
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import BinaryIO
 
 from medllm_hf.errors import UserError
 from medllm_hf.evaluation.costs.prices import amount, money, tokens_of, with_cost
@@ -44,7 +45,7 @@ class Spending:
         self._settled = asyncio.Event()
         self._under_way: dict[int, tuple[str, int, int]] = {}
         self._held = Fraction(0)
-        self._file = None
+        self._file: BinaryIO | None = None
         self.spent, self._requests = before, 0
         self._counted = {role: [0, 0] for role in self._prices}
         self._uncounted: dict[str, list[int]] = {role: [0, 0, 0] for role in self._prices}
@@ -62,14 +63,14 @@ class Spending:
             self._leave(role, tokens)
         if self._run.finished:
             return
-        self._file = file.open("ab")
+        spending = self._file = file.open("ab")
         # A killed process may have left the last line unfinished.
-        self._file.truncate(whole)
+        spending.truncate(whole)
 
     def __enter__(self) -> "Spending":
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._file:
             self._file.close()
 
@@ -121,6 +122,7 @@ class Spending:
         self._settled.clear()
 
     def _write(self, row: dict) -> None:
+        assert self._file, "a finished run spends nothing"
         self._file.write(json_line(row).encode())
         self._file.flush()
 
@@ -142,7 +144,7 @@ class Spending:
     def stopped(self, left: str) -> str:
         """What is said when the budget has ended the run with `left` to do."""
         currency = self._run.manifest["prices"]["currency"]
-        spent, budget = money(self.spent, currency), money(self._budget, currency)
+        spent, budget = money(self.spent, currency), money(self._budget or 0, currency)
         return (
             f"medllm: the next call may exceed the budget of {budget}, of which {spent} are spent; {left}; "
             "run the same command with a higher --budget"

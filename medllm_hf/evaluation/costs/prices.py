@@ -5,21 +5,30 @@ import math
 from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
+from typing import Protocol
 
+from medllm_hf.endpoints.address import Endpoint
 from medllm_hf.errors import UserError
 
 _LAYOUT = '{"currency": "USD", "models": {"NAME": {"input": 1.5, "output": 6}}}, per million tokens'
 _SIDES = ("input", "output")
 
 
-def priced(path: str | None, parties: Mapping[str, object], budget: float | None) -> dict:
+class Priced(Protocol):
+    """Who plays a role: behind an endpoint, which is paid for, or a checkpoint that is served here."""
+
+    @property
+    def endpoint(self) -> Endpoint | None: ...
+
+
+def priced(path: str | None, parties: Mapping[str, Priced], budget: float | None) -> dict:
     """What goes into the manifest of a run whose roles `parties` play: {"prices": ...}, or nothing without a file of prices.
 
     A checkpoint that we serve ourselves costs nothing and needs no price.
 
     Args:
         path: the file that --prices names.
-        parties: role → who plays it, with `record` and `endpoint`.
+        parties: role → who plays it.
         budget: what --budget says; it is checked here, since it cannot be kept without prices.
 
     Raises:

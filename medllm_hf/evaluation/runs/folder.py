@@ -178,7 +178,8 @@ def first_difference(new: dict, old: dict) -> tuple[str, str, str] | None:
     ours, theirs = _identity(json.loads(json.dumps(new))), _identity(old)
     for name in [*ours, *theirs]:
         if (name in ours, ours.get(name)) != (name in theirs, theirs.get(name)):
-            return name, *(shown.repr(side[name]) if name in side else "nothing" for side in (ours, theirs))
+            asked, there = (shown.repr(side[name]) if name in side else "nothing" for side in (ours, theirs))
+            return name, asked, there
     return None
 
 
