@@ -9,7 +9,7 @@ from test_loading_report import changed_json, copied
 
 from medllm_hf.chat import ChatSession
 from medllm_hf.errors import UserError
-from medllm_hf.evaluation.models import parse_party
+from medllm_hf.evaluation.models import parse_model
 from medllm_hf.pretrained import load_model
 
 QUESTION = "头痛怎么办"
@@ -43,7 +43,7 @@ def test_refused_before_the_weights_are_read(base, values):
     with pytest.raises(UserError, match=rf"{next(iter(values))} .* in generation_config.json of .*base; expected"):
         ChatSession.from_pretrained(str(base))
     with pytest.raises(UserError, match=rf"{next(iter(values))} .* in generation_config.json"):
-        parse_party(str(base), "KEY", concurrency=1, timeout=1)
+        parse_model(str(base), "KEY", concurrency=1, timeout=1)
 
 
 @pytest.mark.parametrize("values", TRIED, ids=str)
@@ -71,7 +71,7 @@ def test_a_whole_number_as_penalty(base):
     changed_json(base, FILE, repetition_penalty=2)
     assert answers(base) == float_penalty
     with pytest.raises(UserError, match=r"repetition_penalty 2 in .*expected 2\.0"):
-        parse_party(str(base), "KEY", concurrency=1, timeout=1)
+        parse_model(str(base), "KEY", concurrency=1, timeout=1)
 
 
 def test_stop_strings_end_an_answer(base):

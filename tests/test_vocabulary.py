@@ -11,7 +11,7 @@ from medllm_hf.chat import ChatSession
 from medllm_hf.chat.prompt import render_prompt
 from medllm_hf.cli import main
 from medllm_hf.errors import UserError
-from medllm_hf.evaluation.models import parse_party
+from medllm_hf.evaluation.models import parse_model
 from medllm_hf.hub.publish import check_model
 
 OTHERS = "{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}"
@@ -35,7 +35,7 @@ def test_tokens_of_text(tiny, tmp_path, refused):
     with pytest.raises(UserError, match=told):
         ChatSession.from_pretrained(str(base))
     with pytest.raises(UserError, match=told):
-        parse_party(str(base), "KEY", concurrency=1, timeout=1)
+        parse_model(str(base), "KEY", concurrency=1, timeout=1)
 
 
 def test_a_token_of_the_template(tiny, tmp_path):
@@ -80,11 +80,11 @@ def test_templates_for_one_question_alone(tiny, tmp_path, name):
     (tmp_path / "q.jsonl").write_text("\n".join(rows), encoding="utf-8")
     words = ["eval", "mcq", "--model", str(base), "--data", str(tmp_path / "q.jsonl"), "--out", str(tmp_path / "run")]
     assert main([*words, "--mode", "generate", "--max-new-tokens", "2"]) == 0
-    parse_party(str(base), "KEY", concurrency=1, timeout=1)
+    parse_model(str(base), "KEY", concurrency=1, timeout=1)
     told = r"a chat template in .*base that (refuses a second question|leaves answers out).*mend chat_template.jinja"
     (base / "model.safetensors").write_bytes(b"damaged")
     with pytest.raises(UserError, match=told):
         ChatSession.from_pretrained(str(base))
     with pytest.raises(UserError, match=told):
-        parse_party(str(base), "KEY", concurrency=1, timeout=1, talks=True)
+        parse_model(str(base), "KEY", concurrency=1, timeout=1, talks=True)
     assert isinstance(AutoTokenizer.from_pretrained(base), PreTrainedTokenizerFast)

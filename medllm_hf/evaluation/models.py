@@ -1,4 +1,4 @@
-"""Who speaks in a consultation: a model behind an endpoint, or a checkpoint that is served on loopback for it."""
+"""Who answers: a model behind an endpoint, `URL#MODEL`, or a checkpoint folder or Hub id, which is served on loopback."""
 
 import hashlib
 from collections.abc import Iterator, Sequence
@@ -19,8 +19,8 @@ _DECISIVE = ("*.json", "*.jinja", "tokenizer.model")
 
 
 @dataclass(frozen=True)
-class Party:
-    """One side of a consultation. `record` is what a manifest says of it; either `endpoint` or `folder` is there."""
+class ModelSpec:
+    """A model that is asked. `record` is what a manifest says of it; either `endpoint` or `folder` is there."""
 
     record: dict
     endpoint: Endpoint | None
@@ -28,10 +28,10 @@ class Party:
     enable_thinking: bool | None = None
 
 
-def parse_party(
+def parse_model(
     spec: str, key_env: str, *, concurrency: int, timeout: float, enable_thinking: bool | None = None, talks: bool = False
-) -> Party:
-    """The party that `URL#MODEL`, a checkpoint folder or a Hub id names; the weights of a checkpoint are hashed, not loaded.
+) -> ModelSpec:
+    """The model that `URL#MODEL`, a checkpoint folder or a Hub id names; the weights of a checkpoint are hashed, not loaded.
 
     Args:
         key_env: the environment variable with the key of an endpoint.
@@ -46,7 +46,7 @@ def parse_party(
     """
     if ("#" in spec or "://" in spec) and not Path(spec).is_dir():
         endpoint = parse_endpoint(spec, key_env, concurrency=concurrency, timeout=timeout)
-        return Party({"id": endpoint.model, "endpoint": endpoint.url}, endpoint, None, enable_thinking)
+        return ModelSpec({"id": endpoint.model, "endpoint": endpoint.url}, endpoint, None, enable_thinking)
     folder, revision = snapshot(spec)
     tokenizer = check_served(folder)
     check_thinking(tokenizer, folder, enable_thinking)
@@ -56,20 +56,24 @@ def parse_party(
     lines = [f"{sha256(file)}  {file.name}" for pattern in _DECISIVE for file in sorted(folder.glob(pattern))]
     settings = hashlib.sha256("\n".join(lines).encode()).hexdigest()
     record = {**name, "weights_sha256": weights_hash(folder), "settings_sha256": settings}
-    return Party(record, None, folder, enable_thinking)
+    return ModelSpec(record, None, folder, enable_thinking)
 
 
 @contextmanager
-def endpoints(parties: Sequence[Party]) -> Iterator[list[Endpoint]]:
-    """Yields the endpoints of `parties`, in their order; each distinct checkpoint is served once until the block ends.
+def serve_models(specs: Sequence[ModelSpec]) -> Iterator[list[Endpoint]]:
+    """Yields the endpoints of `specs`, in their order; each distinct checkpoint is served once until the block ends.
 
     Raises:
         UserError: a checkpoint cannot be served.
     """
     with ExitStack() as stack:
         servers: dict[Path, Endpoint] = {}
-        for party in parties:
-            if party.folder is not None and party.folder.resolve() not in servers:
-                servers[party.folder.resolve()] = stack.enter_context(served(party.folder))
-        found = [party.endpoint or servers[party.folder.resolve()] for party in parties]
-        yield [replace(one, enable_thinking=party.enable_thinking) for one, party in zip(found, parties, strict=True)]
+        found: list[Endpoint] = []
+        for spec in specs:
+            endpoint = spec.endpoint
+            if spec.folder is not None:
+                folder = spec.folder.resolve()
+                endpoint = servers.get(folder) or servers.setdefault(folder, stack.enter_context(served(spec.folder)))
+            assert endpoint, "a model is behind an endpoint or in a folder"
+            found.append(replace(endpoint, enable_thinking=spec.enable_thinking))
+        yield found

@@ -31,7 +31,7 @@ from medllm_hf.evaluation.consultations.transcript import (
 )
 from medllm_hf.evaluation.costs.ledger import Spending
 from medllm_hf.evaluation.costs.prices import cost_text, priced
-from medllm_hf.evaluation.models import Party, endpoints, parse_party
+from medllm_hf.evaluation.models import ModelSpec, parse_model, serve_models
 from medllm_hf.evaluation.runs.folder import RunFolder, open_run, read_run, write_jsonl
 
 # Statuses by which a server says that it will never take a request. From one that has answered others, they concern the
@@ -83,14 +83,14 @@ def consult(
     return judged(out, judge, settings, spending.spent) if judge else 0
 
 
-def _party(spec: str, role: str, settings: Settings) -> Party:
+def _party(spec: str, role: str, settings: Settings) -> ModelSpec:
     key_env, thinking = getattr(settings, f"{role}_key_env"), getattr(settings, f"{role}_enable_thinking")
     bounds = {"concurrency": settings.concurrency, "timeout": settings.timeout}
-    return parse_party(spec, key_env or settings.key_env, **bounds, enable_thinking=thinking, talks=role != "judge")
+    return parse_model(spec, key_env or settings.key_env, **bounds, enable_thinking=thinking, talks=role != "judge")
 
 
 def fill(
-    run: RunFolder, cases: Iterable[Case], sides: dict[str, Party], settings: Settings, spending: Spending
+    run: RunFolder, cases: Iterable[Case], sides: dict[str, ModelSpec], settings: Settings, spending: Spending
 ) -> dict[str, EndpointError]:
     """Adds to the run every call that its dialogues lack; returns the failures, by the id of the case that stays open.
 
@@ -103,7 +103,7 @@ def fill(
         return {}
     most = 2 * settings.rounds
     with (
-        endpoints([sides[role] for role in ROLES]) as found,
+        serve_models([sides[role] for role in ROLES]) as found,
         tqdm(total=most * len(talks), initial=len(run.rows), unit="turn", disable=None) as bar,
     ):
         bar.total -= sum(most - len(rows) for case, rows in talks.items() if case not in left)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from medllm_hf.endpoints.address import Endpoint
 from medllm_hf.endpoints.client import ChatClient, EndpointError
 from medllm_hf.evaluation.costs.ledger import Account
-from medllm_hf.evaluation.models import Party
+from medllm_hf.evaluation.models import ModelSpec
 
 if TYPE_CHECKING:
     from medllm_hf.evaluation.judging.run import Settings
@@ -19,14 +19,14 @@ ATTEMPTS = 3
 REFUSED = (400, 413, 422)
 
 
-def form_of(rows: Mapping[tuple, dict], first: dict, party: Party) -> str:
+def form_of(rows: Mapping[tuple, dict], first: dict, party: ModelSpec) -> str:
     """The form of verdicts to ask for: "json", or "lines" where the first canary's reply shows that no schema is taken."""
     row = rows.get((first["id"], 0))
     return "json" if (row["schema"] if row else party.endpoint) else "lines"
 
 
 async def replies(
-    endpoint: Endpoint, party: Party, rows: Mapping[tuple, dict], first: dict, left: Iterable, metric, settings: "Settings",
+    endpoint: Endpoint, party: ModelSpec, rows: Mapping[tuple, dict], first: dict, left: Iterable, metric, settings: "Settings",
     keep: Callable[[dict], None], account: Account | None,
 ) -> dict[tuple[str, int], EndpointError]:  # fmt: skip
     """Hands every reply that is `left` to `keep`, which adds it to `rows`, as it comes; returns those that failed.

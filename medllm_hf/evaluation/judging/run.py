@@ -20,7 +20,7 @@ from medllm_hf.evaluation.judging.derive import load_metric, metrics_of, score_r
 from medllm_hf.evaluation.judging.dialogues import read_dialogues, record
 from medllm_hf.evaluation.judging.estimate import Asking, judge_estimate
 from medllm_hf.evaluation.judging.requests import ATTEMPTS, form_of, replies
-from medllm_hf.evaluation.models import Party, endpoints, parse_party
+from medllm_hf.evaluation.models import ModelSpec, parse_model, serve_models
 from medllm_hf.evaluation.runs.folder import RunFolder, open_run, outputs_in, read_run
 
 KEY = ("id", "sample")
@@ -62,10 +62,10 @@ class Settings:
         thinking = {} if self.enable_thinking is None else {"enable_thinking": self.enable_thinking}
         return {**{name: getattr(self, name) for name in names}, "attempts": ATTEMPTS, **thinking}
 
-    def party(self, judge: str) -> Party:
+    def party(self, judge: str) -> ModelSpec:
         """The judge that `URL#MODEL`, a checkpoint folder or a Hub id names."""
         bounds = {"concurrency": self.concurrency, "timeout": self.timeout}
-        return parse_party(judge, self.key_env, **bounds, enable_thinking=self.enable_thinking)
+        return parse_model(judge, self.key_env, **bounds, enable_thinking=self.enable_thinking)
 
 
 def judge(dialogues: str, judge: str, out: str, overwrite: bool = False, dry_run: bool = False, **flags) -> int:
@@ -101,7 +101,7 @@ class Plan:
     """What a judge run will do: its manifest, who judges, and the canaries and dialogues as the metric takes them."""
 
     metric: object
-    party: Party
+    party: ModelSpec
     manifest: dict
     first: list[dict]
     dialogues: list[dict]
@@ -182,7 +182,7 @@ def missing(failed: dict[tuple[str, int], EndpointError], run: RunFolder, spendi
 
 
 def fill(
-    run: RunFolder, wanted: Sequence[tuple[dict, int]], party: Party, metric, settings: Settings, spending: Spending
+    run: RunFolder, wanted: Sequence[tuple[dict, int]], party: ModelSpec, metric, settings: Settings, spending: Spending
 ) -> dict[tuple[str, int], EndpointError]:
     """Adds to the run every reply that it lacks, in the order of `wanted`; returns those that failed.
 
@@ -194,7 +194,7 @@ def fill(
         return {}
     account = spending.account("judge")
     with (
-        endpoints([party]) as (endpoint,),
+        serve_models([party]) as (endpoint,),
         tqdm(total=len(wanted), initial=len(wanted) - len(left), unit="reply", disable=None) as bar,
     ):
 
