@@ -11,7 +11,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from medllm_hf.endpoints.address import Endpoint
-from medllm_hf.endpoints.client import ChatClient, EndpointError, Reply
+from medllm_hf.endpoints.client import ChatClient, EndpointError, Reply, ask_all
 from medllm_hf.errors import UserError
 from medllm_hf.evaluation.consultations.cases import Case, read_cases, summary
 from medllm_hf.evaluation.consultations.derive import metrics, score_row
@@ -140,40 +140,32 @@ async def hold(
     Raises:
         EndpointError: one that every other request would meet too; the rest are not sent.
     """
-    failed: dict[str, EndpointError] = {}
     limits = {role: getattr(settings, f"{role}_max_new_tokens") for role in ROLES}
     warmth = {role: getattr(settings, f"{role}_temperature") for role in ROLES}
 
-    async def work(case: Case, rows: list[dict], clients: dict[str, ChatClient]) -> None:
-        if not rows and case.first_question:
-            keep(rows, first_turn(case))
-        while not is_over(rows, settings.rounds, settings.auto):
-            turn, role = len(rows), ROLES[len(rows) % 2]
-            try:
-                reply = await clients[role].complete(
+    async with AsyncExitStack() as stack:
+        own = {endpoint: await stack.enter_async_context(ChatClient(endpoint)) for endpoint in set(at.values())}
+
+        async def ask(name: str, talk: tuple[Case, list[dict]]) -> None:
+            case, rows = talk
+            if not rows and case.first_question:
+                keep(rows, first_turn(case))
+            while not is_over(rows, settings.rounds, settings.auto):
+                turn, role = len(rows), ROLES[len(rows) % 2]
+                client = own[at[role]]
+                reply = await client.complete(
                     next_messages(case, rows, settings.auto),
                     max_tokens=limits[role],
                     temperature=warmth[role],
                     seed=call_seed(settings.seed, case.id, turn),
                     account=spending.account(role),
                 )
-            except EndpointError as error:
-                if error.fatal:
-                    raise
-                failed[case.id] = error
-                return
-            keep(rows, output(case, turn, reply, clients[role].dropped))
+                keep(rows, output(case, turn, reply, client.dropped))
 
-    try:
-        async with AsyncExitStack() as stack, asyncio.TaskGroup() as group:
-            own = {endpoint: await stack.enter_async_context(ChatClient(endpoint)) for endpoint in set(at.values())}
-            # A client serves its callers in turn, so all dialogues go forward together, and those with the most turns left
-            # begin: the last requests then fill the slots instead of following one another in a few long dialogues.
-            for case, rows in sorted(talks.items(), key=lambda item: len(item[1])):
-                group.create_task(work(case, rows, {role: own[endpoint] for role, endpoint in at.items()}))
-    except BaseExceptionGroup as group_error:
-        raise group_error.exceptions[0] from None
-    return failed
+        # A client serves its callers in turn, so all dialogues go forward together, and those with the most turns left
+        # begin: the last requests then fill the slots instead of following one another in a few long dialogues.
+        left = sorted(talks.items(), key=lambda item: len(item[1]))
+        return await ask_all({case.id: (case, rows) for case, rows in left}, ask, len(left))
 
 
 def output(case: Case, turn: int, reply: Reply, dropped: set[str]) -> dict:

@@ -1,13 +1,11 @@
 """A judge's replies: what is asked, in which form, and what becomes an output of the run."""
 
-import asyncio
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from medllm_hf.endpoints.address import Endpoint
-from medllm_hf.endpoints.client import ChatClient, EndpointError
-from medllm_hf.evaluation.costs.ledger import Account
+from medllm_hf.endpoints.client import ChatClient, EndpointError, RequestAccount, ask_all
 from medllm_hf.evaluation.models import ModelSpec
 
 if TYPE_CHECKING:
@@ -27,7 +25,7 @@ def form_of(rows: Mapping[tuple, dict], first: dict, party: ModelSpec) -> str:
 
 async def replies(
     endpoint: Endpoint, party: ModelSpec, rows: Mapping[tuple, dict], first: dict, left: Iterable, metric, settings: "Settings",
-    keep: Callable[[dict], None], account: Account | None,
+    keep: Callable[[dict], None], account: RequestAccount | None,
 ) -> dict[tuple[str, int], EndpointError]:  # fmt: skip
     """Hands every reply that is `left` to `keep`, which adds it to `rows`, as it comes; returns those that failed.
 
@@ -36,37 +34,28 @@ async def replies(
     Raises:
         EndpointError: one that every other request would meet too, or the first canary's; the rest are not sent.
     """
-    failed: dict[tuple[str, int], EndpointError] = {}
-    waiting = iter(left)
+    waiting = {(one["id"], sample): one for one, sample in left}
     async with ChatClient(endpoint) as client:
         if (first["id"], 0) not in rows:
-            keep(await _reply(client, *next(waiting), metric, settings, form_of(rows, first, party), account))
+            name, sample = next(iter(waiting))
+            one = waiting.pop((name, sample))
+            keep(await _reply(client, one, sample, metric, settings, form_of(rows, first, party), account))
         form = form_of(rows, first, party)
 
-        async def work() -> None:
-            for one, sample in waiting:
-                try:
-                    row = await _reply(client, one, sample, metric, settings, form, account)
-                except EndpointError as error:
-                    if error.fatal:
-                        raise
-                    if error.status not in REFUSED or one["id"].startswith("canary/"):
-                        failed[one["id"], sample] = error
-                        continue
-                    row = _refused(one, sample, form, error)
-                keep(row)
+        async def ask(key: tuple[str, int], one: dict) -> None:
+            try:
+                row = await _reply(client, one, key[1], metric, settings, form, account)
+            except EndpointError as error:
+                if error.fatal or error.status not in REFUSED or one["id"].startswith("canary/"):
+                    raise
+                row = _refused(one, key[1], form, error)
+            keep(row)
 
-        try:
-            async with asyncio.TaskGroup() as group:
-                for _ in range(endpoint.concurrency):
-                    group.create_task(work())
-        except BaseExceptionGroup as group_error:
-            raise group_error.exceptions[0] from None
-    return failed
+        return await ask_all(waiting, ask, endpoint.concurrency)
 
 
 async def _reply(
-    client: ChatClient, one: dict, sample: int, metric, settings: "Settings", form: str, account: Account | None
+    client: ChatClient, one: dict, sample: int, metric, settings: "Settings", form: str, account: RequestAccount | None
 ) -> dict:
     """The output for one dialogue and sample: the first reply with a usable verdict, or the last of `ATTEMPTS`."""
     reference, unusable, found, again = one.get("reference"), [], [], None
