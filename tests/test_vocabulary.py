@@ -8,7 +8,7 @@ from test_loading_report import changed_json, copied
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from medllm_hf.chat import ChatSession
-from medllm_hf.chat.prompt import render_prompt
+from medllm_hf.chat.prompt import encode_prompt
 from medllm_hf.cli import main
 from medllm_hf.errors import UserError
 from medllm_hf.evaluation.models import parse_model
@@ -53,7 +53,7 @@ def test_tokens_that_never_come(tiny, tmp_path):
     session = ChatSession.from_pretrained(str(base), max_new_tokens=3)
     assert session.tokenizer.pad_token_id == 4001
     assert session.stream("头痛[PAD]<image>怎么办") and "".join(session.stream("头痛[PAD]<image>怎么办")) is not None
-    assert max(render_prompt(session.tokenizer, session.messages)) < 4000
+    assert max(encode_prompt(session.tokenizer, session.messages)) < 4000
     rows = (SAMPLE / "questions_test.jsonl").read_text(encoding="utf-8").splitlines()[:3]
     (tmp_path / "q.jsonl").write_text("\n".join(rows), encoding="utf-8")
     for mode in ("generate", "likelihood"):

@@ -124,7 +124,7 @@ def load(
             or does not fit; the device or the quantization is not there.
     """
     device = _device(device)
-    options = {"dtype": _dtype(dtype)}
+    options: dict[str, object] = {"dtype": _dtype(dtype)}
     if quantization:
         options |= {"quantization_config": _quantization(quantization, device), "device_map": {"": device}}
     # Says of an unknown kind of model that it is one, which the tokenizers do not.

@@ -28,20 +28,24 @@ def check_messages(messages: object) -> list[dict]:
     return [{"role": message["role"], "content": message["content"]} for message in messages]
 
 
-def render_prompt(
-    tokenizer: "PreTrainedTokenizerBase", messages: Sequence[dict], tokenize: bool = True, **options
-) -> str | list[int]:
-    """What the tokenizer's template makes of `messages`: token ids, or text where `tokenize` is false.
+def encode_prompt(
+    tokenizer: "PreTrainedTokenizerBase",
+    messages: Sequence[dict],
+    add_generation_prompt: bool = False,
+    template: str | None = None,
+    **variables: bool,
+) -> list[int]:
+    """The token ids that the tokenizer's template, or another, makes of `messages`. `variables` are those of the template.
 
     Raises:
         UserError: the template refuses them.
     """
-    text = render(tokenizer, messages, **options)
-    return encode_text(tokenizer, text) if tokenize else text
+    text = render(tokenizer, messages, add_generation_prompt=add_generation_prompt, template=template, **variables)
+    return encode_text(tokenizer, text)
 
 
 def truncate_to_context(
-    tokenizer: "PreTrainedTokenizerBase", messages: Sequence[dict], context: int | None, reserve: int, **variables
+    tokenizer: "PreTrainedTokenizerBase", messages: Sequence[dict], context: int | None, reserve: int, **variables: bool
 ) -> tuple[list[int], int]:
     """The prompt's token ids, and how many of the oldest messages were left out so that `reserve` tokens are free.
 
@@ -57,7 +61,7 @@ def truncate_to_context(
     questions = [i for i, message in enumerate(messages) if message["role"] == "user" and i > first]
 
     def ids(start: int) -> list[int]:
-        return render_prompt(tokenizer, [*messages[:first], *messages[start:]], add_generation_prompt=True, **variables)
+        return encode_prompt(tokenizer, [*messages[:first], *messages[start:]], add_generation_prompt=True, **variables)
 
     prompt, start = ids(first), first
     if context is None or len(prompt) + reserve <= context:

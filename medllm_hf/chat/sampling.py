@@ -4,7 +4,7 @@ import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 from weakref import WeakKeyDictionary
 
 from medllm_hf.errors import UserError, first_line
@@ -17,6 +17,18 @@ if TYPE_CHECKING:  # with an endpoint nothing needs them, and they take seconds 
 
 # Model → the texts at which its own settings end an answer.
 _stop_strings: "WeakKeyDictionary[PreTrainedModel, tuple[str, ...]]" = WeakKeyDictionary()
+
+
+class SamplingFields(TypedDict, total=False):
+    """The fields of `SamplingParams`, as keywords."""
+
+    do_sample: bool | None
+    temperature: float | None
+    top_p: float | None
+    top_k: int | None
+    repetition_penalty: float | None
+    max_new_tokens: int | None
+    enable_thinking: bool | None
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,11 @@ from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from threading import Event
+from typing import Unpack
 
 from medllm_hf.chat.endpoint import EndpointBackend
 from medllm_hf.chat.prompt import check_messages
-from medllm_hf.chat.sampling import SamplingParams
+from medllm_hf.chat.sampling import SamplingFields, SamplingParams
 from medllm_hf.errors import UserError
 from medllm_hf.folders import read_json, write_json
 
@@ -28,7 +29,7 @@ class ChatSession:
             keeps them.
     """
 
-    def __init__(self, model, tokenizer=None, *, seed: int | None = None, **settings):
+    def __init__(self, model, tokenizer=None, *, seed: int | None = None, **settings: Unpack[SamplingFields]):
         """A session with a loaded model and its tokenizer, or with one that writes by itself, such as a `EndpointBackend`."""
         if tokenizer is None:
             self.backend = model
@@ -51,7 +52,7 @@ class ChatSession:
         quantization: str | None = None,
         *,
         seed: int | None = None,
-        **settings,
+        **settings: Unpack[SamplingFields],
     ) -> "ChatSession":
         """A session with the model in the folder `name`, of the Hub id `name`, or behind the endpoint `url#model`.
 
@@ -101,7 +102,7 @@ class ChatSession:
         """A new session, its history empty, that shares the model and the settings."""
         return ChatSession(self.backend.fork(seed), **asdict(self.sampling))
 
-    def chat(self, messages: list[dict], **settings) -> str:
+    def chat(self, messages: list[dict], **settings: Unpack[SamplingFields]) -> str:
         """The answer to `messages`; the session's own history is left alone.
 
         Raises:
@@ -110,7 +111,7 @@ class ChatSession:
         self._stopping.clear()
         return "".join(self.backend.write(check_messages(messages), replace(self.sampling, **settings), self._stopping))
 
-    def stream(self, text: str, **settings) -> Iterator[str]:
+    def stream(self, text: str, **settings: Unpack[SamplingFields]) -> Iterator[str]:
         """Yields the answer to the user's `text` in pieces of whole characters and adds both to the history at its end.
 
         An answer that is stopped, or whose generator is closed, stays in the history as far as it came; when nothing came,
@@ -157,7 +158,7 @@ class ChatSession:
         self.messages = self.messages[: questions[-1]]
         return question
 
-    def retry(self, **settings) -> Iterator[str]:
+    def retry(self, **settings: Unpack[SamplingFields]) -> Iterator[str]:
         """Yields another answer to the last question, in the place of the one in the history.
 
         Raises:

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from transformers import PreTrainedTokenizerBase
 
-from medllm_hf.chat.prompt import render_prompt
 from medllm_hf.control_tokens import control_tokens
+from medllm_hf.templates.rendering import render
 
 # Texts that no template contains, to see what one writes around them.
 _ASKED, _ANSWERED = "asked-4711", "answered-4711"
@@ -31,8 +31,8 @@ def read_stop_sequences(tokenizer: PreTrainedTokenizerBase) -> StopSequences:
     controls = control_tokens(tokenizer)
     answered = [{"role": "user", "content": _ASKED}, {"role": "assistant", "content": _ANSWERED}]
     asked_again = [*answered, {"role": "user", "content": _ASKED}]
-    end = render_prompt(tokenizer, answered, tokenize=False).rpartition(_ANSWERED)[2]
-    whole = render_prompt(tokenizer, asked_again, tokenize=False)
+    end = render(tokenizer, answered).rpartition(_ANSWERED)[2]
+    whole = render(tokenizer, asked_again)
     question = whole.rpartition(_ANSWERED)[2].rpartition(_ASKED)[0].removeprefix(end)
     answer = whole.partition(_ASKED)[2].partition(_ANSWERED)[0]
 

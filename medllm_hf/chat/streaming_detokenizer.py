@@ -36,7 +36,7 @@ class StreamingDetokenizer:
         if token in self._hidden:
             return ""
         self._ids.append(token)
-        if _BYTE.fullmatch(self._tokenizer.convert_ids_to_tokens(token)):
+        if _BYTE.fullmatch(str(self._tokenizer.convert_ids_to_tokens(token))):
             return ""
         return self._give(self._decoded(), whole=False)
 
@@ -53,7 +53,7 @@ class StreamingDetokenizer:
         return text[len(known) :]
 
     def _decode(self, ids: list[int]) -> str:
-        return self._tokenizer.decode(ids, clean_up_tokenization_spaces=False)
+        return str(self._tokenizer.decode(ids, clean_up_tokenization_spaces=False))
 
     def _give(self, text: str, whole: bool) -> str:
         """What of the text so far is certain to belong to the answer."""

@@ -6,6 +6,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from io import TextIOWrapper
 from pathlib import Path
 from types import FrameType
 
@@ -61,7 +62,8 @@ def chat(
         repetition_penalty=repetition_penalty, max_new_tokens=max_new_tokens, enable_thinking=enable_thinking,
     )  # fmt: skip
     for stream in (sys.stdin, sys.stdout):
-        stream.reconfigure(errors="replace")
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")
     terminal = Terminal(session, system)
     try:
         terminal.run()
@@ -186,9 +188,7 @@ class Terminal:
         """Prints an answer; Ctrl-C ends it."""
         try:
             with stopped_by_interrupt(self.session):
-                if not self._streaming:
-                    pieces = ["".join(pieces)]
-                for piece in pieces:
+                for piece in pieces if self._streaming else ["".join(pieces)]:
                     # Among the answers of a pipe every character counts.
                     print(piece.translate(UNSEEN) if sys.stdout.isatty() else piece, end="", flush=True)
         except KeyboardInterrupt:
@@ -197,8 +197,8 @@ class Terminal:
         self._interrupted = self.session.stopped == "stopped"
         if self.session.dropped:
             self._say(f"[the {self.session.dropped} oldest messages did not fit the context and were left out]")
-        if self.session.stopped != "eos":
-            self._say(f"[stopped: {ENDS.get(self.session.stopped, self.session.stopped)}]")
+        if (stopped := str(self.session.stopped)) != "eos":
+            self._say(f"[stopped: {ENDS.get(stopped, stopped)}]")
 
     def _say(self, *lines: str) -> None:
         for line in lines:

@@ -19,11 +19,11 @@ from support.paths import ROOT, SAMPLE
 from support.template_tokenizers import TRL_TEMPLATES, tokenizer_for, trl_template
 from transformers import AutoTokenizer
 
-from medllm_hf.chat.prompt import render_prompt
+from medllm_hf.chat.prompt import encode_prompt
 from medllm_hf.data.mcq import McqItem
 from medllm_hf.errors import UserError
 from medllm_hf.evaluation.exams.prompts import Prompts
-from medllm_hf.templates.rendering import encode_text
+from medllm_hf.templates.rendering import encode_text, render
 from medllm_hf.training.prepare import prepare
 from medllm_hf.training.rows import Dialogue, read_row
 from medllm_hf.training.template import read_template, saved_template, set_up
@@ -138,7 +138,7 @@ def by_hand(tokenizer, hand: Hand, answers: list[str], start: str) -> tuple[list
 def start_of(tokenizer, template: str) -> str:
     """What the template writes before the first question."""
     options = {"add_generation_prompt": True, "template": template, "enable_thinking": False}
-    return render_prompt(tokenizer, dialogue()[:1], tokenize=False, **options).partition(QUESTIONS[0])[0]
+    return render(tokenizer, dialogue()[:1], **options).partition(QUESTIONS[0])[0]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -166,7 +166,7 @@ def test_chat_and_evaluation_send_the_ids_that_were_trained(name):
     exam = encoder(tokenizer, None)(Dialogue([asked, {"role": "assistant", "content": ANSWERS[0]}])).ids
     tokenizer.chat_template = saved_template(tokenizer, thinks=False, enable_thinking=None)
     for history in (dialogue()[:1], dialogue()[:3]):
-        sent = render_prompt(tokenizer, history, add_generation_prompt=True)
+        sent = encode_prompt(tokenizer, history, add_generation_prompt=True)
         assert ids[: len(sent)] == sent
     prompts = Prompts(tokenizer, {}, ready=False)
     sent = encode_text(tokenizer, prompts.text(item))
@@ -259,7 +259,7 @@ def test_reasoning_is_learned_with_its_answer_or_refused(name, form):
     # The history as chat sends it to the saved template, which now thinks by default.
     tokenizer.chat_template = saved_template(tokenizer, thinks=True, enable_thinking=None)
     for i in range(1, len(messages), 2):
-        sent = render_prompt(tokenizer, messages[:i], add_generation_prompt=True)
+        sent = encode_prompt(tokenizer, messages[:i], add_generation_prompt=True)
         assert encoded.ids[: len(sent)] == sent
 
 
@@ -276,7 +276,7 @@ def test_text_that_spells_the_end_of_a_turn_does_not_end_it(name):
     (text,) = learned_texts(tokenizer, encoded)
     assert "不是药。" in text
     assert encoded.labels.count(template.stop) == 1 and encoded.labels[-1] == template.stop
-    sent = render_prompt(tokenizer, messages[:1], add_generation_prompt=True, template=template.text, enable_thinking=False)
+    sent = encode_prompt(tokenizer, messages[:1], add_generation_prompt=True, template=template.text, enable_thinking=False)
     assert encoded.ids[: len(sent)] == sent
 
 
@@ -374,5 +374,5 @@ def test_real_tokenizers(name):
         assert texts == [m["content"] + "<|im_end|>" for m in messages if m["role"] == "assistant"][: encoded.rounds]
         assert encoded.labels.count(template.stop) == encoded.rounds == encoded.rounds_read
         for i in range(1, len(messages), 2):
-            sent = render_prompt(tokenizer, messages[:i], add_generation_prompt=True)
+            sent = encode_prompt(tokenizer, messages[:i], add_generation_prompt=True)
             assert encoded.ids[: len(sent)] == sent

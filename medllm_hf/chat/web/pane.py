@@ -50,7 +50,7 @@ def pane(line: Line, conversation: Conversation, texts: dict[str, str]) -> None:
         _after(conversation, texts)
     _actions(line, conversation, texts)
     if conversation.draft:
-        _draft(line, conversation, texts)
+        _draft(line, conversation, conversation.draft, texts)
     key = f"ask-{conversation.id}"
     st.chat_input(
         texts["ask"], key=key, disabled=job is not None, on_submit=lambda: _submit(line, conversation, st.session_state[key])
@@ -109,9 +109,9 @@ def _set_draft(conversation: Conversation, draft: Draft | None) -> None:
     conversation.draft = draft
 
 
-def _draft(line: Line, conversation: Conversation, texts: dict[str, str]) -> None:
+def _draft(line: Line, conversation: Conversation, draft: Draft, texts: dict[str, str]) -> None:
     """The form of a question that is edited, or that got no answer."""
-    draft, id = conversation.draft, conversation.id
+    id = conversation.id
     with st.form(f"draft-{id}"):
         label = texts["edited"] if draft.replaces else texts["user"]
         text = st.text_area(label, draft.text, key=f"text-{id}-{hash(draft)}")
