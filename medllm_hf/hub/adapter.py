@@ -56,7 +56,7 @@ def adapter_card(repo_id: str, config: dict, license: str, base_model: str) -> M
         base_model=base_model,
     )
     modules = config.get("target_modules")
-    named = ", ".join(f"`{name}`" for name in sorted(modules)) if isinstance(modules, list) else f"`{modules}`"
+    named = ", ".join(f"`{name}`" for name in sorted(map(str, modules))) if isinstance(modules, list) else f"`{modules}`"
     return ModelCard(
         f"""---
 {data.to_yaml()}
