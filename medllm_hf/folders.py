@@ -265,17 +265,29 @@ def read_bytes(path: Path | str, most: int = LARGEST) -> bytes:
     Raises:
         UserError: no such file; no right to read it; a folder, a pipe or a device; or more than `most` bytes.
     """
+    if (size := check_file(path)) > most:
+        raise UserError(f"{path} of {size:,} bytes", f"at most {most:,}", "check that it is the right file")
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise unreadable(error, path) from error
+
+
+def check_file(path: Path | str) -> int:
+    """The bytes of a file that may be opened without waiting for anybody.
+
+    Raises:
+        UserError: no such file; a folder, a pipe or a device.
+    """
     try:
         status = os.stat(path)
-        if stat.S_ISDIR(status.st_mode):
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR, errno.ENOENT, errno.ELOOP), str(path))
-        if not stat.S_ISREG(status.st_mode):  # a pipe would be waited for
-            raise UserError(f"a pipe or a device at {path}", "a file", "write it to a file first")
-        if status.st_size > most:
-            raise UserError(f"{path} of {status.st_size:,} bytes", f"at most {most:,}", "check that it is the right file")
-        return Path(path).read_bytes()
     except (OSError, ValueError) as error:  # a NUL in a name is the latter
         raise unreadable(error, path) from error
+    if stat.S_ISDIR(status.st_mode):
+        raise UserError(f"a folder at {path}", "a file", "check the path")
+    if not stat.S_ISREG(status.st_mode):
+        raise UserError(f"a pipe or a device at {path}", "a file", "write it to a file first")
+    return status.st_size
 
 
 def read_text(path: Path | str, most: int = LARGEST) -> str:
@@ -326,6 +338,7 @@ def write_json(path: Path, value: dict) -> None:
 
 def sha256(path: Path) -> str:
     """The hex SHA-256 of a file."""
+    check_file(path)
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -5,16 +5,30 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 
 from medllm_hf.errors import UserError
-from medllm_hf.folders import read_json
+from medllm_hf.folders import check_file, read_json
 
 # Source: transformers' modeling_utils, `_get_resolved_checkpoint_files`; an index names the files of its weights.
 WEIGHTS_FILE, INDEX_FILE = "model.safetensors", "model.safetensors.index.json"
 PREFERRED = (WEIGHTS_FILE, INDEX_FILE, "pytorch_model.bin", "pytorch_model.bin.index.json")
 INDEX = ".index.json"
 ADAPTER, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+# What transformers, tokenizers and torch open in a checkpoint folder.
+_READ = (".json", ".jinja", ".model", ".safetensors", ".bin", ".txt", ".tiktoken")
 _LARGEST_PROVENANCE = 1 << 22
 # Source: transformers' distributed/checkpoint.py, `is_sharded_checkpoint`.
 _PARTS_OF_RANKS = re.compile(r"shard-[0-9]{5}-model-[0-9]{5}-of-[0-9]{5}\.safetensors")
+
+
+def check_regular(folder: Path) -> Path:
+    """The checkpoint folder itself, when all that a library may open in it are files: at a pipe it would wait for ever.
+
+    Raises:
+        UserError: a pipe or device, a link that leads nowhere, or a folder by the name of such a file.
+    """
+    for path in folder.iterdir():
+        if path.suffix in _READ and not path.is_file():
+            check_file(path)
+    return folder
 
 
 def weight_files(folder: Path) -> list[Path]:

@@ -16,7 +16,7 @@ from medllm_hf.hub.repository import check_name
 from medllm_hf.hub.results import parse_benchmark, write_entry
 from medllm_hf.hub.runs import DIALOGUES, JUDGE, RUN_FILES, published
 from medllm_hf.pretrained import check_known, load_config, load_tokenizer
-from medllm_hf.weight_files import published_files, read_provenance, weight_files
+from medllm_hf.weight_files import check_regular, published_files, read_provenance, weight_files
 
 MODEL_FILES = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer.model", "tokenizer_config.json",
                "chat_template.jinja", "provenance.json", "training.json", "LICENSE*")  # fmt: skip
@@ -105,6 +105,7 @@ def check_model(model: Path) -> dict:
     if (model / "adapter_config.json").exists():
         raise UserError(f"an adapter in {model}", "full weights", "run `medllm merge` first, or add --adapter")
     config = read_json(model / "config.json")
+    check_regular(model)
     shards = weight_files(model)
     if any(shard.suffix != ".safetensors" for shard in shards):
         raise UserError(f"no .safetensors in {model}", "weights that cannot run code", "save or convert them as safetensors")
