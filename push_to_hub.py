@@ -83,6 +83,8 @@ def main(arguments: list[str] | None = None) -> int:
 def _beside(path: str) -> str:
     """The repository folder of a model where none is named: beside it, whatever it is called by (`.`, `..`, a link)."""
     folder = Path(os.path.abspath(path))
+    if folder.parent.resolve().is_relative_to(folder.resolve()):  # a link that lies in the model itself
+        folder = folder.resolve()
     if not folder.name:
         raise UserError(f"the model {path}, which has no folder beside it", "--out", "name the repository folder")
     return str(folder.with_name(f"{folder.name}-repository"))

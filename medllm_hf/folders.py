@@ -206,6 +206,7 @@ def check_free(path: Path | str, overwrite: bool = False) -> None:
         if os.path.islink(one) and not os.path.exists(one):
             raise UserError(f"{path} by the link {one}, which leads nowhere", "a folder", "choose another output folder")
     path = Path(os.path.realpath(path))
+    check_unicode(path)
     if os.path.isdir(path) and not any(path.iterdir()):
         return
     if overwrite and (Path.cwd().is_relative_to(path) or Path.home().is_relative_to(path)):
@@ -214,6 +215,18 @@ def check_free(path: Path | str, overwrite: bool = False) -> None:
         raise UserError(f"a file at {path}", "a folder that is new or empty", "choose another output folder")
     if os.path.exists(path) and not overwrite:
         raise UserError(f"files in {path}", "a folder that is new or empty", "add --overwrite or choose another")
+
+
+def check_unicode(path: Path | str) -> None:
+    """Returns nothing when a path can be given to libraries that know names in UTF-8 alone.
+
+    Raises:
+        UserError: it has other bytes.
+    """
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        raise UserError(f"the name {path}, which is not UTF-8", "a name in UTF-8", "rename it or choose another") from error
 
 
 def check_apart(out: Path | str, inputs: Iterable[Path | str | None], inside: bool = False) -> None:

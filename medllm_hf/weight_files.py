@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 
 from medllm_hf.errors import UserError
-from medllm_hf.folders import check_file, read_json
+from medllm_hf.folders import check_file, check_unicode, read_json
 
 # Source: transformers' modeling_utils, `_get_resolved_checkpoint_files`; an index names the files of its weights.
 WEIGHTS_FILE, INDEX_FILE = "model.safetensors", "model.safetensors.index.json"
@@ -23,8 +23,9 @@ def check_regular(folder: Path) -> Path:
     """The checkpoint folder itself, when all that a library may open in it are files: at a pipe it would wait for ever.
 
     Raises:
-        UserError: a pipe or device, a link that leads nowhere, or a folder by the name of such a file.
+        UserError: a name that is not UTF-8; a pipe or device, a link to nothing, or a folder by the name of such a file.
     """
+    check_unicode(folder)
     for path in folder.iterdir():
         if path.suffix in _READ and not path.is_file():
             check_file(path)

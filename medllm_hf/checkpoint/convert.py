@@ -238,7 +238,9 @@ def _write_weights(source: Path, layout: Layout, config: dict, out: Path) -> Non
     writer = ShardWriter(out, {name: (shape, dtype) for name, shape in expected.items()})
     for source_name, source_tensor in tensors(source):
         names = targets(layout, source_name)
-        for name, tensor in zip(names, source_tensor.chunk(len(names)) if names else (), strict=True):
+        # A number alone, which has no parts, is of a wrong shape whatever it is for.
+        parts = source_tensor.chunk(len(names)) if names and source_tensor.dim() else (source_tensor,) * len(names)
+        for name, tensor in zip(names, parts, strict=True):
             if expected.pop(name, None) != tuple(tensor.shape):
                 found = f"{source_name} of shape {tuple(source_tensor.shape)}, once too often or not of the config's shape"
                 raise UserError(found, "the tensors of config.json", "check the source")

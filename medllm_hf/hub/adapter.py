@@ -32,6 +32,9 @@ def publish_adapter(path: str, repo_id: str, license: str, base_model: str | Non
     check_licence(license, terms_of(base_model, {}))
     config = read_json(adapter / CONFIG)
     check_regular(adapter)
+    for name in BESIDE:
+        if name.endswith(".json") and (adapter / name).exists():
+            read_json(adapter / name)
     if not (adapter / WEIGHTS).exists():
         raise UserError(f"no {WEIGHTS} in {adapter}", "weights that cannot run code", "save the adapter as safetensors")
     check_tensors(adapter / WEIGHTS)

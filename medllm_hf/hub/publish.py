@@ -106,6 +106,9 @@ def check_model(model: Path) -> dict:
         raise UserError(f"an adapter in {model}", "full weights", "run `medllm merge` first, or add --adapter")
     config = read_json(model / "config.json")
     check_regular(model)
+    for name in MODEL_FILES:  # some are read by those alone who load the model from the Hub
+        if name.endswith(".json") and (model / name).exists():
+            read_json(model / name)
     shards = weight_files(model)
     if any(shard.suffix != ".safetensors" for shard in shards):
         raise UserError(f"no .safetensors in {model}", "weights that cannot run code", "save or convert them as safetensors")
