@@ -20,7 +20,7 @@ NAN, INFINITE = float("nan"), float("inf")
 ABSENT = object()
 NUMBERS = (ABSENT, None, "8", "", 0, -1, True, NAN, INFINITE, [], 10**30)
 # One that takes exponential time, and those that are none.
-PATTERNS = ("(?:[a-z.0-9_]|[a-z._0-9])*[A-Z]", "(", "a{99999999999}", "(?:" * 3000, "a" * 9999)
+PATTERNS = (r"((?:\w|\w|\.|\.)+?)+[0-9A-Z]", "(", "a{99999999999}", "(?:" * 3000, "a" * 9999)
 SETTINGS_OF_ADAPTERS = [
     *(("r", value) for value in (*NUMBERS, 2.5)),
     *(("lora_alpha", value) for value in NUMBERS),

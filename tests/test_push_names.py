@@ -33,9 +33,8 @@ def test_weights_that_the_config_names_are_published_as_they_are_read(tiny, tmp_
     save_file({name: tensor * 2 for name, tensor in weights.items()}, model / "model.safetensors")  # is not read
     names = [f"part-{i}.safetensors" for i in range(parts)]
     for i, name in enumerate(names):
-        save_file(
-            {key: tensor for j, (key, tensor) in enumerate(weights.items()) if j % parts == i}, model / name, {"format": "pt"}
-        )
+        own = {key: tensor for j, (key, tensor) in enumerate(weights.items()) if j % parts == i}
+        save_file(own, model / name, {"format": "pt"})
     places = {key: names[j % parts] for j, key in enumerate(weights)}
     if parts > 1:
         (model / "own.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": places}))
