@@ -7,7 +7,6 @@ from pathlib import Path
 import torch
 from accelerate.data_loader import BatchSamplerShard
 from datasets import Dataset
-from torch.nn.functional import cross_entropy
 from torch.utils.data import BatchSampler, DataLoader
 from transformers import Trainer, TrainerCallback, set_seed
 from transformers.trainer_pt_utils import LengthGroupedSampler
@@ -20,6 +19,7 @@ from medllm_hf.training.checkpoints import begin_checkpoint, finish_checkpoint
 from medllm_hf.training.checks import SUMS, check_rows
 from medllm_hf.training.fused_lora import fuse
 from medllm_hf.training.neftune import Noise, added_noise
+from medllm_hf.training.token_losses import token_losses
 from medllm_hf.training.tokenizer_files import keep_tokenizer_files
 from medllm_hf.training.tokens import IGNORED
 
@@ -240,9 +240,9 @@ class ExactTrainer(SFTTrainer):
         labels = inputs.pop("labels")[0]
         places = (labels[1:] != IGNORED).nonzero().flatten()
         targets = labels[places + 1]
-        logits = model(**inputs, logits_to_keep=places).logits[0].float()
-        losses = cross_entropy(logits, targets, reduction="none")
-        self._note_accuracy(logits.detach(), targets)
+        logits = self._logits(model, {**inputs, "logits_to_keep": places})
+        losses, right = token_losses(logits.view(-1, logits.shape[-1]), targets)
+        self._note_accuracy(right, len(targets))
         if self.model.training:
             self._total_train_tokens += self.accelerator.reduce(labels.new_tensor(len(labels))).item()
         else:
@@ -254,6 +254,14 @@ class ExactTrainer(SFTTrainer):
             loss = loss * self.accelerator.num_processes
         return loss
 
+    def _logits(self, model, inputs: dict) -> torch.Tensor:
+        """The model's logits in the type that it computes; accelerate hands out a copy of them in float32."""
+        forward = vars(model).get("_original_forward")
+        if forward is None or model._forward_hooks or model._forward_pre_hooks:  # on several ranks another model is around it
+            return model(**inputs).logits
+        with self.accelerator.autocast():
+            return forward(**inputs).logits
+
     def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
         """The loss without the logits where they are not asked for; some versions of TRL compute them all the same."""
         if not prediction_loss_only:
@@ -261,9 +269,8 @@ class ExactTrainer(SFTTrainer):
         with torch.no_grad(), self.compute_loss_context_manager():
             return self.compute_loss(model, self._prepare_inputs(inputs)), None, None
 
-    def _note_accuracy(self, logits: torch.Tensor, targets: torch.Tensor) -> None:
-        right = (logits.argmax(-1) == targets).sum()
-        right, count = self.accelerator.reduce(torch.stack([right, right.new_tensor(len(targets))])).tolist()
+    def _note_accuracy(self, right: torch.Tensor, count: int) -> None:
+        right, count = self.accelerator.reduce(torch.stack([right, right.new_tensor(count)])).tolist()
         self._metrics["train" if self.model.training else "eval"]["mean_token_accuracy"].append(right / max(count, 1))
 
     def _note_samples(self, losses, positions, places, sources) -> None:
