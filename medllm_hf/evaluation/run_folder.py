@@ -241,6 +241,8 @@ def read_run(folder: Path | str) -> dict:
     run: dict = {"folder": folder, "manifest": manifest, "metrics": read_json(folder / "metrics.json", names=True)}
     for name in ("outputs", "scores"):
         file = folder / f"{name}.jsonl"
+        if not os.path.lexists(file):
+            raise UserError(f"no {file.name} in {folder}", "a finished run folder", "run `medllm eval` again")
         try:
             # Not splitlines: a reply may hold other signs that end a line.
             run[name] = [json.loads(line) for line in read_text(file).split("\n") if line]

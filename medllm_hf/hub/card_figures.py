@@ -1,6 +1,7 @@
 """The figures of a model card, beside those that the evidence gives."""
 
 import difflib
+import os
 import re
 import unicodedata
 from collections.abc import Iterator
@@ -24,6 +25,8 @@ _LONGEST = 90
 
 def card_findings(folder: Path, runs: list[dict]) -> list[Finding]:
     """The findings on the card and the `.eval_results` of a repository folder whose evidence gives `runs`."""
+    if not os.path.lexists(folder / CARD):
+        return [Finding(CARD, DIFFERENT, f"no {CARD}")]
     try:
         text = read_text(folder / CARD)
         metadata, body = _parts(text)
