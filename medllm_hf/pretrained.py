@@ -5,8 +5,8 @@ said, transformers asks on a terminal whether to run it. Beside a class that tra
 """
 
 import logging
-import re
-from collections.abc import Callable, Collection, Iterator, Sequence
+import sys
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from inspect import signature
@@ -15,6 +15,10 @@ from typing import TYPE_CHECKING
 
 from medllm_hf.errors import UserError, first_line
 from medllm_hf.folders import read_json
+from medllm_hf.generation_settings import AT_LOADING, check_settings
+from medllm_hf.loading_report import MEND, check_family, check_loading, without_bars, without_report
+from medllm_hf.templates.template_checks import check_chat_template
+from medllm_hf.vocabulary import check_ids
 from medllm_hf.weight_files import ADAPTER, ADAPTER_WEIGHTS, check_regular, choose
 
 if TYPE_CHECKING:  # they take seconds to import, and not every caller comes to need them
@@ -33,7 +37,6 @@ _DOCUMENTED = (
     *("quantization_config", "subfolder", "torch_dtype", "tp_plan", "tp_size", "use_kernels", "variant"),
     *NO_FOREIGN_CODE,
 )
-ADD_TEMPLATE = "add a chat_template.jinja to the folder"
 _KNOWN = "a class that transformers brings along"
 _NEVER = "take another checkpoint: code that comes with one is never run"
 _BAICHUAN = "run `medllm convert` first"
@@ -145,41 +148,6 @@ def load_tokenizer(name: str | Path, revision: str | None = None, *, chat: bool 
     return tokenizer
 
 
-def check_chat_template(tokenizer: "PreTrainedTokenizerBase", name: str | Path | None = None, do: str = ADD_TEMPLATE) -> None:
-    """Returns nothing when the tokenizer can render a conversation. `name` is that of its checkpoint.
-
-    A template is a program too: transformers runs it in a sandbox, whose refusal is told here before any work.
-
-    Raises:
-        UserError: it has no chat template, or one that fails at a single question.
-    """
-    where = name or tokenizer.name_or_path or "the tokenizer"
-    if not tokenizer.chat_template:
-        raise UserError(f"no chat template in {where}", "a chat model", do)
-    failures: list[Exception] = []
-    for content in ("?", [{"type": "text", "text": "?"}]):  # some of vision models take a list of parts alone
-        try:
-            tokenizer.apply_chat_template([{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True)
-            return
-        except Exception as error:  # a template may raise anything
-            failures.append(error)
-    found = f"a chat template in {where} that fails ({type(failures[0]).__name__}: {first_line(failures[0])[:_LONGEST]})"
-    raise UserError(found, "one that renders a question", "mend chat_template.jinja") from failures[0]
-
-
-def check_thinking(tokenizer: "PreTrainedTokenizerBase", name: str | Path | None, enable_thinking: bool | None) -> None:
-    """Returns nothing when the chat template reads `enable_thinking`, or nothing is said of it.
-
-    Raises:
-        UserError: the template does not, so that saying it would do nothing.
-    """
-    template = tokenizer.chat_template
-    texts = template.values() if isinstance(template, dict) else [template or ""]
-    if enable_thinking is not None and not any(re.search(r"\benable_thinking\b", text) for text in texts):
-        found = f"enable_thinking and a chat template in {name or tokenizer.name_or_path} that does not read it"
-        raise UserError(found, "a template that does", "leave it out")
-
-
 def load_config(name: str | Path, revision: str | None = None) -> "PreTrainedConfig":
     """The config of a full model in a checkpoint folder or of a Hub id.
 
@@ -226,6 +194,18 @@ def load_generation_config(name: str | Path, revision: str | None = None) -> "Ge
         return GenerationConfig.from_pretrained(str(name), revision=revision)
 
 
+def check_generation(name: str | Path, config: "PreTrainedConfig", revision: str | None = None, **options) -> None:
+    """Returns nothing when a checkpoint's generation_config.json, if any, has values with which an answer can be written.
+
+    `options` are those of `check_settings`.
+
+    Raises:
+        UserError: naming the first that has not.
+    """
+    values = _values(name, revision, "generation_config.json") or {}
+    check_settings(name, values, getattr(config.get_text_config(), "vocab_size", None), **options)
+
+
 def load_model(name: str | Path, revision: str | None = None, **options) -> "PreTrainedModel":
     """The causal language model of a checkpoint folder or Hub id. `options` are those of `from_pretrained`.
 
@@ -234,32 +214,47 @@ def load_model(name: str | Path, revision: str | None = None, **options) -> "Pre
     """
     from transformers import AutoModelForCausalLM
 
-    load_config(name, revision)
-    with _told(name, "a checkpoint that transformers loads"), _without_report():
+    config = load_config(name, revision)
+    check_generation(name, config, revision, fields=AT_LOADING)
+    seen = sys.stderr.isatty()
+    with _told(name, "a checkpoint that transformers loads"), without_report(), without_bars(unless=seen):
         model, loading = AutoModelForCausalLM.from_pretrained(
-            str(name), revision=revision, trust_remote_code=False, output_loading_info=True, **options
+            str(name),
+            revision=revision,
+            trust_remote_code=False,
+            **options,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # told below
         )
-    # transformers makes up what is missing at random and drops what is left over, and goes on.
-    for kind, expected in (("missing", "every weight that config.json calls for"), ("unexpected", "no other weights")):
-        if keys := sorted(map(str, loading.get(f"{kind}_keys") or ())):
-            found = f"{len(keys)} {kind} weights in {name}, such as {keys[0]}"
-            raise UserError(found, expected, "fetch the checkpoint again, or mend its config.json")
+    check_loading(name, loading)
     return model
 
 
-@contextmanager
-def _without_report() -> Iterator[None]:
-    """Keeps transformers from writing a table of weights that did not fit, which is told here on one line."""
-    logger = logging.getLogger("transformers.modeling_utils")
+def check_weights(folder: Path, shapes: Mapping[str, Sequence[int]]) -> None:
+    """Returns nothing when tensors of these names and shapes are what transformers would load for the folder's config.json.
 
-    def passes(record: logging.LogRecord) -> bool:
-        return "LOAD REPORT" not in record.getMessage()
+    It is transformers itself that loads them, without values, so that whatever it renames, ties, joins or ignores counts.
+    Quantised weights, and kinds of models that it does not know, are left to it.
 
-    logger.addFilter(passes)  # another level would have transformers say other things
-    try:
-        yield
-    finally:
-        logger.removeFilter(passes)
+    Raises:
+        UserError: see `load_config`; also weights that are missing, left over or of another shape.
+    """
+    import torch
+    import transformers
+
+    values = _values(folder, None, "config.json") or {}
+    if values.get("quantization_config") or str(values.get("model_type")) not in transformers.CONFIG_MAPPING:
+        return
+    config = load_config(folder)
+    named = next((getattr(transformers, one) for one in config.architectures or () if hasattr(transformers, one)), None)
+    kind = named or transformers.MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), None)
+    if kind is None or not isinstance(config, kind.config_class):
+        return
+    empty = {name: torch.empty(tuple(shape), device="meta") for name, shape in shapes.items()}
+    options = {"state_dict": empty, "device_map": {"": "meta"}, "ignore_mismatched_sizes": True, "output_loading_info": True}
+    with _told(folder, "weights that transformers loads with this config.json"), without_report(), without_bars():
+        _, loading = kind.from_pretrained(None, config=config, trust_remote_code=False, **options)
+    check_loading(folder, loading)
 
 
 def empty_model(config: "PreTrainedConfig", **options) -> "PreTrainedModel":
@@ -307,7 +302,10 @@ def check_served(folder: Path) -> "PreTrainedTokenizerBase":
             known = any(isinstance(other.get(key), str) and hasattr(transformers, other[key]) for other in (*files, values))
             if auto in _auto_map(file) and not known:
                 raise _foreign(folder, f"a processor ({auto})", file.get(key), _auto_map(file)[auto])
-    return load_tokenizer(folder, chat=True)
+    check_generation(folder, config, served=True)
+    tokenizer = load_tokenizer(folder, chat=True)
+    check_ids(tokenizer, config, folder)
+    return tokenizer
 
 
 def refuse_trust(*settings: object) -> None:
@@ -351,6 +349,8 @@ def _told(name: str | Path, expected: str, do: str = "check the name and its fil
             raise
         if "trust_remote_code" in str(error):
             raise UserError(f"code of its own in {name}", _KNOWN, _NEVER) from error
+        if "`CONVERSION`" in str(error):
+            raise UserError(f"weights in {name} that do not go together", "those that config.json calls for", MEND) from error
         told = first_line(error)
         raise UserError(f"{before}{name}: {told[:_LONGEST]}", expected, do) from error
 
@@ -391,6 +391,7 @@ def _check_config(name: str | Path, values: dict) -> None:
             raise _foreign(name, "a model", kind, code.get("AutoConfig") or next(iter(code.values())), do)
         known = "one that this version of transformers knows"
         raise UserError(f"model_type {kind!r} in {name}", known, do or "check config.json and the version")
+    check_family(name, values)
     for part in (values, *(value for value in values.values() if isinstance(value, dict))):
         for key, value in part.items():
             # Such an implementation is a repository of compiled code, which transformers fetches and runs.

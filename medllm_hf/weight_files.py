@@ -1,10 +1,10 @@
 """Which files of a checkpoint hold its weights: those that transformers reads, in its order, whatever lies beside them."""
 
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 
-from medllm_hf.errors import UserError
+from medllm_hf.errors import UserError, first_line
 from medllm_hf.folders import check_file, check_unicode, read_json
 
 # Source: transformers' modeling_utils, `_get_resolved_checkpoint_files`; an index names the files of its weights.
@@ -56,6 +56,24 @@ def published_files(folder: Path) -> list[Path]:
     names = {path.name for path in folder.iterdir() if path.is_file()}
     first = _first(names, lambda name: read_json(folder / name), str(folder))
     return [folder / first, *files] if first.endswith(INDEX) else files
+
+
+def header_shapes(files: Iterable[Path]) -> dict[str, tuple[int, ...]]:
+    """Name → shape of every tensor in safetensors files, by their headers alone.
+
+    Raises:
+        UserError: a file is damaged.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    shapes = {}
+    for file in files:
+        try:
+            with safe_open(file, framework="pt") as tensors:
+                shapes |= {name: tuple(tensors.get_slice(name).get_shape()) for name in tensors.keys()}
+        except SafetensorError as error:
+            raise UserError(f"damaged {file} ({first_line(error)})", "a whole safetensors file", "fetch it again") from error
+    return shapes
 
 
 def choose(names: Collection[str], read: Callable[[str], dict], where: str) -> list[str]:

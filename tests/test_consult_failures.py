@@ -86,7 +86,9 @@ def test_the_key_is_in_no_file_and_no_output(many, tmp_path, outcome):
         assert "***" in done.stderr
     assert KEY[:10] not in done.stdout + done.stderr
     files = [file for file in tmp_path.rglob("*") if file.is_file()]
-    assert {"manifest.json", "outputs.jsonl"} <= {file.name for file in files}
+    # Of a run in which no call was answered nothing is left.
+    written = {"cases.jsonl"} if outcome == "refused" else {"manifest.json", "outputs.jsonl"}
+    assert written <= {file.name for file in files} and (tmp_path / "run").exists() == (outcome != "refused")
     assert not [file for file in files if KEY[:10].encode() in file.read_bytes()]
 
 

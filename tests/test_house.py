@@ -27,6 +27,9 @@ ALLOWED = {
     "control_tokens": set(),
     "templates": set(),
     "weight_files": set(),
+    "loading_report": set(),
+    "generation_settings": set(),
+    "vocabulary": set(),
     "pretrained": set(),
     "key_value_cache": set(),
     "tested_versions": set(),
@@ -34,7 +37,18 @@ ALLOWED = {
     "cli": {"flags", "tested_versions"},
     "flags": set(),
 }
-SHARED_MODULES = {"errors", "folders", "control_tokens", "templates", "weight_files", "pretrained", "key_value_cache"}
+SHARED_MODULES = {
+    "errors",
+    "folders",
+    "control_tokens",
+    "templates",
+    "weight_files",
+    "loading_report",
+    "generation_settings",
+    "vocabulary",
+    "pretrained",
+    "key_value_cache",
+}
 FORBIDDEN_NAMES = {"utils.py", "common.py", "helpers.py", "evaluate.py"}
 MOST_FILE_LINES, MOST_FUNCTION_LINES = 420, 50
 SOURCES = sorted([*(ROOT / "medllm_hf").rglob("*.py"), ROOT / "push_to_hub.py"])

@@ -48,8 +48,8 @@ def test_a_link_is_written_through(linked, monkeypatch, verb, name):
 
 def test_a_run_folder_is_written_through_a_link(linked):
     for overwrite in (True, False):
-        with open_run(linked / "out", {"kind": "x"}, overwrite=overwrite):
-            pass
+        with open_run(linked / "out", {"kind": "x"}, overwrite=overwrite) as run:
+            run.append({"id": str(overwrite)})
     assert (linked / "out").is_symlink() and (linked / "disk" / "real" / "manifest.json").exists()
 
 

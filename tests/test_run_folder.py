@@ -169,6 +169,24 @@ def test_overwriting_begins_anew(tmp_path):
     assert read_run(tmp_path / "run")["manifest"]["kind"] == "other"
 
 
+@pytest.mark.parametrize("there", [False, True])
+def test_of_a_run_in_which_nothing_was_asked_nothing_is_left(tmp_path, there):
+    """The corrected command is then no other run; what was asked stays, and so does the user's own folder."""
+    if there:
+        (tmp_path / "run").mkdir()
+    with pytest.raises(ZeroDivisionError), open_run(tmp_path / "run", MANIFEST) as run:
+        raise ZeroDivisionError
+    assert list(tmp_path.rglob("*")) == ([tmp_path / "run"] if there else [])
+    with pytest.raises(ZeroDivisionError), open_run(tmp_path / "run", {**MANIFEST, "kind": "corrected"}) as run:
+        run.append(ROWS[0])
+        raise ZeroDivisionError
+    with pytest.raises(UserError, match="to go on with it"), open_run(tmp_path / "run", MANIFEST):
+        pass
+    with pytest.raises(ZeroDivisionError), open_run(tmp_path / "run", {**MANIFEST, "kind": "corrected"}) as run:
+        raise ZeroDivisionError
+    assert (tmp_path / "run" / "outputs.jsonl").stat().st_size
+
+
 def test_a_manifest_that_was_never_finished_is_no_obstacle(tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / ".manifest.json.tmp").write_text('{"kin')

@@ -189,7 +189,7 @@ def test_a_turn_in_letters_counts_at_the_beginning_of_a_line(tiny):
 
     def given(text: str) -> tuple[str, bool]:
         pieces = Pieces(tokenizer, stops)
-        return "".join([*map(pieces.add, tokenizer.encode(text, add_special_tokens=False)), pieces.end()]), pieces.stopped
+        return "".join([*map(pieces.add, tokenizer.encode(text, add_special_tokens=False)), pieces.end()]), bool(pieces.stopped)
 
     assert given("要多问：几次\n好\n问：几点") == ("要多问：几次\n好", True)
     assert given("问：几点") == ("", True)

@@ -9,7 +9,10 @@ from safetensors import SafetensorError
 from transformers import BitsAndBytesConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from medllm_hf.errors import UserError, first_line
-from medllm_hf.pretrained import check_thinking, lacks_memory, load_config, load_model, load_tokenizer
+from medllm_hf.pretrained import check_generation, lacks_memory, load_config, load_model, load_tokenizer
+from medllm_hf.templates.rendering import check_conversation
+from medllm_hf.templates.template_checks import check_thinking
+from medllm_hf.vocabulary import check_ids
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 QUANTIZATIONS = ("4bit", "8bit")
@@ -49,8 +52,11 @@ def load(
     if quantization:
         options |= {"quantization_config": _quantization(quantization, device), "device_map": {"": device}}
     # Says of an unknown kind of model that it is one, which the tokenizers do not.
-    load_config(name, revision)
+    config = load_config(name, revision)
+    check_generation(name, config, revision)
     tokenizer = load_tokenizer(name, revision, chat=True)
+    check_conversation(tokenizer, name)
+    check_ids(tokenizer, config, name)
     check_thinking(tokenizer, name, enable_thinking)
     with memory_told("use --dtype bfloat16, --quantization 4bit on a GPU, or a smaller model"):
         model = load_model(name, revision, **options)

@@ -6,13 +6,14 @@ from threading import Event
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from medllm_hf.chat.choice import generation_config
+from medllm_hf.chat.choice import check_choice, generation_config, stop_strings
 from medllm_hf.chat.generation import Reader, tokens
 from medllm_hf.chat.pieces import Pieces
 from medllm_hf.chat.prompt import fitted
 from medllm_hf.chat.sampling import Sampling
 from medllm_hf.chat.stops import read_stops
-from medllm_hf.pretrained import check_chat_template, check_thinking
+from medllm_hf.templates.rendering import check_conversation
+from medllm_hf.templates.template_checks import check_chat_template, check_thinking
 
 # For models that say neither how long an answer may be nor how long all of it.
 DEFAULT_NEW_TOKENS = 1024
@@ -26,7 +27,7 @@ class LocalWriter:
         stopped, dropped: Of the last answer; see `ChatSession`.
 
     Raises:
-        UserError: the tokenizer has no chat template.
+        UserError: the tokenizer has no chat template for conversations, or the model generation settings that fail.
     """
 
     at_once = 1
@@ -37,7 +38,10 @@ class LocalWriter:
         self.reader = Reader(model)
         self.stopped: str | None = None
         self.dropped = 0
+        check_conversation(tokenizer)
         self._stops = read_stops(tokenizer)
+        stop_strings(model)
+        check_choice(model, model.config.get_text_config().vocab_size)
         self._seed, self._generator = seed, torch.Generator(model.device)
         self.forget()
 
@@ -75,7 +79,8 @@ class LocalWriter:
         reserve = min(wanted, context // 2) if context else wanted
         prompt, self.dropped = fitted(self.tokenizer, messages, context, reserve, **variables)
         limit = min(wanted, context - len(prompt)) if context else wanted
-        pieces = Pieces(self.tokenizer, self._stops.texts)
+        own_stops = stop_strings(self.model)
+        pieces = Pieces(self.tokenizer, (*self._stops.texts, *own_stops))
         settings = generation_config(self.model, sampling, limit)
         ends = self._stops.ends | _ids(settings.eos_token_id)
         for count, token in enumerate(tokens(self.reader, prompt, settings, self._generator, stopping), start=1):
@@ -85,7 +90,6 @@ class LocalWriter:
             if piece := pieces.add(token):
                 yield piece
             if pieces.stopped:
-                self.stopped = "turn"
                 break
             if count == limit:
                 self.stopped = "limit" if limit == wanted else "context"
@@ -93,7 +97,7 @@ class LocalWriter:
         if piece := pieces.end():
             yield piece
         if pieces.stopped:
-            self.stopped = "turn"
+            self.stopped = "eos" if pieces.stopped in own_stops else "turn"
 
 
 def _ids(configured: int | list[int] | None) -> frozenset[int]:

@@ -17,11 +17,11 @@ class Pieces:
     decodes such a run at once and a byte too many changes all of it; and so are letters that a stop may begin with.
 
     Attributes:
-        stopped: Whether one of the `stops` has come. What comes after it is ignored.
+        stopped: The one of the `stops` that has come, "" before. What comes after it is ignored.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, stops: tuple[str, ...] = ()):
-        self.stopped = False
+        self.stopped = ""
         self._tokenizer, self._stops = tokenizer, stops
         self._hidden = set(control_tokens(tokenizer).values())
         # `_ids[_first:_done]` has become text already and stands before the rest when that is decoded, because what a
@@ -60,10 +60,10 @@ class Pieces:
         if self.stopped:
             return ""
         self._text += text
-        places = [place for place in map(self._text.find, self._stops) if place >= 0]
+        places = [(place, stop) for stop in self._stops if (place := self._text.find(stop)) >= 0]
         if places:
-            self.stopped = True
-            end = max(min(places), self._skip)
+            first, self.stopped = min(places)
+            end = max(first, self._skip)
         else:
             end = len(self._text) if whole else len(self._text) - self._held()
         piece, self._text = self._text[self._skip : end], self._text[end:] if end > self._skip else self._text

@@ -13,7 +13,8 @@ from medllm_hf.checkpoint.shards import DTYPES, ShardWriter, blocks, dtype_name,
 from medllm_hf.checkpoint.tied import HEADS, Ties, resolve_ties, untied
 from medllm_hf.errors import UserError
 from medllm_hf.folders import check_apart, check_free, new_folder, read_json, read_text, sha256, write_json, write_text
-from medllm_hf.pretrained import WITH_PICKLES, check_known, snapshot
+from medllm_hf.pretrained import WITH_PICKLES, check_known, check_weights, load_tokenizer, snapshot
+from medllm_hf.templates.template_checks import check_chat_template
 from medllm_hf.weight_files import ADAPTER_WEIGHTS, read_provenance, weight_files
 
 TOKENIZER, SETTINGS, TEMPLATE = "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"
@@ -28,7 +29,7 @@ def merge(adapter: str, dst: str, base: str | None = None, dtype: str = "auto", 
     `provenance.json` says.
 
     Raises:
-        UserError: see `read_adapter` and `check_base`; also no room on the disk.
+        UserError: see `read_adapter`, `check_base` and `check_weights`; also no room on the disk.
     """
     check_apart(dst, [adapter, base])
     check_free(dst, overwrite)
@@ -40,6 +41,7 @@ def merge(adapter: str, dst: str, base: str | None = None, dtype: str = "auto", 
     earlier = check_base(base_folder, digest)
     shapes = {name: (tuple(tensor.shape), tensor.dtype) for name, tensor in tensors(base_folder)}
     ties = resolve_ties(lora, set(shapes), read_json(base_folder / "config.json"))
+    check_weights(base_folder, {name: shape for name, (shape, _) in shapes.items()})
     shapes = {target: shapes[name] for name in shapes for target in ties.targets(name)}
     check_fit(lora, shapes, base_folder)
     own_template = has_own_template(folder, base_folder)
@@ -188,13 +190,16 @@ def has_own_template(adapter: Path, base: Path) -> bool:
     """Whether the adapter's folder has a tokenizer with a chat template, for the tokens of the base.
 
     Raises:
-        UserError: a tokenizer with other tokens.
+        UserError: a tokenizer with other tokens, or a template that fails.
     """
     if not (adapter / TOKENIZER).is_file() or not (base / TOKENIZER).is_file() or _template(adapter) is None:
         return False
     if _vocabulary(adapter) != _vocabulary(base):
         found = f"a tokenizer in {adapter} with other tokens than that of {base}"
         raise UserError(found, "an adapter of this base", "name its own base with --base")
+    tokenizer = load_tokenizer(base)
+    tokenizer.chat_template = _template(adapter)
+    check_chat_template(tokenizer, adapter)
     return True
 
 

@@ -85,7 +85,7 @@ def consult(
 def _party(spec: str, role: str, settings: Settings) -> Party:
     key_env, thinking = getattr(settings, f"{role}_key_env"), getattr(settings, f"{role}_enable_thinking")
     bounds = {"concurrency": settings.concurrency, "timeout": settings.timeout}
-    return parse_party(spec, key_env or settings.key_env, **bounds, enable_thinking=thinking)
+    return parse_party(spec, key_env or settings.key_env, **bounds, enable_thinking=thinking, talks=role != "judge")
 
 
 def fill(

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+from medllm_hf.errors import UserError
 from medllm_hf.evaluation.endpoint import ChatClient, Endpoint, EndpointError
 from medllm_hf.evaluation.prompts import BLANK
 from medllm_hf.evaluation.spending import Account
@@ -39,7 +40,9 @@ def replies(
         UserError: see `check_cache`.
     """
     stops = stop_ids(network, tokenizer, chat)
-    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else stops[0]
+    pad = tokenizer.pad_token_id
+    if pad is None or pad >= network.get_input_embeddings().num_embeddings:  # many have one that was added without a row
+        pad = stops[0]
     # The publisher's own sampling settings and penalties would be merged into any that `generate` is given.
     network.generation_config = GenerationConfig(
         max_new_tokens=new_tokens, do_sample=False, eos_token_id=stops, pad_token_id=pad
@@ -88,7 +91,10 @@ def stop_ids(network: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, chat:
     """The tokens that end a reply, by the model's generation config, by its tokenizer and, in a chat, by its template."""
     configured = network.generation_config.eos_token_id
     ids = [configured] if isinstance(configured, int) else list(configured or [])
-    written = answer_end(tokenizer)[0][:1] if chat else ()
+    try:
+        written = answer_end(tokenizer)[0][:1] if chat else ()
+    except UserError:  # a template for one question alone, which exams do with
+        written = ()
     return sorted({*ids, *written, tokenizer.eos_token_id} - {None})
 
 

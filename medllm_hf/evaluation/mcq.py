@@ -27,7 +27,10 @@ from medllm_hf.evaluation.run_folder import RunFolder, open_run, read_run, weigh
 from medllm_hf.evaluation.scoring import compute, predicted, score_row
 from medllm_hf.evaluation.settings import BATCH_TOKENS, Settings, settled
 from medllm_hf.evaluation.spending import Spending
-from medllm_hf.pretrained import check_thinking, load_config, snapshot
+from medllm_hf.generation_settings import ENDS
+from medllm_hf.pretrained import check_generation, load_config, snapshot
+from medllm_hf.templates.template_checks import check_thinking
+from medllm_hf.vocabulary import check_ids
 
 KEY = ("id", "rotation")
 
@@ -105,11 +108,14 @@ def examinee(settings: Settings) -> Examinee:
         endpoint = replace(endpoint, enable_thinking=settings.enable_thinking)
         return Examinee({"id": endpoint.model, "endpoint": endpoint.url}, endpoint, None, None)
     folder, revision = snapshot(settings.model)
-    load_config(folder)  # before any work, since the weights come last
+    config = load_config(folder)  # before any work, since the weights come last
+    if settings.mode == "generate":
+        check_generation(folder, config, fields=ENDS)
     name = {"id": settings.model, "revision": revision} if revision else {"id": folder.resolve().name}
     record = {**name, "weights_sha256": weights_hash(folder)}
     tokenizer = load_tokenizer(folder, settings.chat_template)
     check_thinking(tokenizer, folder, settings.enable_thinking)
+    check_ids(tokenizer, config, folder)
     return Examinee(record, None, folder, tokenizer)
 
 

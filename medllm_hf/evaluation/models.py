@@ -6,6 +6,7 @@ import torch
 import transformers
 
 from medllm_hf import pretrained
+from medllm_hf.templates.template_checks import ADD_TEMPLATE, check_chat_template
 
 
 def load_tokenizer(folder: Path, chat: bool = True) -> transformers.PreTrainedTokenizerBase:
@@ -16,7 +17,7 @@ def load_tokenizer(folder: Path, chat: bool = True) -> transformers.PreTrainedTo
     """
     tokenizer = pretrained.load_tokenizer(folder)
     if chat:
-        pretrained.check_chat_template(tokenizer, folder, f"{pretrained.ADD_TEMPLATE}, or use --no-chat-template")
+        check_chat_template(tokenizer, folder, f"{ADD_TEMPLATE}, or use --no-chat-template")
     return tokenizer
 
 

@@ -10,7 +10,9 @@ from medllm_hf.evaluation.endpoint import Endpoint, parse_endpoint
 from medllm_hf.evaluation.run_folder import weights_hash
 from medllm_hf.evaluation.serving import served
 from medllm_hf.folders import sha256
-from medllm_hf.pretrained import check_served, check_thinking, snapshot
+from medllm_hf.pretrained import check_served, snapshot
+from medllm_hf.templates.rendering import check_conversation
+from medllm_hf.templates.template_checks import check_thinking
 
 # What decides a reply beside the weights: the tokenizer, its chat template, the configuration and the generation defaults.
 _DECISIVE = ("*.json", "*.jinja", "tokenizer.model")
@@ -26,7 +28,9 @@ class Party:
     enable_thinking: bool | None = None
 
 
-def parse_party(spec: str, key_env: str, *, concurrency: int, timeout: float, enable_thinking: bool | None = None) -> Party:
+def parse_party(
+    spec: str, key_env: str, *, concurrency: int, timeout: float, enable_thinking: bool | None = None, talks: bool = False
+) -> Party:
     """The party that `URL#MODEL`, a checkpoint folder or a Hub id names; the weights of a checkpoint are hashed, not loaded.
 
     Args:
@@ -34,6 +38,7 @@ def parse_party(spec: str, key_env: str, *, concurrency: int, timeout: float, en
         concurrency: the most requests at once to an endpoint; a checkpoint that we serve takes one at a time.
         timeout: seconds for one request to an endpoint.
         enable_thinking: what its chat template is told; None tells it nothing.
+        talks: whether it will answer more than once in a conversation.
 
     Raises:
         UserError: no such checkpoint, an address that is none, or no key for it; a checkpoint that needs foreign code, or has
@@ -43,7 +48,10 @@ def parse_party(spec: str, key_env: str, *, concurrency: int, timeout: float, en
         endpoint = parse_endpoint(spec, key_env, concurrency=concurrency, timeout=timeout)
         return Party({"id": endpoint.model, "endpoint": endpoint.url}, endpoint, None, enable_thinking)
     folder, revision = snapshot(spec)
-    check_thinking(check_served(folder), folder, enable_thinking)
+    tokenizer = check_served(folder)
+    check_thinking(tokenizer, folder, enable_thinking)
+    if talks:
+        check_conversation(tokenizer, folder)
     name = {"id": spec, "revision": revision} if revision else {"id": folder.resolve().name}
     lines = [f"{sha256(file)}  {file.name}" for pattern in _DECISIVE for file in sorted(folder.glob(pattern))]
     settings = hashlib.sha256("\n".join(lines).encode()).hexdigest()

@@ -102,6 +102,8 @@ def open_run(path: Path | str, manifest: dict, key: tuple[str, ...] = ("id",), o
         key: the fields that name an output.
         overwrite: removes what the folder holds first.
 
+    Of a run in which nothing was asked, as when its model cannot be loaded, nothing is left.
+
     Raises:
         UserError: the folder holds another run, or files of another kind, or is damaged, or cannot be written; or another
             process writes it.
@@ -110,6 +112,7 @@ def open_run(path: Path | str, manifest: dict, key: tuple[str, ...] = ("id",), o
     with writing(path):
         if overwrite or not path.is_dir():
             check_free(path, overwrite)
+        made = not path.exists()
         path.mkdir(parents=True, exist_ok=True)
         with held(path):
             if overwrite:
@@ -119,6 +122,18 @@ def open_run(path: Path | str, manifest: dict, key: tuple[str, ...] = ("id",), o
                 yield run
             finally:
                 run.close()
+                if _is_unasked(path):
+                    empty(path)
+                    if made:
+                        path.rmdir()
+
+
+def _is_unasked(path: Path) -> bool:
+    """Whether a run folder holds no more than the beginning of a run, of which nothing was sent or computed."""
+    begun = {"manifest.json", "outputs.jsonl", "spending.jsonl"}
+    files = {file.name: file for file in path.iterdir()}
+    unwritten = all(file.stat().st_size == 0 for name, file in files.items() if name != "manifest.json")
+    return files.keys() <= begun and unwritten and "ended" not in read_json(path / "manifest.json")
 
 
 def _manifest(path: Path, new: dict) -> dict:

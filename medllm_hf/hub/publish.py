@@ -15,8 +15,9 @@ from medllm_hf.hub.licences import check_licence, terms_of
 from medllm_hf.hub.repository import check_name
 from medllm_hf.hub.results import parse_benchmark, write_entry
 from medllm_hf.hub.runs import DIALOGUES, JUDGE, RUN_FILES, published
-from medllm_hf.pretrained import check_known, load_config, load_tokenizer
-from medllm_hf.weight_files import check_regular, published_files, read_provenance, weight_files
+from medllm_hf.pretrained import check_known, check_weights, load_config, load_tokenizer
+from medllm_hf.vocabulary import check_ids
+from medllm_hf.weight_files import check_regular, header_shapes, published_files, read_provenance, weight_files
 
 MODEL_FILES = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer.model", "tokenizer_config.json",
                "chat_template.jinja", "provenance.json", "training.json", "LICENSE*")  # fmt: skip
@@ -100,7 +101,7 @@ def check_model(model: Path) -> dict:
 
     Raises:
         UserError: no safetensors, an adapter, an empty or non-finite tensor, no template, or a tokenizer whose
-            ids or end token do not fit the model.
+            ids or end token do not fit the model, weights that do not fit its config.json.
     """
     if (model / "adapter_config.json").exists():
         raise UserError(f"an adapter in {model}", "full weights", "run `medllm merge` first, or add --adapter")
@@ -112,17 +113,17 @@ def check_model(model: Path) -> dict:
     shards = weight_files(model)
     if any(shard.suffix != ".safetensors" for shard in shards):
         raise UserError(f"no .safetensors in {model}", "weights that cannot run code", "save or convert them as safetensors")
+    check_known(model)
+    check_weights(model, header_shapes(shards))
     for shard in shards:
         check_tensors(shard)
-    check_known(model)
     # From tokenizer.model alone transformers makes a tokenizer too, which need not be the one of the training.
     if not (model / "tokenizer.json").is_file():
         raise UserError(f"no tokenizer.json in {model}", "the model's tokenizer", "copy it there")
     tokenizer = load_tokenizer(model, chat=True)
-    vocabulary = load_config(model).get_text_config().vocab_size
-    if tokenizer.eos_token_id is None or len(tokenizer) > vocabulary:
-        found = f"{len(tokenizer)} tokens with end token {tokenizer.eos_token_id} for a vocabulary of {vocabulary}"
-        raise UserError(found, "a tokenizer of this model", "copy the base's there")
+    if tokenizer.eos_token_id is None:
+        raise UserError(f"a tokenizer without an end token in {model}", "a tokenizer of this model", "copy the base's there")
+    check_ids(tokenizer, load_config(model), model)
     return config
 
 

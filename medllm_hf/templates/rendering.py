@@ -6,19 +6,20 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jinja2.exceptions import TemplateError
 
 from medllm_hf.control_tokens import control_tokens, escape_control_tokens
 from medllm_hf.errors import UserError, first_line
-from medllm_hf.pretrained import check_chat_template
+from medllm_hf.templates.template_checks import check_chat_template
 
 if TYPE_CHECKING:  # with an endpoint nothing needs transformers, which takes seconds to import
     from transformers import PreTrainedTokenizerBase
 
 # Stands for a text of which no template knows anything.
-_PROBE, _THOUGHT_PROBE = "probe-4711", "thought-4711"
+_PROBE, _THOUGHT_PROBE, _ANSWER_PROBE = "probe-4711", "thought-4711", "answer-4711"
 # The names under which datasets and servers keep what an assistant thought.
 _REASONING = ("reasoning_content", "reasoning", "thinking")
 # What an assistant may write around its reasoning, also where a tokenizer counts these among its control tokens.
@@ -84,6 +85,26 @@ def render(
                 pass
         found = f"messages that the model's chat template refuses ({first_line(error)})"
         raise UserError(found, "turns in the order that it takes", "change the messages") from error
+
+
+def check_conversation(tokenizer: "PreTrainedTokenizerBase", name: str | Path | None = None) -> None:
+    """Returns nothing when the tokenizer's chat template writes an answer and a second question. `name` is its checkpoint's.
+
+    Raises:
+        UserError: it refuses them, or leaves the answer out; see also `check_chat_template`.
+    """
+    name = name or tokenizer.name_or_path
+    check_chat_template(tokenizer, name)
+    asked, answered = {"role": "user", "content": _PROBE}, {"role": "assistant", "content": _ANSWER_PROBE}
+    try:
+        written = render(tokenizer, [asked, answered, asked], add_generation_prompt=True)
+    except UserError as error:
+        reason = first_line(error.__cause__ or error)
+        found = f"a chat template in {name} that refuses a second question ({reason})"
+        raise UserError(found, "one for conversations", "mend chat_template.jinja") from error
+    if _ANSWER_PROBE not in written:
+        found = f"a chat template in {name} that leaves answers out"
+        raise UserError(found, "one for conversations", "mend chat_template.jinja")
 
 
 def encode_text(tokenizer: "PreTrainedTokenizerBase", text: str) -> list[int]:
