@@ -133,7 +133,7 @@ def _is_unasked(path: Path) -> bool:
     begun = {"manifest.json", "outputs.jsonl", "spending.jsonl"}
     files = {file.name: file for file in path.iterdir()}
     unwritten = all(file.stat().st_size == 0 for name, file in files.items() if name != "manifest.json")
-    return files.keys() <= begun and unwritten and "ended" not in read_json(path / "manifest.json")
+    return files.keys() <= begun and unwritten and "ended" not in read_json(path / "manifest.json", names=True)
 
 
 def _manifest(path: Path, new: dict) -> dict:
