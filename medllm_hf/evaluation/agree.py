@@ -7,6 +7,7 @@ from medllm_hf.errors import UserError
 from medllm_hf.evaluation.agree_figures import band, figures
 from medllm_hf.evaluation.agree_tables import agreement_blocks, sentence, short_table
 from medllm_hf.evaluation.blocks import markdown
+from medllm_hf.evaluation.findings import damage_told
 from medllm_hf.evaluation.human_labels import Labels, read_labels
 from medllm_hf.evaluation.judge_scores import JudgeRun, checked_judge_run, judge_run_of
 from medllm_hf.evaluation.judged import load_metric
@@ -29,10 +30,11 @@ def agree(runs: list[str], out: str, labels: list[str], overwrite: bool = False)
     check_free(out, overwrite)
     if len(runs) < 2 and not labels:
         raise UserError("one run and no --labels", "something to compare the run with", "add --labels or another run")
-    checked = _runs(runs)
-    rubric = checked[0].manifest["rubric"]
-    human = read_labels(labels, rubric["criteria"], rubric["low"], rubric["high"]) if labels else Labels()
-    found = agreement_values(checked, human)
+    with damage_told(runs):
+        checked = _runs(runs)
+        rubric = checked[0].manifest["rubric"]
+        human = read_labels(labels, rubric["criteria"], rubric["low"], rubric["high"]) if labels else Labels()
+        found = agreement_values(checked, human)
     with new_folder(out, overwrite) as folder:
         write_json(folder / "agreement.json", found)
         write_text(folder / "agreement.md", markdown(agreement_blocks(found)))

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from medllm_hf.errors import UserError
 from medllm_hf.evaluation.blocks import markdown
+from medllm_hf.evaluation.findings import damage_told
 from medllm_hf.evaluation.judge_pages import write_page
 from medllm_hf.evaluation.judge_plots import draw_sets
 from medllm_hf.evaluation.judge_report import judge_sets, judge_values
@@ -42,7 +43,7 @@ def report(runs: list[str], out: str, overwrite: bool = False) -> None:
         raise UserError(found, "runs of one kind", "report them apart")
     if kind not in KINDS:
         raise UserError(f"{names[0]} of kind {kind}", f"one of {', '.join([*KINDS, *_AS])}", "see `medllm eval`")
-    with new_folder(out, overwrite) as folder:
+    with new_folder(out, overwrite) as folder, damage_told(runs):
         summary = KINDS[kind](dict(zip(names, read, strict=True)), folder)
     print(f"wrote {out}/report.md and {out}/report.html: {summary}")
 
