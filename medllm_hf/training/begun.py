@@ -22,6 +22,12 @@ class Begun:
     finished: dict
     checkpoint: Path | None
 
+    @property
+    def record(self) -> dict:
+        """What decided the run that is gone on with; nothing where there is none."""
+        found = self.finished or (read_record(self.checkpoint) if self.checkpoint else {})
+        return found.get("run", {})
+
 
 def find_begun(wanted: str | None, folder: Path) -> Begun:
     """What there is to be resumed.

@@ -21,6 +21,7 @@ from transformers.utils import (
 
 from medllm_hf.errors import UserError, first_line
 from medllm_hf.pretrained import load_config, load_tokenizer
+from medllm_hf.templates.rendering import template_text
 from medllm_hf.weight_files import weight_files
 
 # The last letter of a LoRA matrix's name; PEFT leaves out ".weight" for embeddings.
@@ -169,7 +170,7 @@ def _check_template(folder: Path) -> None:
     text = file.read_text(encoding="utf-8")
     # Older consumers read the one in the tokenizer's config.
     inside = _read(folder / TOKENIZER_CONFIG_FILE).get("chat_template", text)
-    if not text == inside == load_tokenizer(folder).chat_template:
+    if not text == inside == template_text(load_tokenizer(folder)):
         raise UserError(f"two chat templates in {folder}", f"only {CHAT_TEMPLATE_FILE}", "remove the other one from the base")
 
 

@@ -41,17 +41,23 @@ DERIVED = ("greater_is_better", "metric_for_best_model")
 ENDLESS = ("constant", "constant_with_warmup", "inverse_sqrt", "reduce_lr_on_plateau")
 # Blocks of this size of a weight file, so many and evenly spread, stand for all of it.
 BLOCK, BLOCKS = 1 << 16, 64
-LENGTH, VERSIONS, TEMPLATE = "length", "versions", "chat template"
+LENGTH, VERSIONS, TEMPLATE, DAY = "length", "versions", "chat template", "date that the chat template is told"
 
 
 def describe_run(
-    settings, model, parts: list[Prepared], tokenizer: PreTrainedTokenizerBase, dev_questions: str | None = None
+    settings,
+    model,
+    parts: list[Prepared],
+    tokenizer: PreTrainedTokenizerBase,
+    dev_questions: str | None = None,
+    day: str | None = None,
 ) -> dict:
     """Name → plain value of everything that decides the weights of a run; of content there is a hash, of paths nothing.
 
     Args:
         settings, model: TRL's SFTConfig and ModelConfig as the user gave them.
         parts: the tokenised splits to train and, if there is one, to evaluate on.
+        day: the date of the run's first day.
     """
     # `to_dict` hides every option whose name ends so, secret or not.
     options = settings.to_dict() | {"eos_token": settings.eos_token, "pad_token": settings.pad_token}
@@ -71,6 +77,7 @@ def describe_run(
         "base weights": model_identity(model.model_name_or_path, model.model_revision),
         "tokenizer": text_hash(tokenizer.backend_tokenizer.to_str() if tokenizer.is_fast else str(tokenizer.get_vocab())),
         TEMPLATE: text_hash(str(tokenizer.chat_template)),
+        **({DAY: day} if "strftime_now" in str(tokenizer.chat_template) else {}),
         "dialogues to train on": dataset_hash(parts[0].dataset),
         "dialogues to evaluate on": dataset_hash(parts[1].dataset) if len(parts) > 1 else None,
         "dev questions": sha256(Path(dev_questions)) if dev_questions else None,

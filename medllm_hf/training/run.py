@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from datetime import date
 from itertools import pairwise
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from medllm_hf.training.model_checks import check_ids, check_model, check_tokens
 from medllm_hf.training.output import check_output, clear, held_by_run, resume_or_overwrite
 from medllm_hf.training.prepare import Prepared, prepare
 from medllm_hf.training.report import write_training_report
-from medllm_hf.training.resume import RECORD, describe_run, has_template, write_record
+from medllm_hf.training.resume import DAY, RECORD, describe_run, has_template, write_record
 from medllm_hf.training.rows import source_name
 from medllm_hf.training.template import saved_template, set_up
 from medllm_hf.training.trainer import ExactTrainer, flatten
@@ -49,8 +50,9 @@ def train(script, settings, model, mixture, additions, recipe: str | None = None
     check_output(folder, read_inputs(script, settings, model, mixture, additions, recipe), wanted, overwrite)
     with held_by_run(folder, settings):
         begun = find_begun(wanted, folder)
-        tokenizer, parts, measure = prepare_run(script, settings, model, mixture, additions)
-        record = describe_run(settings, model, parts, tokenizer, additions.dev_questions)
+        day = begun.record.get(DAY) or date.today().isoformat()
+        tokenizer, parts, measure = prepare_run(script, settings, model, mixture, additions, day)
+        record = describe_run(settings, model, parts, tokenizer, additions.dev_questions, day)
         if is_done(begun, record):
             if settings.process_index == 0:
                 print(f"nothing to train: the run in {folder} was finished at step {begun.finished['finished']}", flush=True)
@@ -68,9 +70,11 @@ def train(script, settings, model, mixture, additions, recipe: str | None = None
 
 
 def prepare_run(
-    script, settings, model, mixture, additions
+    script, settings, model, mixture, additions, day: str | None = None
 ) -> tuple[PreTrainedTokenizerBase, list[Prepared], McqAccuracy | None]:
     """The tokenizer with the template that is trained and saved, the tokenised splits, and the measure at evaluations.
+
+    `day` is the date of the run's first day.
 
     Raises:
         UserError: see `load_checked`, `check_model`, `set_up` and `load_parts`.
@@ -81,7 +85,7 @@ def prepare_run(
     check_tokens(settings, tokenizer)
     changed = set_up(tokenizer, settings, additions.enable_thinking)
     measure = McqAccuracy(additions.dev_questions, tokenizer) if additions.dev_questions else None
-    parts = load_parts(script, settings, mixture, tokenizer, additions)
+    parts = load_parts(script, settings, mixture, tokenizer, additions, day)
     if tokenizer.chat_template:
         tokenizer.chat_template = saved_template(tokenizer, parts[0].thinks, additions.enable_thinking)
     if changed and settings.process_index == 0:
@@ -192,7 +196,7 @@ def make_trainer(settings, model, tokenizer, parts: list[Prepared], measure: Mcq
     return trainer
 
 
-def load_parts(script, settings, mixture, tokenizer, additions) -> list[Prepared]:
+def load_parts(script, settings, mixture, tokenizer, additions, day: str | None = None) -> list[Prepared]:
     """The training split and, when the recipe evaluates, the test split, tokenised; says what became of each.
 
     Raises:
@@ -208,7 +212,7 @@ def load_parts(script, settings, mixture, tokenizer, additions) -> list[Prepared
     length, workers = settings.max_length, settings.dataset_num_proc
     # The first rank tokenises, the others read what it left in the cache.
     with settings.main_process_first(desc="tokenising"):
-        options = (additions.over_length, workers, additions.enable_thinking)
+        options = (additions.over_length, workers, additions.enable_thinking, day)
         parts = [prepare(splits[name], tokenizer, length, *options) for name in names]
     for name, part in zip(names, parts, strict=True):
         if settings.process_index == 0:

@@ -126,8 +126,11 @@ def _rendered(format: Format, dialogue: Dialogue, variables: dict) -> tuple[str,
     Raises:
         Unfit: the template leaves something out.
     """
-    messages = dialogue.messages
-    options = {"template": format.template.text, "controls": format.controls, **variables}
+    messages, named = dialogue.messages, format.tokenizer.chat_template
+    if dialogue.tools and isinstance(named, dict) and "tool_use" in named:
+        # transformers would render such rows with that template, and the default is the one that is trained.
+        raise Unfit("tools, for which the tokenizer has a chat template of its own, tool_use")
+    options = {"template": format.template.dated, "controls": format.controls, **variables}
 
     def text(messages: list[dict], prompt: bool = False) -> str:
         return render(format.tokenizer, messages, add_generation_prompt=prompt, tools=dialogue.tools, **options)
