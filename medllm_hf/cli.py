@@ -34,7 +34,7 @@ VERBS = {
     ),
     "eval mcq": Verb("evaluation.exams.run:mcq", "accuracy on multiple-choice questions", flags.eval_mcq),
     "eval consult": Verb(
-        "evaluation.consultations.run:consult", "simulated patients consult a model: dialogues, checks", flags.eval_consult
+        "evaluation.commands.consult:consult", "simulated patients consult a model: dialogues, checks", flags.eval_consult
     ),
     "eval judge": Verb("evaluation.judging.run:judge", "a judge model's scores of dialogues", flags.eval_judge),
     "eval pair": Verb(

@@ -1,10 +1,10 @@
 """Published consultations and their scores by a judge, done again from what was said: no model is asked."""
 
+from collections import Counter
 from collections.abc import Sequence
 
-from medllm_hf.evaluation.consultations.cases import Case, read_cases
-from medllm_hf.evaluation.consultations.derive import metrics, score_row
-from medllm_hf.evaluation.consultations.transcript import dialogue, is_refused
+from medllm_hf.evaluation.consultations.cases import read_cases
+from medllm_hf.evaluation.consultations.derive import derive, stored_run
 from medllm_hf.evaluation.costs.prices import with_cost
 from medllm_hf.evaluation.judging.canaries import canaries
 from medllm_hf.evaluation.judging.derive import load_metric, metrics_of, score_rows
@@ -28,32 +28,29 @@ def consultations(where: str, run: dict, known: Known, dialogues: Sequence[dict]
 
     Who the patient was is in the cases; without them, all is done again but what compares with their diagnoses.
     """
-    manifest, scores, outputs = run["manifest"], run["scores"], run["outputs"]
-    data, name = manifest["data"], f"{where}/manifest.json"
+    stored = stored_run(where, run)
+    data, name = stored.manifest["data"], f"{where}/manifest.json"
     path = known.files.get(data["sha256"])
     if path:
         cases = list(read_cases(str(path)).items)
+        derived = derive(stored.manifest, stored.outputs, cases)
         hashed = Finding(f"{name} data.sha256", CONFIRMED, data["name"])
     else:
-        cases = [Case(row["case_id"], row["source"], row["group"], "") for row in scores]
+        cases = stored.cases
+        derived = derive(stored.manifest, stored.outputs, cases, stored.scores)
         hashed = Finding(f"{name} data.sha256", UNKNOWN, f"{data['name']} is not at hand; name it with --data")
-    talks = {case.id: [row for row in outputs if row["case"] == case.id] for case in cases}
-    records = [dialogue(case, talks[case.id], manifest["doctor"]["id"]) for case in cases]
-    rows = [score_row(case, talks[case.id], one) for case, one in zip(cases, records, strict=True)]
-    if not path:
-        rows = [{**row, "said_diagnosis": stored["said_diagnosis"]} for row, stored in zip(rows, scores, strict=True)]
-    wanted = [(case.id, turn) for case in cases for turn in range(len(talks[case.id]))]
-    whole = [one for case, one in zip(cases, records, strict=True) if not is_refused(talks[case.id])]
-    said = {} if path else {f"{where}/scores.jsonl said_diagnosis": f"{data['name']} is not at hand"}
+    turns = Counter(row["case"] for row in stored.outputs)
+    wanted = [(case.id, turn) for case in cases for turn in range(turns[case.id])]
+    lacking = [] if path else [Finding(f"{where}/scores.jsonl said_diagnosis", UNKNOWN, f"{data['name']} is not at hand")]
     return [
-        compared(f"{name} doctor.weights_sha256", known.weights, manifest["doctor"]["weights_sha256"]),
+        compared(f"{name} doctor.weights_sha256", known.weights, stored.manifest["doctor"]["weights_sha256"]),
         hashed,
         compared(f"{name} data.n", len(cases), data["n"]),
-        key_finding(f"{where}/outputs.jsonl", outputs, wanted, ("case", "turn")),
-        row_finding(f"{where}/dialogues.jsonl", whole, dialogues),
-        row_finding(f"{where}/scores.jsonl", rows, scores),
-        *metric_findings(f"{where}/metrics.json", with_cost(metrics(rows, outputs), manifest), run["metrics"]),
-        *(Finding(figure, UNKNOWN, why) for figure, why in said.items()),
+        key_finding(f"{where}/outputs.jsonl", run["outputs"], wanted, ("case", "turn")),
+        row_finding(f"{where}/dialogues.jsonl", derived.dialogues, dialogues),
+        row_finding(f"{where}/scores.jsonl", derived.scores, run["scores"]),
+        *metric_findings(f"{where}/metrics.json", derived.metrics, run["metrics"]),
+        *lacking,
     ]
 
 
