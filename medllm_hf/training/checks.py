@@ -26,24 +26,40 @@ SUMS = ("nll", "chunked_nll")
 # What an evaluation measures beside the loss of each source; with other losses than the plain one TRL adds the last two.
 MEASURED = ("loss", "mean_token_accuracy")
 MEASURED_BY_TRL = ("entropy", "aux_loss")
-# Option → the least value that means something.
-LEAST = {
+# Option → the least value that means something, of whole numbers and of others.
+LEAST_WHOLE = {
     "per_device_train_batch_size": 1,
     "per_device_eval_batch_size": 1,
     "gradient_accumulation_steps": 1,
     "max_length": 1,
     "seed": 0,
     "data_seed": 0,
+    "dataloader_num_workers": 0,
+    "dataset_num_proc": 0,
+    "max_steps": -math.inf,
+    "lora_r": 1,
+    "lora_alpha": 1,
+}
+LEAST = {
     "learning_rate": 0,
     "weight_decay": 0,
+    "max_grad_norm": 0,
     "warmup_steps": 0,
+    "logging_steps": 0,
+    "eval_steps": 0,
+    "eval_delay": 0,
+    "save_steps": 0,
+    "num_train_epochs": -math.inf,
     "neftune_noise_alpha": 0,
     "label_smoothing_factor": 0,
-    "lora_r": 1,
     "lora_dropout": 0,
+    **LEAST_WHOLE,
 }
-# Exclusive.
-BELOW = {"seed": 2**32, "data_seed": 2**32, "label_smoothing_factor": 1, "lora_dropout": 1}
+# Exclusive. Beyond the first kind random generators do not go, beyond the second what counts batches.
+BELOW = {"seed": 2**32, "data_seed": 2**32, "label_smoothing_factor": 1, "lora_dropout": 1} | dict.fromkeys(
+    ("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps", "max_length", "max_steps"),
+    2**31,
+)
 # What gradient_checkpointing_kwargs may hold.
 CHECKPOINTING = ("use_reentrant", "selective", "preserve_rng_state", "determinism_check", "debug", "early_stop",
                  "every_n_layers", "offload")  # fmt: skip
@@ -69,14 +85,12 @@ def check_numbers(given: dict) -> None:
         UserError: naming the first that does not.
     """
     for name, least in LEAST.items():
-        value, below = given.get(name), BELOW.get(name, math.inf)
-        if value is not None and not least <= value < below:
-            expected = f"at least {least}" if below == math.inf else f"at least {least} and less than {below}"
-            raise UserError(f"{name} {value:g}", expected, "change it")
-    steps, epochs = given.get("max_steps", -1), given.get("num_train_epochs", 1)
+        if given.get(name) is not None:
+            check_number(name, given[name], least)
+    steps, epochs = (given.get(name) for name in ("max_steps", "num_train_epochs"))
     if steps == 0:
         raise UserError("max_steps 0", "a number of steps, or -1 for num_train_epochs", "change it")
-    if steps < 0 and not 0 < epochs < math.inf:
+    if (steps is None or steps < 0) and epochs is not None and not epochs > 0:
         raise UserError(f"num_train_epochs {epochs:g}", "more than 0", "change it, or set max_steps")
     if given.get("save_strategy") == "steps" and not given.get("save_steps", 1) > 0:
         raise UserError(f"save_steps {given['save_steps']:g}", "more than 0", "change it, or set save_strategy")
@@ -87,6 +101,21 @@ def check_numbers(given: dict) -> None:
             raise UserError(f"{min(unknown)} in {name}", f"one of {', '.join(CHECKPOINTING)}", "mend it")
         if value.get("selective") and not given.get("gradient_checkpointing"):
             raise UserError(f"selective in {name} and no gradient_checkpointing", "both", "add --gradient_checkpointing true")
+
+
+def check_number(name: str, value: object, least: float) -> None:
+    """Returns nothing when an option's value is a number of its kind and within its bounds.
+
+    Raises:
+        UserError: it is not.
+    """
+    below, shown = BELOW.get(name, math.inf), f"{name} {str(value)[:40]}"
+    kind = int if name in LEAST_WHOLE else int | float
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise UserError(shown, "a whole number" if kind is int else "a number", "change it")
+    bounds = [f"at least {least}"] * (least > -math.inf) + [f"less than {below}"] * (below < math.inf)
+    if not least <= value < below:
+        raise UserError(shown, " and ".join(bounds) or "a finite number", "change it")
 
 
 def read_object(name: str, value: object) -> dict:
@@ -272,7 +301,7 @@ def check_settings(settings, model: ModelConfig, additions) -> None:
     Raises:
         UserError: naming the first mistake.
     """
-    check_numbers(vars(settings) | {"lora_r": model.lora_r, "lora_dropout": model.lora_dropout})
+    check_numbers(vars(settings) | {name: getattr(model, name) for name in ("lora_r", "lora_alpha", "lora_dropout")})
     check_loading(settings)
     check_rows(settings)
     check_evaluation(settings, additions.dev_questions)

@@ -71,7 +71,7 @@ def prepare(
         UserError: see `encoder` and `check_columns`; also a row that cannot be trained exactly, an over-long dialogue that is
             to be refused, or nothing left to train on.
     """
-    rows, sources = tokenise(dataset, tokenizer, max_length, workers, enable_thinking)
+    rows, sources = tokenise(dataset, tokenizer, max_length, workers or None, enable_thinking)
     rounds = list(zip(rows["rounds"], rows["rounds_read"], rows["joined"], strict=True))
     too_long = sum(kept < read and not joined for kept, read, joined in rounds)
     if too_long and over_length == "refuse":
