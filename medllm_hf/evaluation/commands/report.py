@@ -10,7 +10,7 @@ from medllm_hf.evaluation.exams.report import result_row as result_row
 from medllm_hf.evaluation.exams.report import results_table as results_table
 from medllm_hf.evaluation.exams.report import values
 from medllm_hf.evaluation.exams.scores import checked_run, load_metric
-from medllm_hf.evaluation.exams.tables import figure_name, report_blocks
+from medllm_hf.evaluation.exams.tables import report_blocks
 from medllm_hf.evaluation.judging.derive import load_metric as load_judge_metric
 from medllm_hf.evaluation.judging.page import write_page
 from medllm_hf.evaluation.judging.plots import draw_sets
@@ -22,7 +22,7 @@ from medllm_hf.evaluation.preferences.tables import pair_blocks
 from medllm_hf.evaluation.runs.folder import read_run
 from medllm_hf.evaluation.runs.names import distinct_names
 from medllm_hf.folders import check_free, new_folder, write_json, write_text
-from medllm_hf.reporting.blocks import markdown
+from medllm_hf.reporting.blocks import figure_name, markdown
 
 
 def report(runs: list[str], out: str, overwrite: bool = False) -> None:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from medllm_hf.errors import UserError
 from medllm_hf.evaluation.costs.prices import with_cost
-from medllm_hf.evaluation.exams.scores import equal
 from medllm_hf.evaluation.judging.dialogues import record
 from medllm_hf.evaluation.judging.page import safe_json
 from medllm_hf.evaluation.judging.wording import words
@@ -23,6 +22,7 @@ from medllm_hf.evaluation.preferences.derive import (
     pair_rows,
     pairs_in,
 )
+from medllm_hf.evaluation.runs.compare import equal
 from medllm_hf.folders import write_text
 from medllm_hf.reporting.blocks import Block
 from medllm_hf.reporting.html import page_of

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from medllm_hf.evaluation.exams.scores import equal
+from medllm_hf.evaluation.runs.compare import equal
 
 CONFIRMED, DIFFERENT, UNKNOWN = "confirmed", "different", "not derivable"
 # What damaged or edited evidence makes of the code that reads it.
