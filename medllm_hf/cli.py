@@ -38,7 +38,7 @@ VERBS = {
     ),
     "eval judge": Verb("evaluation.judging.run:judge", "a judge model's scores of dialogues", flags.eval_judge),
     "eval pair": Verb(
-        "evaluation.preferences.run:pair", "a judge's preference between two systems, in both orders", flags.eval_pair
+        "evaluation.commands.pair:pair", "a judge's preference between two systems, in both orders", flags.eval_pair
     ),
     "eval agree": Verb(
         "evaluation.commands.agree:agree", "how far judges agree with human labels and each other", flags.eval_agree

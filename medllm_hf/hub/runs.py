@@ -54,7 +54,8 @@ def _rederived(path: Path, known: Known) -> tuple[list[Finding], list[dict]]:
             runs.append({**run, "name": path.name, "metrics": metrics})
             return found
         if run["manifest"]["kind"] == "pair":
-            return preferences(where, run)
+            found, metrics = preferences(where, run)
+            return found
         dialogues = [json.loads(line) for line in (path / DIALOGUES).read_text(encoding="utf-8").split("\n") if line]
         found = consultations(where, run, known, dialogues)
         if (path / JUDGE).is_dir():

@@ -17,7 +17,7 @@ from medllm_hf.evaluation.judging.plots import draw_sets
 from medllm_hf.evaluation.judging.report import judge_sets, judge_values
 from medllm_hf.evaluation.judging.scores import checked_judge_run, judge_run_of
 from medllm_hf.evaluation.judging.tables import judge_blocks
-from medllm_hf.evaluation.preferences.report import checked_pair_run, pair_values, write_pair_page
+from medllm_hf.evaluation.preferences.report import check_pair_run, pair_values, write_pair_page
 from medllm_hf.evaluation.preferences.tables import pair_blocks
 from medllm_hf.evaluation.runs.folder import read_run
 from medllm_hf.evaluation.runs.names import distinct_names
@@ -76,8 +76,7 @@ def report_judge(runs: dict[str, dict], folder: Path) -> str:
 
 def report_pairs(runs: dict[str, dict], folder: Path) -> str:
     """Writes the report of comparisons of two systems into `folder` and returns one line on what is in it."""
-    metric = load_judge_metric()
-    checked = [checked_pair_run(name, run, metric) for name, run in runs.items()]
+    checked = [check_pair_run(name, run) for name, run in runs.items()]
     found = pair_values(checked)
     blocks = pair_blocks(found)
     write_json(folder / "results.json", found)

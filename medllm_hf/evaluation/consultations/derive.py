@@ -20,8 +20,8 @@ from medllm_hf.evaluation.consultations.transcript import (
     is_refused,
     patient_ended,
 )
-from medllm_hf.evaluation.costs.prices import with_cost
-from medllm_hf.evaluation.runs.records import read_record, read_records
+from medllm_hf.evaluation.costs.prices import check_costs, with_cost
+from medllm_hf.evaluation.runs.records import DataRecord, ModelRecord, read_record, read_records
 
 # The patient in the voice of a doctor or of the program behind it.
 PATIENT_SLIPS = re.compile(
@@ -53,21 +53,6 @@ FINDINGS = (
     "doctor_repeated",
     "cut",
 )
-
-
-class ModelRecord(TypedDict):
-    """What a manifest says of a model; a checkpoint has hashes, an endpoint an address."""
-
-    id: str
-    weights_sha256: NotRequired[str]
-
-
-class DataRecord(TypedDict):
-    """What a manifest says of a file of cases or dialogues."""
-
-    name: str
-    sha256: str
-    n: int
 
 
 class Manifest(TypedDict):
@@ -132,6 +117,7 @@ def stored_run(where: str, run: Mapping) -> StoredRun:
     Raises:
         UserError: a record without a field that it must have.
     """
+    check_costs(run["manifest"], ROLES, f"{where}/manifest.json")
     return StoredRun(
         read_record(run["manifest"], Manifest, f"{where}/manifest.json"),
         read_records(run["outputs"], Call, f"{where}/outputs.jsonl"),

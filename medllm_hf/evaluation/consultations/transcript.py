@@ -44,7 +44,7 @@ class Turn(TypedDict):
 
 
 class Dialogue(TypedDict):
-    """A consultation for judging; `model` is the doctor's name."""
+    """A consultation for judging; `model` is the doctor's name, `reference` what is known of the case."""
 
     id: str
     case_id: str
@@ -52,6 +52,7 @@ class Dialogue(TypedDict):
     source: str
     group: str
     turns: list[Turn]
+    reference: NotRequired[object]
 
 
 def first_turn(case: Case) -> Call:

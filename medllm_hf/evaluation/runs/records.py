@@ -3,11 +3,26 @@
 from collections.abc import Iterable
 from functools import cache
 from types import NoneType, UnionType
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints, is_typeddict
+from typing import Any, NotRequired, TypedDict, TypeVar, Union, get_args, get_origin, get_type_hints, is_typeddict
 
 from medllm_hf.errors import UserError
 
 Record = TypeVar("Record")
+
+
+class ModelRecord(TypedDict):
+    """What a manifest says of a model; a checkpoint has hashes, an endpoint an address."""
+
+    id: str
+    weights_sha256: NotRequired[str]
+
+
+class DataRecord(TypedDict):
+    """What a manifest says of a file of cases or dialogues."""
+
+    name: str
+    sha256: str
+    n: int
 
 
 def read_record(value: object, kind: type[Record], where: str) -> Record:

@@ -9,8 +9,9 @@ from medllm_hf.evaluation.costs.prices import with_cost
 from medllm_hf.evaluation.judging.canaries import canaries
 from medllm_hf.evaluation.judging.derive import load_metric, metrics_of, score_rows
 from medllm_hf.evaluation.judging.dialogues import record
+from medllm_hf.evaluation.preferences import records as pairs
 from medllm_hf.evaluation.preferences.canaries import pair_canaries
-from medllm_hf.evaluation.preferences.derive import SIDES, output_ids, pair_metrics, pair_rows, pairs_in
+from medllm_hf.evaluation.preferences.derive import derive as derive_pairs
 from medllm_hf.evaluation.verification.findings import (
     CONFIRMED,
     UNKNOWN,
@@ -86,25 +87,28 @@ def judgements(where: str, run: dict, dialogues: Sequence[dict]) -> tuple[list[F
     return [*found, *metric_findings(f"{where}/metrics.json", derived, run["metrics"])], derived
 
 
-def preferences(where: str, run: dict) -> list[Finding]:
-    """The findings on a comparison of two systems, which `read_run` gave; its dialogues are in its scores.jsonl."""
-    manifest, metric, name = run["manifest"], load_metric(), f"{where}/manifest.json"
-    pairs, low, samples = pairs_in(run["scores"]), pair_canaries(), manifest["settings"]["samples"]
+def preferences(where: str, run: dict) -> tuple[list[Finding], dict]:
+    """The findings on a comparison of two systems, which `read_run` gave, and the metrics that follow from the replies.
+
+    Its dialogues are in its scores.jsonl.
+    """
+    stored = pairs.stored_run(where, run)
+    manifest, cases, name = stored.manifest, stored.pairs, f"{where}/manifest.json"
     found = []
-    for side in SIDES:
-        own, stored = [pair[side] for pair in pairs], manifest["data"][side]
-        told = record(own, stored["name"])
-        found += [compared(f"{name} data.{side}.{key}", told[key], stored[key]) for key in ("sha256", "n")]
+    for side in pairs.SIDES:
+        data, own = manifest["data"][side], [pair[side] for pair in cases]
+        told = record([dict(one) for one in own], data["name"])
+        found += [
+            compared(f"{name} data.{side}.{key}", told[key], run["manifest"]["data"][side][key]) for key in ("sha256", "n")
+        ]
         found.append(compared(f"{name} systems.{side}", own[0]["model"], manifest["systems"][side]))
-    asked = metric.pair_record(manifest["rubric"]["language"])
-    found += [compared(f"{name} rubric.{key}", value, manifest["rubric"].get(key)) for key, value in asked.items()]
-    wanted = [*output_ids(low, 1), *output_ids(pairs, samples)]
+    asked = load_metric().pair_record(manifest["rubric"]["language"])
+    found += [compared(f"{name} rubric.{key}", value, run["manifest"]["rubric"].get(key)) for key, value in asked.items()]
+    wanted = [*pairs.output_ids(pair_canaries(), 1), *pairs.output_ids(cases, manifest["settings"]["samples"])]
     lines = key_finding(f"{where}/outputs.jsonl", run["outputs"], wanted, ("id", "sample"))
     found.append(lines)
     if lines.state != CONFIRMED:
-        return [*found, Finding(f"{where}/metrics.json", UNKNOWN, "its outputs are not whole")]
-    outputs = {(row["id"], row["sample"]): row for row in run["outputs"]}
-    rows = pair_rows(metric, pairs, outputs, samples)
-    derived = with_cost(pair_metrics(rows, outputs, pair_rows(metric, low, outputs, 1), manifest), manifest)
-    found.append(row_finding(f"{where}/scores.jsonl", rows, run["scores"]))
-    return [*found, *metric_findings(f"{where}/metrics.json", derived, run["metrics"])]
+        return [*found, Finding(f"{where}/metrics.json", UNKNOWN, "its outputs are not whole")], {}
+    derived = derive_pairs(manifest, stored.outputs, cases)
+    found.append(row_finding(f"{where}/scores.jsonl", derived.scores, run["scores"]))
+    return [*found, *metric_findings(f"{where}/metrics.json", derived.metrics, run["metrics"])], derived.metrics
