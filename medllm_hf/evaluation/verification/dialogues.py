@@ -1,7 +1,7 @@
 """Published consultations and their scores by a judge, done again from what was said: no model is asked."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from medllm_hf.evaluation.consultations.cases import read_cases
 from medllm_hf.evaluation.consultations.derive import derive, stored_run
@@ -12,6 +12,7 @@ from medllm_hf.evaluation.judging.dialogues import record
 from medllm_hf.evaluation.preferences import records as pairs
 from medllm_hf.evaluation.preferences.canaries import pair_canaries
 from medllm_hf.evaluation.preferences.derive import derive as derive_pairs
+from medllm_hf.evaluation.runs.folder import json_line
 from medllm_hf.evaluation.verification.findings import (
     CONFIRMED,
     UNKNOWN,
@@ -112,3 +113,24 @@ def preferences(where: str, run: dict) -> tuple[list[Finding], dict]:
     derived = derive_pairs(manifest, stored.outputs, cases)
     found.append(row_finding(f"{where}/scores.jsonl", derived.scores, run["scores"]))
     return [*found, *metric_findings(f"{where}/metrics.json", derived.metrics, run["metrics"])], derived.metrics
+
+
+def held_by(run: dict, dialogues: Mapping[str, Sequence[dict]]) -> dict[str, str]:
+    """The sides of a comparison, which `read_run` gave, whose dialogues a consult run has held → the name of that run.
+
+    Args:
+        dialogues: the dialogues of consult runs by name.
+
+    Raises:
+        UserError: the comparison is damaged.
+    """
+    cases = pairs.stored_run(run["folder"].name, run).pairs
+    held: dict[str, str] = {}
+    for name, own in dialogues.items():
+        lines = set(map(json_line, own))
+        for side in pairs.SIDES:
+            # A reference may have been added for the judge.
+            said = [{key: value for key, value in pair[side].items() if key != "reference"} for pair in cases]
+            if all(json_line(one) in lines for one in said):
+                held[side] = name
+    return held
