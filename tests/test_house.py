@@ -61,9 +61,6 @@ SHARED = {
 KNOWN_BREACHES = {
     "endpoints": {"evaluation.costs"},
     "evaluation.agreement": {"evaluation.judging"},
-    "evaluation.consultations": {"evaluation.judging"},
-    "evaluation.judging": {"evaluation.exams"},
-    "evaluation.preferences": {"evaluation.exams"},
     "hub": {"evaluation.commands"},
 }
 FORBIDDEN_NAMES = {"utils.py", "common.py", "helpers.py", "evaluate.py"}

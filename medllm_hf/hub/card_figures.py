@@ -38,7 +38,14 @@ def card_findings(folder: Path, runs: list[dict]) -> list[Finding]:
         return [Finding(CARD, DIFFERENT, f"no card can be made again ({type(error).__name__} {error})")]
     made, lines = _parts(str(card))
     found = index_findings(made.get("model-index", []), metadata.get("model-index", []))
-    return [*found, *line_findings(lines.split("\n"), body.split("\n")), *entry_findings(folder, about, runs, body)]
+    found += line_findings(lines.split("\n"), body.split("\n"))
+    return [*found, *entry_findings(folder, about, runs, body), *pair_findings(runs)]
+
+
+def pair_findings(runs: list[dict]) -> list[Finding]:
+    """A finding for each comparison of which neither system is the published model."""
+    why = "no consultations under eval/ have the dialogues of either system"
+    return [Finding(f"eval/{run['name']}", UNKNOWN, why) for run in runs if run.get("held") == {}]
 
 
 def _parts(text: str) -> tuple[dict, str]:

@@ -8,13 +8,14 @@ from safetensors import SafetensorError, safe_open
 
 from medllm_hf.errors import UserError, first_line
 from medllm_hf.evaluation.runs.folder import read_run, weights_hash
+from medllm_hf.evaluation.verification.dialogues import held_by
 from medllm_hf.folders import check_apart, check_free, new_folder, read_json
 from medllm_hf.hub.cards import About, dataset_file, model_card
 from medllm_hf.hub.checks import check_repository
 from medllm_hf.hub.licences import check_licence, terms_of
 from medllm_hf.hub.repository import check_name
 from medllm_hf.hub.results import parse_benchmark, write_entry
-from medllm_hf.hub.runs import DIALOGUES, JUDGE, RUN_FILES, published
+from medllm_hf.hub.runs import DIALOGUES, JUDGE, RUN_FILES, consultations_in, published
 from medllm_hf.pretrained import check_known, check_weights, load_config, load_tokenizer
 from medllm_hf.vocabulary import check_ids
 from medllm_hf.weight_files import check_regular, header_shapes, published_files, read_provenance, weight_files
@@ -144,22 +145,29 @@ def check_tensors(shard: Path) -> None:
 
 
 def check_runs(model: Path, runs: list[str]) -> list[dict]:
-    """The runs, each of them made with these very weights.
+    """The runs, each of them made with these very weights; of a comparison, one side.
 
     Raises:
-        UserError: a run of other weights or of another kind, or two of one name.
+        UserError: a run of other weights or of another kind, a comparison of which no side is this model, or two of one name.
     """
     read = [read_run(run) for run in runs]
     names = [run["folder"].name for run in read]
     if len(set(names)) < len(names):
         raise UserError("two runs of one folder name", "a name of its own for each", "rename one")
     digest = weights_hash(model)
+    held = consultations_in(run["folder"] for run in read)
     for run in read:
+        if run["manifest"].get("kind") == "pair":
+            if not held_by(run, held):
+                found = f"a comparison in {run['folder']} of dialogues that no consultations beside it have"
+                raise UserError(found, "this model as one of the systems", "add --eval-run with its consultations")
+            continue
         # A consultation examines the doctor.
         side = {"mcq": "model", "consult": "doctor"}.get(run["manifest"].get("kind"))
         if side is None:
             found = f"a run of kind {run['manifest'].get('kind')} in {run['folder']}"
-            raise UserError(found, "a run of `eval mcq` or `eval consult`", "name the consultations that were judged")
+            do = "name the consultations that were judged"
+            raise UserError(found, "a run of `eval mcq`, `eval consult` or `eval pair`", do)
         if run["manifest"][side].get("weights_sha256") != digest:
             raise UserError(f"{run['folder']} of other weights", f"a run of {model}", "evaluate this model")
     return read

@@ -2,10 +2,12 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
+from typing import TypedDict
 
 from medllm_hf.errors import UserError
+from medllm_hf.evaluation.runs.records import read_record
 from medllm_hf.folders import read_text
 
 _LAYOUT = '{"currency": "USD", "models": {"NAME": {"input": 1.5, "output": 6}}}, per million tokens'
@@ -136,3 +138,43 @@ def cost_text(cost: dict) -> str:
     if uncounted:
         text += f", at most {money(cost['at_most'], cost['currency'])} (requests that brought no counts: {uncounted})"
     return text
+
+
+class Price(TypedDict):
+    """What a million tokens cost."""
+
+    input: float
+    output: float
+
+
+class Besides(TypedDict):
+    """What the outputs of a run do not tell of one role's spending: counted tokens, and uncounted requests at their most."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    uncounted: int
+    most_prompt_tokens: int
+    most_completion_tokens: int
+
+
+class Costs(TypedDict):
+    """What `with_cost` reads of a manifest with prices; "currency" stands among the prices."""
+
+    prices: dict[str, Price | str]
+    spent_besides: dict[str, Besides]
+
+
+def check_costs(manifest: Mapping[str, object], roles: Sequence[str], where: str) -> None:
+    """Checks that `with_cost` can reckon by a manifest whose run has only these `roles`.
+
+    Raises:
+        UserError: prices without a currency or without numbers, or a spending of a role that has no price.
+    """
+    if "prices" not in manifest:
+        return
+    costs = read_record(manifest, Costs, where)
+    prices = {role: price for role, price in costs["prices"].items() if isinstance(price, dict)}
+    known = costs["spent_besides"].keys() <= prices.keys() & set(roles)
+    finite = all(math.isfinite(value) for price in prices.values() for value in (price["input"], price["output"]))
+    if not (known and finite and isinstance(costs["prices"].get("currency"), str)):
+        raise UserError(f"a damaged run in {where}: prices", "what the format says", "run `medllm eval` again")

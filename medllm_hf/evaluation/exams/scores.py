@@ -1,6 +1,5 @@
 """An exam run's answers, row by row, checked against its outputs and its metrics."""
 
-import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib.resources import files
@@ -9,6 +8,7 @@ from medllm_hf.errors import UserError
 from medllm_hf.evaluation.costs.prices import with_cost
 from medllm_hf.evaluation.exams.derive import compute, predicted
 from medllm_hf.evaluation.exams.estimate import usage
+from medllm_hf.evaluation.runs.compare import equal
 
 
 @dataclass(frozen=True)
@@ -105,17 +105,6 @@ def by_item(answers: Iterable[Answer], circular: bool) -> dict[str, list[Answer]
         if [answer.rotation for answer in rows] != wanted:
             raise ValueError(f"scores.jsonl has rotations {[answer.rotation for answer in rows]} of {name!r}, not {wanted}")
     return items
-
-
-def equal(derived: object, stored: object) -> bool:
-    """Whether `stored` says what was derived, up to the last digits of a float. It may say more."""
-    if isinstance(derived, dict):
-        return isinstance(stored, dict) and all(key in stored and equal(derived[key], stored[key]) for key in derived)
-    if isinstance(derived, list):
-        return isinstance(stored, list) and len(derived) == len(stored) and all(map(equal, derived, stored))
-    if isinstance(derived, float):
-        return isinstance(stored, int | float) and math.isclose(derived, stored, rel_tol=1e-9, abs_tol=1e-12)
-    return derived == stored
 
 
 @dataclass(frozen=True)

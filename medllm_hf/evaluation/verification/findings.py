@@ -1,12 +1,12 @@
 """What comes of doing a published figure again: confirmed, different, or not derivable."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from medllm_hf.errors import UserError
-from medllm_hf.evaluation.exams.scores import equal
+from medllm_hf.evaluation.runs.compare import equal
 
 CONFIRMED, DIFFERENT, UNKNOWN = "confirmed", "different", "not derivable"
 # What damaged or edited evidence makes of the code that reads it.
@@ -56,7 +56,7 @@ def metric_findings(file: str, derived: dict, stored: dict) -> list[Finding]:
     return found + more
 
 
-def row_finding(file: str, derived: Sequence[dict], stored: Sequence[dict]) -> Finding:
+def row_finding(file: str, derived: Sequence[Mapping], stored: Sequence[dict]) -> Finding:
     """Whether the rows of a file are those that were derived; the first that is not is named."""
     for number, (ours, theirs) in enumerate(zip(derived, stored, strict=False), start=1):
         if not isinstance(theirs, dict) or not (equal(ours, theirs) and equal(theirs, ours)):
