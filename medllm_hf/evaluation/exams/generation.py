@@ -3,6 +3,7 @@
 import asyncio
 from array import array
 from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 
 import torch
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -10,12 +11,30 @@ from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerB
 from medllm_hf.endpoints.client import ChatClient, Endpoint, EndpointError
 from medllm_hf.errors import UserError
 from medllm_hf.evaluation.costs.ledger import Account
-from medllm_hf.evaluation.exams.prompts import BLANK
+from medllm_hf.evaluation.exams.prompts import BLANK, PresentedQuestion, Prompts
+from medllm_hf.evaluation.exams.settings import ResolvedSettings
 from medllm_hf.key_value_cache import check_cache
 from medllm_hf.templates.answer_end import answer_end
 
+# Texts that are tokenised together.
+AT_ONCE = 256
 # What an output says of the spending of an endpoint's reply.
 COUNTS = ("prompt_tokens", "completion_tokens", "retries")
+
+
+def local_replies(
+    network: PreTrainedModel,
+    prompts: Prompts,
+    shown: Sequence[PresentedQuestion],
+    wanted: set[int],
+    settings: ResolvedSettings,
+) -> Iterator[tuple[int, dict]]:
+    """What `replies` yields for the `wanted` questions of those `shown`."""
+    starts = range(0, len(shown), AT_ONCE)
+    texts = ([prompts.text(one.item) for one in shown[start : start + AT_ONCE]] for start in starts)
+    ids = [array("i", row) for row in chain.from_iterable(map(prompts.ids, texts))]
+    limits = settings.max_new_tokens, settings.batch_tokens
+    yield from replies(network, prompts.required_tokenizer, ids, wanted, *limits, settings.chat_template)
 
 
 def replies(
@@ -111,8 +130,7 @@ async def endpoint_replies(
     endpoint: Endpoint,
     turns: Sequence[list[dict]],
     wanted: set[int],
-    new_tokens: int,
-    seed: int,
+    settings: ResolvedSettings,
     keep: Callable[[int, dict], None],
     account: Account | None,
 ) -> dict[int, EndpointError]:
@@ -127,7 +145,9 @@ async def endpoint_replies(
     async def work(client: ChatClient) -> None:
         for i in waiting:
             try:
-                reply = await client.complete(turns[i], max_tokens=new_tokens, temperature=0.0, seed=seed, account=account)
+                reply = await client.complete(
+                    turns[i], max_tokens=settings.max_new_tokens, temperature=0.0, seed=settings.seed, account=account
+                )
             except EndpointError as error:
                 if error.fatal:
                     raise

@@ -5,14 +5,22 @@ that a group of questions shares (instruction and worked examples), the rest of 
 """
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, chain, groupby, islice, pairwise
 
 import torch
+from transformers import PreTrainedTokenizerBase
 
+from medllm_hf.data.mcq import McqItem
+from medllm_hf.evaluation.exams.derive import Output, output_row
+from medllm_hf.evaluation.exams.prompts import PresentedQuestion, Prompts, answers, candidates
+from medllm_hf.evaluation.exams.settings import BATCH_TOKENS
 from medllm_hf.evaluation.exams.shared_prefix import Block, Row, attending, keys_and_values, language_model, supports
 
+# Questions whose probabilities are computed together. The portions are the same however often a run is begun again, since
+# in low precision a value depends a little on its neighbours. A killed run loses at most one of them.
+PORTION = 256
 # Two more forwards, one for the prefix and one that is not full, cost about as much as so many tokens.
 GROUP_COST = 256
 # Logits of one forward: 256 MiB in float32.
@@ -27,6 +35,57 @@ class Question:
 
     prompt: list[int]
     candidates: list[list[int]]
+
+
+def likelihoods(
+    network: torch.nn.Module,
+    prompts: Prompts,
+    shown: Sequence[PresentedQuestion],
+    wanted: set[int],
+    normalization: str = "none",
+    tokens_at_once: int = BATCH_TOKENS,
+) -> Iterator[tuple[int, dict]]:
+    """Yields (place in `shown`, {"logprobs"}) of the `wanted` questions; normalisation adds "lengths" of the answers.
+
+    A candidate begins at the first token that differs from the prompt's own, whatever tokens the prompt ends in.
+    """
+    texts = [prompts.text(one.item) for one in shown]
+    order = sorted(range(len(shown)), key=lambda i: (shown[i].item.kind, len(texts[i])))
+    for portion in (order[start : start + PORTION] for start in range(0, len(order), PORTION)):
+        if wanted.isdisjoint(portion):
+            continue
+        compared = [tokenise(prompts, shown[i].item, texts[i]) for i in portion]
+        for place, values in log_probabilities(network, compared, tokens_at_once):
+            if (i := portion[place]) in wanted:
+                yield i, _output(shown[i].item, prompts.score, compared[place], values, normalization)
+
+
+def tokenise(prompts: Prompts, item: McqItem, text: str) -> Question:
+    """The ids of the prompt `text` of an item, and of it with each candidate answer."""
+    ending = prompts.ending(item)
+    whole = [text + answer + ending for answer in answers(item, prompts.score, candidates(item))]
+    prompt, *compared = prompts.ids([text, *whole])
+    return Question(prompt, compared)
+
+
+def _output(item: McqItem, score: str, question: Question, values: Iterable[float], normalization: str) -> dict:
+    """The raw output for one question: log-probabilities in nats by letters, and what they are to be divided by."""
+    chosen = candidates(item)
+    names = ["".join(sorted(letters)) for letters in chosen]
+    found: dict = {"logprobs": {name: round(value, 6) for name, value in zip(names, values, strict=True)}}
+    if normalization == "none":
+        return found
+    if normalization == "bytes":
+        lengths = [len(text.encode()) for text in answers(item, score, chosen)]
+    else:
+        lengths = [len(ids) - len(os.path.commonprefix([question.prompt, ids])) for ids in question.candidates]
+    return {**found, "lengths": dict(zip(names, lengths, strict=True))}
+
+
+def zero_shot(network: torch.nn.Module, tokenizer: PreTrainedTokenizerBase, shown: Sequence[PresentedQuestion]) -> list[Output]:
+    """The outputs that `eval mcq` writes for questions by its defaults."""
+    found = dict(likelihoods(network, Prompts(tokenizer, {}), shown, set(range(len(shown)))))
+    return [output_row(one, found[i]) for i, one in enumerate(shown)]
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 
-from medllm_hf.evaluation.exams.scores import Answer
+from medllm_hf.evaluation.exams.derive import Answer
 from medllm_hf.evaluation.statistics.tests import chi_square_p
 
 # A preference is named when chance would show it in fewer than 1 of 100 runs and it moves 5 of 100 answers.
