@@ -4,6 +4,7 @@ import asyncio
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
+from typing import Any, cast
 
 import torch
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -38,7 +39,7 @@ def local_replies(
 
 
 def replies(
-    network: PreTrainedModel,
+    network: Any,  # a PreTrainedModel, whose `generate` is a tensor for mypy
     tokenizer: PreTrainedTokenizerBase,
     prompts: Sequence[array],
     wanted: set[int],
@@ -81,7 +82,7 @@ def replies(
                 yield i, _reply(tokenizer, row, stops, chat)
 
 
-def _generated(network: PreTrainedModel, ids: list[int]) -> torch.Tensor:
+def _generated(network: Any, ids: list[int]) -> torch.Tensor:
     """The logits `(vocab,)` after `ids`, the last one being the first that `generate` writes."""
     begin = torch.tensor([ids[:-1]], device=network.device)
     written = network.generate(
@@ -119,7 +120,7 @@ def stop_ids(network: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, chat:
 
 def _reply(tokenizer: PreTrainedTokenizerBase, row: list[int], stops: list[int], chat: bool) -> dict:
     end = next((place for place, token in enumerate(row) if token in stops), len(row))
-    text = tokenizer.decode(row[:end], skip_special_tokens=True)
+    text = cast(str, tokenizer.decode(row[:end], skip_special_tokens=True))
     ended = end < len(row)
     if not chat and BLANK in text.strip():
         text, ended = text.strip().split(BLANK)[0], True

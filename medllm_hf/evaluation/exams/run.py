@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from tqdm import tqdm
 
@@ -101,8 +101,8 @@ def load_examinee(settings: ResolvedSettings) -> Examinee:
     """
     if settings.url is not None:
         concurrency = Endpoint.concurrency if settings.concurrency is None else settings.concurrency
-        key = {"key_env": settings.key_env} if settings.key_env else {}
-        endpoint = parse_endpoint(settings.url, **key, concurrency=concurrency)
+        key = settings.key_env or cast(str, Endpoint.key_env)
+        endpoint = parse_endpoint(settings.url, key, concurrency=concurrency)
         endpoint = replace(endpoint, enable_thinking=settings.enable_thinking)
         return Examinee({"id": endpoint.model, "endpoint": endpoint.url}, endpoint, None, None)
     assert settings.model is not None  # one of the two is there

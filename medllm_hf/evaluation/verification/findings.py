@@ -1,6 +1,6 @@
 """What comes of doing a published figure again: confirmed, different, or not derivable."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,7 +54,7 @@ def metric_findings(file: str, derived: dict, stored: dict) -> list[Finding]:
     return found + more
 
 
-def row_finding(file: str, derived: Sequence[dict], stored: Sequence[dict]) -> Finding:
+def row_finding(file: str, derived: Sequence[Mapping], stored: Sequence[dict]) -> Finding:
     """Whether the rows of a file are those that were derived; the first that is not is named."""
     for number, (ours, theirs) in enumerate(zip(derived, stored, strict=False), start=1):
         if not isinstance(theirs, dict) or not (equal(ours, theirs) and equal(theirs, ours)):
@@ -66,7 +66,7 @@ def row_finding(file: str, derived: Sequence[dict], stored: Sequence[dict]) -> F
     return Finding(file, CONFIRMED, f"{len(stored)} rows")
 
 
-def key_finding(file: str, rows: Iterable[dict], wanted: Sequence[tuple], key: tuple[str, ...]) -> Finding:
+def key_finding(file: str, rows: Iterable[Mapping], wanted: Sequence[tuple], key: tuple[str, ...]) -> Finding:
     """Whether a file of outputs has each of the `wanted` once, in their order, and nothing else."""
     names = [tuple(row[field] for field in key) for row in rows]
     if twice := next((name for name in names if names.count(name) > 1), None):
