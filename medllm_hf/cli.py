@@ -32,7 +32,7 @@ VERBS = {
     "sft": Verb(
         "training.sft:sft", "train by a recipe, as `trl sft --config` does, after checking it strictly", lambda parser: None
     ),
-    "eval mcq": Verb("evaluation.exams.run:mcq", "accuracy on multiple-choice questions", flags.eval_mcq),
+    "eval mcq": Verb("evaluation.commands.mcq:mcq", "accuracy on multiple-choice questions", flags.eval_mcq),
     "eval consult": Verb(
         "evaluation.commands.consult:consult", "simulated patients consult a model: dialogues, checks", flags.eval_consult
     ),

@@ -4,12 +4,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from medllm_hf.errors import UserError
+from medllm_hf.evaluation.exams.derive import check_run
+from medllm_hf.evaluation.exams.derive import result_row as result_row
+from medllm_hf.evaluation.exams.derive import results_table as results_table
 from medllm_hf.evaluation.exams.page import write_pages
 from medllm_hf.evaluation.exams.plots import draw
-from medllm_hf.evaluation.exams.report import result_row as result_row
-from medllm_hf.evaluation.exams.report import results_table as results_table
 from medllm_hf.evaluation.exams.report import values
-from medllm_hf.evaluation.exams.scores import checked_run, load_metric
 from medllm_hf.evaluation.exams.tables import report_blocks
 from medllm_hf.evaluation.judging.derive import load_metric as load_judge_metric
 from medllm_hf.evaluation.judging.page import write_page
@@ -50,8 +50,7 @@ def report(runs: list[str], out: str, overwrite: bool = False) -> None:
 
 def report_mcq(runs: dict[str, dict], folder: Path) -> str:
     """Writes the report of exam runs into `folder` and returns one line on what is in it."""
-    metric = load_metric()
-    checked = [checked_run(name, run, metric) for name, run in runs.items()]
+    checked = [check_run(name, run) for name, run in runs.items()]
     found = values(checked)
     blocks = report_blocks(found)
     write_json(folder / "results.json", found)

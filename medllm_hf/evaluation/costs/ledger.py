@@ -128,8 +128,13 @@ class Spending:
     def with_cost(self, metrics: dict) -> dict:
         """The metrics that the run is about to finish with and their "cost"; the manifest gets what the outputs do not tell."""
         if self._prices:
-            self._run.manifest["spent_besides"] = {role: self._besides(role, metrics["usage"]) for role in self._prices}
+            self.record_besides(metrics["usage"])
         return with_cost(metrics, self._run.manifest)
+
+    def record_besides(self, usage: dict) -> None:
+        """Puts into the manifest what the run has spent beside the `usage` that its outputs tell."""
+        if self._prices:
+            self._run.manifest["spent_besides"] = {role: self._besides(role, usage) for role in self._prices}
 
     def _besides(self, role: str, usage: dict) -> dict:
         told = tokens_of(usage, role)

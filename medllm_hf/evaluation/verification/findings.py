@@ -68,7 +68,7 @@ def row_finding(file: str, derived: Sequence[Mapping], stored: Sequence[dict]) -
     return Finding(file, CONFIRMED, f"{len(stored)} rows")
 
 
-def key_finding(file: str, rows: Iterable[dict], wanted: Sequence[tuple], key: tuple[str, ...]) -> Finding:
+def key_finding(file: str, rows: Iterable[Mapping], wanted: Sequence[tuple], key: tuple[str, ...]) -> Finding:
     """Whether a file of outputs has each of the `wanted` once, in their order, and nothing else."""
     names = [tuple(row[field] for field in key) for row in rows]
     if twice := next((name for name in names if names.count(name) > 1), None):

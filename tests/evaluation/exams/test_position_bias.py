@@ -7,8 +7,8 @@ import pytest
 from support.exam_runs import answered, as_shown, questions, right_with, run_folder, shown
 
 from medllm_hf.evaluation.commands.report import report
+from medllm_hf.evaluation.exams.derive import load_metric, read_answers
 from medllm_hf.evaluation.exams.position_bias import confusion, position_bias
-from medllm_hf.evaluation.exams.scores import load_metric, read_answers
 
 QUESTIONS = 200
 SEEDS = range(300)
