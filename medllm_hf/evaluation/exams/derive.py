@@ -1,9 +1,11 @@
 """Outputs of an exam → rows of scores → metrics. Nothing here needs the model, so anybody can do it again."""
 
 from collections.abc import Iterable
-from importlib.resources import files
 from itertools import groupby
 from typing import TYPE_CHECKING
+
+from medllm_hf.metrics.mcq_accuracy.extraction import extract_choice
+from medllm_hf.metrics.mcq_accuracy.scoring import Accuracy, score_answers
 
 if TYPE_CHECKING:
     from medllm_hf.evaluation.exams.prompts import Asked
@@ -37,27 +39,24 @@ def score_row(one: "Asked", prediction: str) -> dict:
 
 
 def compute(scores: Iterable[dict]) -> dict:
-    """The metrics of an exam from its rows of scores, by the project's own `evaluate` module.
+    """The metrics of an exam from its rows of scores, by the project's own metric.
 
     Where items were asked in several rotations, which follow one another, an item is right only if all of them are; then
     `circular` has the number of rows ("rotations"), of items that got one and the same option throughout ("consistent"),
     and the accuracy of the first rotations alone ("first_accuracy").
     """
-    import evaluate
-
-    metric = evaluate.load(str(files("medllm_hf") / "metrics" / "mcq_accuracy"))
     scores = list(scores)
     if not any(row["rotation"] for row in scores):
-        return _compute(metric, scores)
-    items = [_together(metric, list(rows)) for _, rows in groupby(scores, key=lambda row: row["id"])]
-    first = _compute(metric, [row for row in scores if row["rotation"] == 0])
+        return _compute(scores)
+    items = [_together(list(rows)) for _, rows in groupby(scores, key=lambda row: row["id"])]
+    first = _compute([row for row in scores if row["rotation"] == 0])
     consistent = sum(same for _, same in items)
     circular = {"rotations": len(scores), "consistent": consistent, "first_accuracy": first["accuracy"]}
-    return {**_compute(metric, [row for row, _ in items]), "circular": circular}
+    return {**_compute([row for row, _ in items]), "circular": circular}
 
 
-def _compute(metric, rows: list[dict]) -> dict:
-    return metric.compute(
+def _compute(rows: list[dict]) -> Accuracy:
+    return score_answers(
         predictions=[row["prediction"] for row in rows],
         references=[row["reference"] for row in rows],
         groups=[row["group"] for row in rows],
@@ -65,14 +64,14 @@ def _compute(metric, rows: list[dict]) -> dict:
     )
 
 
-def _together(metric, rows: list[dict]) -> tuple[dict, bool]:
+def _together(rows: list[dict]) -> tuple[dict, bool]:
     """The rotations of one item as one row in its own letters, its first wrong reply deciding, and whether all chose alike."""
     chosen, own_rows = [], []
     for row in rows:
         labels = [option["label"] for option in row["options"]]
         texts = {option["label"]: option["text"] for option in row["options"]}
         own = dict(zip(labels, row["order"], strict=True))
-        letters = metric.extract_choice(row["prediction"], texts) or ""
+        letters = extract_choice(row["prediction"], texts) or ""
         chosen.append("".join(sorted(own[letter] for letter in letters)))
         reference = "".join(sorted(own[letter] for letter in row["reference"]))
         own_texts = {own[label]: text for label, text in texts.items()}

@@ -3,12 +3,13 @@
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from importlib.resources import files
+from types import ModuleType
 
 from medllm_hf.errors import UserError
 from medllm_hf.evaluation.costs.prices import with_cost
 from medllm_hf.evaluation.exams.derive import compute, predicted
 from medllm_hf.evaluation.exams.estimate import usage
+from medllm_hf.metrics.mcq_accuracy import scoring
 
 
 @dataclass(frozen=True)
@@ -53,11 +54,9 @@ class Answer:
         return self.question, self.own_options, self.own(self.reference)
 
 
-def load_metric():
-    """The project's own `evaluate` module."""
-    import evaluate
-
-    return evaluate.load(str(files("medllm_hf") / "metrics" / "mcq_accuracy"))
+def load_metric() -> ModuleType:
+    """The functions of the project's own metric."""
+    return scoring
 
 
 def read_answers(scores: Iterable[dict], extract_choice: Callable[[str, dict[str, str]], str | None]) -> list[Answer]:

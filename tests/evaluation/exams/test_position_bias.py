@@ -16,7 +16,7 @@ SEEDS = range(300)
 
 @pytest.fixture(scope="module")
 def metric():
-    """The class itself, loaded once."""
+    """The functions of the metric."""
     return load_metric()
 
 
@@ -33,7 +33,7 @@ def simulated(metric, answer):
     for seed in SEEDS:
         rows = answered(as_shown(questions(QUESTIONS, seed), shuffle=seed if seed % 2 else None), answer(seed))
         answers = read_answers(rows, lambda prediction, options: prediction)
-        metrics = metric._compute(
+        metrics = metric.score_answers(
             predictions=[row["prediction"] for row in rows],
             references=[row["reference"] for row in rows],
             options=[row["options"] for row in rows],
