@@ -6,8 +6,6 @@ from pathlib import Path
 from medllm_hf.errors import UserError
 from medllm_hf.evaluation.exams.page import write_pages
 from medllm_hf.evaluation.exams.plots import draw
-from medllm_hf.evaluation.exams.report import result_row as result_row
-from medllm_hf.evaluation.exams.report import results_table as results_table
 from medllm_hf.evaluation.exams.report import values
 from medllm_hf.evaluation.exams.scores import checked_run, load_metric
 from medllm_hf.evaluation.exams.tables import figure_name, report_blocks

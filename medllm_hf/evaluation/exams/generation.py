@@ -3,24 +3,26 @@
 import asyncio
 from array import array
 from collections.abc import Callable, Iterator, Sequence
-
-import torch
-from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+from typing import TYPE_CHECKING
 
 from medllm_hf.endpoints.client import ChatClient, Endpoint, EndpointError
 from medllm_hf.errors import UserError
 from medllm_hf.evaluation.costs.ledger import Account
 from medllm_hf.evaluation.exams.prompts import BLANK
-from medllm_hf.key_value_cache import check_cache
 from medllm_hf.templates.answer_end import answer_end
+
+# An endpoint's replies need neither torch nor transformers.
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 # What an output says of the spending of an endpoint's reply.
 COUNTS = ("prompt_tokens", "completion_tokens", "retries")
 
 
 def replies(
-    network: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
+    network: "PreTrainedModel",
+    tokenizer: "PreTrainedTokenizerBase",
     prompts: Sequence[array],
     wanted: set[int],
     new_tokens: int,
@@ -39,6 +41,11 @@ def replies(
     Raises:
         UserError: see `check_cache`.
     """
+    import torch
+    from transformers import GenerationConfig
+
+    from medllm_hf.key_value_cache import check_cache
+
     stops = stop_ids(network, tokenizer, chat)
     pad = tokenizer.pad_token_id
     if pad is None or pad >= network.get_input_embeddings().num_embeddings:  # many have one that was added without a row
@@ -62,8 +69,10 @@ def replies(
                 yield i, _reply(tokenizer, row, stops, chat)
 
 
-def _generated(network: PreTrainedModel, ids: list[int]) -> torch.Tensor:
+def _generated(network: "PreTrainedModel", ids: list[int]) -> "torch.Tensor":
     """The logits `(vocab,)` after `ids`, the last one being the first that `generate` writes."""
+    import torch
+
     begin = torch.tensor([ids[:-1]], device=network.device)
     written = network.generate(
         begin,
@@ -87,7 +96,7 @@ def batches(lengths: Sequence[int], new_tokens: int, tokens_at_once: int) -> lis
     return made
 
 
-def stop_ids(network: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, chat: bool) -> list[int]:
+def stop_ids(network: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", chat: bool) -> list[int]:
     """The tokens that end a reply, by the model's generation config, by its tokenizer and, in a chat, by its template."""
     configured = network.generation_config.eos_token_id
     ids = [configured] if isinstance(configured, int) else list(configured or [])
@@ -98,7 +107,7 @@ def stop_ids(network: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, chat:
     return sorted({*ids, *written, tokenizer.eos_token_id} - {None})
 
 
-def _reply(tokenizer: PreTrainedTokenizerBase, row: list[int], stops: list[int], chat: bool) -> dict:
+def _reply(tokenizer: "PreTrainedTokenizerBase", row: list[int], stops: list[int], chat: bool) -> dict:
     end = next((place for place, token in enumerate(row) if token in stops), len(row))
     text = tokenizer.decode(row[:end], skip_special_tokens=True)
     ended = end < len(row)

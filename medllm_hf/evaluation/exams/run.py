@@ -8,10 +8,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
 from tqdm import tqdm
-from transformers import PreTrainedTokenizerBase
 
 from medllm_hf.data.mcq import McqItem
 from medllm_hf.endpoints.client import Endpoint, EndpointError, parse_endpoint
@@ -20,9 +19,6 @@ from medllm_hf.evaluation.costs.ledger import Spending
 from medllm_hf.evaluation.costs.prices import cost_text, priced
 from medllm_hf.evaluation.exams.derive import compute, predicted, score_row
 from medllm_hf.evaluation.exams.estimate import expected, usage
-from medllm_hf.evaluation.exams.generation import endpoint_replies, replies
-from medllm_hf.evaluation.exams.likelihood import Question, log_probabilities
-from medllm_hf.evaluation.exams.network import device_name, load_network, load_tokenizer
 from medllm_hf.evaluation.exams.prompts import Asked, Prompts, answers, candidates, presented
 from medllm_hf.evaluation.exams.questions import Questions, left_out, read_examples, read_questions
 from medllm_hf.evaluation.exams.settings import BATCH_TOKENS, Settings, settled
@@ -31,6 +27,12 @@ from medllm_hf.generation_settings import ENDS
 from medllm_hf.pretrained import check_generation, load_config, snapshot
 from medllm_hf.templates.template_checks import check_thinking
 from medllm_hf.vocabulary import check_ids
+
+# torch and transformers take seconds to import, so they wait until files, names and settings are checked.
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from medllm_hf.evaluation.exams.likelihood import Question
 
 KEY = ("id", "rotation")
 
@@ -46,7 +48,7 @@ class Examinee:
     record: dict
     endpoint: Endpoint | None
     folder: Path | None
-    tokenizer: PreTrainedTokenizerBase | None
+    tokenizer: "PreTrainedTokenizerBase | None"
 
 
 def mcq(model: str | None, data: str, out: str, overwrite: bool = False, dry_run: bool = False, **flags) -> int:
@@ -113,6 +115,8 @@ def examinee(settings: Settings) -> Examinee:
         check_generation(folder, config, fields=ENDS)
     name = {"id": settings.model, "revision": revision} if revision else {"id": folder.resolve().name}
     record = {**name, "weights_sha256": weights_hash(folder)}
+    from medllm_hf.evaluation.exams.network import load_tokenizer
+
     tokenizer = load_tokenizer(folder, settings.chat_template)
     check_thinking(tokenizer, folder, settings.enable_thinking)
     check_ids(tokenizer, config, folder)
@@ -130,6 +134,8 @@ def recorded(settings: Settings, prompts: Prompts, questions: Questions) -> dict
     if settings.mode == "generate":
         record |= {"max_new_tokens": settings.max_new_tokens, "temperature": 0.0}
     if settings.url is None:
+        from medllm_hf.evaluation.exams.network import device_name
+
         record |= {"batch_tokens": settings.batch_tokens, "device": device_name()}
     return record
 
@@ -152,6 +158,8 @@ def fill(
             bar.update()
 
         if who.endpoint is not None:
+            from medllm_hf.evaluation.exams.generation import endpoint_replies
+
             turns, account = [prompts.turns(one.item) for one in shown], spending.account("model")
             asked = endpoint_replies(who.endpoint, turns, wanted, settings.max_new_tokens, settings.seed, keep, account)
             try:
@@ -159,18 +167,22 @@ def fill(
             except EndpointError as error:
                 kept = f"{len(run.rows)} of {len(shown)} replies are kept"
                 raise UserError(str(error), "an endpoint that answers", f"mend it and run the same again, {kept}") from error
+        from medllm_hf.evaluation.exams.network import load_network
+
         for i, output in answered(load_network(who.folder), prompts, shown, wanted, settings):
             keep(i, output)
     return {}
 
 
 def answered(
-    network: torch.nn.Module, prompts: Prompts, shown: list[Asked], wanted: set[int], settings: Settings
+    network: "PreTrainedModel", prompts: Prompts, shown: list[Asked], wanted: set[int], settings: Settings
 ) -> Iterator[tuple[int, dict]]:
     """Yields (place in `shown`, output) of the `wanted` questions from a local model."""
     if settings.mode == "likelihood":
         yield from likelihoods(network, prompts, shown, wanted, settings.normalization, settings.batch_tokens)
         return
+    from medllm_hf.evaluation.exams.generation import replies
+
     starts = range(0, len(shown), PORTION)
     texts = ([prompts.text(one.item) for one in shown[start : start + PORTION]] for start in starts)
     ids = [array("i", row) for row in chain.from_iterable(map(prompts.ids, texts))]
@@ -179,7 +191,7 @@ def answered(
 
 
 def likelihoods(
-    network: torch.nn.Module,
+    network: "PreTrainedModel",
     prompts: Prompts,
     shown: Sequence[Asked],
     wanted: set[int],
@@ -190,6 +202,8 @@ def likelihoods(
 
     A candidate begins at the first token that differs from the prompt's own, whatever tokens the prompt ends in.
     """
+    from medllm_hf.evaluation.exams.likelihood import log_probabilities
+
     texts = [prompts.text(one.item) for one in shown]
     order = sorted(range(len(shown)), key=lambda i: (shown[i].item.kind, len(texts[i])))
     for portion in (order[start : start + PORTION] for start in range(0, len(order), PORTION)):
@@ -201,15 +215,17 @@ def likelihoods(
                 yield i, output(shown[i].item, prompts.score, compared[place], values, normalization)
 
 
-def tokenised(prompts: Prompts, item: McqItem, text: str) -> Question:
+def tokenised(prompts: Prompts, item: McqItem, text: str) -> "Question":
     """The ids of the prompt `text` of an item, and of it with each candidate answer."""
+    from medllm_hf.evaluation.exams.likelihood import Question
+
     ending = prompts.ending(item)
     whole = [text + answer + ending for answer in answers(item, prompts.score, candidates(item))]
     prompt, *compared = prompts.ids([text, *whole])
     return Question(prompt, compared)
 
 
-def output(item: McqItem, score: str, question: Question, values: Iterable[float], normalization: str) -> dict:
+def output(item: McqItem, score: str, question: "Question", values: Iterable[float], normalization: str) -> dict:
     """The raw output for one question: log-probabilities in nats by letters, and what they are to be divided by."""
     chosen = candidates(item)
     names = ["".join(sorted(letters)) for letters in chosen]
@@ -223,7 +239,7 @@ def output(item: McqItem, score: str, question: Question, values: Iterable[float
     return {**found, "lengths": dict(zip(names, lengths, strict=True))}
 
 
-def zero_shot(network: torch.nn.Module, tokenizer: PreTrainedTokenizerBase, items: list[McqItem]) -> list[dict]:
+def zero_shot(network: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", items: list[McqItem]) -> list[dict]:
     """The rows of scores that `mcq` writes for `items` by its defaults."""
     shown = presented(items, seed=0)
     outputs = dict(likelihoods(network, Prompts(tokenizer, {}), shown, set(range(len(shown)))))
