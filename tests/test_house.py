@@ -155,6 +155,20 @@ def test_no_verb_imports_a_verb():
     assert bad == []
 
 
+def test_evaluate_is_imported_by_the_wrappers_alone():
+    """It costs 7 s and more of CPU."""
+    wrappers = {"metrics/mcq_accuracy/mcq_accuracy.py", "metrics/llm_judge/llm_judge.py"}
+    apps = {"metrics/mcq_accuracy/app.py", "metrics/llm_judge/app.py"}
+    found = {
+        str(path.relative_to(ROOT / "medllm_hf"))
+        for path in SOURCES
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if (isinstance(node, ast.Import) and any(one.name.split(".")[0] == "evaluate" for one in node.names))
+        or (isinstance(node, ast.ImportFrom) and not node.level and (node.module or "").split(".")[0] == "evaluate")
+    }
+    assert found == wrappers | apps
+
+
 def test_no_import_circles():
     """Among all rooms, those of evaluation by themselves, counting imports within functions too."""
     graph: dict[str, set[str]] = {}
