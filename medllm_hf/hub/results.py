@@ -6,7 +6,7 @@ import yaml
 from huggingface_hub import EvalResult, EvalResultEntry, eval_result_entries_to_yaml
 
 from medllm_hf.errors import UserError
-from medllm_hf.evaluation.commands.report import result_row, results_table
+from medllm_hf.evaluation.exams.derive import result_row, results_table
 from medllm_hf.folders import write_text
 from medllm_hf.reporting.blocks import Table, interval, percent, table_lines
 

@@ -2,8 +2,6 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
-from importlib.resources import files
 from itertools import groupby
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict, cast
@@ -13,6 +11,8 @@ from medllm_hf.errors import UserError
 from medllm_hf.evaluation.costs.prices import with_cost
 from medllm_hf.evaluation.exams.prompts import PresentedQuestion
 from medllm_hf.evaluation.runs.compare import equal
+from medllm_hf.metrics.mcq_accuracy.extraction import extract_choice as read_letters
+from medllm_hf.metrics.mcq_accuracy.scoring import score_answers
 from medllm_hf.reporting.blocks import Table, interval, percent, table_lines
 
 METRICS = ("accuracy", "n", "unparsed", "interval_low", "interval_high", "macro_accuracy", "partial_credit")
@@ -127,14 +127,6 @@ def list_warnings(outputs: Iterable[Output]) -> tuple[str, ...]:
     return (f"{cut} replies cut at --max-new-tokens",) if cut else ()
 
 
-@cache
-def load_metric() -> Any:  # evaluate's module, which has no types
-    """The project's own metric, for exams the one place that loads it."""
-    import evaluate
-
-    return evaluate.load(str(files("medllm_hf") / "metrics" / "mcq_accuracy"))
-
-
 def _metrics(scores: Sequence[ScoreRow]) -> dict[str, Any]:
     """The metrics of an exam from its rows of scores.
 
@@ -153,7 +145,7 @@ def _metrics(scores: Sequence[ScoreRow]) -> dict[str, Any]:
 
 
 def _compute(rows: Sequence[ScoreRow]) -> dict[str, Any]:
-    return load_metric().compute(
+    return score_answers(
         predictions=[row["prediction"] for row in rows],
         references=[row["reference"] for row in rows],
         groups=[row["group"] for row in rows],
@@ -255,7 +247,7 @@ def read_answers(
     Raises:
         ValueError: see `read_questions_asked`.
     """
-    extract = extract_choice or load_metric().extract_choice
+    extract = extract_choice or read_letters
     questions = read_questions_asked(scores)
     replies = [row["prediction"] for row in scores]
     return [Answer(one, reply, extract(reply, one.item.options)) for one, reply in zip(questions, replies, strict=True)]
