@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from typing import NoReturn
 
 
 class UserError(Exception):
@@ -12,14 +13,14 @@ class UserError(Exception):
         line = " ".join(f"found {found}; expected {expected}; {do}".split())
         super().__init__("".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in line))
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[type["UserError"], tuple[str, str, str]]:
         return UserError, self._parts  # so that another process can be sent it
 
 
 class OneLineParser(argparse.ArgumentParser):
     """argparse, with its complaints on one line."""
 
-    def error(self, message: str):
+    def error(self, message: str) -> NoReturn:
         print(f"{self.prog}: {message}; see `{self.prog} --help`", file=sys.stderr)
         raise SystemExit(2)
 

@@ -84,7 +84,7 @@ def held(path: Path) -> Iterator[None]:
 
 
 def check_unheld(path: Path) -> None:
-    """Returns nothing when no process holds the folder `path`; several may ask at once.
+    """Check that no process holds the folder `path`; several may ask at once.
 
     Raises:
         UserError: one does.
@@ -128,7 +128,7 @@ def empty(folder: Path) -> None:
 
 
 def check_free(path: Path | str, overwrite: bool = False) -> None:
-    """Returns nothing when `path` may be written.
+    """Check that `path` may be written.
 
     Raises:
         UserError: it exists and is not an empty folder, and `overwrite` is false; or it holds the current or home folder.
@@ -145,7 +145,7 @@ def check_free(path: Path | str, overwrite: bool = False) -> None:
 
 
 def check_apart(out: Path | str, inputs: Iterable[Path | str | None], inside: bool = False) -> None:
-    """Returns nothing when writing `out` replaces none of `inputs`, of which only what exists counts; links are followed.
+    """Check that writing `out` replaces none of `inputs`, of which only what exists counts; links are followed.
 
     `inside` allows an `out` that lies in an input folder.
 

@@ -78,13 +78,16 @@ def read_adapter(folder: Path) -> Adapter:
     file = folder / "adapter_model.safetensors"
     if not file.is_file():
         raise UserError(f"no adapter_model.safetensors in {folder}", "a saved LoRA adapter", "check the path")
-    adapter, halves = Adapter(config.get("base_model_name_or_path"), config.get("revision")), {}
+    adapter = Adapter(config.get("base_model_name_or_path"), config.get("revision"))
+    halves: dict[str, dict[str, torch.Tensor]] = {}
+    transposed: dict[str, bool] = {}
     copies = tuple(config.get("modules_to_save") or ())
     for saved_name, tensor in shard_tensors(file):
         # Adapters are small: they are copied out of the file, whose pages are released.
         name, tensor = saved_name.removeprefix(PREFIX).replace(".base_layer.", "."), tensor.clone()
         if lora := re.fullmatch(r"(.+)\.lora_(embedding_)?([AB])(?:\.weight)?", name):
-            halves.setdefault(lora[1], {"transposed": bool(lora[2])})[lora[3].lower()] = tensor
+            transposed.setdefault(lora[1], bool(lora[2]))
+            halves.setdefault(lora[1], {})[lora[3]] = tensor
         elif "lora_" in name:
             raise UserError(
                 f"{name} in {folder.name}", "lora_A and lora_B of linear and embedding layers", "merge it with peft itself"
@@ -94,9 +97,9 @@ def read_adapter(folder: Path) -> Adapter:
             if ".base_layer." in saved_name or not name.rpartition(".")[0].endswith(copies):
                 adapter.in_place.add(name)
     for module, half in halves.items():
-        if "a" not in half or "b" not in half:
+        if half.keys() != {"A", "B"}:
             raise UserError(f"half a LoRA for {module} in {folder.name}", "lora_A and lora_B", "save the adapter again")
-        _add(adapter, module, Delta(scaling=scaling(config, module), **half))
+        _add(adapter, module, Delta(half["A"], half["B"], scaling(config, module), transposed[module]))
     return adapter
 
 

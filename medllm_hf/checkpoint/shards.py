@@ -151,16 +151,17 @@ class ShardWriter:
             file = folder / (WEIGHTS_FILE if single else f"model-{i + 1:05d}-of-{len(self.shards):05d}.safetensors")
             self.places.update(self._begin(file, {name: plan[name] for name in names}))
 
-    def _begin(self, file: Path, plan: dict) -> dict[str, tuple[Path, int]]:
-        header, offset = {"__metadata__": {"format": "pt"}}, 0
+    def _begin(self, file: Path, plan: dict[str, tuple[tuple[int, ...], torch.dtype]]) -> dict[str, tuple[Path, int]]:
+        header: dict[str, dict[str, object]] = {"__metadata__": {"format": "pt"}}
+        starts, offset = {}, 0
         for name, (shape, dtype) in plan.items():
             end = offset + self.sizes[name]
             header[name] = {"dtype": _FORMAT_NAMES[dtype], "shape": list(shape), "data_offsets": [offset, end]}
-            offset = end
+            starts[name], offset = offset, end
         text = json.dumps(header, separators=(",", ":")).encode()
         text += b" " * (-len(text) % 8)
         file.write_bytes(len(text).to_bytes(8, "little") + text)
-        return {name: (file, 8 + len(text) + header[name]["data_offsets"][0]) for name in plan}
+        return {name: (file, 8 + len(text) + start) for name, start in starts.items()}
 
     def write(self, name: str, parts: Iterable[torch.Tensor]) -> None:
         """Writes one tensor of the plan, given as consecutive blocks of its rows in the planned dtype.
@@ -171,7 +172,7 @@ class ShardWriter:
         offset, pending = start, None
         with file.open("r+b", buffering=0) as shard, ThreadPoolExecutor(1) as pool:
             for part in parts:
-                data = memoryview(part.contiguous().flatten().view(torch.uint8).numpy())
+                data = part.contiguous().flatten().view(torch.uint8).numpy().data
                 if pending:
                     pending.result()
                 pending = pool.submit(_write_at, shard.fileno(), offset, data)

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import sentencepiece
 import torch
-from sentencepiece import sentencepiece_model_pb2
+
+# protobuf makes this class when it is imported, where no checker sees it.
+from sentencepiece.sentencepiece_model_pb2 import ModelProto  # type: ignore[attr-defined]
 
 from medllm_hf.checkpoint.shards import DTYPES, filled
 from medllm_hf.errors import UserError
@@ -91,9 +93,9 @@ def train_tokenizer(texts: list[str], vocabulary: int) -> bytes:
 
 def filled_up(model: bytes, vocabulary: int) -> bytes:
     """The sentencepiece model with unused pieces at its end, so that it has `vocabulary` of them."""
-    proto = sentencepiece_model_pb2.ModelProto.FromString(model)
+    proto = ModelProto.FromString(model)
     for i in range(vocabulary - len(proto.pieces)):
-        proto.pieces.add(piece=f"<unused_{i}>", score=0.0, type=sentencepiece_model_pb2.ModelProto.SentencePiece.UNUSED)
+        proto.pieces.add(piece=f"<unused_{i}>", score=0.0, type=ModelProto.SentencePiece.UNUSED)
     return proto.SerializeToString()
 
 

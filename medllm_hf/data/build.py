@@ -230,11 +230,12 @@ def _left_out(
     """Yields the rows that comparing left out, and those that hold a held-out question."""
     columns = gathered.columns
     every = np.arange(len(decision.first))
+    repeated = np.flatnonzero(decision.first != every).tolist()
 
     def listed(verdict: str, row: int, reason: str) -> Listed:
         return Listed(verdict, int(columns["file"][row]), int(columns["line"][row]), "dialogue", reason)
 
-    for row in np.flatnonzero(decision.first != every):
+    for row in repeated:
         yield listed("exact duplicate", row, f"the same as {card.place(names, columns, decision.first[row])}")
     verdict = "overlap" if options.on_overlap == "drop" else "overlap, kept"
     for hit in gathered.overlaps:

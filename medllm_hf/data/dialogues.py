@@ -43,8 +43,8 @@ class Problem:
 class Format:
     """One layout of rows: `fits` tells whether a row has it, `turns` takes the turns out or raises BadRow."""
 
-    fits: Callable[[object], bool]
-    turns: Callable[[object], list[dict]]
+    fits: Callable[[dict], bool]
+    turns: Callable[[dict], list[dict]]
 
 
 def disc(row: dict) -> list[dict]:
@@ -134,7 +134,7 @@ FORMATS = {
 
 
 def check_format(name: str) -> None:
-    """Returns nothing when `name` is "auto" or one of FORMATS.
+    """Check that `name` is "auto" or one of FORMATS.
 
     Raises:
         UserError: it is not.

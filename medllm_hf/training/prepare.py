@@ -91,7 +91,11 @@ def prepare(
 
 
 def tokenise(
-    dataset: Dataset, tokenizer, max_length: int | None, workers: int | None, enable_thinking: bool | None
+    dataset: Dataset,
+    tokenizer: PreTrainedTokenizerBase,
+    max_length: int | None,
+    workers: int | None,
+    enable_thinking: bool | None,
 ) -> tuple[Dataset, list[str]]:
     """Every row tokenised, with the columns of `_features`, and the names of the sources.
 
@@ -101,7 +105,7 @@ def tokenise(
     columns = dataset.column_names
     sources = ["all"]
     if {"input_ids", "labels"} <= set(columns):
-        options = {"max_length": max_length, "made_by": made_by(None)}
+        options: dict[str, object] = {"max_length": max_length, "made_by": made_by(None)}
         rows = dataset.map(_as_it_is, fn_kwargs=options, remove_columns=columns, num_proc=workers, features=_features())
         _refuse_unfit(rows["unfit"])
     else:

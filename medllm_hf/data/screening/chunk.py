@@ -166,12 +166,12 @@ def _spill(rows: list[dict], path: Path) -> None:
 def _measure(rows: list[dict], places: list[tuple[int, int]], settings: Settings, result: Screened) -> None:
     """Fills in the columns and the overlaps of the rows."""
     texts = normal([marked(row["messages"]) for row in rows])
-    places = np.array(places, dtype=np.int64).reshape(-1, 2)
+    origins = np.array(places, dtype=np.int64).reshape(-1, 2)
     result.columns.update(
         key=exact_keys(texts),
         id=np.array([id_hash(row["id"]) for row in rows], dtype=np.uint64),
-        file=places[:, 0].astype(np.int32),
-        line=places[:, 1],
+        file=origins[:, 0].astype(np.int32),
+        line=origins[:, 1],
         length=np.array([sum(len(turn["content"]) for turn in row["messages"]) for row in rows], dtype=np.int32),
     )
     if not (settings.near_duplicates or settings.index):
