@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medllm_hf import __version__, flags
-from medllm_hf.errors import OneLineParser, UserError
+from medllm_hf.errors import OneLineParser, UserError, show_any_name, unreadable
 from medllm_hf.folders import check_apart
 
 
@@ -118,6 +118,7 @@ def check_outputs(options: dict) -> None:
 def main(arguments: list[str] | None = None) -> int:
     """Returns the exit code: 0 done, 1 a failure, 2 the user's mistake (one line on stderr)."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    show_any_name()
     if not arguments or arguments[0] in ("-h", "--help"):
         print(overview())
         return 0
@@ -131,6 +132,11 @@ def main(arguments: list[str] | None = None) -> int:
         return run(*find_verb(arguments))
     except UserError as error:
         print(f"medllm: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        if error.filename is None:  # no file or folder is at fault
+            raise
+        print(f"medllm: {unreadable(error)}", file=sys.stderr)
         return 2
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("medllm_hf"):

@@ -19,7 +19,7 @@ from medllm_hf.generation_settings import ALL, AT_LOADING, check_settings
 from medllm_hf.loading_report import MEND, check_family, check_loading, without_bars, without_report
 from medllm_hf.templates.template_checks import check_chat_template
 from medllm_hf.vocabulary import check_ids
-from medllm_hf.weight_files import ADAPTER, ADAPTER_WEIGHTS, choose
+from medllm_hf.weight_files import ADAPTER, ADAPTER_WEIGHTS, check_regular, choose
 
 if TYPE_CHECKING:  # they take seconds to import, and not every caller comes to need them
     from transformers import GenerationConfig, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -58,7 +58,7 @@ def snapshot(
         UserError: neither a folder nor a repository that can be had.
     """
     if Path(name).is_dir():
-        return Path(name), None
+        return check_regular(Path(name)), None
     check_name(name, expected)
     # A local folder needs none of this, and importing it takes a third of a second.
     from huggingface_hub import snapshot_download
@@ -359,7 +359,7 @@ def _values(name: str | Path, revision: str | None, file: str) -> dict | None:
     if not str(name):  # a tokenizer that was made in memory; as a path it would be the current folder
         return None
     if Path(name).is_dir():
-        path = Path(name) / file
+        path = check_regular(Path(name)) / file
     else:
         from transformers.utils import cached_file
 

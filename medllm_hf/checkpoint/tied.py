@@ -54,7 +54,8 @@ def resolve_ties(adapter: Adapter, names: set[str], config: dict) -> Ties:
     weights = [name for name in sorted(names) if name.endswith(".weight")]
     pairs = {name: head for name in weights if (head := HEADS.get(name.split(".")[-2]))}
     stored = any(head in names for head in pairs.values())
-    tied = config.get(FLAG, (config.get("text_config") or {}).get(FLAG))
+    text = config.get("text_config")
+    tied = config.get(FLAG, text.get(FLAG) if isinstance(text, dict) else None)
     touched = set(adapter.deltas) | set(adapter.whole)
     # A class of models may tie by default, so that its config does not say it; then no head is stored.
     if tied is False or (stored and not tied) or not touched & {*pairs, *pairs.values()}:

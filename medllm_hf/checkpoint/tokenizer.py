@@ -11,7 +11,7 @@ from sentencepiece.sentencepiece_model_pb2 import ModelProto, TrainerSpec  # typ
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
 from medllm_hf.errors import UserError, first_line
-from medllm_hf.folders import write_json, write_text
+from medllm_hf.folders import read_bytes, write_json, write_text
 
 SENTENCEPIECE = "tokenizer.model"
 TEMPLATES = ("medllm", "baichuan2")
@@ -36,7 +36,7 @@ def read_sentencepiece(source: Path) -> ModelProto:
     if not path.is_file():
         raise UserError(f"no tokenizer.model in {source}", "the sentencepiece model of the checkpoint", "fetch it too")
     try:
-        proto = ModelProto.FromString(path.read_bytes())
+        proto = ModelProto.FromString(read_bytes(path))
     except DecodeError as error:
         raise UserError(f"damaged {path} ({first_line(error)})", "a sentencepiece model", "fetch it again") from error
     spec, normalizer = proto.trainer_spec, proto.normalizer_spec

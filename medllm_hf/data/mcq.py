@@ -196,4 +196,6 @@ def _name(row: dict, field: str) -> str:
     value = row.get(field)
     if value is not None and not isinstance(value, str | int | float):
         raise ValueError(f"{field} is a {type(value).__name__}, not a text")
+    if isinstance(value, str) and any("\ud800" <= char <= "\udfff" for char in value):
+        raise ValueError(f"{field} is not Unicode text")
     return "" if value is None else str(value)

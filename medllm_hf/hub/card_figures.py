@@ -1,6 +1,7 @@
 """The figures of a model card, beside those that the evidence gives."""
 
 import difflib
+import os
 import re
 import unicodedata
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ import yaml
 
 from medllm_hf.errors import UserError
 from medllm_hf.evaluation.verification.findings import CONFIRMED, DAMAGE, DIFFERENT, UNKNOWN, Finding, compared
+from medllm_hf.folders import read_text
 from medllm_hf.hub.cards import About, model_card
 from medllm_hf.hub.results import FOLDER, entry
 
@@ -23,8 +25,10 @@ _LONGEST = 90
 
 def card_findings(folder: Path, runs: list[dict]) -> list[Finding]:
     """The findings on the card and the `.eval_results` of a repository folder whose evidence gives `runs`."""
+    if not os.path.lexists(folder / CARD):
+        return [Finding(CARD, DIFFERENT, f"no {CARD}")]
     try:
-        text = (folder / CARD).read_text(encoding="utf-8")
+        text = read_text(folder / CARD)
         metadata, body = _parts(text)
         about = _about(metadata, body)
         card = model_card(folder, about, runs)
@@ -120,7 +124,7 @@ def entry_findings(folder: Path, about: About, runs: list[dict], body: str) -> l
     for file in sorted((folder / FOLDER).glob("*")):
         figure = f"{FOLDER}/{file.name}"
         try:
-            stored = yaml.safe_load(file.read_text(encoding="utf-8"))
+            stored = yaml.safe_load(read_text(file))
             run = by_name.get(file.stem)
             if run is None:
                 found.append(Finding(figure, UNKNOWN, f"no run {file.stem} under eval/"))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
-from medllm_hf.errors import UserError
+from medllm_hf.errors import UserError, first_line
 from medllm_hf.evaluation.runs.folder import read_run, weights_hash
 from medllm_hf.folders import check_apart, check_free, new_folder, read_json
 from medllm_hf.hub.cards import About, dataset_file, model_card
@@ -17,7 +17,7 @@ from medllm_hf.hub.results import parse_benchmark, write_entry
 from medllm_hf.hub.runs import DIALOGUES, JUDGE, RUN_FILES, published
 from medllm_hf.pretrained import check_known, check_weights, load_config, load_tokenizer
 from medllm_hf.vocabulary import check_ids
-from medllm_hf.weight_files import INDEX_FILE, WEIGHTS_FILE, header_shapes, weight_files
+from medllm_hf.weight_files import check_regular, header_shapes, published_files, read_provenance, weight_files
 
 MODEL_FILES = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer.model", "tokenizer_config.json",
                "chat_template.jinja", "provenance.json", "training.json", "LICENSE*")  # fmt: skip
@@ -51,14 +51,11 @@ def publish_model(
     check_model(model)
     read = check_runs(model, runs)
     about = About(repo_id, license, base_model, tuple(one.partition("=")[0] for one in datasets))
-    provenance = read_json(model / "provenance.json") if (model / "provenance.json").exists() else {}
-    check_licence(license, terms_of(base_model, provenance))
-    weights = weight_files(model)
+    check_licence(license, terms_of(base_model, read_provenance(model)))
+    weights = published_files(model)
     with new_folder(out, overwrite) as folder:
         for file in [*weights, *(file for pattern in MODEL_FILES for file in sorted(model.glob(pattern)))]:
             shutil.copyfile(file, folder / file.name)
-        if weights[0].name != WEIGHTS_FILE:
-            shutil.copyfile(model / INDEX_FILE, folder / INDEX_FILE)
         for run in read:
             copy_run(run["folder"], folder / "eval" / run["folder"].name)
         for dataset in datasets:
@@ -109,6 +106,10 @@ def check_model(model: Path) -> dict:
     if (model / "adapter_config.json").exists():
         raise UserError(f"an adapter in {model}", "full weights", "run `medllm merge` first, or add --adapter")
     config = read_json(model / "config.json")
+    check_regular(model)
+    for name in MODEL_FILES:  # some are read by those alone who load the model from the Hub
+        if name.endswith(".json") and (model / name).exists():
+            read_json(model / name)
     shards = weight_files(model)
     if any(shard.suffix != ".safetensors" for shard in shards):
         raise UserError(f"no .safetensors in {model}", "weights that cannot run code", "save or convert them as safetensors")
@@ -138,8 +139,8 @@ def check_tensors(shard: Path) -> None:
                 tensor = tensors.get_tensor(name)
                 if not tensor.numel() or not tensor.isfinite().all():
                     raise UserError(f"an empty tensor, NaN or infinity in {name}", "finite weights", "train or convert again")
-    except SafetensorError as error:
-        raise UserError(f"damaged {shard} ({error})", "a whole safetensors file", "save it again") from error
+    except (SafetensorError, RuntimeError) as error:  # the latter of types without an isfinite
+        raise UserError(f"damaged {shard} ({first_line(error)})", "a whole safetensors file", "save it again") from error
 
 
 def check_runs(model: Path, runs: list[str]) -> list[dict]:

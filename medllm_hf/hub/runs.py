@@ -8,7 +8,7 @@ from medllm_hf.evaluation.runs.folder import combined_hash, read_run
 from medllm_hf.evaluation.verification.dialogues import consultations, judgements, preferences
 from medllm_hf.evaluation.verification.exams import exam
 from medllm_hf.evaluation.verification.findings import DIFFERENT, Finding, Known, guarded
-from medllm_hf.folders import sha256
+from medllm_hf.folders import read_text, sha256
 
 RUN_FILES = ("manifest.json", "outputs.jsonl", "scores.jsonl", "metrics.json")
 DIALOGUES, JUDGE = "dialogues.jsonl", "judge"
@@ -55,7 +55,7 @@ def _rederived(path: Path, known: Known) -> tuple[list[Finding], list[dict]]:
             return found
         if run["manifest"]["kind"] == "pair":
             return preferences(where, run)
-        dialogues = [json.loads(line) for line in (path / DIALOGUES).read_text(encoding="utf-8").split("\n") if line]
+        dialogues = [json.loads(line) for line in read_text(path / DIALOGUES).split("\n") if line]
         found = consultations(where, run, known, dialogues)
         if (path / JUDGE).is_dir():
             found += guarded(f"{where}/{JUDGE}", lambda: judge(dialogues, run["manifest"]["data"]["name"]))

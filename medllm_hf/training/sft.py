@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Literal, NoReturn
 
 import yaml
 
-from medllm_hf.errors import UserError
-from medllm_hf.folders import project_file
+from medllm_hf.errors import UserError, first_line
+from medllm_hf.folders import project_file, read_text
 
 if TYPE_CHECKING:
     from trl import TrlParser
@@ -105,14 +105,14 @@ def read_recipe(path: str) -> dict:
         UserError: no such file, not YAML, or a key that `trl sft` does not have (the nearest one is named).
     """
     try:
-        recipe = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"no readable file {path}", "a YAML recipe", "check the path") from error
-    except yaml.YAMLError as error:
+        recipe = yaml.safe_load(read_text(path))
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a number of too many digits, brackets too deep
         place = getattr(error, "problem_mark", None)
         where = f" line {place.line + 1}" if place else ""
         raise UserError(
-            f"{path}{where} that is not YAML ({getattr(error, 'problem', error)})", "a YAML recipe", "mend the file"
+            f"{path}{where} that is not YAML ({getattr(error, 'problem', None) or first_line(error)})",
+            "a YAML recipe",
+            "mend the file",
         ) from error
     if not isinstance(recipe, dict):
         raise UserError(f"{path} holding a {type(recipe).__name__}", "keys and values", "mend the file")

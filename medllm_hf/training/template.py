@@ -2,13 +2,13 @@
 
 import re
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from transformers import PreTrainedTokenizerBase
 from trl.chat_template_utils import get_training_chat_template
 
 from medllm_hf.errors import UserError
+from medllm_hf.folders import read_text
 from medllm_hf.pretrained import load_generation_config, load_tokenizer
 from medllm_hf.templates.answer_end import answer_end
 from medllm_hf.templates.rendering import render, template_text
@@ -178,8 +178,5 @@ def _named_template(name: str) -> str:
         UserError: there is none.
     """
     if name.endswith((".jinja", ".j2")):
-        try:
-            return Path(name).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise UserError(f"no readable file {name}", "a Jinja chat template", "check --chat_template_path") from error
+        return read_text(name)
     return template_text(load_tokenizer(name, chat=True))

@@ -60,7 +60,7 @@ def started(path, out, chunks=3):
     command = [sys.executable, "-m", "medllm_hf", "data", "build", path, "--out", str(out), "--license", "mit"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     process = subprocess.Popen(command, start_new_session=True, **pipes)
-    spill = out.parent / f".{out.name}.partial" / ".spill"
+    spill = out.parent / f".{out.name}.partial" / "new" / ".spill"
     while len(members(process.pid)) < 4 or len(list(spill.glob("*.arrow"))) < chunks:
         assert process.poll() is None, process.stderr.read()
         time.sleep(0.01)

@@ -304,7 +304,7 @@ def test_template_and_end_token_of_a_recipe_are_there_before_anything_is_tokenis
     for path, eos, told in (
         (None, "<|eot|>", "a token of the vocabulary"),
         (None, "</s>", "ends answers with <|im_end|>"),
-        (str(tmp_path / "none.jinja"), None, "no readable file"),
+        (str(tmp_path / "none.jinja"), None, "none.jinja"),
     ):
         with pytest.raises(UserError, match=re.escape(told)):
             set_up(tokenizer, SimpleNamespace(chat_template_path=path, eos_token=eos))

@@ -21,6 +21,7 @@ from medllm_hf.evaluation.preferences.report import checked_pair_run, pair_value
 from medllm_hf.evaluation.preferences.tables import pair_blocks
 from medllm_hf.evaluation.runs.folder import read_run
 from medllm_hf.evaluation.runs.names import distinct_names
+from medllm_hf.evaluation.verification.findings import damage_told
 from medllm_hf.folders import check_free, new_folder, write_json, write_text
 from medllm_hf.reporting.blocks import markdown
 
@@ -42,7 +43,7 @@ def report(runs: list[str], out: str, overwrite: bool = False) -> None:
         raise UserError(found, "runs of one kind", "report them apart")
     if kind not in KINDS:
         raise UserError(f"{names[0]} of kind {kind}", f"one of {', '.join([*KINDS, *_AS])}", "see `medllm eval`")
-    with new_folder(out, overwrite) as folder:
+    with new_folder(out, overwrite) as folder, damage_told(runs):
         summary = KINDS[kind](dict(zip(names, read, strict=True)), folder)
     print(f"wrote {out}/report.md and {out}/report.html: {summary}")
 

@@ -4,11 +4,13 @@ import json
 import math
 from collections.abc import Mapping
 from fractions import Fraction
-from pathlib import Path
 
 from medllm_hf.errors import UserError
+from medllm_hf.folders import read_text
 
 _LAYOUT = '{"currency": "USD", "models": {"NAME": {"input": 1.5, "output": 6}}}, per million tokens'
+# Above any price in any currency; whole numbers of any length would not become a fraction of a float.
+_HIGHEST = 10**9
 _SIDES = ("input", "output")
 
 
@@ -51,9 +53,7 @@ def read_prices(path: str) -> tuple[str, dict[str, dict[str, float]]]:
     """
     do = f"write it as {_LAYOUT}"
     try:
-        prices = json.loads(Path(path).read_text(encoding="utf-8"), object_pairs_hook=_once)
-    except OSError as error:
-        raise UserError(f"{error.strerror}: {path}", "a file of prices", do) from error
+        prices = json.loads(read_text(path), object_pairs_hook=_once)
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path} that is not JSON or names something twice ({error})", "a file of prices", do) from error
     _fields(path, prices, ("currency", "models"))
@@ -68,8 +68,8 @@ def read_prices(path: str) -> tuple[str, dict[str, dict[str, float]]]:
     for name, price in prices["models"].items():
         _fields(f"{name} in {path}", price, _SIDES)
         for side, value in price.items():
-            if not isinstance(value, int | float) or isinstance(value, bool) or not (math.isfinite(value) and value >= 0):
-                raise UserError(f"{side} {value!r} of {name} in {path}", "a number of 0 or more", do)
+            if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= _HIGHEST:
+                raise UserError(f"{side} {value!r} of {name} in {path}", "a number from 0 to a billion", do)
     return prices["currency"].strip(), prices["models"]
 
 

@@ -1,14 +1,16 @@
 """What comes of doing a published figure again: confirmed, different, or not derivable."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from medllm_hf.errors import UserError
 from medllm_hf.evaluation.exams.scores import equal
 
 CONFIRMED, DIFFERENT, UNKNOWN = "confirmed", "different", "not derivable"
 # What damaged or edited evidence makes of the code that reads it.
-DAMAGE = (KeyError, IndexError, TypeError, AttributeError, ValueError, ZeroDivisionError)
+DAMAGE = (KeyError, IndexError, TypeError, AttributeError, ValueError, ZeroDivisionError, RecursionError)
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,20 @@ def guarded(file: str, work: Callable[[], list[Finding]]) -> list[Finding]:
         return work()
     except DAMAGE as error:
         return [Finding(file, DIFFERENT, f"damaged ({type(error).__name__} {error})")]
+
+
+@contextmanager
+def damage_told(runs: Iterable[str]) -> Iterator[None]:
+    """Makes damaged or edited evidence that the block reads a mistake that the user is told.
+
+    Raises:
+        UserError: the block met some.
+    """
+    try:
+        yield
+    except DAMAGE as error:
+        found = f"a damaged run among {', '.join(map(str, runs))} ({type(error).__name__} {error})"
+        raise UserError(found, "runs as `medllm eval` writes them", "run it again") from error
 
 
 def _told(name: tuple) -> str:
