@@ -218,7 +218,7 @@ def check_free(path: Path | str, overwrite: bool = False) -> None:
 
 
 def check_unicode(path: Path | str) -> None:
-    """Returns nothing when a path can be given to libraries that know names in UTF-8 alone.
+    """Check that a path can be given to libraries that know names in UTF-8 alone.
 
     Raises:
         UserError: it has other bytes.

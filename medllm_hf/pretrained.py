@@ -65,7 +65,7 @@ def snapshot(
 
     # A repository without a checkpoint is told in our own line, by what reads the folder.
     logging.getLogger("huggingface_hub._snapshot_download").setLevel(logging.ERROR)
-    with hub_errors_told(name, f"{expected} or a Hub id"):
+    with refusing_hub_errors(name, f"{expected} or a Hub id"):
         folder = Path(snapshot_download(name, revision=revision, allow_patterns=_narrow(patterns, name, revision)))
     return folder, folder.name
 
@@ -117,7 +117,7 @@ def check_name(name: str, expected: str = "a checkpoint folder") -> None:
 
 
 @contextmanager
-def hub_errors_told(name: str, expected: str) -> Iterator[None]:
+def refusing_hub_errors(name: str, expected: str) -> Iterator[None]:
     """Makes a repository `name` that the Hub does not give a mistake that the user is told.
 
     Raises:

@@ -9,8 +9,8 @@ import torch
 
 from medllm_hf import __version__
 from medllm_hf.checkpoint.adapter import Adapter, Delta, read_adapter
-from medllm_hf.checkpoint.shards import DTYPES, ShardWriter, blocks, dtype_name, finite, one_thread, tensors
-from medllm_hf.checkpoint.tied import HEADS, Ties, resolve_ties, untied
+from medllm_hf.checkpoint.shards import DTYPES, ShardWriter, blocks, check_finite, dtype_name, one_thread, tensors
+from medllm_hf.checkpoint.tied import HEADS, Ties, resolve_ties, untie
 from medllm_hf.errors import UserError
 from medllm_hf.folders import check_apart, check_free, new_folder, read_json, read_text, sha256, write_json, write_text
 from medllm_hf.pretrained import WITH_PICKLES, check_known, check_weights, load_tokenizer, snapshot
@@ -113,7 +113,7 @@ def _write_weights(base: Path, lora: Adapter, ties: Ties, plan: dict, out: Path)
     for source_name, tensor in tensors(base):
         for name in ties.targets(source_name):
             whole, own = lora.whole.get(name, tensor), plan[name][1]
-            writer.write(name, (finite(name, block, own) for block in changed(whole, lora.deltas.get(name))))
+            writer.write(name, (check_finite(name, block, own) for block in changed(whole, lora.deltas.get(name))))
     writer.close()
 
 
@@ -183,7 +183,7 @@ def _copy_companions(base: Path, out: Path, dtype: str, ties: Ties) -> None:
     config = read_json(out / "config.json")
     config.pop("transformers_weights", None)  # names the base's own file
     config.update({key: dtype for key in ("dtype", "torch_dtype") if key in config or key == "dtype"})
-    write_json(out / "config.json", untied(config) if ties.parted else config)
+    write_json(out / "config.json", untie(config) if ties.parted else config)
 
 
 def own_template(adapter: Path, base: Path) -> str | None:

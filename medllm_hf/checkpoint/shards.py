@@ -106,7 +106,7 @@ def _load_bin(file: Path) -> tuple[dict, bool]:
 
 
 def _check_plain(name: object, tensor: object, file: Path) -> None:
-    """Returns nothing when this is a tensor that safetensors can hold, and of no more numbers than the file has.
+    """Check that this is a tensor that safetensors can hold, and of no more numbers than the file has.
 
     Raises:
         UserError: otherwise.
@@ -168,7 +168,7 @@ class ShardWriter:
         self.folder = folder
         self.left = set(plan)
         self.sizes = {name: torch.empty(shape, dtype=dtype, device="meta").nbytes for name, (shape, dtype) in plan.items()}
-        self.shards = filled(self.sizes, max_bytes)
+        self.shards = group_by_size(self.sizes, max_bytes)
         self.places: dict[str, tuple[Path, int]] = {}
         for i, names in enumerate(self.shards):
             single = len(self.shards) == 1
@@ -228,7 +228,7 @@ def _write_at(handle: int, offset: int, data: memoryview) -> None:
         data, offset = data[count:], offset + count
 
 
-def finite(name: str, block: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+def check_finite(name: str, block: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     """A block of the tensor `name` in `dtype`, all of it finite.
 
     Raises:
@@ -245,7 +245,7 @@ def finite(name: str, block: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     return made
 
 
-def filled(sizes: dict[str, int], max_bytes: int) -> list[list[str]]:
+def group_by_size(sizes: dict[str, int], max_bytes: int) -> list[list[str]]:
     """The names in order, in groups of at most `max_bytes`; a larger tensor stands alone."""
     groups: list[list[str]] = [[]]
     used = 0

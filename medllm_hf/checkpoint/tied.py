@@ -90,7 +90,7 @@ def _equal(adapter: Adapter, embedding: str, head: str) -> bool:
     return first is second if first is None or second is None else first.is_transpose_of(second)
 
 
-def untied(config: dict) -> dict:
+def untie(config: dict) -> dict:
     """`config` saying that the head has values of its own."""
     text = config.get("text_config")
     nested = {"text_config": {**text, FLAG: False}} if isinstance(text, dict) else {}

@@ -13,7 +13,7 @@ from medllm_hf.errors import UserError
 from medllm_hf.training.tokens import IGNORED
 
 
-def packed(dataset: Dataset, settings: SFTConfig, packing: bool) -> Dataset:
+def pack(dataset: Dataset, settings: SFTConfig, packing: bool) -> Dataset:
     """The dataset as `SFTTrainer` prepares one that is tokenised; older versions of it drop the labels when they pack.
 
     Args:

@@ -208,15 +208,15 @@ def check_packages(settings: SFTConfig, model: ModelConfig) -> None:
         if not model.use_peft:
             raise UserError(f"{option} without use_peft", "an adapter on quantised weights", "add --use_peft true")
     for name in settings.report_to or ():
-        with told(f"report_to {name}", "install its package, name another, or add --report_to none"):
+        with refusing(f"report_to {name}", "install its package, name another, or add --report_to none"):
             for callback in get_reporting_integration_callbacks([name]):
                 callback()
     toy = torch.nn.Linear(2, 2)
     named = getattr(settings.optim, "value", settings.optim)
-    with told(f"optim {named}", "install it, or add --optim adamw_torch"):
+    with refusing(f"optim {named}", "install it, or add --optim adamw_torch"):
         kind, options = Trainer.get_optimizer_cls_and_kwargs(settings, toy)  # type: ignore[arg-type]  # any module will do
     if not settings.optim_target_modules and {"params", "model", "optimizer_dict"}.isdisjoint(options):
-        with told(f"optim {named} with its settings", "mend them"):
+        with refusing(f"optim {named} with its settings", "mend them"):
             optimizer = kind(toy.parameters(), **options)
     else:
         optimizer = torch.optim.SGD(toy.parameters(), lr=settings.learning_rate)
@@ -238,12 +238,12 @@ def check_schedule(settings: Settings, optimizer: torch.optim.Optimizer | None =
     """
     optimizer = optimizer or torch.optim.SGD(torch.nn.Linear(2, 2).parameters(), lr=0.1)
     kind = getattr(settings.lr_scheduler_type, "value", settings.lr_scheduler_type)
-    with told(f"lr_scheduler_type {kind}", "mend lr_scheduler_kwargs"):
+    with refusing(f"lr_scheduler_type {kind}", "mend lr_scheduler_kwargs"):
         get_scheduler(kind, optimizer, 1, 2, read_object("lr_scheduler_kwargs", settings.lr_scheduler_kwargs))
 
 
 @contextmanager
-def told(found: str, do: str) -> Iterator[None]:
+def refusing(found: str, do: str) -> Iterator[None]:
     """Makes what a library says of settings that it cannot use a mistake that the user is told.
 
     Raises:

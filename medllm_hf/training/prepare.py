@@ -82,7 +82,7 @@ def prepare(
     rows = rows.select(fitting)
     thinking = sum(rows["thinks"])
     rows = rows.select_columns(["input_ids", "labels", "source"])
-    tokens, trained = counted(rows)
+    tokens, trained = count_tokens(rows)
     if not trained:
         raise UserError(f"{len(dataset)} dialogues without a token to train on", "answers that fit", "raise max_length")
     shortened = sum(0 < kept < read for kept, read, _ in rounds)
@@ -198,7 +198,7 @@ def _as_it_is(row: dict, max_length: int | None, made_by: str) -> dict:
     }
 
 
-def counted(rows: Dataset) -> tuple[int, int]:
+def count_tokens(rows: Dataset) -> tuple[int, int]:
     """The tokens of a tokenised dataset, and those that are predicted and learned: labels but the first of each row."""
     tokens = trained = 0
     for batch in rows.select_columns(["labels"]).with_format("arrow").iter(10_000):

@@ -24,7 +24,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, EvalLoopOutput, Tr
 from trl import SFTConfig, SFTTrainer
 
 from medllm_hf.errors import UserError
-from medllm_hf.training.batches import Collator, check_labels, packed
+from medllm_hf.training.batches import Collator, check_labels, pack
 from medllm_hf.training.checkpoints import begin_checkpoint, finish_checkpoint
 from medllm_hf.training.checks import SUMS, check_rows, read_object
 from medllm_hf.training.fused_lora import fuse
@@ -145,13 +145,13 @@ class ExactTrainer(SFTTrainer):
         args.dataset_kwargs = {
             **read_object("dataset_kwargs", args.dataset_kwargs),
             "skip_prepare_dataset": True,
-        }  # `packed` does it
+        }  # `pack` does it
         set_seed(args.seed)  # older versions of TRL make an adapter's first weights before they do it
         super().__init__(
             model,
             args,
-            train_dataset=packed(train_dataset, args, args.packing),
-            eval_dataset=eval_dataset and packed(eval_dataset, args, packing=False),
+            train_dataset=pack(train_dataset, args, args.packing),
+            eval_dataset=eval_dataset and pack(eval_dataset, args, packing=False),
             **quantized_as_installed(args, parts),
         )
         if self.args.device.type == "cpu":
