@@ -3,6 +3,7 @@
 import argparse
 import os
 import sys
+from typing import NoReturn
 
 # What is shown of what was found: it may be a value out of a foreign file.
 _LONGEST = 1000
@@ -17,7 +18,7 @@ class UserError(Exception):
         line = " ".join(f"found {shown}; expected {expected}; {do}".split())
         super().__init__("".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in line))
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[type["UserError"], tuple[str, str, str]]:
         return UserError, self._parts  # so that another process can be sent it
 
 
@@ -44,7 +45,7 @@ def show_any_name() -> None:
 class OneLineParser(argparse.ArgumentParser):
     """argparse, with its complaints on one line."""
 
-    def error(self, message: str):
+    def error(self, message: str) -> NoReturn:
         print(f"{self.prog}: {' '.join(message.split())}; see `{self.prog} --help`", file=sys.stderr)
         raise SystemExit(2)
 

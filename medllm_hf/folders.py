@@ -151,7 +151,7 @@ def held(path: Path) -> Iterator[None]:
 
 
 def check_unheld(path: Path) -> None:
-    """Returns nothing when no process holds the folder `path`; several may ask at once.
+    """Check that no process holds the folder `path`; several may ask at once.
 
     Raises:
         UserError: one does.
@@ -195,7 +195,7 @@ def empty(folder: Path) -> None:
 
 
 def check_free(path: Path | str, overwrite: bool = False) -> None:
-    """Returns nothing when `path` may be written.
+    """Check that `path` may be written.
 
     Raises:
         UserError: it exists and is not an empty folder, and `overwrite` is false; it holds the current or home folder; or a
@@ -218,7 +218,7 @@ def check_free(path: Path | str, overwrite: bool = False) -> None:
 
 
 def check_unicode(path: Path | str) -> None:
-    """Returns nothing when a path can be given to libraries that know names in UTF-8 alone.
+    """Check that a path can be given to libraries that know names in UTF-8 alone.
 
     Raises:
         UserError: it has other bytes.
@@ -230,7 +230,7 @@ def check_unicode(path: Path | str) -> None:
 
 
 def check_apart(out: Path | str, inputs: Iterable[Path | str | None], inside: bool = False) -> None:
-    """Returns nothing when writing `out` replaces none of `inputs`, of which only what exists counts; links are followed.
+    """Check that writing `out` replaces none of `inputs`, of which only what exists counts; links are followed.
 
     `inside` allows an `out` that lies in an input folder.
 

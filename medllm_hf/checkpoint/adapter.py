@@ -83,13 +83,16 @@ def read_adapter(folder: Path) -> Adapter:
     file = folder / "adapter_model.safetensors"
     if not file.is_file():
         raise UserError(f"no adapter_model.safetensors in {folder}", "a saved LoRA adapter", "check the path")
-    adapter, halves = Adapter(config.get("base_model_name_or_path"), config.get("revision")), {}
+    adapter = Adapter(config.get("base_model_name_or_path"), config.get("revision"))
+    halves: dict[str, dict[str, torch.Tensor]] = {}
+    transposed: dict[str, bool] = {}
     copies = tuple(config.get("modules_to_save") or ())
     for saved_name, tensor in shard_tensors(file):
         # Adapters are small: they are copied out of the file, whose pages are released.
         name, tensor = saved_name.removeprefix(PREFIX).replace(".base_layer.", "."), tensor.clone()
         if lora := re.fullmatch(r"(.+)\.lora_(embedding_)?([AB])(?:\.weight)?", name):
-            halves.setdefault(lora[1], {"transposed": bool(lora[2])})[lora[3].lower()] = tensor
+            transposed.setdefault(lora[1], bool(lora[2]))
+            halves.setdefault(lora[1], {})[lora[3]] = tensor
         elif "lora_" in name:
             raise UserError(
                 f"{name} in {folder.name}", "lora_A and lora_B of linear and embedding layers", "merge it with peft itself"
@@ -100,15 +103,16 @@ def read_adapter(folder: Path) -> Adapter:
                 adapter.in_place.add(name)
     deadline = time.monotonic() + _PATTERN_SECONDS
     for module, half in halves.items():
-        if "a" not in half or "b" not in half:
+        if half.keys() != {"A", "B"}:
             raise UserError(f"half a LoRA for {module} in {folder.name}", "lora_A and lora_B", "save the adapter again")
         _check_halves(module, half)
-        _add(adapter, module, Delta(scaling=scaling(config, module, deadline), **half))
+        change = Delta(half["A"], half["B"], scaling(config, module, deadline), transposed[module])
+        _add(adapter, module, change)
     return adapter
 
 
-def _check_halves(module: str, half: dict) -> None:
-    a, b = half["a"], half["b"]
+def _check_halves(module: str, half: dict[str, torch.Tensor]) -> None:
+    a, b = half["A"], half["B"]
     thirds = not module.endswith(".W_pack") or (len(b) % 3 == 0 if b.dim() else False)
     if a.dim() != 2 or b.dim() != 2 or a.shape[0] != b.shape[1] or not thirds:
         found = f"lora_A {tuple(a.shape)} and lora_B {tuple(b.shape)} for {module}"
@@ -151,7 +155,7 @@ def _check_rank(value: object, name: str) -> None:
 
 
 def _check_alpha(value: object, name: str) -> None:
-    if type(value) not in (int, float) or not 0 < value <= _LARGEST_RANK:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= _LARGEST_RANK:
         raise _wrong(name, value, f"a number above 0, at most {_LARGEST_RANK:,}")
 
 

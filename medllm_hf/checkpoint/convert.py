@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from medllm_hf import __version__
-from medllm_hf.checkpoint.shards import DTYPES, ShardWriter, blocks, dtype_name, finite, one_thread, tensors
+from medllm_hf.checkpoint.shards import DTYPES, ShardWriter, blocks, check_finite, dtype_name, one_thread, tensors
 from medllm_hf.checkpoint.tokenizer import fast_tokenizer, read_sentencepiece, save_tokenizer
 from medllm_hf.errors import UserError
 from medllm_hf.folders import check_apart, check_free, new_folder, read_json, sha256, write_json
@@ -122,8 +122,9 @@ def llama_config(config: dict, dtype: str) -> dict:
     if not isinstance(kept["hidden_act"], str):
         raise _wrong("hidden_act", kept["hidden_act"], "the name of a function")
     for key in ("rms_norm_eps", "initializer_range"):
-        if type(kept[key]) not in (int, float) or not 0 <= kept[key] < 1:
-            raise _wrong(key, kept[key], "a number from 0 to 1")
+        value = kept[key]
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:
+            raise _wrong(key, value, "a number from 0 to 1")
     return {
         **shapes,
         "architectures": ["LlamaForCausalLM"],
@@ -245,7 +246,7 @@ def _write_weights(source: Path, layout: Layout, config: dict, out: Path) -> Non
                 found = f"{source_name} of shape {tuple(source_tensor.shape)}, once too often or not of the config's shape"
                 raise UserError(found, "the tensors of config.json", "check the source")
             values = normalised_head(tensor) if name == "lm_head.weight" and layout.norm_head else blocks(tensor)
-            writer.write(name, (finite(source_name, block, dtype) for block in values))
+            writer.write(name, (check_finite(source_name, block, dtype) for block in values))
     if expected:
         found = f"no tensor for {min(expected)} ({len(expected)} missing)"
         raise UserError(found, "every tensor of the config", "fetch the missing shard")

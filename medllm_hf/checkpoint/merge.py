@@ -9,8 +9,8 @@ import torch
 
 from medllm_hf import __version__
 from medllm_hf.checkpoint.adapter import Adapter, Delta, read_adapter
-from medllm_hf.checkpoint.shards import DTYPES, ShardWriter, blocks, dtype_name, finite, one_thread, tensors
-from medllm_hf.checkpoint.tied import HEADS, Ties, resolve_ties, untied
+from medllm_hf.checkpoint.shards import DTYPES, ShardWriter, blocks, check_finite, dtype_name, one_thread, tensors
+from medllm_hf.checkpoint.tied import HEADS, Ties, resolve_ties, untie
 from medllm_hf.errors import UserError
 from medllm_hf.folders import check_apart, check_free, new_folder, read_json, read_text, sha256, write_json, write_text
 from medllm_hf.pretrained import WITH_PICKLES, check_known, check_weights, load_tokenizer, snapshot
@@ -44,13 +44,13 @@ def merge(adapter: str, dst: str, base: str | None = None, dtype: str = "auto", 
     check_weights(base_folder, {name: shape for name, (shape, _) in shapes.items()})
     shapes = {target: shapes[name] for name in shapes for target in ties.targets(name)}
     check_fit(lora, shapes, base_folder)
-    own_template = has_own_template(folder, base_folder)
+    template = own_template(folder, base_folder)
     plan = {name: (shape, own if dtype == "auto" else DTYPES[dtype]) for name, (shape, own) in shapes.items()}
     with new_folder(dst, overwrite) as out, one_thread():
         _write_weights(base_folder, lora, ties, plan, out)
         _copy_companions(base_folder, out, dtype_name(next(iter(plan.values()))[1]), ties)
-        if own_template:
-            _take_template(folder, out)
+        if template is not None:
+            _take_template(folder, template, out)
         provenance = {
             "made_by": "medllm merge",
             "base": base_name if commit else base_folder.name,
@@ -59,7 +59,7 @@ def merge(adapter: str, dst: str, base: str | None = None, dtype: str = "auto", 
             "adapters": [*earlier, {"name": Path(adapter).name, "sha256": digest}],
             "arithmetic": "float32",
             **ties.record(),
-            **({"chat_template": "the adapter's"} if own_template else {}),
+            **({"chat_template": "the adapter's"} if template is not None else {}),
             "versions": {"medllm_hf": __version__, "torch": torch.__version__},
         }
         write_json(out / "provenance.json", provenance)
@@ -113,7 +113,7 @@ def _write_weights(base: Path, lora: Adapter, ties: Ties, plan: dict, out: Path)
     for source_name, tensor in tensors(base):
         for name in ties.targets(source_name):
             whole, own = lora.whole.get(name, tensor), plan[name][1]
-            writer.write(name, (finite(name, block, own) for block in changed(whole, lora.deltas.get(name))))
+            writer.write(name, (check_finite(name, block, own) for block in changed(whole, lora.deltas.get(name))))
     writer.close()
 
 
@@ -141,7 +141,7 @@ def check_base(base: Path, digest: str) -> list[dict]:
 
 
 def check_fit(lora: Adapter, shapes: dict[str, tuple], base: Path) -> None:
-    """Returns nothing when every part of the adapter has a base tensor of its shape.
+    """Check that every part of the adapter has a base tensor of its shape.
 
     Raises:
         UserError: otherwise; or a head that was trained before normalisation, which cannot be added after it.
@@ -183,24 +183,25 @@ def _copy_companions(base: Path, out: Path, dtype: str, ties: Ties) -> None:
     config = read_json(out / "config.json")
     config.pop("transformers_weights", None)  # names the base's own file
     config.update({key: dtype for key in ("dtype", "torch_dtype") if key in config or key == "dtype"})
-    write_json(out / "config.json", untied(config) if ties.parted else config)
+    write_json(out / "config.json", untie(config) if ties.parted else config)
 
 
-def has_own_template(adapter: Path, base: Path) -> bool:
-    """Whether the adapter's folder has a tokenizer with a chat template, for the tokens of the base.
+def own_template(adapter: Path, base: Path) -> str | None:
+    """The chat template of a tokenizer in the adapter's folder, for the tokens of the base; None where it has none.
 
     Raises:
         UserError: a tokenizer with other tokens, or a template that fails.
     """
-    if not (adapter / TOKENIZER).is_file() or not (base / TOKENIZER).is_file() or _template(adapter) is None:
-        return False
+    template = _template(adapter)
+    if not (adapter / TOKENIZER).is_file() or not (base / TOKENIZER).is_file() or template is None:
+        return None
     if _vocabulary(adapter) != _vocabulary(base):
         found = f"a tokenizer in {adapter} with other tokens than that of {base}"
         raise UserError(found, "an adapter of this base", "name its own base with --base")
     tokenizer = load_tokenizer(base)
-    tokenizer.chat_template = _template(adapter)
+    tokenizer.chat_template = template
     check_chat_template(tokenizer, adapter)
-    return True
+    return template
 
 
 def _vocabulary(folder: Path) -> tuple:
@@ -223,9 +224,9 @@ def _template(folder: Path) -> str | None:
     return template if isinstance(template, str) else None
 
 
-def _take_template(adapter: Path, out: Path) -> None:
+def _take_template(adapter: Path, template: str, out: Path) -> None:
     """Writes the adapter's chat template and, where it is another one, its end token into the merged folder."""
-    write_text(out / TEMPLATE, _template(adapter))
+    write_text(out / TEMPLATE, template)
     settings = read_json(out / SETTINGS) if (out / SETTINGS).is_file() else {}
     settings.pop("chat_template", None)
     trained = read_json(adapter / SETTINGS).get("eos_token") if (adapter / SETTINGS).is_file() else None

@@ -106,7 +106,7 @@ def _load_bin(file: Path) -> tuple[dict, bool]:
 
 
 def _check_plain(name: object, tensor: object, file: Path) -> None:
-    """Returns nothing when this is a tensor that safetensors can hold, and of no more numbers than the file has.
+    """Check that this is a tensor that safetensors can hold, and of no more numbers than the file has.
 
     Raises:
         UserError: otherwise.
@@ -168,23 +168,24 @@ class ShardWriter:
         self.folder = folder
         self.left = set(plan)
         self.sizes = {name: torch.empty(shape, dtype=dtype, device="meta").nbytes for name, (shape, dtype) in plan.items()}
-        self.shards = filled(self.sizes, max_bytes)
+        self.shards = group_by_size(self.sizes, max_bytes)
         self.places: dict[str, tuple[Path, int]] = {}
         for i, names in enumerate(self.shards):
             single = len(self.shards) == 1
             file = folder / (WEIGHTS_FILE if single else f"model-{i + 1:05d}-of-{len(self.shards):05d}.safetensors")
             self.places.update(self._begin(file, {name: plan[name] for name in names}))
 
-    def _begin(self, file: Path, plan: dict) -> dict[str, tuple[Path, int]]:
-        header, offset = {"__metadata__": {"format": "pt"}}, 0
+    def _begin(self, file: Path, plan: dict[str, tuple[tuple[int, ...], torch.dtype]]) -> dict[str, tuple[Path, int]]:
+        header: dict[str, dict[str, object]] = {"__metadata__": {"format": "pt"}}
+        starts, offset = {}, 0
         for name, (shape, dtype) in plan.items():
             end = offset + self.sizes[name]
             header[name] = {"dtype": _FORMAT_NAMES[dtype], "shape": list(shape), "data_offsets": [offset, end]}
-            offset = end
+            starts[name], offset = offset, end
         text = json.dumps(header, separators=(",", ":")).encode()
         text += b" " * (-len(text) % 8)
         file.write_bytes(len(text).to_bytes(8, "little") + text)
-        return {name: (file, 8 + len(text) + header[name]["data_offsets"][0]) for name in plan}
+        return {name: (file, 8 + len(text) + start) for name, start in starts.items()}
 
     def write(self, name: str, parts: Iterable[torch.Tensor]) -> None:
         """Writes one tensor of the plan, given as consecutive blocks of its rows in the planned dtype.
@@ -195,7 +196,7 @@ class ShardWriter:
         offset, pending = start, None
         with file.open("r+b", buffering=0) as shard, ThreadPoolExecutor(1) as pool:
             for part in parts:
-                data = memoryview(part.contiguous().flatten().view(torch.uint8).numpy())
+                data = part.contiguous().flatten().view(torch.uint8).numpy().data
                 if pending:
                     pending.result()
                 pending = pool.submit(_write_at, shard.fileno(), offset, data)
@@ -227,7 +228,7 @@ def _write_at(handle: int, offset: int, data: memoryview) -> None:
         data, offset = data[count:], offset + count
 
 
-def finite(name: str, block: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+def check_finite(name: str, block: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     """A block of the tensor `name` in `dtype`, all of it finite.
 
     Raises:
@@ -244,7 +245,7 @@ def finite(name: str, block: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     return made
 
 
-def filled(sizes: dict[str, int], max_bytes: int) -> list[list[str]]:
+def group_by_size(sizes: dict[str, int], max_bytes: int) -> list[list[str]]:
     """The names in order, in groups of at most `max_bytes`; a larger tensor stands alone."""
     groups: list[list[str]] = [[]]
     used = 0

@@ -5,7 +5,9 @@ from importlib.resources import files
 from pathlib import Path
 
 from google.protobuf.message import DecodeError
-from sentencepiece.sentencepiece_model_pb2 import ModelProto, TrainerSpec
+
+# protobuf makes these classes when it is imported, where no checker sees them.
+from sentencepiece.sentencepiece_model_pb2 import ModelProto, TrainerSpec  # type: ignore[attr-defined]
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
 from medllm_hf.errors import UserError, first_line

@@ -8,7 +8,7 @@ from contextlib import nullcontext
 from dataclasses import asdict
 
 from medllm_hf.control_tokens import CONTROL_TOKENS
-from medllm_hf.data.dialogues import Policy, Problem, check_format, examined
+from medllm_hf.data.dialogues import Policy, Problem, check_format, examine
 from medllm_hf.data.files import file_rows, input_files
 from medllm_hf.errors import UserError
 from medllm_hf.folders import new_file
@@ -58,7 +58,7 @@ def _examined_rows(
     with tqdm(unit=" rows", disable=None) as bar:
         for file in input_files(inputs, revision):
             for line, raw in file_rows(file):
-                row, problem = examined(file, line, raw, format, policy)
+                row, problem = examine(file, line, raw, format, policy)
                 if problem and problem.fatal:
                     raise problem.refusal()
                 yield row, problem

@@ -5,7 +5,7 @@ import os
 import signal
 import traceback
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -42,7 +42,7 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def screen_all(chunks: Iterator[list], settings: Settings) -> Iterator[Screened]:
+def screen_all(chunks: Iterator[list], settings: Settings) -> Generator[Screened, None, None]:
     """Yields what `screen_chunk` says of each chunk, in order. Close it to end the processes.
 
     Raises:
@@ -55,7 +55,8 @@ def screen_all(chunks: Iterator[list], settings: Settings) -> Iterator[Screened]
         for number, raws in numbered:
             yield screen_chunk(number, raws, settings)
         return
-    started, idle = [], SimpleQueue()
+    started: list[Worker] = []
+    idle: SimpleQueue[Worker] = SimpleQueue()
     # A thread for each process, which waits for it alone. `ProcessPoolExecutor` has one pipe for all: what is killed while it
     # writes there leaves half a result and a lock, and everybody waits for the rest.
     threads = ThreadPoolExecutor(workers)
@@ -134,6 +135,7 @@ def work(pipe: Connection) -> None:
         settings = pipe.recv()
         while True:
             number, raws = pipe.recv()
+            answer: Screened | Exception
             try:
                 answer = screen_chunk(number, raws, settings)
             except Exception as error:  # raised where it is waited for

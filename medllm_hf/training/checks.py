@@ -12,14 +12,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import fields
 from importlib.util import find_spec
+from types import SimpleNamespace
+from typing import TYPE_CHECKING
 
 import torch
 from huggingface_hub import constants, get_token
 from transformers import Trainer, get_scheduler
 from transformers.integrations import get_reporting_integration_callbacks
-from trl import ModelConfig
+from trl import ModelConfig, SFTConfig
 
 from medllm_hf.errors import UserError, first_line
+
+if TYPE_CHECKING:
+    from medllm_hf.training.sft import Additions
+
+# TRL's, or, where TRL would refuse the machine, the same options by name.
+Settings = SFTConfig | SimpleNamespace
 
 # Two names of one loss: versions of TRL before 1.16 compute the second one in chunks.
 SUMS = ("nll", "chunked_nll")
@@ -79,7 +87,7 @@ def explain(message: str) -> UserError:
 
 
 def check_numbers(given: dict) -> None:
-    """Returns nothing when every number among the options means something; an option that is not there is not looked at.
+    """Check that every number among the options means something; an option that is not there is not looked at.
 
     Raises:
         UserError: naming the first that does not.
@@ -104,7 +112,7 @@ def check_numbers(given: dict) -> None:
 
 
 def check_number(name: str, value: object, least: float) -> None:
-    """Returns nothing when an option's value is a number of its kind and within its bounds.
+    """Check that an option's value is a number of its kind and within its bounds.
 
     Raises:
         UserError: it is not.
@@ -133,8 +141,19 @@ def read_object(name: str, value: object) -> dict:
     return value or {}
 
 
-def check_evaluation(settings, dev_questions: str | None, sources: list[str] | None = None) -> None:
-    """Returns nothing when the recipe evaluates what it chooses by, and makes a smaller loss of a source the better one.
+def model_name(model: ModelConfig) -> str:
+    """The folder or Hub id of the model to be trained.
+
+    Raises:
+        UserError: none is named.
+    """
+    if not model.model_name_or_path:
+        raise UserError("no model_name_or_path", "a model to train", "name one in the recipe or with --model_name_or_path")
+    return model.model_name_or_path
+
+
+def check_evaluation(settings: Settings, dev_questions: str | None, sources: list[str] | None = None) -> None:
+    """Check that the recipe evaluates what it chooses by, and make a smaller loss of a source the better one.
 
     Args:
         sources: those of the split to evaluate on; None as long as they are not known, when any name of one passes.
@@ -173,8 +192,8 @@ def check_evaluation(settings, dev_questions: str | None, sources: list[str] | N
         settings.greater_is_better = False  # transformers looks at the end of the name only
 
 
-def check_packages(settings, model: ModelConfig) -> None:
-    """Returns nothing when what the settings name is installed and can be made: trackers, optimizer, schedule, quantisation.
+def check_packages(settings: SFTConfig, model: ModelConfig) -> None:
+    """Check that what the settings name is installed and can be made: trackers, optimizer, schedule, quantisation.
 
     Raises:
         UserError: naming the option and the package, or saying what the library said.
@@ -188,15 +207,16 @@ def check_packages(settings, model: ModelConfig) -> None:
             raise UserError(f"{option} and no package bitsandbytes", "it", do)
         if not model.use_peft:
             raise UserError(f"{option} without use_peft", "an adapter on quantised weights", "add --use_peft true")
-    for name in settings.report_to:
-        with told(f"report_to {name}", "install its package, name another, or add --report_to none"):
+    for name in settings.report_to or ():
+        with refusing(f"report_to {name}", "install its package, name another, or add --report_to none"):
             for callback in get_reporting_integration_callbacks([name]):
                 callback()
     toy = torch.nn.Linear(2, 2)
-    with told(f"optim {settings.optim.value}", "install it, or add --optim adamw_torch"):
-        kind, options = Trainer.get_optimizer_cls_and_kwargs(settings, toy)
+    named = getattr(settings.optim, "value", settings.optim)
+    with refusing(f"optim {named}", "install it, or add --optim adamw_torch"):
+        kind, options = Trainer.get_optimizer_cls_and_kwargs(settings, toy)  # type: ignore[arg-type]  # any module will do
     if not settings.optim_target_modules and {"params", "model", "optimizer_dict"}.isdisjoint(options):
-        with told(f"optim {settings.optim.value} with its settings", "mend them"):
+        with refusing(f"optim {named} with its settings", "mend them"):
             optimizer = kind(toy.parameters(), **options)
     else:
         optimizer = torch.optim.SGD(toy.parameters(), lr=settings.learning_rate)
@@ -210,20 +230,20 @@ def check_packages(settings, model: ModelConfig) -> None:
         raise UserError("fsdp and no launcher", "ranks", "start it with torchrun or accelerate launch")
 
 
-def check_schedule(settings, optimizer: torch.optim.Optimizer | None = None) -> None:
-    """Returns nothing when the schedule can be made of its settings.
+def check_schedule(settings: Settings, optimizer: torch.optim.Optimizer | None = None) -> None:
+    """Check that the schedule can be made of its settings.
 
     Raises:
         UserError: saying what transformers said.
     """
     optimizer = optimizer or torch.optim.SGD(torch.nn.Linear(2, 2).parameters(), lr=0.1)
     kind = getattr(settings.lr_scheduler_type, "value", settings.lr_scheduler_type)
-    with told(f"lr_scheduler_type {kind}", "mend lr_scheduler_kwargs"):
+    with refusing(f"lr_scheduler_type {kind}", "mend lr_scheduler_kwargs"):
         get_scheduler(kind, optimizer, 1, 2, read_object("lr_scheduler_kwargs", settings.lr_scheduler_kwargs))
 
 
 @contextmanager
-def told(found: str, do: str) -> Iterator[None]:
+def refusing(found: str, do: str) -> Iterator[None]:
     """Makes what a library says of settings that it cannot use a mistake that the user is told.
 
     Raises:
@@ -237,8 +257,8 @@ def told(found: str, do: str) -> Iterator[None]:
         raise UserError(f"{found}: {first_line(error)}", "one that works here", do) from error
 
 
-def check_hub(settings) -> None:
-    """Returns nothing when a run that is to be pushed has a token and a network.
+def check_hub(settings: SFTConfig) -> None:
+    """Check that a run that is to be pushed has a token and a network.
 
     Raises:
         UserError: it has not.
@@ -268,21 +288,21 @@ def check_options_of_lora(model: ModelConfig) -> None:
         print(f"medllm: {', '.join(unused)} without use_peft: all weights are trained", file=sys.stderr)
 
 
-def check_loading(settings) -> None:
-    """Returns nothing when no weight may be replaced by chance, and what is asked for is there.
+def check_loading(settings: SFTConfig) -> None:
+    """Check that no weight may be replaced by chance, and what is asked for is there.
 
     Raises:
         UserError: otherwise.
     """
-    init = settings.model_init_kwargs or {}
+    init = read_object("model_init_kwargs", settings.model_init_kwargs)
     if init.get("ignore_mismatched_sizes"):
         raise UserError("ignore_mismatched_sizes", "weights that fit their config.json", "remove it, and mend the checkpoint")
     if init.get("use_kernels") and find_spec("kernels") is None:
         raise UserError("use_kernels and no package kernels", "it", "pip install kernels, or remove the option")
 
 
-def check_rows(settings) -> None:
-    """Returns nothing when packing, if there is any, cuts no answer.
+def check_rows(settings: Settings) -> None:
+    """Check that packing, if there is any, cuts no answer.
 
     Raises:
         UserError: it does.
@@ -291,8 +311,8 @@ def check_rows(settings) -> None:
         raise UserError(f"packing_strategy {settings.packing_strategy}", "bfd, which cuts no answer", "change the recipe")
 
 
-def check_settings(settings, model: ModelConfig, additions) -> None:
-    """Returns nothing when nothing speaks against the settings that can be seen without a model or dataset.
+def check_settings(settings: SFTConfig, model: ModelConfig, additions: "Additions") -> None:
+    """Check that nothing speaks against the settings that can be seen without a model or dataset.
 
     Args:
         settings, model: TRL's SFTConfig and ModelConfig.

@@ -83,7 +83,7 @@ def prepare(
     rows = rows.select(fitting)
     thinking = sum(rows["thinks"])
     rows = rows.select_columns(["input_ids", "labels", "source"])
-    tokens, trained = counted(rows)
+    tokens, trained = count_tokens(rows)
     if not trained:
         raise UserError(f"{len(dataset)} dialogues without a token to train on", "answers that fit", "raise max_length")
     shortened = sum(0 < kept < read for kept, read, _ in rounds)
@@ -93,7 +93,7 @@ def prepare(
 
 def tokenise(
     dataset: Dataset,
-    tokenizer,
+    tokenizer: PreTrainedTokenizerBase,
     max_length: int | None,
     workers: int | None,
     enable_thinking: bool | None,
@@ -107,7 +107,7 @@ def tokenise(
     columns = dataset.column_names
     sources = ["all"]
     if {"input_ids", "labels"} <= set(columns):
-        options = {"max_length": max_length, "made_by": made_by(None)}
+        options: dict[str, object] = {"max_length": max_length, "made_by": made_by(None)}
         rows = dataset.map(_as_it_is, fn_kwargs=options, remove_columns=columns, num_proc=workers, features=_features())
         _refuse_unfit(rows["unfit"])
     else:
@@ -200,7 +200,7 @@ def _as_it_is(row: dict, max_length: int | None, made_by: str) -> dict:
     }
 
 
-def counted(rows: Dataset) -> tuple[int, int]:
+def count_tokens(rows: Dataset) -> tuple[int, int]:
     """The tokens of a tokenised dataset, and those that are predicted and learned: labels but the first of each row."""
     tokens = trained = 0
     for batch in rows.select_columns(["labels"]).with_format("arrow").iter(10_000):

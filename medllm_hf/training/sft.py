@@ -5,12 +5,15 @@ import os
 import warnings
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Literal, NoReturn
+from typing import TYPE_CHECKING, Literal, NoReturn
 
 import yaml
 
 from medllm_hf.errors import UserError, first_line
 from medllm_hf.folders import project_file, read_text
+
+if TYPE_CHECKING:
+    from trl import TrlParser
 
 USAGE = """usage: medllm sft --config RECIPE [any option of `trl sft`] [--plan [--gpus N] [--nodes N] [--gpu_memory GB]]
                   [--dev_questions FILE] [--over_length drop_turns|refuse] [--enable_thinking true|false] [--overwrite]
@@ -142,7 +145,7 @@ def parse_recipe(path: str) -> dict:
 
 
 def check_options(names: list[str], found: str) -> None:
-    """Returns nothing when the installed `trl sft` has every option in `names`; `found` says where a wrong one stands.
+    """Check that the installed `trl sft` has every option in `names`; `found` says where a wrong one stands.
 
     Raises:
         UserError: naming the nearest option.
@@ -157,11 +160,14 @@ def check_options(names: list[str], found: str) -> None:
             raise UserError(found.format(name), expected, "mend or remove it")
 
 
-def make_parser():
+def make_parser() -> "TrlParser":
     """The parser of `trl sft` with our `Additions`."""
     from trl import DatasetMixtureConfig, ModelConfig, ScriptArguments, SFTConfig, TrlParser
 
-    return TrlParser((ScriptArguments, SFTConfig, ModelConfig, DatasetMixtureConfig, Additions), prog="medllm sft")
+    stock = (ScriptArguments, SFTConfig, ModelConfig, DatasetMixtureConfig)
+    parser = TrlParser((*stock, Additions), prog="medllm sft")  # type: ignore[arg-type]  # TRL's name for a class of data
+    parser.error = _refuse  # type: ignore[method-assign]  # argparse would print and exit
+    return parser
 
 
 def _run(arguments: list[str], config: str | None) -> None:
@@ -171,19 +177,18 @@ def _run(arguments: list[str], config: str | None) -> None:
 
     use_cpu_ranks()
     parser = make_parser()
-    parser.error = _refuse
     try:
         with warnings.catch_warnings():
             # TRL sets an option by its old name; nothing that a user could change.
             warnings.simplefilter("ignore", FutureWarning)
-            *stock, additions = parser.parse_args_and_config(arguments)
+            script, settings, model, mixture, additions = parser.parse_args_and_config(arguments)
     except (ValueError, TypeError, ImportError, OSError, RuntimeError) as error:
         from medllm_hf.training.checks import explain
 
         raise explain(str(error)) from error
     from medllm_hf.training.run import train
 
-    train(*stock, additions, config)
+    train(script, settings, model, mixture, additions, config)
 
 
 def _plan(arguments: list[str], recipe: dict) -> str:
@@ -192,7 +197,6 @@ def _plan(arguments: list[str], recipe: dict) -> str:
     from medllm_hf.training.plan import plan
 
     parser = make_parser()
-    parser.error = _refuse
     parser.add_argument("--config")
     parser.set_defaults_with_config(**{key: value for key, value in recipe.items() if key != "env"})
     options = vars(parser.parse_args(arguments))

@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass
 from datetime import date
+from typing import TYPE_CHECKING, Any
 
 from transformers import PreTrainedTokenizerBase
 from trl.chat_template_utils import get_training_chat_template
@@ -12,6 +13,11 @@ from medllm_hf.folders import read_text
 from medllm_hf.pretrained import load_generation_config, load_tokenizer
 from medllm_hf.templates.answer_end import answer_end
 from medllm_hf.templates.rendering import render, template_text
+
+if TYPE_CHECKING:
+    from trl import SFTConfig
+
+    from medllm_hf.training.rows import Dialogue
 
 # What strftime knows of a date, the doubled sign last.
 _DATE_FORMS = [f"%{form}" for form in (*"aAbBcdDeFgGhHIjklmMpPrRsSTuUVwWxXyYzZ", "-d", "-m", "-H", "-I", "-M", "-j", "%")]
@@ -88,12 +94,12 @@ def has_marks(text: str) -> bool:
     return bool(_MARKS.search(text))
 
 
-def marked_text(tokenizer: PreTrainedTokenizerBase, template: TrainingTemplate, dialogue) -> str:
+def marked_text(tokenizer: PreTrainedTokenizerBase, template: TrainingTemplate, dialogue: "Dialogue") -> str:
     """What stands between the generation marks when a `Dialogue` is rendered."""
     opened, closed = "\ue000", "\ue001"  # private characters, which no text of a dialogue has
     text = _MARKS.sub(lambda mark: mark[0] + f"{{{{- '{opened}' -}}}}", template.dated)
     text = _MARKS_END.sub(lambda mark: f"{{{{- '{closed}' -}}}}" + mark[0], text)
-    variables = {"enable_thinking": dialogue.reasons} if template.thinks else {}
+    variables: dict[str, Any] = {"enable_thinking": dialogue.reasons} if template.thinks else {}
     whole = render(tokenizer, dialogue.messages, tools=dialogue.tools, template=text, **variables)
     return "".join(re.findall(f"{opened}(.*?){closed}", whole, flags=re.DOTALL))
 
@@ -155,7 +161,7 @@ def stop_ids(tokenizer: PreTrainedTokenizerBase) -> set[int]:
     return stops - {None}
 
 
-def set_up(tokenizer: PreTrainedTokenizerBase, settings, enable_thinking: bool | None = None) -> str | None:
+def set_up(tokenizer: PreTrainedTokenizerBase, settings: "SFTConfig", enable_thinking: bool | None = None) -> str | None:
     """Give the tokenizer the chat template and the end token that the recipe names, before anything is tokenised.
 
     TRL's SFTConfig `settings` is left without a `chat_template_path`, which TRL would apply once more. Where a template ends
@@ -179,7 +185,7 @@ def set_up(tokenizer: PreTrainedTokenizerBase, settings, enable_thinking: bool |
     if enable_thinking is not None and not template.thinks:
         found = f"--enable_thinking and a chat template in {tokenizer.name_or_path} that writes the same with it and without"
         raise UserError(found, "a template with such a switch", "leave it out")
-    stop = tokenizer.convert_ids_to_tokens(template.stop)
+    stop = str(tokenizer.convert_ids_to_tokens(template.stop))
     if settings.eos_token is not None and template.stop != tokenizer.eos_token_id:
         found = f"--eos_token {settings.eos_token} with a chat template that ends answers with {stop}"
         raise UserError(found, "the same token", f"use --eos_token {stop} or another --chat_template_path")
