@@ -74,6 +74,11 @@ def cell(text: object) -> str:
     return re.sub(r"([\\`*_\[\]|~$])", r"\\\1", plain)
 
 
+def figure_name(name: str, number: int) -> str:
+    """The file name, without its ending, of a figure of the dataset `number`, counted from 1."""
+    return name if number == 1 else f"{name}-{number}"
+
+
 def percent(share: float | None) -> str:
     """0.5 → "50.0%", None → "–"."""
     return "–" if share is None else f"{100 * share:.1f}%"

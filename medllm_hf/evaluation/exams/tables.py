@@ -6,12 +6,7 @@ from medllm_hf.evaluation.costs.prices import cost_text
 from medllm_hf.evaluation.exams.position_bias import P_LIMIT, SHARE_LIMIT
 from medllm_hf.evaluation.exams.reference_results import MISPRINT, NOTE, SOURCE
 from medllm_hf.evaluation.exams.report import ALL_ROTATIONS
-from medllm_hf.reporting.blocks import Block, Figure, Heading, Paragraph, Table, chance_text, interval, percent
-
-
-def figure_name(name: str, number: int) -> str:
-    """The file name, without its ending, of a figure of the dataset `number`, counted from 1."""
-    return name if number == 1 else f"{name}-{number}"
+from medllm_hf.reporting.blocks import Block, Figure, Heading, Paragraph, Table, chance_text, figure_name, interval, percent
 
 
 def report_blocks(values: dict) -> list[Block]:

@@ -2,9 +2,10 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from importlib.resources import files
+from types import ModuleType
 
 from medllm_hf.evaluation.judging.canaries import HIGHEST
+from medllm_hf.metrics.llm_judge import scoring
 
 # Families of models by their names; the first that fits counts, so HuatuoGPT is no GPT.
 FAMILIES = (
@@ -13,11 +14,9 @@ FAMILIES = (
 )  # fmt: skip
 
 
-def load_metric():
-    """The project's own `evaluate` module for judging."""
-    import evaluate
-
-    return evaluate.load(str(files("medllm_hf") / "metrics" / "llm_judge"))
+def load_metric() -> ModuleType:
+    """The functions of the project's own metric for judging."""
+    return scoring
 
 
 def score_rows(metric, dialogues: Iterable[dict], outputs: Mapping[tuple, dict], rubric: str, samples: int) -> list[dict]:
@@ -95,14 +94,13 @@ def _system(metric, scores: Sequence[dict], outputs: Mapping[tuple, dict], syste
     rows = [row for row in scores if row["model"] == system]
     own = [row for row in rows if row["sample"] == 0]
     rubric, samples = manifest["rubric"], range(manifest["settings"]["samples"])
-    result = metric.compute(
-        predictions=[row["turns"] for row in own],
-        references=[row.get("reference") for row in own],
+    options = metric.JudgeOptions(
         replies=[[outputs[row["id"], sample]["reply"] for sample in samples] for row in own],
         groups=[row["group"] for row in own],
         rubric=rubric["name"],
         language=rubric["language"],
     )
+    result = metric.score_dialogues([row["turns"] for row in own], [row.get("reference") for row in own], options)
     return {name: value for name, value in result.items() if name not in ("items", "rubric")}
 
 

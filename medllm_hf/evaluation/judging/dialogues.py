@@ -47,7 +47,7 @@ def read_dialogues(path: str) -> list[dict]:
 
 def record(dialogues: Sequence[dict], name: str) -> dict:
     """What the manifest says of dialogues under "data"."""
-    digest = hashlib.sha256("".join(map(json_line, dialogues)).encode()).hexdigest()
+    digest = hashlib.sha256("".join(map(json_line, dialogues)).encode(errors="backslashreplace")).hexdigest()
     return {"name": name, "sha256": digest, "n": len(dialogues)}
 
 

@@ -4,8 +4,8 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from medllm_hf.evaluation.exams.tables import figure_name
 from medllm_hf.evaluation.judging.wording import words
+from medllm_hf.reporting.blocks import figure_name
 from medllm_hf.reporting.plotting import COLOURS, labels, save, style
 
 if TYPE_CHECKING:

@@ -8,10 +8,10 @@ from medllm_hf.evaluation.consultations.cases import Case
 from medllm_hf.evaluation.consultations.derive import metrics as fidelity
 from medllm_hf.evaluation.consultations.transcript import dialogue, is_refused, outputs_of
 from medllm_hf.evaluation.costs.prices import with_cost
-from medllm_hf.evaluation.exams.scores import equal
 from medllm_hf.evaluation.judging.canaries import canaries
 from medllm_hf.evaluation.judging.derive import metrics_of, score_rows
 from medllm_hf.evaluation.judging.dialogues import record
+from medllm_hf.evaluation.runs.compare import equal
 from medllm_hf.evaluation.runs.folder import read_run
 
 # What a row of scores.jsonl says besides its dialogue.

@@ -3,10 +3,9 @@
 from collections.abc import Iterator
 
 from medllm_hf.evaluation.costs.prices import cost_text
-from medllm_hf.evaluation.exams.tables import figure_name
 from medllm_hf.evaluation.judging.trust import agreement_blocks, ceiling_blocks, judging_blocks, length_blocks, repeated_blocks
 from medllm_hf.evaluation.judging.wording import listed, score, signed, words
-from medllm_hf.reporting.blocks import Block, Figure, Heading, Paragraph, Table, chance_text, percent
+from medllm_hf.reporting.blocks import Block, Figure, Heading, Paragraph, Table, chance_text, figure_name, percent
 
 
 def judge_blocks(values: dict) -> list[Block]:
