@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from itertools import combinations
 
 from medllm_hf.errors import UserError
-from medllm_hf.evaluation.agreement.figures import band, figures
 from medllm_hf.evaluation.agreement.labels import Labels, read_labels
+from medllm_hf.evaluation.agreement.measures import band, figures
 from medllm_hf.evaluation.agreement.tables import agreement_blocks, sentence, short_table
 from medllm_hf.evaluation.judging.derive import load_metric
 from medllm_hf.evaluation.judging.scores import JudgeRun, checked_judge_run, judge_run_of

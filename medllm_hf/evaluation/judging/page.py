@@ -7,9 +7,8 @@ import json
 from pathlib import Path
 
 from medllm_hf.evaluation.judging.scores import Judged, JudgeRun, systems_of
-from medllm_hf.evaluation.judging.wording import words
 from medllm_hf.folders import write_text
-from medllm_hf.reporting.blocks import Block
+from medllm_hf.reporting.blocks import Block, words
 from medllm_hf.reporting.html import page_of, pictures
 
 # What could end the element that the data stands in, or a line of a script, as JSON writes it otherwise.

@@ -10,7 +10,6 @@ from medllm_hf.errors import UserError
 from medllm_hf.evaluation.costs.prices import with_cost
 from medllm_hf.evaluation.judging.dialogues import record
 from medllm_hf.evaluation.judging.page import safe_json
-from medllm_hf.evaluation.judging.wording import words
 from medllm_hf.evaluation.preferences.canaries import pair_canaries
 from medllm_hf.evaluation.preferences.derive import (
     ORDERS,
@@ -24,7 +23,7 @@ from medllm_hf.evaluation.preferences.derive import (
 )
 from medllm_hf.evaluation.runs.compare import equal
 from medllm_hf.folders import write_text
-from medllm_hf.reporting.blocks import Block
+from medllm_hf.reporting.blocks import Block, words
 from medllm_hf.reporting.html import page_of
 
 
