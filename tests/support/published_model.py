@@ -7,8 +7,8 @@ from support.chat_server import ChatServer
 from support.consulting import case, consult, reply, write_cases
 from support.paths import SAMPLE
 
+from medllm_hf.evaluation.commands.judge import judge
 from medllm_hf.evaluation.exams.run import mcq
-from medllm_hf.evaluation.judging.run import judge
 from medllm_hf.evaluation.runs.folder import weights_hash
 from medllm_hf.folders import read_json, write_json
 from medllm_hf.hub.publish import publish_model

@@ -21,7 +21,7 @@ COMPARED = ("macro_f1", "kappa", "alpha", "spearman", "exact")
 Rater = Mapping[str, float]
 
 
-def by_dialogue(rows: Sequence[dict], criterion: str) -> dict[str, float]:
+def by_dialogue(rows: Sequence[Mapping], criterion: str) -> dict[str, float]:
     """Dialogue id → its mean score over the scored rows (samples); dialogues without any are left out."""
     found: dict[str, list[float]] = {}
     for row in rows:
@@ -30,7 +30,7 @@ def by_dialogue(rows: Sequence[dict], criterion: str) -> dict[str, float]:
     return {name: math.fsum(scores) / len(scores) for name, scores in found.items()}
 
 
-def compare(first: Sequence[dict], second: Sequence[dict]) -> dict:
+def compare(first: Sequence[Mapping], second: Sequence[Mapping]) -> dict:
     """How far two sets of rows `{"id", "scores": {criterion: number or None}}` agree, such as a judge's and a human's.
 
     Each criterion has `n` (dialogues that both scored), `kappa` (quadratic weights), `alpha` (Krippendorff, interval),
@@ -52,7 +52,7 @@ def compare(first: Sequence[dict], second: Sequence[dict]) -> dict:
     return result
 
 
-def samples_alpha(rows: Sequence[dict], criterion: str) -> float | None:
+def samples_alpha(rows: Sequence[Mapping], criterion: str) -> float | None:
     """Krippendorff's alpha between the samples of a judge run; None where it is not defined."""
     raters: dict[int, dict[str, float]] = {}
     for row in rows:

@@ -1,16 +1,44 @@
-"""Two systems on the same cases: the difference of their scores with its interval, by drawing cases again."""
+"""The systems of judge runs; of two on the same cases the difference of their scores, with its interval."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from itertools import combinations
 
 import numpy
 
-from medllm_hf.evaluation.judging.scores import Judged, System
+from medllm_hf.evaluation.judging.derive import Judged, JudgeRun
 from medllm_hf.evaluation.statistics.bootstrap import CASE_BLOCK, CASE_BLOCKS, drawn_cases, interval
 from medllm_hf.evaluation.statistics.tests import Z, holm
 
 # The 80% point of the normal distribution: a difference is called detectable when a test finds it 8 times in 10.
 Z_POWER = 0.8416212335729143
+
+
+@dataclass(frozen=True)
+class System:
+    """A model in a set of runs, under the name that the report calls it by."""
+
+    name: str
+    model: str
+    run: JudgeRun
+
+    @property
+    def dialogues(self) -> list[Judged]:
+        return self.run.systems[self.model]
+
+    @property
+    def withheld(self) -> bool:
+        return self.run.metrics["headline"] is None
+
+
+def systems_of(runs: Iterable[JudgeRun]) -> list[System]:
+    """The systems of the runs; one that several runs have is named with its run."""
+    pairs = [(model, run) for run in runs for model in run.systems]
+    models = [model for model, _ in pairs]
+    return [
+        System(f"{model or '(none)'} ({run.name})" if models.count(model) > 1 else model or "(none)", model, run)
+        for model, run in pairs
+    ]
 
 
 def comparisons(systems: list[System]) -> list[dict]:
@@ -36,7 +64,7 @@ def by_case(dialogues: list[Judged]) -> dict[tuple, tuple[float, float]]:
     found: dict[tuple, list[tuple[float, int]]] = {}
     for one in dialogues:
         if one.overall is not None:
-            found.setdefault(one.case, []).append((one.overall, one.doctor_characters))
+            found.setdefault(one.case, []).append((one.overall, one.item["doctor_characters"]))
     return {case: tuple(sum(column) / len(rows) for column in zip(*rows, strict=True)) for case, rows in found.items()}
 
 

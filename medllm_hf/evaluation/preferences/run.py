@@ -10,9 +10,9 @@ from medllm_hf.evaluation.costs.ledger import Spending
 from medllm_hf.evaluation.costs.prices import cost_text, priced
 from medllm_hf.evaluation.judging.derive import load_metric
 from medllm_hf.evaluation.judging.dialogues import read_dialogues, record
-from medllm_hf.evaluation.judging.estimate import Asking, judge_estimate
-from medllm_hf.evaluation.judging.requests import ATTEMPTS, form_of
-from medllm_hf.evaluation.judging.run import KEY, Settings, check, expected, fill, missing
+from medllm_hf.evaluation.judging.requests import Asking, form_of, judge_estimate
+from medllm_hf.evaluation.judging.run import KEY, expected, fill, missing, outputs_of
+from medllm_hf.evaluation.judging.settings import Settings, check_settings
 from medllm_hf.evaluation.preferences.canaries import pair_canaries
 from medllm_hf.evaluation.preferences.derive import ORDERS, output_id, output_ids, pair_metrics, pair_rows
 from medllm_hf.evaluation.runs.folder import open_run, outputs_in, read_run
@@ -65,7 +65,7 @@ def pair(first: str, second: str, judge: str, out: str, overwrite: bool = False,
             an endpoint that cannot be had; `out` holds something else; or the endpoint refuses every request.
     """
     settings = Settings(**flags)
-    check(settings, "eval pair")
+    check_settings(settings, "eval pair")
     sides = {"first": _side(first, "--first"), "second": _side(second, "--second")}
     pairs = matched(sides["first"], sides["second"])
     metric = load_metric()
@@ -86,12 +86,12 @@ def pair(first: str, second: str, judge: str, out: str, overwrite: bool = False,
     wanted = [*units(low, 1), *units(pairs, settings.samples)]
     if dry_run:
         rows = outputs_in(out, manifest, KEY, overwrite)
-        form = form_of(rows, wanted[0][0], party)
-        asking = Asking(asked, manifest["rubric"]["name"], settings.language, form, settings.max_new_tokens, ATTEMPTS)
+        asking = Asking(asked, settings, form_of(rows, wanted[0][0], party))
         print(expected(out, manifest, rows, judge_estimate(asking, wanted, rows), settings.budget))
         return 0
     with open_run(out, manifest, KEY, overwrite) as run, Spending(run, settings.budget) as spending:
-        failed = {} if run.finished else fill(run, wanted, party, asked, settings, spending)
+        asking = Asking(asked, settings, form_of(outputs_of(run), wanted[0][0], party))
+        failed = {} if run.finished else fill(run, wanted, party, asking, spending)
         if failed:
             print(missing(failed, run, spending), file=sys.stderr)
             return 1
