@@ -43,9 +43,7 @@ VERBS = {
     "eval agree": Verb(
         "evaluation.commands.agree:agree", "how far judges agree with human labels and each other", flags.eval_agree
     ),
-    "eval import": Verb(
-        "evaluation.commands.import_scores:import_scores", "published scores → run folder", flags.eval_import
-    ),
+    "eval import": Verb("evaluation.commands.import_scores:import_scores", "published scores → run folder", flags.eval_import),
     "report": Verb(
         "evaluation.commands.report:report", "run folders → tables, plots, a page to browse, results.json", flags.report
     ),
