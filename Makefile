@@ -24,6 +24,7 @@ test-oldest test-newest: test-%: .venv-%/installed
 lint: .venv/installed
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
+	.venv/bin/mypy
 
 # torch comes first and by itself, so that no other package chooses its build.
 .venv/installed: setup.cfg constraints.txt

@@ -1,9 +1,11 @@
 """Publishes on the Hub: `python push_to_hub.py {model,dataset,metric} PATH --repo-id ORG/NAME [--dry-run]`."""
 
 import argparse
+import os
 import sys
+from pathlib import Path
 
-from medllm_hf.errors import OneLineParser, UserError
+from medllm_hf.errors import OneLineParser, UserError, show_any_name, unreadable
 
 
 def build_parser() -> OneLineParser:
@@ -41,6 +43,7 @@ def build_parser() -> OneLineParser:
 
 def main(arguments: list[str] | None = None) -> int:
     """Returns the exit code: 0 done, 1 a failed upload, 2 the user's mistake (one line on stderr)."""
+    show_any_name()
     options = build_parser().parse_args(arguments)
     from medllm_hf.tested_versions import watch
 
@@ -66,10 +69,25 @@ def main(arguments: list[str] | None = None) -> int:
     except UserError as error:
         print(f"push_to_hub.py: {error}", file=sys.stderr)
         return 2
+    except OSError as error:
+        if error.filename is None:  # no file or folder is at fault
+            raise
+        print(f"push_to_hub.py: {unreadable(error)}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("push_to_hub.py: interrupted; push again, what was sent is kept", file=sys.stderr)
         return 1
     return 0
+
+
+def _beside(path: str) -> str:
+    """The repository folder of a model where none is named: beside it, whatever it is called by (`.`, `..`, a link)."""
+    folder = Path(os.path.abspath(path))
+    if folder.parent.resolve().is_relative_to(folder.resolve()):  # a link that lies in the model itself
+        folder = folder.resolve()
+    if not folder.name:
+        raise UserError(f"the model {path}, which has no folder beside it", "--out", "name the repository folder")
+    return str(folder.with_name(f"{folder.name}-repository"))
 
 
 def write_model(options: argparse.Namespace) -> str:
@@ -78,7 +96,7 @@ def write_model(options: argparse.Namespace) -> str:
     Raises:
         UserError: no licence, or what `publish_model` and `publish_adapter` refuse.
     """
-    out = options.out or options.path.rstrip("/") + "-repository"
+    out = options.out or _beside(options.path)
     if not options.license:
         raise UserError("no --license", "the licence id of the weights", "add one, such as --license apache-2.0")
     if options.adapter:

@@ -94,7 +94,7 @@ def measure(name: str, model: str, dialogues: Path, count: int) -> dict:
     from training import read_dialogues
     from transformers import AutoTokenizer
 
-    from medllm_hf.training.prepare import counted, prepare
+    from medllm_hf.training.prepare import count_tokens, prepare
     from medllm_hf.training.throughput import peak_memory
 
     torch.set_num_threads(os.cpu_count())
@@ -107,7 +107,7 @@ def measure(name: str, model: str, dialogues: Path, count: int) -> dict:
     with tempfile.TemporaryDirectory() as work:
         trainer = trainer_of(way, model, rows, prepared.sources, tokenizer, work)
         seconds = timed(trainer)
-    tokens, trained = counted(rows)
+    tokens, trained = count_tokens(rows)
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     memory = peak_memory() / 1e9
     return {"tokens": tokens, "trained": trained, "seconds": seconds, "memory": memory, "loss": statistics.mean(losses)}

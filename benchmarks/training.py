@@ -28,7 +28,7 @@ from trl import SFTConfig
 
 from medllm_hf.checkpoint.convert import convert
 from medllm_hf.checkpoint.tiny import tiny_base
-from medllm_hf.data.dialogues import Policy, examined
+from medllm_hf.data.dialogues import Policy, examine
 from medllm_hf.data.files import file_rows
 from medllm_hf.training import attention
 from medllm_hf.training.prepare import Prepared, prepare
@@ -55,7 +55,7 @@ def model(implementation: str, shape: dict, device: str = "cpu") -> LlamaForCaus
 
 def read_dialogues(path: Path) -> list[list[dict]]:
     """The messages of every usable row of a dialogue file."""
-    rows = (examined(path, line, raw, "auto", Policy())[0] for line, raw in file_rows(path))
+    rows = (examine(path, line, raw, "auto", Policy())[0] for line, raw in file_rows(path))
     return [row["messages"] for row in rows if row]
 
 

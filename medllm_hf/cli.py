@@ -9,36 +9,44 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medllm_hf import __version__, flags
-from medllm_hf.errors import OneLineParser, UserError
-from medllm_hf.folders import check_apart
+from medllm_hf.errors import OneLineParser, UserError, show_any_name, unreadable
+from medllm_hf.folders import check_apart, check_free
 
 
 @dataclass(frozen=True)
 class Verb:
-    """`target` is "module:function"; the function takes the parsed arguments by name and may return an exit code."""
+    """One verb.
+
+    Attributes:
+        target: "module:function"; the function takes the parsed arguments by name and may return an exit code.
+        checkpoints: the arguments that name a checkpoint, looked for, once `dst` is known to be free, before torch is imported.
+    """
 
     target: str
     help: str
     arguments: Callable[[argparse.ArgumentParser], None]
+    checkpoints: tuple[str, ...] = ()
 
 
 VERBS = {
     "demo": Verb("demo:demo", "the whole journey on the bundled sample, on a CPU, offline", flags.demo),
     "tiny-base": Verb("checkpoint.tiny:tiny_base", "a small random checkpoint in Baichuan2's own layout", flags.tiny_base),
-    "convert": Verb("checkpoint.convert:convert", "Baichuan 7B checkpoint → Llama layout, no remote code", flags.convert),
-    "merge": Verb("checkpoint.merge:merge", "LoRA adapter + base → full weights", flags.merge),
+    "convert": Verb(
+        "checkpoint.convert:convert", "Baichuan 7B checkpoint → Llama layout, no remote code", flags.convert, ("src",)
+    ),
+    "merge": Verb("checkpoint.merge:merge", "LoRA adapter + base → full weights", flags.merge, ("adapter", "base")),
     "data check": Verb("data.check:check", "report which dialogues can be used; exit 1 if any cannot", flags.data_check),
     "data build": Verb("data.build:build", "dialogue files → dataset folder for load_dataset and trl sft", flags.data_build),
     "sft": Verb(
         "training.sft:sft", "train by a recipe, as `trl sft --config` does, after checking it strictly", lambda parser: None
     ),
-    "eval mcq": Verb("evaluation.exams.run:mcq", "accuracy on multiple-choice questions", flags.eval_mcq),
+    "eval mcq": Verb("evaluation.commands.mcq:mcq", "accuracy on multiple-choice questions", flags.eval_mcq),
     "eval consult": Verb(
-        "evaluation.consultations.run:consult", "simulated patients consult a model: dialogues, checks", flags.eval_consult
+        "evaluation.commands.consult:consult", "simulated patients consult a model: dialogues, checks", flags.eval_consult
     ),
     "eval judge": Verb("evaluation.commands.judge:judge", "a judge model's scores of dialogues", flags.eval_judge),
     "eval pair": Verb(
-        "evaluation.preferences.run:pair", "a judge's preference between two systems, in both orders", flags.eval_pair
+        "evaluation.commands.pair:pair", "a judge's preference between two systems, in both orders", flags.eval_pair
     ),
     "eval agree": Verb(
         "evaluation.commands.agree:agree", "how far judges agree with human labels and each other", flags.eval_agree
@@ -93,11 +101,27 @@ def run(name: str, rest: list[str]) -> int:
     if name not in OWN_PARSER:
         options = vars(build_parser(name).parse_args(rest))
         check_outputs(options)
+        if verb.checkpoints:
+            check_free(options["dst"], options["overwrite"])
+            check_checkpoints([options[key] for key in verb.checkpoints if options[key]])
     from medllm_hf.tested_versions import watch
 
     watch()
     module, function = verb.target.split(":")
     return getattr(importlib.import_module(f"medllm_hf.{module}"), function)(**options) or 0
+
+
+def check_checkpoints(names: list[str]) -> None:
+    """Check that each name is a folder or may be one of the Hub.
+
+    Raises:
+        UserError: see `check_name`.
+    """
+    from medllm_hf.pretrained import check_name
+
+    for name in names:
+        if not Path(name).is_dir():
+            check_name(name)
 
 
 def check_outputs(options: dict) -> None:
@@ -116,6 +140,7 @@ def check_outputs(options: dict) -> None:
 def main(arguments: list[str] | None = None) -> int:
     """Returns the exit code: 0 done, 1 a failure, 2 the user's mistake (one line on stderr)."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    show_any_name()
     if not arguments or arguments[0] in ("-h", "--help"):
         print(overview())
         return 0
@@ -129,6 +154,11 @@ def main(arguments: list[str] | None = None) -> int:
         return run(*find_verb(arguments))
     except UserError as error:
         print(f"medllm: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        if error.filename is None:  # no file or folder is at fault
+            raise
+        print(f"medllm: {unreadable(error)}", file=sys.stderr)
         return 2
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("medllm_hf"):

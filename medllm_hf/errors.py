@@ -1,7 +1,12 @@
 """How mistakes of the user are told: on one line, with exit code 2. Every room may raise `UserError`."""
 
 import argparse
+import os
 import sys
+from typing import NoReturn
+
+# What is shown of what was found: it may be a value out of a foreign file.
+_LONGEST = 1000
 
 
 class UserError(Exception):
@@ -9,18 +14,39 @@ class UserError(Exception):
 
     def __init__(self, found: str, expected: str, do: str):
         self._parts = found, expected, do
-        line = " ".join(f"found {found}; expected {expected}; {do}".split())
+        shown = found if len(found) <= _LONGEST else f"{found[:_LONGEST]} …"
+        line = " ".join(f"found {shown}; expected {expected}; {do}".split())
         super().__init__("".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in line))
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[type["UserError"], tuple[str, str, str]]:
         return UserError, self._parts  # so that another process can be sent it
+
+
+def unreadable(error: OSError | ValueError, path: object = None) -> UserError:
+    """The refusal of a file or folder that the system does not give; a name with a NUL in it is a ValueError."""
+    name = path or getattr(error, "filename", None) or "a file"
+    name = os.fsdecode(name) if isinstance(name, bytes) else str(name)
+    if isinstance(error, FileNotFoundError):
+        return UserError(f"no {name}", "that file there", "check the path")
+    if isinstance(error, IsADirectoryError):
+        return UserError(f"a folder at {name}", "a file", "check the path")
+    if isinstance(error, PermissionError):
+        return UserError(f"no right to read or write {name}", "one that this user has the right to", "change its permissions")
+    return UserError(f"{name} ({getattr(error, 'strerror', None) or first_line(error)})", "a file to read", "check the path")
+
+
+def show_any_name() -> None:
+    """Lets names and texts that standard output and standard error cannot encode be shown by their escapes."""
+    for stream in (sys.stdout, sys.stderr):
+        if getattr(stream, "errors", None) == "strict" and hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
 
 
 class OneLineParser(argparse.ArgumentParser):
     """argparse, with its complaints on one line."""
 
-    def error(self, message: str):
-        print(f"{self.prog}: {message}; see `{self.prog} --help`", file=sys.stderr)
+    def error(self, message: str) -> NoReturn:
+        print(f"{self.prog}: {' '.join(message.split())}; see `{self.prog} --help`", file=sys.stderr)
         raise SystemExit(2)
 
 

@@ -1,6 +1,7 @@
 """The arguments of every verb, one function a verb."""
 
 import argparse
+import math
 
 Parser = argparse.ArgumentParser
 
@@ -14,7 +15,7 @@ def _spending(parser: Parser) -> None:
     parser.add_argument("--prices", metavar="FILE", help=prices)
     parser.add_argument(
         "--budget",
-        type=float,
+        type=_real,
         metavar="AMOUNT",
         help="the most that the run folder may cost, by --prices; the run stops before",
     )
@@ -27,6 +28,40 @@ def _true_or_false(text: str) -> bool:
     return text.lower() == "true"
 
 
+def _whole(text: str) -> int:
+    """A whole number that the libraries can hold."""
+    number = int(text) if len(text) < 30 and text.isascii() else 2**63
+    if abs(number) >= 2**63:
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is no whole number of at most 18 digits")
+    return number
+
+
+def _real(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is no finite number")
+    return number
+
+
+def _seed(text: str) -> int:
+    number = _whole(text)
+    if not 0 <= number < 2**32:
+        raise argparse.ArgumentTypeError(f"{text} is not from 0 to {2**32 - 1}")
+    return number
+
+
+def _port(text: str) -> int:
+    number = _whole(text)
+    if not 0 <= number < 2**16:
+        raise argparse.ArgumentTypeError(f"{text} is not from 0 to {2**16 - 1}")
+    return number
+
+
+# What argparse calls them, when a text is no number at all.
+_whole.__name__ = _seed.__name__ = _port.__name__ = "int"
+_real.__name__ = "float"
+
+
 def _thinking(parser: Parser, role: str = "", who: str = "the model") -> None:
     parser.add_argument(
         f"--{role}enable-thinking", type=_true_or_false, metavar="true|false",
@@ -37,11 +72,11 @@ def _thinking(parser: Parser, role: str = "", who: str = "the model") -> None:
 def tiny_base(parser: Parser) -> None:
     """Adds the arguments of `medllm tiny-base`."""
     parser.add_argument("dst", metavar="DIR", help="folder to write")
-    parser.add_argument("--layers", type=int, default=2)
-    parser.add_argument("--hidden", type=int, default=256, help="width; 4096 is the 7B's")
-    parser.add_argument("--vocab", type=int, default=4000, help="tokens; 125696 is Baichuan2's")
+    parser.add_argument("--layers", type=_whole, default=2)
+    parser.add_argument("--hidden", type=_whole, default=256, help="width; 4096 is the 7B's")
+    parser.add_argument("--vocab", type=_whole, default=4000, help="tokens; 125696 is Baichuan2's")
     parser.add_argument("--dtype", choices=["float32", "bfloat16", "float16"], default="float32")
-    parser.add_argument("--seed", type=int, default=42)
+    parser.add_argument("--seed", type=_seed, default=42)
     _output(parser)
 
 
@@ -114,8 +149,8 @@ def data_build(parser: Parser) -> None:
         "--on-overlap", choices=["drop", "keep", "refuse"], default="drop",
         help="a dialogue that holds a held-out question: drop it (default), keep it, or stop",
     )  # fmt: skip
-    parser.add_argument("--test-fraction", type=float, default=0.05, help="share of the dialogues in the test split")
-    parser.add_argument("--seed", type=int, default=42)
+    parser.add_argument("--test-fraction", type=_real, default=0.05, help="share of the dialogues in the test split")
+    parser.add_argument("--seed", type=_seed, default=42)
     _output(parser)
 
 
@@ -140,20 +175,22 @@ def eval_mcq(parser: Parser) -> None:
         "--normalization", choices=["none", "tokens", "bytes"], default="none",
         help="what an answer's log-probability is divided by (default: nothing)",
     )  # fmt: skip
-    parser.add_argument("--shots", type=int, default=0, metavar="N", help="solved examples before each question (default: 0)")
+    parser.add_argument(
+        "--shots", type=_whole, default=0, metavar="N", help="solved examples before each question (default: 0)"
+    )
     parser.add_argument("--examples", metavar="FILE", help="where they come from; default: the benchmark's dev split")
-    parser.add_argument("--seed", type=int, default=0, help="of examples and orders of options (default: 0)")
+    parser.add_argument("--seed", type=_seed, default=0, help="of examples and orders of options (default: 0)")
     parser.add_argument("--shuffle-options", action="store_true", help="show each question's options in an order of its own")
     parser.add_argument("--circular", action="store_true", help="ask with every rotation of the options; right if all are")
     parser.add_argument(
         "--no-chat-template", dest="chat_template", action="store_false", help="plain text in place of chat turns"
     )
-    parser.add_argument("--max-new-tokens", type=int, metavar="N", help="of a written reply (default: 256)")
-    parser.add_argument("--concurrency", type=int, metavar="N", help="requests at once to the endpoint (default: 8)")
+    parser.add_argument("--max-new-tokens", type=_whole, metavar="N", help="of a written reply (default: 256)")
+    parser.add_argument("--concurrency", type=_whole, metavar="N", help="requests at once to the endpoint (default: 8)")
     parser.add_argument(
         "--key-env", metavar="VAR", help="environment variable with the endpoint's key (default: OPENAI_API_KEY)"
     )
-    parser.add_argument("--batch-tokens", type=int, metavar="N", help="tokens in one forward (default: 8192)")
+    parser.add_argument("--batch-tokens", type=_whole, metavar="N", help="tokens in one forward (default: 8192)")
     _thinking(parser)
     _spending(parser)
     _output(parser)
@@ -168,13 +205,15 @@ def eval_consult(parser: Parser) -> None:
     parser.add_argument("--judge", metavar="SPEC", help="who scores the dialogues, in the same way; default: nobody")
     parser.add_argument("--out", required=True, metavar="RUN", help="run folder to write, or to go on with")
     parser.add_argument("--turns", default="3", metavar="N|auto", help="rounds (default: 3), or auto: until the patient ends")
-    parser.add_argument("--max-turns", type=int, metavar="N", help="the most rounds with --turns auto (default: 8)")
-    parser.add_argument("--concurrency", type=int, default=8, metavar="N", help="requests at once to an endpoint (default: 8)")
-    parser.add_argument("--timeout", type=float, default=300.0, metavar="S", help="seconds for one request (default: 300)")
-    parser.add_argument("--seed", type=int, default=0, help="every call's own seed is made from it (default: 0)")
+    parser.add_argument("--max-turns", type=_whole, metavar="N", help="the most rounds with --turns auto (default: 8)")
+    parser.add_argument(
+        "--concurrency", type=_whole, default=8, metavar="N", help="requests at once to an endpoint (default: 8)"
+    )
+    parser.add_argument("--timeout", type=_real, default=300.0, metavar="S", help="seconds for one request (default: 300)")
+    parser.add_argument("--seed", type=_seed, default=0, help="every call's own seed is made from it (default: 0)")
     for role, tokens in (("doctor", 1024), ("patient", 256)):
-        parser.add_argument(f"--{role}-temperature", type=float, default=0.0, metavar="T", help="default: 0")
-        parser.add_argument(f"--{role}-max-new-tokens", type=int, default=tokens, metavar="N", help=f"default: {tokens}")
+        parser.add_argument(f"--{role}-temperature", type=_real, default=0.0, metavar="T", help="default: 0")
+        parser.add_argument(f"--{role}-max-new-tokens", type=_whole, default=tokens, metavar="N", help=f"default: {tokens}")
     key = "environment variable with the endpoints' key (default: OPENAI_API_KEY)"
     parser.add_argument("--key-env", default="OPENAI_API_KEY", metavar="VAR", help=key)
     for role in ("doctor", "patient", "judge"):
@@ -185,13 +224,13 @@ def eval_consult(parser: Parser) -> None:
 
 
 def _judge_replies(parser: Parser) -> None:
-    parser.add_argument("--temperature", type=float, default=0.0, metavar="T", help="default: 0")
-    parser.add_argument("--seed", type=int, default=0, help="every reply's own seed is made from it (default: 0)")
-    parser.add_argument("--max-new-tokens", type=int, default=2048, metavar="N", help="of a reply (default: 2048)")
+    parser.add_argument("--temperature", type=_real, default=0.0, metavar="T", help="default: 0")
+    parser.add_argument("--seed", type=_seed, default=0, help="every reply's own seed is made from it (default: 0)")
+    parser.add_argument("--max-new-tokens", type=_whole, default=2048, metavar="N", help="of a reply (default: 2048)")
     limit = "no headline figure where a larger share of the replies is unscored (default: 0.05)"
-    parser.add_argument("--failure-limit", type=float, default=0.05, metavar="SHARE", help=limit)
-    parser.add_argument("--concurrency", type=int, default=8, metavar="N", help="requests at once (default: 8)")
-    parser.add_argument("--timeout", type=float, default=300.0, metavar="S", help="seconds for one request (default: 300)")
+    parser.add_argument("--failure-limit", type=_real, default=0.05, metavar="SHARE", help=limit)
+    parser.add_argument("--concurrency", type=_whole, default=8, metavar="N", help="requests at once (default: 8)")
+    parser.add_argument("--timeout", type=_real, default=300.0, metavar="S", help="seconds for one request (default: 300)")
     key = "environment variable with the endpoint's key (default: OPENAI_API_KEY)"
     parser.add_argument("--key-env", default="OPENAI_API_KEY", metavar="VAR", help=key)
     _thinking(parser, who="the judge")
@@ -205,7 +244,7 @@ def eval_judge(parser: Parser) -> None:
     rubrics = ["disc-medllm", "disc-medllm-plain", "safety", "checklist"]
     parser.add_argument("--rubric", choices=rubrics, default=rubrics[0], help="default: disc-medllm")
     parser.add_argument("--language", choices=["zh", "en"], default="zh", help="of the rubric (default: zh)")
-    parser.add_argument("--samples", type=int, default=1, metavar="N", help="replies for each dialogue (default: 1)")
+    parser.add_argument("--samples", type=_whole, default=1, metavar="N", help="replies for each dialogue (default: 1)")
     _judge_replies(parser)
     _spending(parser)
     _output(parser)
@@ -220,7 +259,7 @@ def eval_pair(parser: Parser) -> None:
     parser.add_argument("--out", required=True, metavar="RUN", help="run folder to write, or to go on with")
     parser.add_argument("--language", choices=["zh", "en"], default="zh", help="of the question to the judge (default: zh)")
     each = "replies for each case in each of the two orders (default: 1)"
-    parser.add_argument("--samples", type=int, default=1, metavar="N", help=each)
+    parser.add_argument("--samples", type=_whole, default=1, metavar="N", help=each)
     _judge_replies(parser)
     _spending(parser)
     _output(parser)
@@ -260,7 +299,7 @@ def verify(parser: Parser) -> None:
 def web(parser: Parser) -> None:
     """Adds the arguments of `medllm web`."""
     parser.add_argument("--host", default="127.0.0.1", help="address to serve at (default: 127.0.0.1, this machine alone)")
-    parser.add_argument("--port", type=int, default=8501, help="default: 8501; 0 takes a free one")
+    parser.add_argument("--port", type=_port, default=8501, help="default: 8501; 0 takes a free one")
     chat(parser)
 
 
@@ -269,13 +308,13 @@ def chat(parser: Parser) -> None:
     parser.add_argument(
         "model", metavar="MODEL", help="checkpoint folder, Hub id, or URL#MODEL of an OpenAI-compatible endpoint"
     )
-    parser.add_argument("--seed", type=int, help="makes sampled answers repeat")
+    parser.add_argument("--seed", type=_seed, help="makes sampled answers repeat")
     parser.add_argument("--system", metavar="TEXT", help="system message that begins each conversation")
-    parser.add_argument("--temperature", type=float, help="0 always takes the most probable token (default: the model's own)")
-    parser.add_argument("--top-p", type=float, help="sample among the most probable tokens of this probability together")
-    parser.add_argument("--top-k", type=int, help="sample among so many of the most probable tokens; 0: all")
-    parser.add_argument("--repetition-penalty", type=float, help="above 1, tokens that were used become less probable")
-    parser.add_argument("--max-new-tokens", type=int, metavar="N", help="the most tokens of one answer")
+    parser.add_argument("--temperature", type=_real, help="0 always takes the most probable token (default: the model's own)")
+    parser.add_argument("--top-p", type=_real, help="sample among the most probable tokens of this probability together")
+    parser.add_argument("--top-k", type=_whole, help="sample among so many of the most probable tokens; 0: all")
+    parser.add_argument("--repetition-penalty", type=_real, help="above 1, tokens that were used become less probable")
+    parser.add_argument("--max-new-tokens", type=_whole, metavar="N", help="the most tokens of one answer")
     _thinking(parser)
     parser.add_argument("--device", help="cpu, cuda, cuda:1, ... (default: a GPU if there is one)")
     parser.add_argument(

@@ -8,12 +8,12 @@ from medllm_hf.errors import UserError
 _Test = Callable[[object], bool]
 
 
-def _number(test: _Test) -> _Test:
+def _number(test: Callable[[float], bool]) -> _Test:
     """Of a number, `test`; nothing else passes but an absent value."""
     return lambda value: value is None or (isinstance(value, int | float) and not isinstance(value, bool) and test(value))
 
 
-def _whole(test: _Test) -> _Test:
+def _whole(test: Callable[[int], bool]) -> _Test:
     return lambda value: value is None or (isinstance(value, int) and not isinstance(value, bool) and test(value))
 
 
@@ -74,7 +74,7 @@ ALL = (*SETTINGS, *ENDS)
 def check_settings(
     name: str | Path, values: Mapping, vocabulary: int | None, fields: Collection[str] = ALL, served: bool = False
 ) -> None:
-    """Returns nothing when these `fields` of a generation_config.json have values with which an answer can be written.
+    """Check that these `fields` of a generation_config.json have values with which an answer can be written.
 
     Args:
         values: what the file says.

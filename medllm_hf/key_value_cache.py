@@ -23,7 +23,8 @@ _compared: WeakKeyDictionary[torch.nn.Module, set[Callable]] = WeakKeyDictionary
 
 def forward_arguments(model: torch.nn.Module) -> Mapping[str, inspect.Parameter]:
     """The arguments of a language model's forward; PEFT's wrapper hands them on to the one within."""
-    network = model.get_base_model() if hasattr(model, "get_base_model") else model
+    wrapped = getattr(model, "get_base_model", None)
+    network = wrapped() if callable(wrapped) else model
     return inspect.signature(type(network).forward).parameters
 
 
@@ -41,11 +42,11 @@ def cache_argument(model: PreTrainedModel) -> str:
 
 
 def check_cache(
-    network: torch.nn.Module,
+    network: PreTrainedModel,
     ids: Sequence[int],
-    behind_cache: Callable[[torch.nn.Module, list[int]], torch.Tensor],
+    behind_cache: Callable[[PreTrainedModel, list[int]], torch.Tensor],
 ) -> None:
-    """Returns nothing when a step behind a cache has the logits that reading everything anew has.
+    """Check that a step behind a cache has the logits that reading everything anew has.
 
     Compared the first time that a process uses a cache with a model, once for each function `behind_cache`. Fewer than two
     ids compare nothing, and the next use does.

@@ -11,7 +11,7 @@ MEND = "fetch the checkpoint again, or mend its config.json"
 
 
 def check_loading(name: str | Path, loading: Mapping) -> None:
-    """Returns nothing when every weight was there, in its shape, and no other. `loading` is what `output_loading_info` gives.
+    """Check that every weight was there, in its shape, and no other. `loading` is what `output_loading_info` gives.
 
     Transformers makes up what is missing at random and drops what is left over, and goes on.
 
@@ -29,7 +29,7 @@ def check_loading(name: str | Path, loading: Mapping) -> None:
 
 
 def check_family(name: str | Path, values: Mapping) -> None:
-    """Returns nothing when `architectures` and `model_type` of a config.json do not contradict each other.
+    """Check that `architectures` and `model_type` of a config.json do not contradict each other.
 
     Transformers goes by the one and other programs by the other, so that each would compute another model of the weights.
 

@@ -11,15 +11,15 @@ from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from inspect import signature
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from medllm_hf.errors import UserError, first_line
 from medllm_hf.folders import read_json
-from medllm_hf.generation_settings import AT_LOADING, check_settings
+from medllm_hf.generation_settings import ALL, AT_LOADING, check_settings
 from medllm_hf.loading_report import MEND, check_family, check_loading, without_bars, without_report
 from medllm_hf.templates.template_checks import check_chat_template
 from medllm_hf.vocabulary import check_ids
-from medllm_hf.weight_files import ADAPTER, ADAPTER_WEIGHTS, choose
+from medllm_hf.weight_files import ADAPTER, ADAPTER_WEIGHTS, check_regular, choose
 
 if TYPE_CHECKING:  # they take seconds to import, and not every caller comes to need them
     from transformers import GenerationConfig, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -58,14 +58,14 @@ def snapshot(
         UserError: neither a folder nor a repository that can be had.
     """
     if Path(name).is_dir():
-        return Path(name), None
+        return check_regular(Path(name)), None
     check_name(name, expected)
     # A local folder needs none of this, and importing it takes a third of a second.
     from huggingface_hub import snapshot_download
 
     # A repository without a checkpoint is told in our own line, by what reads the folder.
     logging.getLogger("huggingface_hub._snapshot_download").setLevel(logging.ERROR)
-    with hub_errors_told(name, f"{expected} or a Hub id"):
+    with refusing_hub_errors(name, f"{expected} or a Hub id"):
         folder = Path(snapshot_download(name, revision=revision, allow_patterns=_narrow(patterns, name, revision)))
     return folder, folder.name
 
@@ -82,9 +82,9 @@ def _narrow(patterns: Sequence[str], name: str, revision: str | None = None) -> 
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
     # The first is what all errors of the client are, which is httpx or, from huggingface_hub 2 on, httpx2.
-    failures = (HfHubHTTPError.__bases__[0], HFValidationError, OSError)
+    failures: tuple[type[Exception], ...] = (HfHubHTTPError.__bases__[0], HFValidationError, OSError)
     try:
-        info = HfApi().repo_info(name, revision=revision)
+        info = HfApi().model_info(name, revision=revision)
         names = {file.rfilename for file in info.siblings or ()}
         read = lambda file: read_json(Path(hf_hub_download(name, file, revision=info.sha)))  # noqa: E731
         chosen = _chosen(names, read, name)
@@ -107,7 +107,7 @@ def _chosen(names: Collection[str], read: Callable[[str], dict], where: str) -> 
 
 
 def check_name(name: str, expected: str = "a checkpoint folder") -> None:
-    """Returns nothing when `name`, which is no folder, may be the id of a repository.
+    """Check that `name`, which is no folder, may be the id of a repository.
 
     Raises:
         UserError: it can only be meant as a folder.
@@ -117,7 +117,7 @@ def check_name(name: str, expected: str = "a checkpoint folder") -> None:
 
 
 @contextmanager
-def hub_errors_told(name: str, expected: str) -> Iterator[None]:
+def refusing_hub_errors(name: str, expected: str) -> Iterator[None]:
     """Makes a repository `name` that the Hub does not give a mistake that the user is told.
 
     Raises:
@@ -191,22 +191,26 @@ def load_generation_config(name: str | Path, revision: str | None = None) -> "Ge
     if _values(name, revision, "generation_config.json") is None:
         return None
     with _told(name, "a generation_config.json that transformers reads"):
-        return GenerationConfig.from_pretrained(str(name), revision=revision)
+        return GenerationConfig.from_pretrained(str(name), revision=revision or "main")
 
 
-def check_generation(name: str | Path, config: "PreTrainedConfig", revision: str | None = None, **options) -> None:
-    """Returns nothing when a checkpoint's generation_config.json, if any, has values with which an answer can be written.
-
-    `options` are those of `check_settings`.
+def check_generation(
+    name: str | Path,
+    config: "PreTrainedConfig",
+    revision: str | None = None,
+    fields: Collection[str] = ALL,
+    served: bool = False,
+) -> None:
+    """Check that a checkpoint's generation_config.json, if any, has values with which an answer can be written.
 
     Raises:
-        UserError: naming the first that has not.
+        UserError: see `check_settings`.
     """
     values = _values(name, revision, "generation_config.json") or {}
-    check_settings(name, values, getattr(config.get_text_config(), "vocab_size", None), **options)
+    check_settings(name, values, getattr(config.get_text_config(), "vocab_size", None), fields, served)
 
 
-def load_model(name: str | Path, revision: str | None = None, **options) -> "PreTrainedModel":
+def load_model(name: str | Path, revision: str | None = None, **options: Any) -> "PreTrainedModel":
     """The causal language model of a checkpoint folder or Hub id. `options` are those of `from_pretrained`.
 
     Raises:
@@ -218,20 +222,15 @@ def load_model(name: str | Path, revision: str | None = None, **options) -> "Pre
     check_generation(name, config, revision, fields=AT_LOADING)
     seen = sys.stderr.isatty()
     with _told(name, "a checkpoint that transformers loads"), without_report(), without_bars(unless=seen):
-        model, loading = AutoModelForCausalLM.from_pretrained(
-            str(name),
-            revision=revision,
-            trust_remote_code=False,
-            **options,
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,  # told below
-        )
+        options |= {"output_loading_info": True, "ignore_mismatched_sizes": True}  # told below
+        loaded = AutoModelForCausalLM.from_pretrained(str(name), revision=revision, trust_remote_code=False, **options)
+    model, loading = cast("tuple[PreTrainedModel, dict]", loaded)  # with `output_loading_info` it is a pair
     check_loading(name, loading)
     return model
 
 
 def check_weights(folder: Path, shapes: Mapping[str, Sequence[int]]) -> None:
-    """Returns nothing when tensors of these names and shapes are what transformers would load for the folder's config.json.
+    """Check that tensors of these names and shapes are what transformers would load for the folder's config.json.
 
     It is transformers itself that loads them, without values, so that whatever it renames, ties, joins or ignores counts.
     Quantised weights, and kinds of models that it does not know, are left to it.
@@ -247,17 +246,17 @@ def check_weights(folder: Path, shapes: Mapping[str, Sequence[int]]) -> None:
         return
     config = load_config(folder)
     named = next((getattr(transformers, one) for one in config.architectures or () if hasattr(transformers, one)), None)
-    kind = named or transformers.MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), None)
-    if kind is None or not isinstance(config, kind.config_class):
+    kind = cast("type[PreTrainedModel] | None", named or transformers.MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), None))
+    if kind is None or not isinstance(config, kind.config_class or ()):
         return
     empty = {name: torch.empty(tuple(shape), device="meta") for name, shape in shapes.items()}
-    options = {"state_dict": empty, "device_map": {"": "meta"}, "ignore_mismatched_sizes": True, "output_loading_info": True}
+    options: dict[str, Any] = {"state_dict": empty, "device_map": {"": "meta"}, "output_loading_info": True}
     with _told(folder, "weights that transformers loads with this config.json"), without_report(), without_bars():
-        _, loading = kind.from_pretrained(None, config=config, trust_remote_code=False, **options)
-    check_loading(folder, loading)
+        loaded = kind.from_pretrained(None, config=config, ignore_mismatched_sizes=True, trust_remote_code=False, **options)
+    check_loading(folder, cast("tuple[PreTrainedModel, dict]", loaded)[1])
 
 
-def empty_model(config: "PreTrainedConfig", **options) -> "PreTrainedModel":
+def empty_model(config: "PreTrainedConfig", **options: Any) -> "PreTrainedModel":
     """A causal language model of this config with new weights, which nothing is read for."""
     from transformers import AutoModelForCausalLM
 
@@ -272,7 +271,7 @@ def loading_arguments() -> set[str]:
 
 
 def check_known(folder: Path) -> None:
-    """Returns nothing when model and tokenizer of a checkpoint folder need no foreign code; without `auto_map` it is quick.
+    """Check that model and tokenizer of a checkpoint folder need no foreign code; without `auto_map` it is quick.
 
     Raises:
         UserError: one of them does.
@@ -309,7 +308,7 @@ def check_served(folder: Path) -> "PreTrainedTokenizerBase":
 
 
 def refuse_trust(*settings: object) -> None:
-    """Returns nothing when none of these settings of a training run says that foreign code is to be run.
+    """Check that none of these settings of a training run says that foreign code is to be run.
 
     Each is a dict of options or an object with them; `model_init_kwargs` within is looked at too.
 
@@ -360,7 +359,7 @@ def _values(name: str | Path, revision: str | None, file: str) -> dict | None:
     if not str(name):  # a tokenizer that was made in memory; as a path it would be the current folder
         return None
     if Path(name).is_dir():
-        path = Path(name) / file
+        path = check_regular(Path(name)) / file
     else:
         from transformers.utils import cached_file
 
@@ -381,7 +380,7 @@ def _auto_map(values: dict) -> dict:
 
 
 def _check_config(name: str | Path, values: dict) -> None:
-    """Returns nothing when transformers knows the model of this config.json and its attention."""
+    """Check that transformers knows the model of this config.json and its attention."""
     from transformers import CONFIG_MAPPING
 
     kind = values.get("model_type")
@@ -400,7 +399,7 @@ def _check_config(name: str | Path, values: dict) -> None:
 
 
 def _check_tokenizer(name: str | Path, revision: str | None) -> None:
-    """Returns nothing when transformers knows the class that tokenizer_config.json names beside code of its own."""
+    """Check that transformers knows the class that tokenizer_config.json names beside code of its own."""
     values = _values(name, revision, "tokenizer_config.json") or {}
     kind, code = values.get("tokenizer_class"), _auto_map(values).get("AutoTokenizer")
     if not code or kind is None:

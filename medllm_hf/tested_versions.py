@@ -1,8 +1,10 @@
 """The versions that were tested: the ranges of setup.cfg, read from the installed package, and one line outside of them."""
 
 import sys
+from collections.abc import Sequence
 from importlib.machinery import ModuleSpec, PathFinder
 from importlib.metadata import PackageNotFoundError, requires, version
+from types import ModuleType
 
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
@@ -39,7 +41,7 @@ class Watch:
     def __init__(self, ranges: dict[str, SpecifierSet]):
         self.ranges = ranges
 
-    def find_spec(self, name: str, path=None, target=None) -> ModuleSpec | None:
+    def find_spec(self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> ModuleSpec | None:
         """The module's usual spec, which tells when the module is run; None for all that have no range."""
         if name not in self.ranges:
             return None
@@ -47,15 +49,16 @@ class Watch:
         if spec is not None and spec.loader is not None:
             run = spec.loader.exec_module
 
-            def tell_and_run(module):
+            def tell_and_run(module: ModuleType) -> None:
                 self.tell(name)
                 run(module)
 
-            spec.loader.exec_module = tell_and_run
+            # Only this module's loader, which PathFinder has just made.
+            spec.loader.exec_module = tell_and_run  # type: ignore[method-assign]
         return spec
 
     def tell(self, name: str) -> None:
-        """Prints the line if `name` is outside of its range, and then never again."""
+        """Print the line if `name` is outside of its range, and then never again."""
         if outside({name: self.ranges[name]}):
             print(f"medllm: {', '.join(outside(self.ranges))}: results may differ", file=sys.stderr, flush=True)
             self.ranges = {}

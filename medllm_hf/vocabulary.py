@@ -14,7 +14,7 @@ _ASKED, _ANSWERED = {"role": "user", "content": "?"}, {"role": "assistant", "con
 
 
 def check_ids(tokenizer: "PreTrainedTokenizerBase", config: "PreTrainedConfig", name: str | Path) -> None:
-    """Returns nothing when text and chat template can give no id beyond the vocabulary of the model `name`.
+    """Check that text and chat template can give no id beyond the vocabulary of the model `name`.
 
     Control tokens that the template does not write never get there: some published tokenizers have one for images too many,
     and many have a padding token that was added without a row.
@@ -28,7 +28,7 @@ def check_ids(tokenizer: "PreTrainedTokenizerBase", config: "PreTrainedConfig", 
         return
     wanted = set(beyond) - set(control_tokens(tokenizer))
     written = set(_template_ids(tokenizer))
-    if reached := sorted(wanted | {token for token, id in beyond.items() if id in written}, key=beyond.get):
+    if reached := sorted(wanted | {token for token, id in beyond.items() if id in written}, key=beyond.__getitem__):
         more = f" and {len(reached) - 1} more" if len(reached) > 1 else ""
         found = f"a tokenizer in {name} with the id {beyond[reached[0]]} for {reached[0]!r}{more}"
         do = "take the tokenizer that belongs to these weights, or resize the model (resize_token_embeddings) and save both"

@@ -5,12 +5,12 @@ import shutil
 
 import pytest
 from support.paths import SAMPLE
-from test_loading_report import changed_json, copied
 
 from medllm_hf.chat import ChatSession
 from medllm_hf.errors import UserError
 from medllm_hf.evaluation.models import parse_party
 from medllm_hf.pretrained import load_model
+from tests.test_loading_report import changed_json, copied
 
 QUESTION = "头痛怎么办"
 FILE = "generation_config.json"

@@ -3,10 +3,13 @@
 import ast
 import configparser
 import fnmatch
+import itertools
 from pathlib import Path
 
 import pytest
 from support.paths import ROOT
+
+from medllm_hf.cli import VERBS
 
 _LOADED = ("loading_report", "generation_settings", "vocabulary")
 # Room → what it may import besides itself and the shared modules. A room of evaluation is its sub-folder.
@@ -37,7 +40,8 @@ ALLOWED = {
     "hub": {
         *("data.screening.pii", "data.benchmarks", "checkpoint.merge", "evaluation.verification", "evaluation.runs"),
         *("evaluation.statistics", "evaluation.exams.derive", "evaluation.consultations.derive", "evaluation.judging.derive"),
-        "evaluation.preferences.derive",
+        # The row and the table of an exam stand in the report and in the card.
+        *("evaluation.preferences.derive", "evaluation.exams.report"),
     },
     "push_to_hub": {"hub", "tested_versions"},
     "demo": set(),
@@ -60,11 +64,14 @@ SHARED = {
 # Imports that the rules forbid and that still stand: room → what it imports.
 KNOWN_BREACHES = {
     "endpoints": {"evaluation.costs"},
-    "evaluation.consultations": {"evaluation.judging"},
-    "hub": {"evaluation.commands"},
 }
 FORBIDDEN_NAMES = {"utils.py", "common.py", "helpers.py", "evaluate.py"}
 MOST_FILE_LINES, MOST_FUNCTION_LINES = 420, 50
+# Private English that stood in public names, renamed to the field's words; it does not come back.
+PRIVATE_ENGLISH = {
+    *("defused", "kinds", "layouts", "overlap", "screen", "filled", "filled_up", "untied", "examined"),
+    *("masked", "spilled", "hub_errors_told", "personal", "personal_judges", "personal_patterns"),
+}
 SOURCES = sorted([*(ROOT / "medllm_hf").rglob("*.py"), ROOT / "push_to_hub.py"])
 
 
@@ -138,6 +145,32 @@ def test_a_known_breach_still_stands():
     assert standing == {(room, name) for room, names in KNOWN_BREACHES.items() for name in names}
 
 
+def test_no_verb_imports_a_verb():
+    """The function of a verb is imported by nobody; `cli` has it by its name."""
+    targets = dict(verb.target.split(":") for verb in VERBS.values())
+    bad = [
+        (str(path.relative_to(ROOT)), name)
+        for path in SOURCES
+        for name in own_imports(ast.parse(path.read_text(encoding="utf-8")))
+        if name.rpartition(".")[0] in targets and name.rpartition(".")[2] == targets[name.rpartition(".")[0]]
+    ]
+    assert bad == []
+
+
+def test_evaluate_is_imported_by_the_wrappers_alone():
+    """It costs 7 s and more of CPU."""
+    wrappers = {"metrics/mcq_accuracy/mcq_accuracy.py", "metrics/llm_judge/llm_judge.py"}
+    apps = {"metrics/mcq_accuracy/app.py", "metrics/llm_judge/app.py"}
+    found = {
+        str(path.relative_to(ROOT / "medllm_hf"))
+        for path in SOURCES
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if (isinstance(node, ast.Import) and any(one.name.split(".")[0] == "evaluate" for one in node.names))
+        or (isinstance(node, ast.ImportFrom) and not node.level and (node.module or "").split(".")[0] == "evaluate")
+    }
+    assert found == wrappers | apps
+
+
 def test_no_import_circles():
     """Among all rooms, those of evaluation by themselves, counting imports within functions too."""
     graph: dict[str, set[str]] = {}
@@ -176,6 +209,56 @@ def test_files_and_functions_stay_short(path):
 
 def test_names_that_the_house_does_not_have():
     assert [path for path in SOURCES if path.name in FORBIDDEN_NAMES] == []
+
+
+def test_no_except_catches_everything_silently():
+    bare = [
+        f"{path.relative_to(ROOT)}:{node.lineno}"
+        for path in SOURCES
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ExceptHandler) and node.type is None
+    ]
+    assert bare == []
+
+
+def public_names(tree: ast.Module) -> set[str]:
+    """The functions, classes and constants of a module whose names do not begin with an underscore."""
+    names = {node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+    targets = [target for node in tree.body if isinstance(node, ast.Assign) for target in node.targets]
+    names |= {target.id for target in targets if isinstance(target, ast.Name)}
+    return {name for name in names if not name.startswith("_")}
+
+
+def test_public_names_are_the_field_s_words():
+    private = {
+        f"{path.relative_to(ROOT)}:{name}"
+        for path in SOURCES
+        for name in {path.stem, *public_names(ast.parse(path.read_text(encoding="utf-8")))} & PRIVATE_ENGLISH
+    }
+    assert private == set()
+    assert public_names(ast.parse("def told(): ...\ndef _told(): ...\nOVERLAP = 1")) == {"told", "OVERLAP"}
+
+
+def drawn_tree(text: str) -> set[str]:
+    """The folders and modules below `medllm_hf/` that the first code block of CONTRIBUTING.md names, by their paths in it."""
+    block = text.split("```")[1].split("medllm_hf/\n", 1)[1]
+    drawn, above = set(), []
+    for line in block.splitlines():
+        depth = (len(line) - len(line.lstrip())) // 2
+        if depth == 0:
+            break
+        names = list(itertools.takewhile(lambda word: word.endswith(("/", ".py")), line.split()))
+        above = [*above[: depth - 1], names[0]]
+        drawn |= {"".join(above[:-1]) + name for name in names}
+    return drawn
+
+
+def test_the_tree_in_contributing_is_the_one_on_disk():
+    package = ROOT / "medllm_hf"
+    folders = {path for path in package.rglob("*") if path.is_dir() and "__pycache__" not in path.parts}
+    modules = {path for path in package.glob("*.py") if not path.name.startswith("__")}
+    wanted = {f"{path.relative_to(package)}{'/' if path.is_dir() else ''}" for path in folders | modules}
+    assert drawn_tree((ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")) == wanted
 
 
 def test_public_functions_say_what_comes_back():

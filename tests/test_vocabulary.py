@@ -4,7 +4,6 @@ import json
 
 import pytest
 from support.paths import SAMPLE
-from test_loading_report import changed_json, copied
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from medllm_hf.chat import ChatSession
@@ -13,6 +12,7 @@ from medllm_hf.cli import main
 from medllm_hf.errors import UserError
 from medllm_hf.evaluation.models import parse_party
 from medllm_hf.hub.publish import check_model
+from tests.test_loading_report import changed_json, copied
 
 OTHERS = "{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}"
 

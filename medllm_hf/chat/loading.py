@@ -67,7 +67,7 @@ def _device(name: str | None) -> str:
     if name is None:
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        torch.empty(0, device=name)
+        torch.zeros(1, device=name).cpu()  # the device "meta" holds no numbers, and fails at this
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise UserError(f"device {name!r} ({first_line(error)})", "cpu, cuda or cuda:N", "choose one that is there") from error
     return name

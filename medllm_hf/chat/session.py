@@ -1,5 +1,6 @@
 """A conversation with a chat model: one history, answers whole or in pieces."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -9,7 +10,7 @@ from medllm_hf.chat.prompt import checked
 from medllm_hf.chat.remote import RemoteWriter
 from medllm_hf.chat.sampling import Sampling
 from medllm_hf.errors import UserError
-from medllm_hf.folders import read_json, write_json
+from medllm_hf.folders import new_file, read_json
 
 
 class ChatSession:
@@ -185,10 +186,9 @@ class ChatSession:
         Raises:
             UserError: the file cannot be written.
         """
-        try:
-            write_json(Path(path), {"messages": self.messages})
-        except OSError as error:
-            raise UserError(f"{error.strerror} while writing {path}", "a file that can be written", "choose another") from error
+        text = json.dumps({"messages": self.messages}, ensure_ascii=False, indent=2, sort_keys=True)
+        with new_file(path) as file:
+            file.write(f"{text}\n")
 
     def load(self, path: Path | str) -> None:
         """Takes the history from a file that `save` wrote, in the place of the present one.

@@ -2,9 +2,11 @@
 
 import math
 import re
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import regex
 import torch
 
 from medllm_hf.checkpoint.shards import shard_tensors
@@ -21,6 +23,9 @@ NO_PART = {
 }
 # Starts that leave the base as it was; the others (pissa, olora, loftq, corda, ...) train against changed base weights.
 HARMLESS_STARTS = (True, False, None, "gaussian", "eva")
+
+_LARGEST_RANK = 10**6
+_PATTERN_SECONDS, _LONGEST_PATTERN = 2.0, 500
 
 
 @dataclass(frozen=True)
@@ -78,13 +83,16 @@ def read_adapter(folder: Path) -> Adapter:
     file = folder / "adapter_model.safetensors"
     if not file.is_file():
         raise UserError(f"no adapter_model.safetensors in {folder}", "a saved LoRA adapter", "check the path")
-    adapter, halves = Adapter(config.get("base_model_name_or_path"), config.get("revision")), {}
+    adapter = Adapter(config.get("base_model_name_or_path"), config.get("revision"))
+    halves: dict[str, dict[str, torch.Tensor]] = {}
+    transposed: dict[str, bool] = {}
     copies = tuple(config.get("modules_to_save") or ())
     for saved_name, tensor in shard_tensors(file):
         # Adapters are small: they are copied out of the file, whose pages are released.
         name, tensor = saved_name.removeprefix(PREFIX).replace(".base_layer.", "."), tensor.clone()
         if lora := re.fullmatch(r"(.+)\.lora_(embedding_)?([AB])(?:\.weight)?", name):
-            halves.setdefault(lora[1], {"transposed": bool(lora[2])})[lora[3].lower()] = tensor
+            transposed.setdefault(lora[1], bool(lora[2]))
+            halves.setdefault(lora[1], {})[lora[3]] = tensor
         elif "lora_" in name:
             raise UserError(
                 f"{name} in {folder.name}", "lora_A and lora_B of linear and embedding layers", "merge it with peft itself"
@@ -93,11 +101,22 @@ def read_adapter(folder: Path) -> Adapter:
             adapter.whole[name] = tensor
             if ".base_layer." in saved_name or not name.rpartition(".")[0].endswith(copies):
                 adapter.in_place.add(name)
+    deadline = time.monotonic() + _PATTERN_SECONDS
     for module, half in halves.items():
-        if "a" not in half or "b" not in half:
+        if half.keys() != {"A", "B"}:
             raise UserError(f"half a LoRA for {module} in {folder.name}", "lora_A and lora_B", "save the adapter again")
-        _add(adapter, module, Delta(scaling=scaling(config, module), **half))
+        _check_halves(module, half)
+        change = Delta(half["A"], half["B"], scaling(config, module, deadline), transposed[module])
+        _add(adapter, module, change)
     return adapter
+
+
+def _check_halves(module: str, half: dict[str, torch.Tensor]) -> None:
+    a, b = half["A"], half["B"]
+    thirds = not module.endswith(".W_pack") or (len(b) % 3 == 0 if b.dim() else False)
+    if a.dim() != 2 or b.dim() != 2 or a.shape[0] != b.shape[1] or not thirds:
+        found = f"lora_A {tuple(a.shape)} and lora_B {tuple(b.shape)} for {module}"
+        raise UserError(found, "matrices whose product changes a weight", "save the adapter again")
 
 
 def _check_config(config: dict) -> None:
@@ -112,21 +131,64 @@ def _check_config(config: dict) -> None:
     for key, value in config.items():
         if value and key not in COMPUTED | NO_PART | {"bias", "init_lora_weights"}:
             raise UserError(f"{key}={value!r} in the adapter", f"no {key}", "merge it with peft itself")
+    _check_rank(config.get("r"), "r")
+    _check_alpha(config.get("lora_alpha"), "lora_alpha")
+    for key, check in (("rank_pattern", _check_rank), ("alpha_pattern", _check_alpha)):
+        patterns = config.get(key) or {}
+        if not isinstance(patterns, dict):
+            raise _wrong(key, patterns, "names of modules and a number for each")
+        for pattern, value in patterns.items():
+            check(value, f"{key} {pattern!r}:")
+    for key in ("base_model_name_or_path", "revision"):
+        if not isinstance(config.get(key) or "", str):
+            raise _wrong(key, config[key], "a text")
+    if not isinstance(config.get("use_rslora") or False, bool):
+        raise _wrong("use_rslora", config["use_rslora"], "true or false")
+    copies = config.get("modules_to_save") or []
+    if not isinstance(copies, list) or not all(isinstance(one, str) and one for one in copies):
+        raise _wrong("modules_to_save", copies, "a list of names")
 
 
-def scaling(config: dict, module: str) -> float:
+def _check_rank(value: object, name: str) -> None:
+    if type(value) is not int or not 1 <= value <= _LARGEST_RANK:
+        raise _wrong(name, value, f"a whole number from 1 to {_LARGEST_RANK:,}")
+
+
+def _check_alpha(value: object, name: str) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= _LARGEST_RANK:
+        raise _wrong(name, value, f"a number above 0, at most {_LARGEST_RANK:,}")
+
+
+def _wrong(name: str, value: object, expected: str) -> UserError:
+    return UserError(f"{name} {value!r} in adapter_config.json", expected, "save the adapter again")
+
+
+def scaling(config: dict, module: str, deadline: float = math.inf) -> float:
     """The factor of B·A for `module`: alpha / r, or alpha / sqrt(r) with rslora; patterns go before the general values.
+
+    Raises:
+        UserError: a pattern that is no regular expression, or one that takes beyond `deadline` of `time.monotonic`.
 
     Source: peft's `get_pattern_key` and `LoraLayer.update_layer`.
     """
-
-    def by_pattern(patterns: dict | None, default: float) -> float:
-        matching = (value for pattern, value in (patterns or {}).items() if re.match(rf"(.*\.)?({pattern})$", module))
-        return next(matching, default)
-
-    rank = by_pattern(config.get("rank_pattern"), config["r"])
-    alpha = by_pattern(config.get("alpha_pattern"), config["lora_alpha"])
+    rank = _by_pattern(config.get("rank_pattern") or {}, module, config["r"], deadline)
+    alpha = _by_pattern(config.get("alpha_pattern") or {}, module, config["lora_alpha"], deadline)
     return alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
+
+
+def _by_pattern(patterns: dict, module: str, default: float, deadline: float) -> float:
+    for pattern, value in patterns.items():
+        try:
+            left = min(max(deadline - time.monotonic(), 0.001), _PATTERN_SECONDS)
+            # This module has a limit of time, which re has not; a foreign pattern may take any.
+            if len(pattern) > _LONGEST_PATTERN:
+                raise TimeoutError
+            if regex.match(rf"(.*\.)?({pattern})$", module, timeout=left):
+                return value
+        except (TimeoutError, regex.error, RecursionError, MemoryError, OverflowError) as error:
+            expected = "names of modules, or regular expressions that are quick"
+            raise UserError(f"the pattern {pattern!r} in adapter_config.json", expected, "write the names out") from error
+    return default
 
 
 def _add(adapter: Adapter, module: str, delta: Delta) -> None:

@@ -10,13 +10,18 @@ from pathlib import Path
 import torch
 
 from medllm_hf import __version__
-from medllm_hf.checkpoint.shards import DTYPES, ShardWriter, blocks, dtype_name, finite, one_thread, tensors
+from medllm_hf.checkpoint.shards import DTYPES, ShardWriter, blocks, check_finite, dtype_name, one_thread, tensors
 from medllm_hf.checkpoint.tokenizer import fast_tokenizer, read_sentencepiece, save_tokenizer
 from medllm_hf.errors import UserError
 from medllm_hf.folders import check_apart, check_free, new_folder, read_json, sha256, write_json
 from medllm_hf.pretrained import WITH_PICKLES, snapshot
 from medllm_hf.weight_files import weight_files
 
+# The most that a config may say; beyond them no model is, and the plan of the tensors alone would take all memory.
+LARGEST = {
+    **{"vocab_size": 10**7, "hidden_size": 10**6, "intermediate_size": 10**7},
+    **{"num_hidden_layers": 10**4, "num_attention_heads": 10**4},
+}
 # No row of a trained, unnormalised head comes this near to norm 1 by chance, let alone all; rounding to bfloat16 stays nearer.
 NORM_TOLERANCE = 1e-3
 
@@ -107,12 +112,19 @@ def _unit_rows(block: torch.Tensor) -> bool:
 
 def llama_config(config: dict, dtype: str) -> dict:
     """The Llama `config.json` with the same shapes; Baichuan 7B has rotary positions with base 10,000 and no biases."""
-    try:
-        same = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
-        shapes = {key: int(config[key]) for key in same}
-        positions = int(config.get("max_position_embeddings") or config["model_max_length"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{error} in config.json", "the shapes of a Baichuan config", "fetch the file again") from error
+    shapes = {key: _size(config, key, most) for key, most in LARGEST.items()}
+    heads, hidden = shapes["num_attention_heads"], shapes["hidden_size"]
+    if hidden % heads:
+        raise _wrong("hidden_size", hidden, f"a multiple of num_attention_heads {heads}")
+    positions = _size(config, "max_position_embeddings" if config.get("max_position_embeddings") else "model_max_length", 10**9)
+    kept = {"hidden_act": "silu", "rms_norm_eps": 1e-6, "initializer_range": 0.02}
+    kept = {key: config.get(key, default) for key, default in kept.items()}
+    if not isinstance(kept["hidden_act"], str):
+        raise _wrong("hidden_act", kept["hidden_act"], "the name of a function")
+    for key in ("rms_norm_eps", "initializer_range"):
+        value = kept[key]
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:
+            raise _wrong(key, value, "a number from 0 to 1")
     return {
         **shapes,
         "architectures": ["LlamaForCausalLM"],
@@ -122,9 +134,7 @@ def llama_config(config: dict, dtype: str) -> dict:
         "max_position_embeddings": positions,
         "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0},
         "rope_theta": 10000.0,
-        "hidden_act": config.get("hidden_act", "silu"),
-        "rms_norm_eps": config.get("rms_norm_eps", 1e-6),
-        "initializer_range": config.get("initializer_range", 0.02),
+        **kept,
         "attention_bias": False,
         "mlp_bias": False,
         "tie_word_embeddings": False,
@@ -135,6 +145,17 @@ def llama_config(config: dict, dtype: str) -> dict:
         "torch_dtype": dtype,
         "use_cache": True,
     }
+
+
+def _size(config: dict, key: str, most: int) -> int:
+    value = config.get(key)
+    if type(value) is not int or not 1 <= value <= most:
+        raise _wrong(key, value, f"a whole number from 1 to {most:,}")
+    return value
+
+
+def _wrong(key: str, value: object, expected: str) -> UserError:
+    return UserError(f"{key} {value!r} in config.json", expected, "fetch the file again")
 
 
 def generation_config(folder: Path) -> dict:
@@ -182,6 +203,7 @@ def convert(
     config = llama_config(source_config, dtype_name(next(tensors(source))[1].dtype) if dtype == "auto" else dtype)
     if config["dtype"] not in DTYPES:
         raise UserError(f"weights of {config['dtype']}", ", ".join(DTYPES), "use the unquantised checkpoint")
+    max_length = source_config.get("model_max_length") and _size(source_config, "model_max_length", 10**9)
     sentencepiece = read_sentencepiece(source)
     if len(sentencepiece.pieces) != config["vocab_size"]:
         raise UserError(
@@ -196,7 +218,7 @@ def convert(
         _write_weights(source, layout, config, out)
         write_json(out / "config.json", config)
         write_json(out / "generation_config.json", generation_config(source))
-        max_length = source_config.get("model_max_length") or config["max_position_embeddings"]
+        max_length = max_length or config["max_position_embeddings"]
         save_tokenizer(tokenizer.result(), source, out, template, max_length)
         provenance = {
             "made_by": "medllm convert",
@@ -217,12 +239,14 @@ def _write_weights(source: Path, layout: Layout, config: dict, out: Path) -> Non
     writer = ShardWriter(out, {name: (shape, dtype) for name, shape in expected.items()})
     for source_name, source_tensor in tensors(source):
         names = targets(layout, source_name)
-        for name, tensor in zip(names, source_tensor.chunk(len(names)) if names else (), strict=True):
+        # A number alone, which has no parts, is of a wrong shape whatever it is for.
+        parts = source_tensor.chunk(len(names)) if names and source_tensor.dim() else (source_tensor,) * len(names)
+        for name, tensor in zip(names, parts, strict=True):
             if expected.pop(name, None) != tuple(tensor.shape):
                 found = f"{source_name} of shape {tuple(source_tensor.shape)}, once too often or not of the config's shape"
                 raise UserError(found, "the tensors of config.json", "check the source")
             values = normalised_head(tensor) if name == "lm_head.weight" and layout.norm_head else blocks(tensor)
-            writer.write(name, (finite(source_name, block, dtype) for block in values))
+            writer.write(name, (check_finite(source_name, block, dtype) for block in values))
     if expected:
         found = f"no tensor for {min(expected)} ({len(expected)} missing)"
         raise UserError(found, "every tensor of the config", "fetch the missing shard")

@@ -1,5 +1,6 @@
 """LoRA adapter + base → full weights, streaming: the model is never loaded."""
 
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,13 +9,13 @@ import torch
 
 from medllm_hf import __version__
 from medllm_hf.checkpoint.adapter import Adapter, Delta, read_adapter
-from medllm_hf.checkpoint.shards import DTYPES, ShardWriter, blocks, dtype_name, finite, one_thread, tensors
-from medllm_hf.checkpoint.tied import HEADS, Ties, resolve_ties, untied
+from medllm_hf.checkpoint.shards import DTYPES, ShardWriter, blocks, check_finite, dtype_name, one_thread, tensors
+from medllm_hf.checkpoint.tied import HEADS, Ties, resolve_ties, untie
 from medllm_hf.errors import UserError
-from medllm_hf.folders import check_apart, check_free, new_folder, read_json, sha256, write_json, write_text
+from medllm_hf.folders import check_apart, check_free, new_folder, read_json, read_text, sha256, write_json, write_text
 from medllm_hf.pretrained import WITH_PICKLES, check_known, check_weights, load_tokenizer, snapshot
 from medllm_hf.templates.template_checks import check_chat_template
-from medllm_hf.weight_files import ADAPTER_WEIGHTS, weight_files
+from medllm_hf.weight_files import ADAPTER_WEIGHTS, read_provenance, weight_files
 
 TOKENIZER, SETTINGS, TEMPLATE = "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"
 
@@ -34,7 +35,7 @@ def merge(adapter: str, dst: str, base: str | None = None, dtype: str = "auto", 
     check_free(dst, overwrite)
     folder, _ = snapshot(adapter)
     lora = read_adapter(folder)
-    base_name, base_folder, commit = find_base(lora, base)
+    base_name, base_folder, commit = find_base(lora, base, folder)
     check_apart(dst, [folder, folder / ADAPTER_WEIGHTS, base_folder, *weight_files(base_folder)])
     digest = sha256(folder / ADAPTER_WEIGHTS)
     earlier = check_base(base_folder, digest)
@@ -43,22 +44,22 @@ def merge(adapter: str, dst: str, base: str | None = None, dtype: str = "auto", 
     check_weights(base_folder, {name: shape for name, (shape, _) in shapes.items()})
     shapes = {target: shapes[name] for name in shapes for target in ties.targets(name)}
     check_fit(lora, shapes, base_folder)
-    own_template = has_own_template(folder, base_folder)
+    template = own_template(folder, base_folder)
     plan = {name: (shape, own if dtype == "auto" else DTYPES[dtype]) for name, (shape, own) in shapes.items()}
     with new_folder(dst, overwrite) as out, one_thread():
         _write_weights(base_folder, lora, ties, plan, out)
         _copy_companions(base_folder, out, dtype_name(next(iter(plan.values()))[1]), ties)
-        if own_template:
-            _take_template(folder, out)
+        if template is not None:
+            _take_template(folder, template, out)
         provenance = {
             "made_by": "medllm merge",
-            "base": base_folder.name if Path(base_name).is_dir() else base_name,
+            "base": base_name if commit else base_folder.name,
             **({"base_commit": commit} if commit else {}),
             "base_weights": f"{dtype_name(next(iter(shapes.values()))[1])}, not quantised",
             "adapters": [*earlier, {"name": Path(adapter).name, "sha256": digest}],
             "arithmetic": "float32",
             **ties.record(),
-            **({"chat_template": "the adapter's"} if own_template else {}),
+            **({"chat_template": "the adapter's"} if template is not None else {}),
             "versions": {"medllm_hf": __version__, "torch": torch.__version__},
         }
         write_json(out / "provenance.json", provenance)
@@ -68,13 +69,13 @@ def merge(adapter: str, dst: str, base: str | None = None, dtype: str = "auto", 
     )
 
 
-def find_base(lora: Adapter, base: str | None) -> tuple[str, Path, str | None]:
+def find_base(lora: Adapter, base: str | None, adapter: Path) -> tuple[str, Path, str | None]:
     """The name of the base, `base` or what the adapter was trained on, its folder, and its commit where it is from the Hub.
 
     Raises:
         UserError: there is none, it needs foreign code, or it is in Baichuan's own layout.
     """
-    name = base or lora.base
+    name = base or (lora.base and _named_base(lora.base, adapter))
     if not name:
         raise UserError("no base_model_name_or_path in the adapter", "a base", "name it with --base")
     folder, commit = snapshot(name, None if base else lora.revision, patterns=WITH_PICKLES)
@@ -85,12 +86,34 @@ def find_base(lora: Adapter, base: str | None) -> tuple[str, Path, str | None]:
     return name, folder, commit
 
 
+def _named_base(name: str, adapter: Path) -> str:
+    """The base that an adapter names: a folder, for a relative name one beside the adapter too, or a Hub id.
+
+    Training writes the name as it was given there, mostly relative to the folder that holds the adapter's own.
+
+    Raises:
+        UserError: it can only be meant as a folder, and is none of those.
+    """
+    path = Path(name)
+    plain = name.startswith((".", "~")) or path.is_absolute() or name.count("/") != 1
+    beside = [] if path.is_absolute() else [adapter.absolute().parent / name, adapter.absolute() / name]
+    # Where it may be a Hub id as well, the current folder comes first, as for transformers.
+    tried = [*beside, path] if plain else [path, *beside]
+    for one in tried:
+        if os.path.isdir(one):
+            return os.path.normpath(one)
+    if plain:
+        places = ", ".join(dict.fromkeys(os.path.normpath(os.path.abspath(one)) for one in tried))
+        raise UserError(f"no folder {name}, the adapter's base (tried {places})", "the base there", "name it with --base")
+    return name
+
+
 def _write_weights(base: Path, lora: Adapter, ties: Ties, plan: dict, out: Path) -> None:
     writer = ShardWriter(out, plan)
     for source_name, tensor in tensors(base):
         for name in ties.targets(source_name):
             whole, own = lora.whole.get(name, tensor), plan[name][1]
-            writer.write(name, (finite(name, block, own) for block in changed(whole, lora.deltas.get(name))))
+            writer.write(name, (check_finite(name, block, own) for block in changed(whole, lora.deltas.get(name))))
     writer.close()
 
 
@@ -111,15 +134,14 @@ def check_base(base: Path, digest: str) -> list[dict]:
     if quantised := read_json(base / "config.json").get("quantization_config"):
         method = quantised.get("quant_method", "quantised") if isinstance(quantised, dict) else "quantised"
         raise UserError(f"a base in {method} weights", "full precision", "name the unquantised base with --base")
-    path = base / "provenance.json"
-    earlier = read_json(path).get("adapters", []) if path.exists() else []
+    earlier = read_provenance(base).get("adapters", [])
     if any(adapter.get("sha256") == digest for adapter in earlier):
         raise UserError(f"this adapter merged into {base} already", "a base without it", "use the base that it was trained on")
     return earlier
 
 
 def check_fit(lora: Adapter, shapes: dict[str, tuple], base: Path) -> None:
-    """Returns nothing when every part of the adapter has a base tensor of its shape.
+    """Check that every part of the adapter has a base tensor of its shape.
 
     Raises:
         UserError: otherwise; or a head that was trained before normalisation, which cannot be added after it.
@@ -134,7 +156,7 @@ def check_fit(lora: Adapter, shapes: dict[str, tuple], base: Path) -> None:
             raise UserError(
                 f"{name} in the adapter and not in {base}", "an adapter of this base", "name its own base with --base"
             )
-        if shapes[name][0] != shape and len(shape) == 2 and name.split(".")[-2] in (*HEADS, "lm_head", "embed_out"):
+        if shapes[name][0] != shape and len(shape) == 2 and name.split(".")[-2:][0] in (*HEADS, "lm_head", "embed_out"):
             raise _resized(name, shape, shapes[name][0])
         if shapes[name][0] != shape:
             raise UserError(f"{shape} for {name} in the adapter", f"{shapes[name][0]}", "name its own base with --base")
@@ -161,36 +183,39 @@ def _copy_companions(base: Path, out: Path, dtype: str, ties: Ties) -> None:
     config = read_json(out / "config.json")
     config.pop("transformers_weights", None)  # names the base's own file
     config.update({key: dtype for key in ("dtype", "torch_dtype") if key in config or key == "dtype"})
-    write_json(out / "config.json", untied(config) if ties.parted else config)
+    write_json(out / "config.json", untie(config) if ties.parted else config)
 
 
-def has_own_template(adapter: Path, base: Path) -> bool:
-    """Whether the adapter's folder has a tokenizer with a chat template, for the tokens of the base.
+def own_template(adapter: Path, base: Path) -> str | None:
+    """The chat template of a tokenizer in the adapter's folder, for the tokens of the base; None where it has none.
 
     Raises:
         UserError: a tokenizer with other tokens, or a template that fails.
     """
-    if not (adapter / TOKENIZER).is_file() or not (base / TOKENIZER).is_file() or _template(adapter) is None:
-        return False
+    template = _template(adapter)
+    if not (adapter / TOKENIZER).is_file() or not (base / TOKENIZER).is_file() or template is None:
+        return None
     if _vocabulary(adapter) != _vocabulary(base):
         found = f"a tokenizer in {adapter} with other tokens than that of {base}"
         raise UserError(found, "an adapter of this base", "name its own base with --base")
     tokenizer = load_tokenizer(base)
-    tokenizer.chat_template = _template(adapter)
+    tokenizer.chat_template = template
     check_chat_template(tokenizer, adapter)
-    return True
+    return template
 
 
 def _vocabulary(folder: Path) -> tuple:
     tokenizer = read_json(folder / TOKENIZER)
-    added = [(token.get("id"), token.get("content")) for token in tokenizer.get("added_tokens") or []]
-    return (tokenizer.get("model") or {}).get("vocab"), added
+    added, model = tokenizer.get("added_tokens") or [], tokenizer.get("model") or {}
+    if not (isinstance(model, dict) and isinstance(added, list) and all(isinstance(token, dict) for token in added)):
+        raise UserError(f"model or added_tokens of another kind in {folder / TOKENIZER}", "a fast tokenizer", "fetch it again")
+    return model.get("vocab"), [(token.get("id"), token.get("content")) for token in added]
 
 
 def _template(folder: Path) -> str | None:
     """The chat template of a folder, which stands in a file of its own or, in older ones, among the tokenizer's settings."""
     if (folder / TEMPLATE).is_file():
-        return (folder / TEMPLATE).read_text(encoding="utf-8")
+        return read_text(folder / TEMPLATE)
     settings = read_json(folder / SETTINGS) if (folder / SETTINGS).is_file() else {}
     template = settings.get("chat_template")
     if isinstance(template, list):  # several, by name
@@ -199,9 +224,9 @@ def _template(folder: Path) -> str | None:
     return template if isinstance(template, str) else None
 
 
-def _take_template(adapter: Path, out: Path) -> None:
+def _take_template(adapter: Path, template: str, out: Path) -> None:
     """Writes the adapter's chat template and, where it is another one, its end token into the merged folder."""
-    write_text(out / TEMPLATE, _template(adapter))
+    write_text(out / TEMPLATE, template)
     settings = read_json(out / SETTINGS) if (out / SETTINGS).is_file() else {}
     settings.pop("chat_template", None)
     trained = read_json(adapter / SETTINGS).get("eos_token") if (adapter / SETTINGS).is_file() else None

@@ -69,6 +69,7 @@ def shard_tensors(file: Path) -> Iterator[tuple[str, torch.Tensor]]:
             with safe_open(file, framework="pt") as shard:
                 for name in shard.keys():
                     tensor = shard.get_tensor(name)
+                    _check_plain(name, tensor, file)
                     yield name, tensor
                     _release(tensor)
         except (SafetensorError, OSError) as error:
@@ -77,8 +78,8 @@ def shard_tensors(file: Path) -> Iterator[tuple[str, torch.Tensor]]:
     state, mapped = _load_bin(file)
     for name in list(state):
         tensor = state.pop(name)
-        if not isinstance(tensor, torch.Tensor):
-            raise UserError(f"{name!r} in {file} is no tensor", "plain weights", "do not use this file")
+        _check_plain(name, tensor, file)
+        tensor = tensor.detach().resolve_neg()  # parameters are tensors too
         yield name, tensor
         if mapped:
             _release(tensor)
@@ -87,6 +88,8 @@ def shard_tensors(file: Path) -> Iterator[tuple[str, torch.Tensor]]:
 def _load_bin(file: Path) -> tuple[dict, bool]:
     """The tensors of a `.bin` by name, and whether they are mapped; the old format that torch cannot map is read whole."""
     try:
+        if file.stat().st_size == 0 or not file.is_file():
+            raise EOFError("nothing in it, or no file")
         try:
             state, mapped = torch.load(file, map_location="cpu", weights_only=True, mmap=True), True
         except RuntimeError as error:
@@ -95,11 +98,32 @@ def _load_bin(file: Path) -> tuple[dict, bool]:
             state, mapped = torch.load(file, map_location="cpu", weights_only=True), False
     except pickle.UnpicklingError as error:
         raise UserError(f"more than tensors in {file}", "plain weights", "do not use this file; it can run code") from error
-    except (RuntimeError, EOFError, ValueError, OSError) as error:
+    except Exception as error:  # a foreign pickle has torch's own code fail at any place
         raise UserError(f"damaged {file} ({first_line(error)})", "a whole .bin file", "fetch it again") from error
     if not isinstance(state, dict):
         raise UserError(f"a {type(state).__name__} in {file}", "tensors by name", "do not use this file")
     return state, mapped
+
+
+def _check_plain(name: object, tensor: object, file: Path) -> None:
+    """Check that this is a tensor that safetensors can hold, and of no more numbers than the file has.
+
+    Raises:
+        UserError: otherwise.
+    """
+    if not isinstance(name, str) or not name.isprintable() or not name:
+        raise UserError(f"a tensor named {name!r} in {file}", "names of parameters", "do not use this file")
+    if not isinstance(tensor, torch.Tensor):
+        raise UserError(f"{name!r} in {file} is no tensor", "plain weights", "do not use this file")
+    plain = tensor.layout == torch.strided and not tensor.is_quantized and not tensor.is_nested and tensor.device.type == "cpu"
+    if not plain or tensor.dtype not in _FORMAT_NAMES:
+        kind = (
+            dtype_name(tensor.dtype) if plain else f"{tensor.layout}, {tensor.dtype} on {tensor.device}".replace("torch.", "")
+        )
+        raise UserError(f"{name!r} of {kind} in {file}", "plain weights", "use the unquantised checkpoint")
+    if tensor.nbytes > file.stat().st_size:  # a view that repeats its numbers
+        found = f"{name!r} of {tensor.nbytes:,} bytes in {file} of {file.stat().st_size:,}"
+        raise UserError(found, "every number in the file", "do not use this file")
 
 
 def _release(tensor: torch.Tensor) -> None:
@@ -144,23 +168,24 @@ class ShardWriter:
         self.folder = folder
         self.left = set(plan)
         self.sizes = {name: torch.empty(shape, dtype=dtype, device="meta").nbytes for name, (shape, dtype) in plan.items()}
-        self.shards = filled(self.sizes, max_bytes)
+        self.shards = group_by_size(self.sizes, max_bytes)
         self.places: dict[str, tuple[Path, int]] = {}
         for i, names in enumerate(self.shards):
             single = len(self.shards) == 1
             file = folder / (WEIGHTS_FILE if single else f"model-{i + 1:05d}-of-{len(self.shards):05d}.safetensors")
             self.places.update(self._begin(file, {name: plan[name] for name in names}))
 
-    def _begin(self, file: Path, plan: dict) -> dict[str, tuple[Path, int]]:
-        header, offset = {"__metadata__": {"format": "pt"}}, 0
+    def _begin(self, file: Path, plan: dict[str, tuple[tuple[int, ...], torch.dtype]]) -> dict[str, tuple[Path, int]]:
+        header: dict[str, dict[str, object]] = {"__metadata__": {"format": "pt"}}
+        starts, offset = {}, 0
         for name, (shape, dtype) in plan.items():
             end = offset + self.sizes[name]
             header[name] = {"dtype": _FORMAT_NAMES[dtype], "shape": list(shape), "data_offsets": [offset, end]}
-            offset = end
+            starts[name], offset = offset, end
         text = json.dumps(header, separators=(",", ":")).encode()
         text += b" " * (-len(text) % 8)
         file.write_bytes(len(text).to_bytes(8, "little") + text)
-        return {name: (file, 8 + len(text) + header[name]["data_offsets"][0]) for name in plan}
+        return {name: (file, 8 + len(text) + start) for name, start in starts.items()}
 
     def write(self, name: str, parts: Iterable[torch.Tensor]) -> None:
         """Writes one tensor of the plan, given as consecutive blocks of its rows in the planned dtype.
@@ -171,7 +196,7 @@ class ShardWriter:
         offset, pending = start, None
         with file.open("r+b", buffering=0) as shard, ThreadPoolExecutor(1) as pool:
             for part in parts:
-                data = memoryview(part.contiguous().flatten().view(torch.uint8).numpy())
+                data = part.contiguous().flatten().view(torch.uint8).numpy().data
                 if pending:
                     pending.result()
                 pending = pool.submit(_write_at, shard.fileno(), offset, data)
@@ -203,7 +228,7 @@ def _write_at(handle: int, offset: int, data: memoryview) -> None:
         data, offset = data[count:], offset + count
 
 
-def finite(name: str, block: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+def check_finite(name: str, block: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     """A block of the tensor `name` in `dtype`, all of it finite.
 
     Raises:
@@ -220,7 +245,7 @@ def finite(name: str, block: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     return made
 
 
-def filled(sizes: dict[str, int], max_bytes: int) -> list[list[str]]:
+def group_by_size(sizes: dict[str, int], max_bytes: int) -> list[list[str]]:
     """The names in order, in groups of at most `max_bytes`; a larger tensor stands alone."""
     groups: list[list[str]] = [[]]
     used = 0

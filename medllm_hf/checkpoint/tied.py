@@ -1,6 +1,7 @@
 """Input embeddings and head that a base ties, under an adapter that may part them."""
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 
@@ -13,6 +14,7 @@ HEADS = {
     "embed_in": "embed_out.weight",
 }
 FLAG = "tie_word_embeddings"
+Change = TypeVar("Change")
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,9 @@ class Ties:
 
     def targets(self, name: str) -> tuple[str, ...]:
         """The tensors to write for the base's tensor `name`."""
-        return (name, self.head) if self.parted and name == self.embedding and not self.head_stored else (name,)
+        if self.parted and self.head and name == self.embedding and not self.head_stored:
+            return name, self.head
+        return (name,)
 
     def record(self) -> dict[str, str]:
         """What the provenance says; nothing of a base that is written as it was, tied or not."""
@@ -47,10 +51,11 @@ def resolve_ties(adapter: Adapter, names: set[str], config: dict) -> Ties:
     Raises:
         UserError: an adapter on one of several embeddings, of which only one can be tied to the head.
     """
-    pairs = {name: HEADS.get(name.split(".")[-2]) for name in sorted(names) if name.endswith(".weight")}
-    pairs = {name: head for name, head in pairs.items() if head}
+    weights = [name for name in sorted(names) if name.endswith(".weight")]
+    pairs = {name: head for name in weights if (head := HEADS.get(name.split(".")[-2]))}
     stored = any(head in names for head in pairs.values())
-    tied = config.get(FLAG, (config.get("text_config") or {}).get(FLAG))
+    text = config.get("text_config")
+    tied = config.get(FLAG, text.get(FLAG) if isinstance(text, dict) else None)
     touched = set(adapter.deltas) | set(adapter.whole)
     # A class of models may tie by default, so that its config does not say it; then no head is stored.
     if tied is False or (stored and not tied) or not touched & {*pairs, *pairs.values()}:
@@ -65,22 +70,27 @@ def resolve_ties(adapter: Adapter, names: set[str], config: dict) -> Ties:
                 adapter.whole[other] = adapter.whole[one]
     if not _equal(adapter, embedding, head):
         return Ties(embedding, head, stored, parted=True)
-    for part in (adapter.deltas, adapter.whole):
-        if part.pop(head, None) is not None and stored:
-            part[head] = part[embedding]
+    _follow(adapter.deltas, embedding, head, stored)
+    _follow(adapter.whole, embedding, head, stored)
     return Ties(embedding, head, stored)
+
+
+def _follow(part: dict[str, Change], embedding: str, head: str, stored: bool) -> None:
+    """Gives a head that is stored the embedding's change, and one that is not none of its own."""
+    if part.pop(head, None) is not None and stored:
+        part[head] = part[embedding]
 
 
 def _equal(adapter: Adapter, embedding: str, head: str) -> bool:
     """Whether the adapter makes equal tensors of equal ones."""
-    first, second = adapter.whole.get(embedding), adapter.whole.get(head)
-    if (first is None) != (second is None) or (first is not None and not torch.equal(first, second)):
+    whole, other = adapter.whole.get(embedding), adapter.whole.get(head)
+    if not (whole is other if whole is None or other is None else torch.equal(whole, other)):
         return False
     first, second = adapter.deltas.get(embedding), adapter.deltas.get(head)
     return first is second if first is None or second is None else first.is_transpose_of(second)
 
 
-def untied(config: dict) -> dict:
+def untie(config: dict) -> dict:
     """`config` saying that the head has values of its own."""
     text = config.get("text_config")
     nested = {"text_config": {**text, FLAG: False}} if isinstance(text, dict) else {}

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import sentencepiece
 import torch
-from sentencepiece import sentencepiece_model_pb2
 
-from medllm_hf.checkpoint.shards import DTYPES, filled
+# protobuf makes this class when it is imported, where no checker sees it.
+from sentencepiece.sentencepiece_model_pb2 import ModelProto  # type: ignore[attr-defined]
+
+from medllm_hf.checkpoint.shards import DTYPES, group_by_size
 from medllm_hf.errors import UserError
 from medllm_hf.folders import new_folder, write_json
 
@@ -43,7 +45,9 @@ def tiny_base(
         found = f"{layers} layers of width {hidden}, vocabulary {vocab}"
         raise UserError(found, f"a layer or more, a multiple of 64, {MIN_VOCABULARY} or more", "choose other sizes")
     with new_folder(dst, overwrite) as out:
-        (out / "tokenizer.model").write_bytes(filled_up(train_tokenizer(sample_texts(), min(vocab, SAMPLE_VOCABULARY)), vocab))
+        (out / "tokenizer.model").write_bytes(
+            pad_vocabulary(train_tokenizer(sample_texts(), min(vocab, SAMPLE_VOCABULARY)), vocab)
+        )
         config = _config(vocab, layers, hidden, dtype)
         write_json(out / "config.json", config)
         write_json(out / "generation_config.json", GENERATION)
@@ -89,11 +93,11 @@ def train_tokenizer(texts: list[str], vocabulary: int) -> bytes:
     return model.getvalue()
 
 
-def filled_up(model: bytes, vocabulary: int) -> bytes:
+def pad_vocabulary(model: bytes, vocabulary: int) -> bytes:
     """The sentencepiece model with unused pieces at its end, so that it has `vocabulary` of them."""
-    proto = sentencepiece_model_pb2.ModelProto.FromString(model)
+    proto = ModelProto.FromString(model)
     for i in range(vocabulary - len(proto.pieces)):
-        proto.pieces.add(piece=f"<unused_{i}>", score=0.0, type=sentencepiece_model_pb2.ModelProto.SentencePiece.UNUSED)
+        proto.pieces.add(piece=f"<unused_{i}>", score=0.0, type=ModelProto.SentencePiece.UNUSED)
     return proto.SerializeToString()
 
 
@@ -158,7 +162,7 @@ def _write_shards(config: dict, seed: int, out: Path) -> None:
     shapes, dtype = weight_shapes(config), DTYPES[config["torch_dtype"]]
     generator = torch.Generator().manual_seed(seed)
     sizes = {name: math.prod(shape) * dtype.itemsize for name, shape in shapes.items()}
-    groups = filled(sizes, sum(sizes.values()) // SHARDS + 1)
+    groups = group_by_size(sizes, sum(sizes.values()) // SHARDS + 1)
     weight_map: dict[str, str] = {}
     for i, names in enumerate(groups):
         shard = {name: torch.ones(shapes[name], dtype=dtype) for name in names}

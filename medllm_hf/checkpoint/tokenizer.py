@@ -5,11 +5,13 @@ from importlib.resources import files
 from pathlib import Path
 
 from google.protobuf.message import DecodeError
-from sentencepiece.sentencepiece_model_pb2 import ModelProto, TrainerSpec
+
+# protobuf makes these classes when it is imported, where no checker sees them.
+from sentencepiece.sentencepiece_model_pb2 import ModelProto, TrainerSpec  # type: ignore[attr-defined]
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
 from medllm_hf.errors import UserError, first_line
-from medllm_hf.folders import write_json, write_text
+from medllm_hf.folders import read_bytes, write_json, write_text
 
 SENTENCEPIECE = "tokenizer.model"
 TEMPLATES = ("medllm", "baichuan2")
@@ -34,7 +36,7 @@ def read_sentencepiece(source: Path) -> ModelProto:
     if not path.is_file():
         raise UserError(f"no tokenizer.model in {source}", "the sentencepiece model of the checkpoint", "fetch it too")
     try:
-        proto = ModelProto.FromString(path.read_bytes())
+        proto = ModelProto.FromString(read_bytes(path))
     except DecodeError as error:
         raise UserError(f"damaged {path} ({first_line(error)})", "a sentencepiece model", "fetch it again") from error
     spec, normalizer = proto.trainer_spec, proto.normalizer_spec

@@ -20,7 +20,7 @@ from medllm_hf.data.benchmarks.read import load_benchmark
 from medllm_hf.data.dialogues import Policy, check_format
 from medllm_hf.data.files import file_rows, input_files
 from medllm_hf.data.mcq import McqItem, load_items
-from medllm_hf.data.screening import decontamination as overlap
+from medllm_hf.data.screening import decontamination
 from medllm_hf.data.screening.chunk import Listed, Overlap, Settings
 from medllm_hf.data.screening.near_duplicates import SLOTS
 from medllm_hf.data.splits import Decision, Options, decide, in_test, write_splits
@@ -87,7 +87,7 @@ def build(
         spill = folder / ".spill"
         spill.mkdir()
         questions = [(asked.name, item) for asked in sets for item in asked.items]
-        index = overlap.index(questions) if questions else None
+        index = decontamination.index(questions) if questions else None
         policy = Policy(trailing_user, bad_row)
         settings = Settings(files, format, policy, on_personal_data, near_duplicates != "off", index, spill)
         summary = _write(folder, settings, sets, questions, options)
@@ -230,11 +230,12 @@ def _left_out(
     """Yields the rows that comparing left out, and those that hold a held-out question."""
     columns = gathered.columns
     every = np.arange(len(decision.first))
+    repeated = np.flatnonzero(decision.first != every).tolist()
 
     def listed(verdict: str, row: int, reason: str) -> Listed:
         return Listed(verdict, int(columns["file"][row]), int(columns["line"][row]), "dialogue", reason)
 
-    for row in np.flatnonzero(decision.first != every):
+    for row in repeated:
         yield listed("exact duplicate", row, f"the same as {card.place(names, columns, decision.first[row])}")
     verdict = "overlap" if options.on_overlap == "drop" else "overlap, kept"
     for hit in gathered.overlaps:

@@ -183,11 +183,11 @@ def screening(
     if summary.unsearched:
         lines += [f"{summary.unsearched} questions with stems below {SHORTEST} letters were not looked for.", ""]
     if hits:
-        rows = [
+        texts = [
             (f"{where} turn {hit.turn}", hit.excerpt, f"{name} {item.id}", _twin(item), hit.edits)
             for where, hit, name, item in hits[:SHOWN_HITS]
         ]
-        lines.append(_table(("dialogue", "its text", "question", "twin", "edits"), rows))
+        lines.append(_table(("dialogue", "its text", "question", "twin", "edits"), texts))
     else:
         lines.append("None found.")
     if len(hits) > SHOWN_HITS:

@@ -1,17 +1,17 @@
 """The verb `data check`: what a build would accept, repair and reject, and why."""
 
 import json
+import os
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import asdict
-from pathlib import Path
-from typing import TextIO
 
 from medllm_hf.control_tokens import CONTROL_TOKENS
-from medllm_hf.data.dialogues import Policy, Problem, check_format, examined
+from medllm_hf.data.dialogues import Policy, Problem, check_format, examine
 from medllm_hf.data.files import file_rows, input_files
 from medllm_hf.errors import UserError
+from medllm_hf.folders import new_file
 
 # Of each kind of problem, lines on the screen.
 SHOWN = 20
@@ -34,7 +34,9 @@ def check(
     policy = Policy(trailing_user, bad_row)
     counts: Counter[str] = Counter()
     shown: dict[str, list[Problem]] = {"repaired": [], "rejected": []}
-    with _new_file(list_file) if list_file else nullcontext() as listing:
+    if list_file and os.path.exists(list_file):
+        raise UserError(f"a file at {list_file}", "a name that is free", "choose another for --list")
+    with new_file(list_file) if list_file else nullcontext() as listing:
         for row, problem in _examined_rows(inputs, format, revision, policy):
             verdict = "accepted" if problem is None else "repaired" if row else "rejected"
             counts[verdict] += 1
@@ -56,7 +58,7 @@ def _examined_rows(
     with tqdm(unit=" rows", disable=None) as bar:
         for file in input_files(inputs, revision):
             for line, raw in file_rows(file):
-                row, problem = examined(file, line, raw, format, policy)
+                row, problem = examine(file, line, raw, format, policy)
                 if problem and problem.fatal:
                     raise problem.refusal()
                 yield row, problem
@@ -78,20 +80,3 @@ def _print(counts: Counter[str], shown: dict[str, list[Problem]]) -> None:
 def _listed(verdict: str, problem: Problem) -> str:
     fields = {name: value for name, value in asdict(problem).items() if name != "fatal"}
     return json.dumps({"verdict": verdict, **fields}, ensure_ascii=False) + "\n"
-
-
-@contextmanager
-def _new_file(name: str) -> Iterator[TextIO]:
-    """Yields a file that takes its name when the block ends well, and is removed when it fails."""
-    path = Path(name)
-    partial = path.with_name(f".{path.name}.partial")
-    if path.exists():
-        raise UserError(f"a file at {path}", "a name that is free", "choose another for --list")
-    try:
-        with partial.open("w", encoding="utf-8") as file:
-            yield file
-        partial.rename(path)
-    except OSError as error:
-        raise UserError(f"{error.strerror} while writing {path}", "a place to write", "choose another for --list") from error
-    finally:
-        partial.unlink(missing_ok=True)

@@ -43,8 +43,8 @@ class Problem:
 class Format:
     """One layout of rows: `fits` tells whether a row has it, `turns` takes the turns out or raises BadRow."""
 
-    fits: Callable[[object], bool]
-    turns: Callable[[object], list[dict]]
+    fits: Callable[[dict], bool]
+    turns: Callable[[dict], list[dict]]
 
 
 def disc(row: dict) -> list[dict]:
@@ -134,7 +134,7 @@ FORMATS = {
 
 
 def check_format(name: str) -> None:
-    """Returns nothing when `name` is "auto" or one of FORMATS.
+    """Check that `name` is "auto" or one of FORMATS.
 
     Raises:
         UserError: it is not.
@@ -143,7 +143,7 @@ def check_format(name: str) -> None:
         raise UserError(f"format {name!r}", "auto, " + ", ".join(FORMATS), "choose one of these")
 
 
-def examined(file: Path, line: int, raw: object, format: str, policy: Policy) -> tuple[dict | None, Problem | None]:
+def examine(file: Path, line: int, raw: object, format: str, policy: Policy) -> tuple[dict | None, Problem | None]:
     """The dialogue in a raw row of `file_rows` and its problem.
 
     (row, None) is accepted, (row, Problem) repaired, (None, Problem) rejected. It raises nothing, for worker processes: who
@@ -174,12 +174,12 @@ def dialogue(row: object, format: str, source: str, policy: Policy) -> tuple[dic
         if turns and turns[0]["role"] == "system":
             raise BadRow("system", "a second system turn, beside the one in the dialogue")
         turns = [{"role": "system", "content": _text(row, "system")}, *turns]
-    turns, repair = checked(turns, policy)
+    turns, repair = check_turns(turns, policy)
     own = row["source"] if isinstance(row.get("source"), str) and row["source"].strip() else source
     return {"id": _row_id(row, turns), "source": valid_text(own, "source"), "messages": turns}, repair
 
 
-def checked(turns: list[dict], policy: Policy) -> tuple[list[dict], str | None]:
+def check_turns(turns: list[dict], policy: Policy) -> tuple[list[dict], str | None]:
     """The turns as a whole dialogue, and what was repaired to make it one, None if nothing.
 
     Repaired are an empty system turn, which is left out, and by `policy` a user turn at the end, which is cut.

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from medllm_hf.data.row_readers import BROKEN, CHUNK, BadRow, array_rows, csv_rows, line_rows, parquet_rows
 from medllm_hf.errors import UserError, first_line
+from medllm_hf.folders import check_file
 
 SUFFIXES = (".jsonl", ".json", ".csv", ".jsonl.gz", ".json.gz", ".csv.gz", ".parquet")
 # What the `datasets` library writes beside the rows; read only when it is named itself.
@@ -51,6 +52,8 @@ def file_rows(file: Path) -> Iterator[tuple[int, object]]:
     Raises:
         UserError: a file that cannot be read at all.
     """
+    if file.exists():
+        check_file(file)
     rows = parquet_rows(file) if file.name.lower().endswith(".parquet") else _text_rows(file)
     number = 0
     try:

@@ -92,9 +92,10 @@ def answer_letters(answer: object) -> str:
         ValueError: it is not text or a list of texts.
     """
     parts = answer if isinstance(answer, list) else [answer]
-    if not all(isinstance(part, str) for part in parts):
+    texts = [part for part in parts if isinstance(part, str)]
+    if len(texts) < len(parts):
         raise ValueError(f"answer {shortened(answer)} is not letters")
-    return _BETWEEN_LETTERS.sub("", unicodedata.normalize("NFKC", "".join(parts)).upper())
+    return _BETWEEN_LETTERS.sub("", unicodedata.normalize("NFKC", "".join(texts)).upper())
 
 
 def lettered_lines(text: str) -> dict[str, str]:
@@ -133,8 +134,9 @@ def load_items(path: str) -> list[McqItem]:
     for number, raw in file_rows(Path(path)):
         try:
             row = parsed(raw)
-            unnamed = isinstance(row, dict) and row.get("id") in (None, "")
-            item = item_from_row({**row, "id": str(number)} if unnamed else row)
+            if isinstance(row, dict) and row.get("id") in (None, ""):
+                row = {**row, "id": str(number)}
+            item = item_from_row(row)
         except ValueError as error:
             reason = error.reason if isinstance(error, BadRow) else error
             raise UserError(
@@ -194,4 +196,6 @@ def _name(row: dict, field: str) -> str:
     value = row.get(field)
     if value is not None and not isinstance(value, str | int | float):
         raise ValueError(f"{field} is a {type(value).__name__}, not a text")
+    if isinstance(value, str) and any("\ud800" <= char <= "\udfff" for char in value):
+        raise ValueError(f"{field} is not Unicode text")
     return "" if value is None else str(value)

@@ -1,18 +1,23 @@
 """A stream or file of one kind → raw rows: never held in memory whole, and what cannot be read is a row that says so."""
 
 import csv
+import gzip
 import io
 import re
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING
 
 from medllm_hf.errors import UserError, first_line
+
+if TYPE_CHECKING:  # JSON and CSV need no pyarrow
+    from pyarrow import RecordBatch
 
 # Longer rows are refused: a quote or a bracket that is never closed would otherwise take the file into memory.
 LARGEST_ROW = 64 * 2**20
 CHUNK = 2**20
+ByteStream = io.BufferedReader | gzip.GzipFile
 BROKEN = (OSError, EOFError, zlib.error)
 
 
@@ -30,7 +35,7 @@ class BadRow(ValueError):
         self.where, self.reason, self.fatal = where, reason, fatal
 
 
-def line_rows(stream: BinaryIO) -> Iterator[tuple[int, object]]:
+def line_rows(stream: ByteStream) -> Iterator[tuple[int, object]]:
     """Yields (line, bytes) of JSON lines; blank ones are no rows."""
     number = 0
     while line := stream.readline(LARGEST_ROW + 1):
@@ -43,7 +48,7 @@ def line_rows(stream: BinaryIO) -> Iterator[tuple[int, object]]:
             yield number, line
 
 
-def array_rows(stream: BinaryIO) -> Iterator[tuple[int, object]]:
+def array_rows(stream: ByteStream) -> Iterator[tuple[int, object]]:
     """Yields (position, bytes) of the entries of a JSON array."""
     buffer = _read(stream, CHUNK)
     start, number, last = buffer.index(b"[") + 1, 1, b""
@@ -67,9 +72,10 @@ def array_rows(stream: BinaryIO) -> Iterator[tuple[int, object]]:
         yield number, BadRow("file", "text after the end of the array: the rest is not read")
 
 
-def _read(stream: BinaryIO, size: int) -> bytes:
+def _read(stream: ByteStream, size: int) -> bytes:
     """Up to `size` bytes. Where the stream breaks, first what came before; the next call raises."""
-    parts, left = [], size
+    parts: list[bytes] = []
+    left = size
     while left:
         try:
             part = stream.read1(left)
@@ -107,7 +113,7 @@ def _entry_end(buffer: bytes, at: int) -> int | None:
     return None
 
 
-def csv_rows(stream: BinaryIO, file: Path) -> Iterator[tuple[int, object]]:
+def csv_rows(stream: ByteStream, file: Path) -> Iterator[tuple[int, object]]:
     """Yields (line where it begins, dict) of CSV whose first line names the columns.
 
     Raises:
@@ -166,11 +172,11 @@ def parquet_rows(file: Path) -> Iterator[tuple[int, object]]:
                     for raw in _python_rows(batch):
                         number += 1
                         yield number, raw
-    except (pyarrow.ArrowException, OSError) as error:
+    except (pyarrow.ArrowException, OSError, UnicodeEncodeError) as error:  # the latter of names that are not UTF-8
         raise OSError(f"{first_line(error)}; {total - number} of {total} rows") from error
 
 
-def _python_rows(batch) -> list[object]:
+def _python_rows(batch: "RecordBatch") -> list[object]:
     try:
         return batch.to_pylist()
     except (ValueError, OverflowError):
@@ -178,7 +184,7 @@ def _python_rows(batch) -> list[object]:
         return [row for i in range(len(batch)) for row in _python_row(batch.slice(i, 1))]
 
 
-def _python_row(one) -> list[object]:
+def _python_row(one: "RecordBatch") -> list[object]:
     try:
         return one.to_pylist()
     except (ValueError, OverflowError) as error:

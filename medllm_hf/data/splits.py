@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow
 from pyarrow import compute, ipc, parquet
 
-from medllm_hf.data.screening import near_duplicates as screen
-from medllm_hf.data.screening.chunk import SCHEMA, id_hash, spilled
+from medllm_hf.data.screening import near_duplicates
+from medllm_hf.data.screening.chunk import SCHEMA, id_hash, spill_path
 from medllm_hf.errors import UserError
 from medllm_hf.folders import sha256
 
@@ -39,7 +39,7 @@ class Decision:
     keep: whether the row is written. labels: the first row of its cluster of near-duplicates, itself if there is none.
     first: the first row that is exactly equal, itself if there is none. repeats: for each row that is left out as a
     near-duplicate the kept row that it repeats. pairs: near-duplicates to show and their estimated similarity.
-    not_compared: see `screen.clusters`.
+    not_compared: see `near_duplicates.clusters`.
     """
 
     keep: np.ndarray
@@ -70,7 +70,7 @@ def decide(columns: dict[str, np.ndarray], leaks: np.ndarray, slots: np.ndarray 
     `slots` are the signatures of the rows, None where near-duplicates are not looked for.
     """
     rows = len(columns["length"])
-    first = screen.first_of_equals(columns["key"])
+    first = near_duplicates.first_of_equals(columns["key"])
     keep = first == np.arange(rows)
     counts = Counter(exact=int(rows - keep.sum()))
     hit = np.zeros(rows, dtype=bool)
@@ -80,11 +80,11 @@ def decide(columns: dict[str, np.ndarray], leaks: np.ndarray, slots: np.ndarray 
         keep &= ~hit
     if slots is None:
         return Decision(keep, np.arange(rows), first, {}, [], 0, counts)
-    labels, not_compared = screen.clusters(slots, columns["bands"], np.flatnonzero(keep & columns["comparable"]))
+    labels, not_compared = near_duplicates.clusters(slots, columns["bands"], np.flatnonzero(keep & columns["comparable"]))
     sizes = np.bincount(labels[keep], minlength=rows)
     counts.update(clusters=int((sizes > 1).sum()), clustered=int(sizes[sizes > 1].sum()))
-    repeats, kept = screen.repeated(slots, labels, np.flatnonzero(keep & (sizes[labels] > 1)))
-    shares = screen.similarity(slots, kept[:SHOWN_PAIRS], repeats[:SHOWN_PAIRS])
+    repeats, kept = near_duplicates.repeated(slots, labels, np.flatnonzero(keep & (sizes[labels] > 1)))
+    shares = near_duplicates.similarity(slots, kept[:SHOWN_PAIRS], repeats[:SHOWN_PAIRS])
     pairs = list(zip(repeats.tolist(), kept.tolist(), shares.tolist(), strict=False))
     counts["near"] = len(repeats)
     if options.near_duplicates != "drop":
@@ -134,7 +134,7 @@ def write_splits(
     start = 0
     for number, rows in enumerate(chunks):
         here = slice(start, start + rows)
-        with pyarrow.memory_map(str(spilled(spill, number))) as source:
+        with pyarrow.memory_map(str(spill_path(spill, number))) as source:
             batch = ipc.open_file(source).get_batch(0)
             for row in wanted[(wanted >= start) & (wanted < start + rows)]:
                 written.texts[int(row)] = beginning(batch["messages"][int(row) - start].as_py())

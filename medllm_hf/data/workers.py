@@ -3,13 +3,18 @@
 import multiprocessing
 import os
 import signal
-import threading
+import traceback
 from collections import deque
-from collections.abc import Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Generator, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
 from itertools import chain, islice
-from multiprocessing.connection import wait
+from multiprocessing import resource_tracker
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from multiprocessing.reduction import ForkingPickler
+from queue import SimpleQueue
 
 from medllm_hf.data.screening.chunk import Screened, Settings, screen_chunk
 from medllm_hf.errors import UserError
@@ -19,7 +24,17 @@ MOST_WORKERS = 8
 # Starting processes takes longer than screening fewer chunks than this.
 FEWEST_CHUNKS = 5
 
-_settings: Settings
+
+@dataclass(frozen=True)
+class Worker:
+    """A process, and the pipe that it alone has the other end of: when it dies, however, the pipe ends."""
+
+    process: BaseProcess
+    pipe: Connection
+
+
+class Killed(Exception):
+    """A worker ended before it answered."""
 
 
 def cores() -> int:
@@ -27,7 +42,7 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def screen_all(chunks: Iterator[list], settings: Settings) -> Iterator[Screened]:
+def screen_all(chunks: Iterator[list], settings: Settings) -> Generator[Screened, None, None]:
     """Yields what `screen_chunk` says of each chunk, in order. Close it to end the processes.
 
     Raises:
@@ -40,44 +55,90 @@ def screen_all(chunks: Iterator[list], settings: Settings) -> Iterator[Screened]
         for number, raws in numbered:
             yield screen_chunk(number, raws, settings)
         return
-    # A process that is started afresh holds none of the locks that the threads of this one may hold at the moment.
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_begin, initargs=(settings,))
+    started: list[Worker] = []
+    idle: SimpleQueue[Worker] = SimpleQueue()
+    # A thread for each process, which waits for it alone. `ProcessPoolExecutor` has one pipe for all: what is killed while it
+    # writes there leaves half a result and a lock, and everybody waits for the rest.
+    threads = ThreadPoolExecutor(workers)
     waiting: deque[Future] = deque()
     try:
+        start(workers, started)
+        handed = ForkingPickler.dumps(settings)
+        for worker in started:
+            threads.submit(_hand_over, worker, handed, idle)
         for number, raws in numbered:
-            waiting.append(_submit(pool, number, raws))
+            waiting.append(threads.submit(_screened, idle, number, raws))
             if len(waiting) > 2 * workers:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
-    except BrokenProcessPool as error:
+    except Killed as error:
         do = "free memory and run it again"
         raise UserError("a screening process that was killed", f"memory for {workers} of them", do) from error
     finally:
-        pool.shutdown(cancel_futures=True)
+        # They own nothing that would have to be put in order; a thread that waits for one goes on then.
+        for worker in started:
+            worker.process.kill()
+        threads.shutdown(cancel_futures=True)
+        for worker in started:
+            worker.process.join()
 
 
-def _submit(pool: ProcessPoolExecutor, number: int, raws: list) -> Future:
-    """Submits a chunk; a process started meanwhile never sees Ctrl-C, which is for this one to answer."""
+def start(number: int, started: list[Worker]) -> None:
+    """Adds new processes to `started`; they never see Ctrl-C, which is for this one to answer."""
+    # A process that is started afresh holds none of the locks that the threads of this one may hold, and no other's pipe.
+    context = multiprocessing.get_context("spawn")
+    resource_tracker.ensure_running()  # the first process would start it, and that unblocks the signal
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
-        return pool.submit(_screen, number, raws)
+        for _ in range(number):
+            ours, theirs = context.Pipe()
+            process = context.Process(target=work, args=(theirs,), daemon=True)
+            process.start()
+            theirs.close()
+            started.append(Worker(process, ours))
     finally:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
-def _begin(settings: Settings) -> None:
-    global _settings
-    _settings = settings
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+def _hand_over(worker: Worker, settings: memoryview, idle: SimpleQueue) -> None:
+    """Gives a worker its settings; not when it is started, where one that dies would keep all waiting if they are large."""
+    try:
+        with suppress(OSError):  # whoever asks it for something will find it dead
+            worker.pipe.send_bytes(settings)
+    finally:
+        idle.put(worker)
 
 
-def _end_with_parent() -> None:
-    """Ends this process when its parent ends, even by kill -9."""
-    wait([multiprocessing.parent_process().sentinel])
-    os._exit(1)
+def _screened(idle: SimpleQueue, number: int, raws: list) -> Screened:
+    """What an idle worker says of a chunk.
+
+    Raises:
+        Killed: it died. Also whatever screening raised there.
+    """
+    worker = idle.get()
+    try:
+        worker.pipe.send((number, raws))
+        answer = worker.pipe.recv()
+    except (EOFError, OSError) as error:
+        raise Killed from error
+    finally:
+        idle.put(worker)
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
 
 
-def _screen(number: int, raws: list) -> Screened:
-    return screen_chunk(number, raws, _settings)
+def work(pipe: Connection) -> None:
+    """Answers chunk after chunk, until the other end of the pipe is closed, by kill -9 too."""
+    with suppress(EOFError, OSError):
+        settings = pipe.recv()
+        while True:
+            number, raws = pipe.recv()
+            answer: Screened | Exception
+            try:
+                answer = screen_chunk(number, raws, settings)
+            except Exception as error:  # raised where it is waited for
+                error.add_note(traceback.format_exc())
+                answer = error
+            pipe.send(answer)

@@ -10,6 +10,7 @@ from medllm_hf.folders import check_apart, check_free, new_folder, read_json, wr
 from medllm_hf.hub.licences import check_licence, terms_of
 from medllm_hf.hub.publish import check_tensors
 from medllm_hf.hub.repository import check_name
+from medllm_hf.weight_files import check_regular
 
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 BESIDE = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja")
@@ -30,6 +31,10 @@ def publish_adapter(path: str, repo_id: str, license: str, base_model: str | Non
         raise UserError("--adapter without --base-model", "the Hub id of the base that it belongs to", "add --base-model")
     check_licence(license, terms_of(base_model, {}))
     config = read_json(adapter / CONFIG)
+    check_regular(adapter)
+    for name in BESIDE:
+        if name.endswith(".json") and (adapter / name).exists():
+            read_json(adapter / name)
     if not (adapter / WEIGHTS).exists():
         raise UserError(f"no {WEIGHTS} in {adapter}", "weights that cannot run code", "save the adapter as safetensors")
     check_tensors(adapter / WEIGHTS)
@@ -56,7 +61,7 @@ def adapter_card(repo_id: str, config: dict, license: str, base_model: str) -> M
         base_model=base_model,
     )
     modules = config.get("target_modules")
-    named = ", ".join(f"`{name}`" for name in sorted(modules)) if isinstance(modules, list) else f"`{modules}`"
+    named = ", ".join(f"`{name}`" for name in sorted(map(str, modules))) if isinstance(modules, list) else f"`{modules}`"
     return ModelCard(
         f"""---
 {data.to_yaml()}

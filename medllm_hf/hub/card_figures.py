@@ -1,6 +1,7 @@
 """The figures of a model card, beside those that the evidence gives."""
 
 import difflib
+import os
 import re
 import unicodedata
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ import yaml
 
 from medllm_hf.errors import UserError
 from medllm_hf.evaluation.verification.findings import CONFIRMED, DAMAGE, DIFFERENT, UNKNOWN, Finding, compared
+from medllm_hf.folders import read_text
 from medllm_hf.hub.cards import About, model_card
 from medllm_hf.hub.results import FOLDER, entry
 
@@ -23,8 +25,10 @@ _LONGEST = 90
 
 def card_findings(folder: Path, runs: list[dict]) -> list[Finding]:
     """The findings on the card and the `.eval_results` of a repository folder whose evidence gives `runs`."""
+    if not os.path.lexists(folder / CARD):
+        return [Finding(CARD, DIFFERENT, f"no {CARD}")]
     try:
-        text = (folder / CARD).read_text(encoding="utf-8")
+        text = read_text(folder / CARD)
         metadata, body = _parts(text)
         about = _about(metadata, body)
         card = model_card(folder, about, runs)
@@ -34,7 +38,14 @@ def card_findings(folder: Path, runs: list[dict]) -> list[Finding]:
         return [Finding(CARD, DIFFERENT, f"no card can be made again ({type(error).__name__} {error})")]
     made, lines = _parts(str(card))
     found = index_findings(made.get("model-index", []), metadata.get("model-index", []))
-    return [*found, *line_findings(lines.split("\n"), body.split("\n")), *entry_findings(folder, about, runs, body)]
+    found += line_findings(lines.split("\n"), body.split("\n"))
+    return [*found, *entry_findings(folder, about, runs, body), *pair_findings(runs)]
+
+
+def pair_findings(runs: list[dict]) -> list[Finding]:
+    """A finding for each comparison of which neither system is the published model."""
+    why = "no consultations under eval/ have the dialogues of either system"
+    return [Finding(f"eval/{run['name']}", UNKNOWN, why) for run in runs if run.get("held") == {}]
 
 
 def _parts(text: str) -> tuple[dict, str]:
@@ -120,7 +131,7 @@ def entry_findings(folder: Path, about: About, runs: list[dict], body: str) -> l
     for file in sorted((folder / FOLDER).glob("*")):
         figure = f"{FOLDER}/{file.name}"
         try:
-            stored = yaml.safe_load(file.read_text(encoding="utf-8"))
+            stored = yaml.safe_load(read_text(file))
             run = by_name.get(file.stem)
             if run is None:
                 found.append(Finding(figure, UNKNOWN, f"no run {file.stem} under eval/"))

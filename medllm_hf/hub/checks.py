@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from medllm_hf.data.screening.pii.masking import find
-from medllm_hf.errors import UserError
+from medllm_hf.errors import UserError, first_line
 from medllm_hf.evaluation.verification.findings import CONFIRMED, DIFFERENT, Known
 from medllm_hf.hub.card_figures import card_findings
 from medllm_hf.hub.runs import rederived, repository_hash
@@ -79,6 +79,8 @@ def is_pickle(path: Path) -> bool:
         return True
     with path.open("rb") as file:
         first = file.read(64)
+    if first[8:9] == b"{" and path.suffix == ".safetensors":  # after the length of its header, which may look like anything
+        return False
     return bool(re.match(rb"\x80[\x02-\x05]", first)) or (first.startswith(b"PK\x03\x04") and b"/data.pkl" in first)
 
 
@@ -103,7 +105,7 @@ def personal_in(path: Path) -> Iterator[tuple[int, str]]:
 def _texts(line: str) -> Iterator[str]:
     try:
         left = [json.loads(line)]
-    except ValueError:
+    except (ValueError, RecursionError):
         left = [line]
     while left:
         value = left.pop()
@@ -118,15 +120,19 @@ def _texts(line: str) -> Iterator[str]:
 def lines_of(path: Path) -> Iterator[tuple[int, str]]:
     """Yields (number, text) of the lines of a file: of weights their header, of Parquet its rows as JSON."""
     if path.suffix == ".parquet":
-        from pyarrow import parquet
+        from pyarrow import ArrowException, parquet
 
-        batches = parquet.ParquetFile(path).iter_batches()
-        rows = (json.dumps(row, ensure_ascii=False, default=str) for batch in batches for row in batch.to_pylist())
-        yield from enumerate(rows, start=1)
+        try:
+            batches = parquet.ParquetFile(path).iter_batches()
+            rows = (json.dumps(row, ensure_ascii=False, default=str) for batch in batches for row in batch.to_pylist())
+            yield from enumerate(rows, start=1)
+        except (ArrowException, OSError, ValueError, OverflowError) as error:
+            raise UserError(f"damaged {path} ({first_line(error)})", "a whole Parquet file", "build it again") from error
         return
     with path.open("rb") as file:
         if path.suffix == ".safetensors":
-            yield 1, file.read(int.from_bytes(file.read(8), "little")).decode("utf-8", "replace")
+            length = min(int.from_bytes(file.read(8), "little"), path.stat().st_size)
+            yield 1, file.read(length).decode("utf-8", "replace")
             return
         for number, line in enumerate(file, start=1):
             yield number, line.decode("utf-8", "replace")

@@ -6,18 +6,19 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
-from medllm_hf.errors import UserError
+from medllm_hf.errors import UserError, first_line
 from medllm_hf.evaluation.runs.folder import read_run, weights_hash
+from medllm_hf.evaluation.verification.dialogues import held_by
 from medllm_hf.folders import check_apart, check_free, new_folder, read_json
 from medllm_hf.hub.cards import About, dataset_file, model_card
 from medllm_hf.hub.checks import check_repository
 from medllm_hf.hub.licences import check_licence, terms_of
 from medllm_hf.hub.repository import check_name
 from medllm_hf.hub.results import parse_benchmark, write_entry
-from medllm_hf.hub.runs import DIALOGUES, JUDGE, RUN_FILES, published
+from medllm_hf.hub.runs import DIALOGUES, JUDGE, RUN_FILES, consultations_in, published
 from medllm_hf.pretrained import check_known, check_weights, load_config, load_tokenizer
 from medllm_hf.vocabulary import check_ids
-from medllm_hf.weight_files import INDEX_FILE, WEIGHTS_FILE, header_shapes, weight_files
+from medllm_hf.weight_files import check_regular, header_shapes, published_files, read_provenance, weight_files
 
 MODEL_FILES = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer.model", "tokenizer_config.json",
                "chat_template.jinja", "provenance.json", "training.json", "LICENSE*")  # fmt: skip
@@ -51,14 +52,11 @@ def publish_model(
     check_model(model)
     read = check_runs(model, runs)
     about = About(repo_id, license, base_model, tuple(one.partition("=")[0] for one in datasets))
-    provenance = read_json(model / "provenance.json") if (model / "provenance.json").exists() else {}
-    check_licence(license, terms_of(base_model, provenance))
-    weights = weight_files(model)
+    check_licence(license, terms_of(base_model, read_provenance(model)))
+    weights = published_files(model)
     with new_folder(out, overwrite) as folder:
         for file in [*weights, *(file for pattern in MODEL_FILES for file in sorted(model.glob(pattern)))]:
             shutil.copyfile(file, folder / file.name)
-        if weights[0].name != WEIGHTS_FILE:
-            shutil.copyfile(model / INDEX_FILE, folder / INDEX_FILE)
         for run in read:
             copy_run(run["folder"], folder / "eval" / run["folder"].name)
         for dataset in datasets:
@@ -109,6 +107,10 @@ def check_model(model: Path) -> dict:
     if (model / "adapter_config.json").exists():
         raise UserError(f"an adapter in {model}", "full weights", "run `medllm merge` first, or add --adapter")
     config = read_json(model / "config.json")
+    check_regular(model)
+    for name in MODEL_FILES:  # some are read by those alone who load the model from the Hub
+        if name.endswith(".json") and (model / name).exists():
+            read_json(model / name)
     shards = weight_files(model)
     if any(shard.suffix != ".safetensors" for shard in shards):
         raise UserError(f"no .safetensors in {model}", "weights that cannot run code", "save or convert them as safetensors")
@@ -138,27 +140,34 @@ def check_tensors(shard: Path) -> None:
                 tensor = tensors.get_tensor(name)
                 if not tensor.numel() or not tensor.isfinite().all():
                     raise UserError(f"an empty tensor, NaN or infinity in {name}", "finite weights", "train or convert again")
-    except SafetensorError as error:
-        raise UserError(f"damaged {shard} ({error})", "a whole safetensors file", "save it again") from error
+    except (SafetensorError, RuntimeError) as error:  # the latter of types without an isfinite
+        raise UserError(f"damaged {shard} ({first_line(error)})", "a whole safetensors file", "save it again") from error
 
 
 def check_runs(model: Path, runs: list[str]) -> list[dict]:
-    """The runs, each of them made with these very weights.
+    """The runs, each of them made with these very weights; of a comparison, one side.
 
     Raises:
-        UserError: a run of other weights or of another kind, or two of one name.
+        UserError: a run of other weights or of another kind, a comparison of which no side is this model, or two of one name.
     """
     read = [read_run(run) for run in runs]
     names = [run["folder"].name for run in read]
     if len(set(names)) < len(names):
         raise UserError("two runs of one folder name", "a name of its own for each", "rename one")
     digest = weights_hash(model)
+    held = consultations_in(run["folder"] for run in read)
     for run in read:
+        if run["manifest"].get("kind") == "pair":
+            if not held_by(run, held):
+                found = f"a comparison in {run['folder']} of dialogues that no consultations beside it have"
+                raise UserError(found, "this model as one of the systems", "add --eval-run with its consultations")
+            continue
         # A consultation examines the doctor.
         side = {"mcq": "model", "consult": "doctor"}.get(run["manifest"].get("kind"))
         if side is None:
             found = f"a run of kind {run['manifest'].get('kind')} in {run['folder']}"
-            raise UserError(found, "a run of `eval mcq` or `eval consult`", "name the consultations that were judged")
+            do = "name the consultations that were judged"
+            raise UserError(found, "a run of `eval mcq`, `eval consult` or `eval pair`", do)
         if run["manifest"][side].get("weights_sha256") != digest:
             raise UserError(f"{run['folder']} of other weights", f"a run of {model}", "evaluate this model")
     return read

@@ -78,7 +78,11 @@ def check_dataset(found: Repository) -> None:
     metadata = _metadata(found, "a folder of `medllm data build`")
     if not metadata.get("license"):
         raise UserError("no license in README.md", "a licence identifier of the Hub", "build again with --license, or write it")
-    named = [entry["path"] for config in metadata.get("configs", []) for entry in config["data_files"]]
+    try:
+        named = [entry["path"] for config in metadata.get("configs") or [] for entry in config["data_files"]]
+    except (TypeError, KeyError) as error:
+        found = f"configs of another kind in README.md ({type(error).__name__} {error})"
+        raise UserError(found, "a folder of `medllm data build`", "build it again") from error
     if not named:
         raise UserError("no configs in README.md", "a folder of `medllm data build`", "build it")
     if missing := [path for path in named if path not in found.files]:
@@ -109,6 +113,6 @@ def _metadata(found: Repository, expected: str) -> dict:
         raise UserError("no README.md", expected, "check the path")
     try:
         metadata = metadata_load(found.files["README.md"])
-    except (yaml.YAMLError, ValueError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise UserError(f"README.md with metadata that is not YAML ({first_line(error)})", expected, "mend it") from error
     return metadata or {}

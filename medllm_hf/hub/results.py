@@ -6,22 +6,60 @@ import yaml
 from huggingface_hub import EvalResult, EvalResultEntry, eval_result_entries_to_yaml
 
 from medllm_hf.errors import UserError
-from medllm_hf.evaluation.commands.report import result_row, results_table
+from medllm_hf.evaluation.exams.derive import result_row, results_table
 from medllm_hf.folders import write_text
-from medllm_hf.reporting.blocks import Table, table_lines
+from medllm_hf.reporting.blocks import Table, interval, percent, table_lines
 
 FOLDER = ".eval_results"
 
 
 def tables(runs: list[dict]) -> list[str]:
-    """The lines of the card's tables: exams first, then the judges' scores."""
-    exams = [run for run in runs if run["manifest"]["kind"] == "mcq"]
-    judges = [run for run in runs if run["manifest"]["kind"] == "judge"]
-    lines = results_table([result_row(run) for run in exams]) if exams else []
+    """The lines of the card's tables: exams first, then the judges' scores and their comparisons of two systems."""
+    exams, judges, pairs = ([run for run in runs if run["manifest"]["kind"] == kind] for kind in ("mcq", "judge", "pair"))
+    parts = [results_table([result_row(run) for run in exams])] if exams else []
     if judges:
         head = ("run", "judge", "rubric", "cases", "overall", "95% interval", "n", "unscored", "by criterion")
-        lines += [*([""] if lines else []), *table_lines(Table(head, tuple(map(_judge_cells, judges))))]
-    return lines
+        parts.append(table_lines(Table(head, tuple(map(_judge_cells, judges)))))
+    if pairs:
+        parts.append([*table_lines(Table(_PAIR_HEAD, tuple(map(_pair_cells, pairs)))), "", *_PAIR_NOTES])
+    return [line for part in parts for line in ("", *part)][1:]
+
+
+_PAIR_HEAD = (
+    *("run", "first", "second", "judge", "rubric", "win rate of the first", "95% interval"),
+    *("wins", "ties", "losses", "inconsistent", "n", "unscored", "canaries", "by criterion"),
+)
+_PAIR_NOTES = (
+    "Comparisons: the judge read both consultations on each case in both orders. Wins and losses, on which the orders agree,",
+    "are those of the first system. Ties, and cases on which the orders disagree, count half in the win rate. n counts the",
+    "unscored cases too. Canaries are pairs of which it is known how they compare.",
+    "",
+    "成对比较：评审模型对每个病例的两份对话按两种先后顺序各读一次。胜负以第一个系统计，两种顺序的结论一致才算；",
+    "平局和两种顺序结论不一致的病例在胜率（win rate）中各计一半。n 包括未能评分（unscored）的病例。",
+    "探针（canaries）是已知优劣的对话对，用来检验评审模型。",
+)
+
+
+def _pair_cells(run: dict) -> tuple[str, ...]:
+    manifest, found = run["manifest"], run["metrics"]
+    rubric, overall = manifest["rubric"], found["criteria"]["overall"]
+    names = {side: name or "(none)" for side, name in manifest["systems"].items()}
+    systems = [f"{names[side]}{f' (these weights, {held})' if held else ''}" for side, held in _sides(run)]
+    passed = f"{sum(row['passed'] for row in found['canaries'])} of {len(found['canaries'])} passed"
+    head = (run["name"], *systems, manifest["judge"]["id"], f"{rubric['name']} {rubric['version']} {rubric['language']}")
+    if found["headline"] is None:
+        withheld = (f"none: {'; '.join(found['no_headline'])}", *["–"] * 5)
+        return (*head, *withheld, str(found["n"]), str(found["unscored"]), passed, "–")
+    counts = (*(str(overall[name]) for name in ("wins", "ties", "losses", "inconsistent")), str(found["n"]))
+    single = {key: found["criteria"][key] for key in rubric["criteria"] if key != "overall"}
+    each = ", ".join(f"{key} {percent(own['win_rate'])} ({interval(*own['interval'])})" for key, own in single.items())
+    rate = (percent(overall["win_rate"]), interval(*overall["interval"]))
+    return (*head, *rate, *counts, str(found["unscored"]), passed, each)
+
+
+def _sides(run: dict) -> list[tuple[str, str | None]]:
+    """The sides of a comparison, each with the consultations of this model that its dialogues are from, if they are."""
+    return [(side, run["held"].get(side)) for side in ("first", "second")]
 
 
 def _judge_cells(run: dict) -> tuple[str, ...]:
@@ -38,8 +76,12 @@ def _judge_cells(run: dict) -> tuple[str, ...]:
 
 
 def model_index(runs: list[dict]) -> list[EvalResult]:
-    """The runs as entries of `model-index`: accuracies of exams, and each criterion of a judge that has a headline figure."""
-    return [entry for run in runs for entry in (_exam(run) if run["manifest"]["kind"] == "mcq" else _judge(run))]
+    """The runs as entries of `model-index`: accuracies of exams, and each criterion of a judge that has a headline figure.
+
+    Comparisons have none: a win rate is one against another system, which the Hub's format has no place for.
+    """
+    made = {"mcq": _exam, "judge": _judge}
+    return [entry for run in runs if run["manifest"]["kind"] in made for entry in made[run["manifest"]["kind"]](run)]
 
 
 def _exam(run: dict) -> list[EvalResult]:

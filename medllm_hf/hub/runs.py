@@ -1,33 +1,57 @@
 """The evaluation runs in a repository folder, and what follows from their raw outputs."""
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 from medllm_hf.errors import UserError
 from medllm_hf.evaluation.runs.folder import combined_hash, read_run
-from medllm_hf.evaluation.verification.dialogues import consultations, judgements, preferences
+from medllm_hf.evaluation.verification.dialogues import consultations, held_by, judgements, preferences
 from medllm_hf.evaluation.verification.exams import exam
 from medllm_hf.evaluation.verification.findings import DIFFERENT, Finding, Known, guarded
-from medllm_hf.folders import sha256
+from medllm_hf.folders import read_text, sha256
 
 RUN_FILES = ("manifest.json", "outputs.jsonl", "scores.jsonl", "metrics.json")
 DIALOGUES, JUDGE = "dialogues.jsonl", "judge"
 
 
 def published(folder: Path) -> list[dict]:
-    """The runs under `eval/` that the card has figures of: exams, and the judge's of each consultation, by name.
+    """The runs under `eval/` that the card has figures of: exams, comparisons, and the judge's of each consultation, by name.
 
-    Each is what `read_run` gives, with "name", its path under `eval/`, and, for a judge, the name of the "cases".
+    Each is what `read_run` gives, with "name", its path under `eval/`; a judge's also with the name of the "cases", and a
+    comparison with "held": which side's dialogues are those of which consultations, see `held_by`.
     """
     runs = []
-    for path in sorted((folder / "eval").glob("*/")):
+    for path in _folders(folder):
         run = {**read_run(path), "name": path.name}
         if run["manifest"]["kind"] == "mcq":
             runs.append(run)
+        elif run["manifest"]["kind"] == "pair":
+            runs.append({**run, "held": held_by(run, consultations_in(_folders(folder)))})
         elif (path / JUDGE).is_dir():
             cases = run["manifest"]["data"]["name"]
             runs.append({**read_run(path / JUDGE), "name": f"{path.name}/{JUDGE}", "cases": cases})
     return runs
+
+
+def consultations_in(folders: Iterable[Path]) -> dict[str, list[dict]]:
+    """The dialogues of each of the folders that is a consult run, by its name.
+
+    Raises:
+        UserError: some that are none.
+    """
+    try:
+        return {path.name: _dialogues(path) for path in folders if (path / DIALOGUES).is_file()}
+    except ValueError as error:
+        raise UserError(f"damaged {DIALOGUES} ({error})", "JSON lines", "run `medllm eval consult` again") from error
+
+
+def _folders(folder: Path) -> list[Path]:
+    return sorted((folder / "eval").glob("*/"))
+
+
+def _dialogues(path: Path) -> list[dict]:
+    return [json.loads(line) for line in read_text(path / DIALOGUES).split("\n") if line]
 
 
 def rederived(folder: Path, known: Known) -> tuple[list[Finding], list[dict]]:
@@ -37,7 +61,7 @@ def rederived(folder: Path, known: Known) -> tuple[list[Finding], list[dict]]:
     """
     findings: list[Finding] = []
     runs: list[dict] = []
-    for path in sorted((folder / "eval").glob("*/")):
+    for path in _folders(folder):
         found, derived = _rederived(path, known)
         findings += found
         runs += derived
@@ -54,8 +78,12 @@ def _rederived(path: Path, known: Known) -> tuple[list[Finding], list[dict]]:
             runs.append({**run, "name": path.name, "metrics": metrics})
             return found
         if run["manifest"]["kind"] == "pair":
-            return preferences(where, run)
-        dialogues = [json.loads(line) for line in (path / DIALOGUES).read_text(encoding="utf-8").split("\n") if line]
+            found, metrics = preferences(where, run)
+            if metrics:
+                held = held_by(run, consultations_in(sorted(path.parent.glob("*/"))))
+                runs.append({**run, "name": path.name, "metrics": metrics, "held": held})
+            return found
+        dialogues = _dialogues(path)
         found = consultations(where, run, known, dialogues)
         if (path / JUDGE).is_dir():
             found += guarded(f"{where}/{JUDGE}", lambda: judge(dialogues, run["manifest"]["data"]["name"]))

@@ -12,7 +12,7 @@ from medllm_hf.evaluation.verification.findings import CONFIRMED, DIFFERENT, UNK
 from medllm_hf.folders import sha256
 from medllm_hf.hub.card_figures import card_findings
 from medllm_hf.hub.runs import rederived, repository_hash
-from medllm_hf.pretrained import check_known, check_name, hub_errors_told, snapshot
+from medllm_hf.pretrained import check_known, check_name, refusing_hub_errors, snapshot
 
 # Card and evidence, and what the hash of the prompts needs: no weights.
 FETCHED = ("README.md", "eval/**", ".eval_results/*", "datasets/*", "*.json", "*.jinja", "tokenizer.model", "LICENSE*")
@@ -73,7 +73,7 @@ def remote(name: str, revision: str | None) -> tuple[Path, str]:
         UserError: no folder and no repository of that name that can be had, or none with safetensors.
     """
     check_name(name, "a repository folder")
-    with hub_errors_told(name, "a published model"):
+    with refusing_hub_errors(name, "a published model"):
         commit = HfApi().repo_info(name, revision=revision).sha
         tree = list(HfApi().list_repo_tree(name, revision=commit))
         shards = [file for file in tree if file.path.endswith(".safetensors")]

@@ -28,9 +28,8 @@ def answer_end(tokenizer: "PreTrainedTokenizerBase", template: str | None = None
 @lru_cache(maxsize=16)
 def _answer_end(tokenizer: "PreTrainedTokenizerBase", template: str) -> tuple[tuple[int, ...], str]:
     answered = [{"role": "user", "content": _ASKED}, {"role": "assistant", "content": _ANSWERED}]
-    options = {"template": template, "enable_thinking": False}
-    last = render(tokenizer, answered, **options).rpartition(_ANSWERED)[2]
-    whole = render(tokenizer, [*answered, answered[0]], **options)
+    last = render(tokenizer, answered, template=template, enable_thinking=False).rpartition(_ANSWERED)[2]
+    whole = render(tokenizer, [*answered, answered[0]], template=template, enable_thinking=False)
     between = whole.rpartition(_ANSWERED)[2].rpartition(_ASKED)[0]
     controls = set(control_tokens(tokenizer).values())
     ends, goes_on = (_leading(encode_text(tokenizer, text.lstrip()), controls) for text in (last, between))

@@ -88,7 +88,7 @@ def render(
 
 
 def check_conversation(tokenizer: "PreTrainedTokenizerBase", name: str | Path | None = None) -> None:
-    """Returns nothing when the tokenizer's chat template writes an answer and a second question. `name` is its checkpoint's.
+    """Check that the tokenizer's chat template writes an answer and a second question. `name` is its checkpoint's.
 
     Raises:
         UserError: it refuses them, or leaves the answer out; see also `check_chat_template`.
@@ -99,7 +99,7 @@ def check_conversation(tokenizer: "PreTrainedTokenizerBase", name: str | Path | 
     try:
         written = render(tokenizer, [asked, answered, asked], add_generation_prompt=True)
     except UserError as error:
-        reason = first_line(error.__cause__ or error)
+        reason = first_line(error.__cause__ if isinstance(error.__cause__, Exception) else error)
         found = f"a chat template in {name} that refuses a second question ({reason})"
         raise UserError(found, "one for conversations", "mend chat_template.jinja") from error
     if _ANSWER_PROBE not in written:
@@ -243,7 +243,7 @@ def content_form(tokenizer: "PreTrainedTokenizerBase", template: str) -> Form:
 
 
 def _apply(tokenizer: "PreTrainedTokenizerBase", template: str, messages: list[dict], options: dict) -> str:
-    return tokenizer.apply_chat_template(messages, chat_template=template, tokenize=False, **options)
+    return str(tokenizer.apply_chat_template(messages, chat_template=template, tokenize=False, **options))
 
 
 def _plain(message: dict, controls: Sequence[str], form: Form) -> dict:
@@ -285,8 +285,9 @@ def _call(call: object) -> dict:
     Raises:
         UserError: it is none.
     """
-    function = _function(call) if isinstance(call, dict) else None
-    if not isinstance(function, dict) or not isinstance(function.get("name"), str):
+    # Some write the function without the object around it.
+    function = call.get("function") or call if isinstance(call, dict) else None
+    if not isinstance(call, dict) or not isinstance(function, dict) or not isinstance(function.get("name"), str):
         raise UserError(f"a tool call {str(call)[:40]!r}", "a function with a name and arguments", "change the messages")
     arguments = function.get("arguments")
     if isinstance(arguments, str):
@@ -296,11 +297,6 @@ def _call(call: object) -> dict:
         found = f"arguments {str(function['arguments'])[:40]!r} of a tool call"
         raise UserError(found, "a JSON object", "change the messages")
     return {**call, "function": {**function, "arguments": arguments or {}}}
-
-
-def _function(call: dict) -> dict:
-    """The function of a tool call, which some write without the object around it."""
-    return call.get("function") or call
 
 
 def _with_json_arguments(message: dict) -> dict:

@@ -14,7 +14,7 @@ _LONGEST = 300
 
 
 def check_chat_template(tokenizer: "PreTrainedTokenizerBase", name: str | Path | None = None, do: str = ADD_TEMPLATE) -> None:
-    """Returns nothing when the tokenizer can render a conversation. `name` is that of its checkpoint.
+    """Check that the tokenizer can render a conversation. `name` is that of its checkpoint.
 
     A template is a program too: transformers runs it in a sandbox, whose refusal is told here before any work.
 
@@ -26,8 +26,9 @@ def check_chat_template(tokenizer: "PreTrainedTokenizerBase", name: str | Path |
         raise UserError(f"no chat template in {where}", "a chat model", do)
     failures: list[Exception] = []
     for content in ("?", [{"type": "text", "text": "?"}]):  # some of vision models take a list of parts alone
+        messages: list[dict] = [{"role": "user", "content": content}]
         try:
-            tokenizer.apply_chat_template([{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True)
+            tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
             return
         except Exception as error:  # a template may raise anything
             failures.append(error)
@@ -36,7 +37,7 @@ def check_chat_template(tokenizer: "PreTrainedTokenizerBase", name: str | Path |
 
 
 def check_thinking(tokenizer: "PreTrainedTokenizerBase", name: str | Path | None, enable_thinking: bool | None) -> None:
-    """Returns nothing when the chat template reads `enable_thinking`, or nothing is said of it.
+    """Check that the chat template reads `enable_thinking`, or nothing is said of it.
 
     Raises:
         UserError: the template does not, so that saying it would do nothing.

@@ -1,6 +1,7 @@
 """Exact attention over flattened rows, each sample by itself, without the flash-attention package and a quadratic mask."""
 
 from itertools import accumulate, pairwise
+from typing import Any
 
 import torch
 from torch.nn.functional import dropout as dropped
@@ -35,7 +36,7 @@ def mask(
     q_offset: int = 0,
     kv_offset: int = 0,
     attention_mask: torch.Tensor | None = None,
-    **kwargs,
+    **kwargs: Any,
 ) -> torch.Tensor | None:
     """None for whole rows without padding, which `per_sample` takes apart itself; the mask of sdpa for everything else.
 
@@ -60,7 +61,7 @@ def per_sample(
     sliding_window: int | None = None,
     softcap: float | None = None,
     s_aux: torch.Tensor | None = None,
-    **kwargs,
+    **kwargs: Any,
 ) -> tuple[torch.Tensor, None]:
     """Causal attention in which no token sees another sample: (batch, seq, heads, head_dim), and no weights.
 
@@ -94,7 +95,14 @@ def per_sample(
 
 
 def causal(
-    query, key, value, dropout: float, scaling: float | None, gqa: bool, window: int | None = None, softcap: float | None = None
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    dropout: float,
+    scaling: float | None,
+    gqa: bool,
+    window: int | None = None,
+    softcap: float | None = None,
 ) -> torch.Tensor:
     """Attention of one sample to itself, (1, heads, seq, head_dim)."""
     length = query.shape[2]
@@ -102,8 +110,9 @@ def causal(
     short = query.device.type == "cpu" and query.dtype == torch.bfloat16 and not dropout and length <= PLAIN_TOKENS
     if not softcap and not short:
         seen = None if window is None else visible(length, window, query.device)
-        options = {"dropout_p": dropout, "scale": scaling, "is_causal": seen is None, "enable_gqa": gqa}
-        return scaled_dot_product_attention(query, key, value, attn_mask=seen, **options)
+        return scaled_dot_product_attention(
+            query, key, value, attn_mask=seen, dropout_p=dropout, scale=scaling, is_causal=seen is None, enable_gqa=gqa
+        )
     if gqa:
         key, value = (tensor.repeat_interleave(query.shape[1] // key.shape[1], dim=1) for tensor in (key, value))
     scores = (query * (query.shape[-1] ** -0.5 if scaling is None else scaling)) @ key.transpose(2, 3)
@@ -133,7 +142,7 @@ def variable_length(
     max_length_q: int | None = None,
     sliding_window: int | None = None,
     softcap: float | None = None,
-    **kwargs,
+    **kwargs: Any,
 ) -> tuple[torch.Tensor, None]:
     """What `per_sample` gives, by torch's own variable-length kernel; what that kernel cannot do goes to `per_sample`.
 
@@ -154,10 +163,12 @@ def variable_length(
         sizes = [size for row in sample_sizes(query, position_ids, cu_seq_lens_q) for size in row]
         cu_seq_lens_q = torch.tensor([0, *accumulate(sizes)], dtype=torch.int32, device=query.device)
         max_length_q = max(sizes)
-    rows = (tensor.transpose(1, 2).reshape(batch * length, -1, width) for tensor in (query, key, value))
+    q, k, v = (tensor.transpose(1, 2).reshape(batch * length, -1, width) for tensor in (query, key, value))
     window = (-1 if sliding_window is None else sliding_window - 1, 0)
-    edges = (cu_seq_lens_q, cu_seq_lens_q, max_length_q, max_length_q)
-    out = varlen_attn(*rows, *edges, scale=scaling, window_size=window, enable_gqa=heads != key.shape[1])
+    ends, longest = cu_seq_lens_q, max_length_q
+    fewer = heads != key.shape[1]
+    out = varlen_attn(q, k, v, ends, ends, longest, longest, scale=scaling, window_size=window, enable_gqa=fewer)
+    assert isinstance(out, torch.Tensor)  # a pair only with auxiliary results
     return out.view(batch, length, heads, width), None
 
 

@@ -82,7 +82,7 @@ def obstacle(name: str, machine: Machine) -> str | None:
 
 
 def check_wish(wish: str, machine: Machine) -> None:
-    """Returns nothing when the user's implementation runs on `machine` and keeps the samples of a flattened row apart.
+    """Check that the user's implementation runs on `machine` and keeps the samples of a flattened row apart.
 
     Raises:
         UserError: it does not.
@@ -102,8 +102,8 @@ def check_wish(wish: str, machine: Machine) -> None:
         return
     if wish not in known:
         raise UserError(f"--attn_implementation {wish}", f"one of {', '.join(known)}, which keep samples apart", do)
-    if wish in CAPABILITIES and (found := obstacle(wish, machine)):
-        raise UserError(found, "CUDA, bfloat16 or float16, and the package", do)
+    if wish in CAPABILITIES and (missing := obstacle(wish, machine)):
+        raise UserError(missing, "CUDA, bfloat16 or float16, and the package", do)
 
 
 def describe(name: str) -> str:

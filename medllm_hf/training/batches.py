@@ -1,18 +1,19 @@
 """From tokenised dialogues to batches of one row: packing, flattening, and a proof that no label was lost on the way."""
 
 from dataclasses import dataclass
+from typing import cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 from datasets import Dataset
-from trl import pack_dataset
+from trl import SFTConfig, pack_dataset
 
 from medllm_hf.errors import UserError
 from medllm_hf.training.tokens import IGNORED
 
 
-def packed(dataset: Dataset, settings, packing: bool) -> Dataset:
+def pack(dataset: Dataset, settings: SFTConfig, packing: bool) -> Dataset:
     """The dataset as `SFTTrainer` prepares one that is tokenised; older versions of it drop the labels when they pack.
 
     Args:
@@ -25,7 +26,7 @@ def packed(dataset: Dataset, settings, packing: bool) -> Dataset:
             if settings.shuffle_dataset:
                 dataset = dataset.shuffle(seed=settings.seed)
             options = {"num_proc": settings.dataset_num_proc, "desc": "Packing"}
-            dataset = pack_dataset(dataset, settings.max_length, settings.packing_strategy, options)
+            dataset = pack_dataset(dataset, cast("int", settings.max_length), settings.packing_strategy, options)
         return dataset.shuffle(seed=settings.seed) if settings.shuffle_dataset else dataset
 
 
@@ -47,7 +48,7 @@ class Collator:
         labels[positions == 0] = IGNORED
         # The boundaries, for attention and short convolutions that take samples of any length.
         ends = torch.cat([sizes.new_zeros(1), sizes.cumsum(0)]).int()
-        batch = {
+        batch: dict[str, torch.Tensor | int] = {
             "input_ids": torch.tensor([[token for row in rows for token in row["input_ids"]]]),
             "labels": labels[None],
             "position_ids": positions[None],
@@ -61,7 +62,7 @@ class Collator:
 
 
 def check_labels(batch: dict[str, torch.Tensor], dataset: Dataset) -> None:
-    """Returns nothing when each sample of the batch has as many trained tokens as the dataset says of these ids.
+    """Check that each sample of the batch has as many trained tokens as the dataset says of these ids.
 
     Args:
         batch: as it reaches the model.

@@ -2,12 +2,16 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from medllm_hf.errors import UserError
 from medllm_hf.folders import read_json
 from medllm_hf.training.check_saved import check_saved
 from medllm_hf.training.checkpoints import STATE, is_resumed, is_whole, last_checkpoint, read_step
 from medllm_hf.training.resume import LENGTH, check_same_run, has_template, read_record
+
+if TYPE_CHECKING:
+    from trl import SFTConfig
 
 
 @dataclass(frozen=True)
@@ -21,6 +25,12 @@ class Begun:
     folder: Path
     finished: dict
     checkpoint: Path | None
+
+    @property
+    def record(self) -> dict:
+        """What decided the run that is gone on with; nothing where there is none."""
+        found = self.finished or (read_record(self.checkpoint) if self.checkpoint else {})
+        return found.get("run", {})
 
 
 def find_begun(wanted: str | None, folder: Path) -> Begun:
@@ -65,7 +75,7 @@ def is_done(begun: Begun, record: dict) -> bool:
     return before[LENGTH] == record[LENGTH]
 
 
-def find_start(begun: Begun, record: dict, settings) -> Path | None:
+def find_start(begun: Begun, record: dict, settings: "SFTConfig") -> Path | None:
     """The checkpoint of this very run to go on from, if one is asked for.
 
     Raises:
@@ -80,8 +90,8 @@ def find_start(begun: Begun, record: dict, settings) -> Path | None:
     return checkpoint
 
 
-def check_length(settings, checkpoint: Path) -> None:
-    """Returns nothing when the run does not end before its checkpoint.
+def check_length(settings: "SFTConfig", checkpoint: Path) -> None:
+    """Check that the run does not end before its checkpoint.
 
     Raises:
         UserError: it does.

@@ -3,10 +3,11 @@
 import json
 import re
 from pathlib import Path
+from typing import cast
 
 import torch
 from safetensors import SafetensorError, safe_open
-from transformers import MODEL_FOR_CAUSAL_LM_MAPPING
+from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, PreTrainedModel
 from transformers.core_model_loading import revert_weight_conversion
 from transformers.tokenization_utils_base import TOKENIZER_CONFIG_FILE
 from transformers.utils import (
@@ -21,6 +22,7 @@ from transformers.utils import (
 
 from medllm_hf.errors import UserError, first_line
 from medllm_hf.pretrained import load_config, load_tokenizer
+from medllm_hf.templates.rendering import template_text
 from medllm_hf.weight_files import weight_files
 
 # The last letter of a LoRA matrix's name; PEFT leaves out ".weight" for embeddings.
@@ -33,7 +35,7 @@ GATHER = (
 
 
 def check_saved(folder: Path, template: bool = True) -> None:
-    """Returns nothing when the model or LoRA adapter in `folder` is whole and stands by itself.
+    """Check that the model or LoRA adapter in `folder` is whole and stands by itself.
 
     Only the headers of the weights are read. A full model must have exactly the tensors that its config calls for, and be of an
     architecture that transformers brings along; a LoRA must have both matrices of every pair. No tensor may be empty, the
@@ -137,7 +139,7 @@ def _expected(folder: Path) -> dict[str, list[int]]:
     config = load_config(folder)
     with torch.device("meta"):
         # Not by `from_config`, which under ZeRO-3 wants all ranks.
-        model = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)](config)
+        model = cast("type[PreTrainedModel]", MODEL_FOR_CAUSAL_LM_MAPPING[type(config)])(config)
     if settings.get("architectures") != [type(model).__name__]:
         found = f"architectures {settings.get('architectures')} in {folder / CONFIG_NAME}"
         raise UserError(found, type(model).__name__, "train a model that transformers loads without remote code")
@@ -147,7 +149,7 @@ def _expected(folder: Path) -> dict[str, list[int]]:
 
 
 def _check_pairs(folder: Path, shapes: dict[str, list[int]]) -> None:
-    """Returns nothing when every LoRA matrix A has its B of the same rank, and the other way round."""
+    """Check that every LoRA matrix A has its B of the same rank, and the other way round."""
     rank = _read(folder / ADAPTER_CONFIG_NAME).get("r")
     matrices = [name for name in shapes if re.search(HALF, name)]
     if not matrices:
@@ -162,19 +164,19 @@ def _check_pairs(folder: Path, shapes: dict[str, list[int]]) -> None:
 
 
 def _check_template(folder: Path) -> None:
-    """Returns nothing when there is one chat template, which the tokenizer uses."""
+    """Check that there is one chat template, which the tokenizer uses."""
     file = folder / CHAT_TEMPLATE_FILE
     if not file.exists():
         raise UserError(f"no {CHAT_TEMPLATE_FILE} in {folder}", "the template of the training", "copy it from the base")
     text = file.read_text(encoding="utf-8")
     # Older consumers read the one in the tokenizer's config.
     inside = _read(folder / TOKENIZER_CONFIG_FILE).get("chat_template", text)
-    if not text == inside == load_tokenizer(folder).chat_template:
+    if not text == inside == template_text(load_tokenizer(folder)):
         raise UserError(f"two chat templates in {folder}", f"only {CHAT_TEMPLATE_FILE}", "remove the other one from the base")
 
 
 def _check_stops(folder: Path) -> None:
-    """Returns nothing when tokenizer, config and generation config agree on the end and the padding token."""
+    """Check that tokenizer, config and generation config agree on the end and the padding token."""
     tokenizer = load_tokenizer(folder)
     for name in (CONFIG_NAME, GENERATION_CONFIG_NAME):
         settings = _read(folder / name)

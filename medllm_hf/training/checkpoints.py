@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import TypeGuard
 
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
@@ -15,14 +16,14 @@ STATE = "trainer_state.json"
 
 
 def begin_checkpoint(folder: Path) -> None:
-    """Returns nothing; from now on `folder` is known to be incomplete, and holds nothing from before."""
+    """Make a checkpoint begin: from now on `folder` is known to be incomplete, and holds nothing from before."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     Path(f"{folder}{UNFINISHED}").touch()
     shutil.rmtree(folder, ignore_errors=True)
 
 
 def finish_checkpoint(folder: Path, record: dict | None = None, weights_only: bool = False) -> None:
-    """Returns nothing; `folder` is whole from now on, and every other one that is not is removed.
+    """Make a checkpoint end: `folder` is whole from now on, and every other one that is not is removed.
 
     Args:
         record: of the run, see `describe_run`; it is kept in the folder with the sizes of all files there.
@@ -90,7 +91,7 @@ def last_checkpoint(wanted: str | None, folder: Path) -> Path | None:
     raise UserError(found, "one to resume from", do)
 
 
-def is_resumed(wanted: str | None) -> bool:
+def is_resumed(wanted: str | None) -> TypeGuard[str]:
     """Whether a value of resume_from_checkpoint asks for one."""
     return wanted is not None and wanted.lower() != "false"
 

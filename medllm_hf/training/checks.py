@@ -12,38 +12,62 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import fields
 from importlib.util import find_spec
+from types import SimpleNamespace
+from typing import TYPE_CHECKING
 
 import torch
 from huggingface_hub import constants, get_token
 from transformers import Trainer, get_scheduler
 from transformers.integrations import get_reporting_integration_callbacks
-from trl import ModelConfig
+from trl import ModelConfig, SFTConfig
 
 from medllm_hf.errors import UserError, first_line
+
+if TYPE_CHECKING:
+    from medllm_hf.training.sft import Additions
+
+# TRL's, or, where TRL would refuse the machine, the same options by name.
+Settings = SFTConfig | SimpleNamespace
 
 # Two names of one loss: versions of TRL before 1.16 compute the second one in chunks.
 SUMS = ("nll", "chunked_nll")
 # What an evaluation measures beside the loss of each source; with other losses than the plain one TRL adds the last two.
 MEASURED = ("loss", "mean_token_accuracy")
 MEASURED_BY_TRL = ("entropy", "aux_loss")
-# Option → the least value that means something.
-LEAST = {
+# Option → the least value that means something, of whole numbers and of others.
+LEAST_WHOLE = {
     "per_device_train_batch_size": 1,
     "per_device_eval_batch_size": 1,
     "gradient_accumulation_steps": 1,
     "max_length": 1,
     "seed": 0,
     "data_seed": 0,
+    "dataloader_num_workers": 0,
+    "dataset_num_proc": 0,
+    "max_steps": -math.inf,
+    "lora_r": 1,
+    "lora_alpha": 1,
+}
+LEAST = {
     "learning_rate": 0,
     "weight_decay": 0,
+    "max_grad_norm": 0,
     "warmup_steps": 0,
+    "logging_steps": 0,
+    "eval_steps": 0,
+    "eval_delay": 0,
+    "save_steps": 0,
+    "num_train_epochs": -math.inf,
     "neftune_noise_alpha": 0,
     "label_smoothing_factor": 0,
-    "lora_r": 1,
     "lora_dropout": 0,
+    **LEAST_WHOLE,
 }
-# Exclusive.
-BELOW = {"seed": 2**32, "data_seed": 2**32, "label_smoothing_factor": 1, "lora_dropout": 1}
+# Exclusive. Beyond the first kind random generators do not go, beyond the second what counts batches.
+BELOW = {"seed": 2**32, "data_seed": 2**32, "label_smoothing_factor": 1, "lora_dropout": 1} | dict.fromkeys(
+    ("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps", "max_length", "max_steps"),
+    2**31,
+)
 # What gradient_checkpointing_kwargs may hold.
 CHECKPOINTING = ("use_reentrant", "selective", "preserve_rng_state", "determinism_check", "debug", "early_stop",
                  "every_n_layers", "offload")  # fmt: skip
@@ -63,20 +87,18 @@ def explain(message: str) -> UserError:
 
 
 def check_numbers(given: dict) -> None:
-    """Returns nothing when every number among the options means something; an option that is not there is not looked at.
+    """Check that every number among the options means something; an option that is not there is not looked at.
 
     Raises:
         UserError: naming the first that does not.
     """
     for name, least in LEAST.items():
-        value, below = given.get(name), BELOW.get(name, math.inf)
-        if value is not None and not least <= value < below:
-            expected = f"at least {least}" if below == math.inf else f"at least {least} and less than {below}"
-            raise UserError(f"{name} {value:g}", expected, "change it")
-    steps, epochs = given.get("max_steps", -1), given.get("num_train_epochs", 1)
+        if given.get(name) is not None:
+            check_number(name, given[name], least)
+    steps, epochs = (given.get(name) for name in ("max_steps", "num_train_epochs"))
     if steps == 0:
         raise UserError("max_steps 0", "a number of steps, or -1 for num_train_epochs", "change it")
-    if steps < 0 and not 0 < epochs < math.inf:
+    if (steps is None or steps < 0) and epochs is not None and not epochs > 0:
         raise UserError(f"num_train_epochs {epochs:g}", "more than 0", "change it, or set max_steps")
     if given.get("save_strategy") == "steps" and not given.get("save_steps", 1) > 0:
         raise UserError(f"save_steps {given['save_steps']:g}", "more than 0", "change it, or set save_strategy")
@@ -87,6 +109,21 @@ def check_numbers(given: dict) -> None:
             raise UserError(f"{min(unknown)} in {name}", f"one of {', '.join(CHECKPOINTING)}", "mend it")
         if value.get("selective") and not given.get("gradient_checkpointing"):
             raise UserError(f"selective in {name} and no gradient_checkpointing", "both", "add --gradient_checkpointing true")
+
+
+def check_number(name: str, value: object, least: float) -> None:
+    """Check that an option's value is a number of its kind and within its bounds.
+
+    Raises:
+        UserError: it is not.
+    """
+    below, shown = BELOW.get(name, math.inf), f"{name} {str(value)[:40]}"
+    kind = int if name in LEAST_WHOLE else int | float
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise UserError(shown, "a whole number" if kind is int else "a number", "change it")
+    bounds = [f"at least {least}"] * (least > -math.inf) + [f"less than {below}"] * (below < math.inf)
+    if not least <= value < below:
+        raise UserError(shown, " and ".join(bounds) or "a finite number", "change it")
 
 
 def read_object(name: str, value: object) -> dict:
@@ -104,8 +141,19 @@ def read_object(name: str, value: object) -> dict:
     return value or {}
 
 
-def check_evaluation(settings, dev_questions: str | None, sources: list[str] | None = None) -> None:
-    """Returns nothing when the recipe evaluates what it chooses by, and makes a smaller loss of a source the better one.
+def model_name(model: ModelConfig) -> str:
+    """The folder or Hub id of the model to be trained.
+
+    Raises:
+        UserError: none is named.
+    """
+    if not model.model_name_or_path:
+        raise UserError("no model_name_or_path", "a model to train", "name one in the recipe or with --model_name_or_path")
+    return model.model_name_or_path
+
+
+def check_evaluation(settings: Settings, dev_questions: str | None, sources: list[str] | None = None) -> None:
+    """Check that the recipe evaluates what it chooses by, and make a smaller loss of a source the better one.
 
     Args:
         sources: those of the split to evaluate on; None as long as they are not known, when any name of one passes.
@@ -144,8 +192,8 @@ def check_evaluation(settings, dev_questions: str | None, sources: list[str] | N
         settings.greater_is_better = False  # transformers looks at the end of the name only
 
 
-def check_packages(settings, model: ModelConfig) -> None:
-    """Returns nothing when what the settings name is installed and can be made: trackers, optimizer, schedule, quantisation.
+def check_packages(settings: SFTConfig, model: ModelConfig) -> None:
+    """Check that what the settings name is installed and can be made: trackers, optimizer, schedule, quantisation.
 
     Raises:
         UserError: naming the option and the package, or saying what the library said.
@@ -159,15 +207,16 @@ def check_packages(settings, model: ModelConfig) -> None:
             raise UserError(f"{option} and no package bitsandbytes", "it", do)
         if not model.use_peft:
             raise UserError(f"{option} without use_peft", "an adapter on quantised weights", "add --use_peft true")
-    for name in settings.report_to:
-        with told(f"report_to {name}", "install its package, name another, or add --report_to none"):
+    for name in settings.report_to or ():
+        with refusing(f"report_to {name}", "install its package, name another, or add --report_to none"):
             for callback in get_reporting_integration_callbacks([name]):
                 callback()
     toy = torch.nn.Linear(2, 2)
-    with told(f"optim {settings.optim.value}", "install it, or add --optim adamw_torch"):
-        kind, options = Trainer.get_optimizer_cls_and_kwargs(settings, toy)
+    named = getattr(settings.optim, "value", settings.optim)
+    with refusing(f"optim {named}", "install it, or add --optim adamw_torch"):
+        kind, options = Trainer.get_optimizer_cls_and_kwargs(settings, toy)  # type: ignore[arg-type]  # any module will do
     if not settings.optim_target_modules and {"params", "model", "optimizer_dict"}.isdisjoint(options):
-        with told(f"optim {settings.optim.value} with its settings", "mend them"):
+        with refusing(f"optim {named} with its settings", "mend them"):
             optimizer = kind(toy.parameters(), **options)
     else:
         optimizer = torch.optim.SGD(toy.parameters(), lr=settings.learning_rate)
@@ -181,20 +230,20 @@ def check_packages(settings, model: ModelConfig) -> None:
         raise UserError("fsdp and no launcher", "ranks", "start it with torchrun or accelerate launch")
 
 
-def check_schedule(settings, optimizer: torch.optim.Optimizer | None = None) -> None:
-    """Returns nothing when the schedule can be made of its settings.
+def check_schedule(settings: Settings, optimizer: torch.optim.Optimizer | None = None) -> None:
+    """Check that the schedule can be made of its settings.
 
     Raises:
         UserError: saying what transformers said.
     """
     optimizer = optimizer or torch.optim.SGD(torch.nn.Linear(2, 2).parameters(), lr=0.1)
     kind = getattr(settings.lr_scheduler_type, "value", settings.lr_scheduler_type)
-    with told(f"lr_scheduler_type {kind}", "mend lr_scheduler_kwargs"):
+    with refusing(f"lr_scheduler_type {kind}", "mend lr_scheduler_kwargs"):
         get_scheduler(kind, optimizer, 1, 2, read_object("lr_scheduler_kwargs", settings.lr_scheduler_kwargs))
 
 
 @contextmanager
-def told(found: str, do: str) -> Iterator[None]:
+def refusing(found: str, do: str) -> Iterator[None]:
     """Makes what a library says of settings that it cannot use a mistake that the user is told.
 
     Raises:
@@ -208,8 +257,8 @@ def told(found: str, do: str) -> Iterator[None]:
         raise UserError(f"{found}: {first_line(error)}", "one that works here", do) from error
 
 
-def check_hub(settings) -> None:
-    """Returns nothing when a run that is to be pushed has a token and a network.
+def check_hub(settings: SFTConfig) -> None:
+    """Check that a run that is to be pushed has a token and a network.
 
     Raises:
         UserError: it has not.
@@ -239,21 +288,21 @@ def check_options_of_lora(model: ModelConfig) -> None:
         print(f"medllm: {', '.join(unused)} without use_peft: all weights are trained", file=sys.stderr)
 
 
-def check_loading(settings) -> None:
-    """Returns nothing when no weight may be replaced by chance, and what is asked for is there.
+def check_loading(settings: SFTConfig) -> None:
+    """Check that no weight may be replaced by chance, and what is asked for is there.
 
     Raises:
         UserError: otherwise.
     """
-    init = settings.model_init_kwargs or {}
+    init = read_object("model_init_kwargs", settings.model_init_kwargs)
     if init.get("ignore_mismatched_sizes"):
         raise UserError("ignore_mismatched_sizes", "weights that fit their config.json", "remove it, and mend the checkpoint")
     if init.get("use_kernels") and find_spec("kernels") is None:
         raise UserError("use_kernels and no package kernels", "it", "pip install kernels, or remove the option")
 
 
-def check_rows(settings) -> None:
-    """Returns nothing when packing, if there is any, cuts no answer.
+def check_rows(settings: Settings) -> None:
+    """Check that packing, if there is any, cuts no answer.
 
     Raises:
         UserError: it does.
@@ -262,8 +311,8 @@ def check_rows(settings) -> None:
         raise UserError(f"packing_strategy {settings.packing_strategy}", "bfd, which cuts no answer", "change the recipe")
 
 
-def check_settings(settings, model: ModelConfig, additions) -> None:
-    """Returns nothing when nothing speaks against the settings that can be seen without a model or dataset.
+def check_settings(settings: SFTConfig, model: ModelConfig, additions: "Additions") -> None:
+    """Check that nothing speaks against the settings that can be seen without a model or dataset.
 
     Args:
         settings, model: TRL's SFTConfig and ModelConfig.
@@ -272,7 +321,7 @@ def check_settings(settings, model: ModelConfig, additions) -> None:
     Raises:
         UserError: naming the first mistake.
     """
-    check_numbers(vars(settings) | {"lora_r": model.lora_r, "lora_dropout": model.lora_dropout})
+    check_numbers(vars(settings) | {name: getattr(model, name) for name in ("lora_r", "lora_alpha", "lora_dropout")})
     check_loading(settings)
     check_rows(settings)
     check_evaluation(settings, additions.dev_questions)

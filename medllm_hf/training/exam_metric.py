@@ -9,7 +9,9 @@ from accelerate.utils import broadcast_object_list, extract_model_from_parallel
 from transformers import PreTrainedTokenizerBase
 
 from medllm_hf.data.mcq import load_items
-from medllm_hf.evaluation.exams.run import compute, presented, score_row, zero_shot
+from medllm_hf.evaluation.exams.derive import Output, derive, output_row
+from medllm_hf.evaluation.exams.likelihood import zero_shot
+from medllm_hf.evaluation.exams.prompts import present_options
 from medllm_hf.pretrained import check_chat_template
 
 
@@ -29,19 +31,18 @@ class McqAccuracy:
 
     def __init__(self, path: str, tokenizer: PreTrainedTokenizerBase):
         check_chat_template(tokenizer)
-        self._items, self._tokenizer = load_items(path), tokenizer
+        self._shown, self._tokenizer = present_options(load_items(path), seed=0), tokenizer
         # A metric that cannot be loaded shall be found out now, not at the first evaluation.
-        _metrics([score_row(one, "") for one in presented(self._items, seed=0)])
+        self._metrics([output_row(one, {"reply": ""}) for one in self._shown])
 
     def __call__(self, model: torch.nn.Module) -> dict[str, float]:
         with as_saved(model):
-            metrics = _metrics(zero_shot(model, self._tokenizer, self._items))
+            metrics = self._metrics(zero_shot(model, self._tokenizer, self._shown))
         return {"mcq_accuracy": metrics["accuracy"], "mcq_n": metrics["n"]}
 
-
-def _metrics(scores: list[dict]) -> dict:
-    """The metrics of the first rank's rows of scores, on every rank."""
-    return broadcast_object_list([compute(scores) if PartialState().is_main_process else None])[0]
+    def _metrics(self, outputs: list[Output]) -> dict:
+        """The metrics of the first rank's outputs, on every rank."""
+        return broadcast_object_list([derive(self._shown, outputs).metrics if PartialState().is_main_process else None])[0]
 
 
 @contextmanager

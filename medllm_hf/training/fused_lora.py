@@ -1,5 +1,7 @@
 """LoRA on a frozen linear layer as one step of autograd: the products of PEFT's layer without its copies in float32."""
 
+from typing import Any
+
 import torch
 from peft.tuners.lora.layer import Linear
 from torch import nn
@@ -23,7 +25,7 @@ def fuse(model: nn.Module) -> int:
 class FusedLinear(Linear):
     """PEFT's LoRA layer with the same parameters, whose usual case is one step of autograd."""
 
-    def forward(self, x: torch.Tensor, *args, **kwargs) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
         """What PEFT's layer gives for `x` (..., in)."""
         if args or kwargs or not self._is_usual(x):
             return super().forward(x, *args, **kwargs)
@@ -58,7 +60,16 @@ class LoraProduct(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, x, weight, bias, a, b, scaling, rate):
+    def forward(
+        ctx: Any,
+        x: torch.Tensor,
+        weight: torch.Tensor,
+        bias: torch.Tensor | None,
+        a: torch.Tensor,
+        b: torch.Tensor,
+        scaling: float,
+        rate: float,
+    ) -> torch.Tensor:
         rows = x.reshape(-1, x.shape[-1])
         mask, kept = dropout_mask(rows, rate) if rate else (None, 1.0)
         low = (rows if mask is None else rows * mask) @ a.t()
@@ -69,7 +80,7 @@ class LoraProduct(torch.autograd.Function):
         return out.view(*x.shape[:-1], -1)
 
     @staticmethod
-    def backward(ctx, grad):
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         rows, weight, a, b, low, mask = ctx.saved_tensors
         grad = grad.reshape(-1, grad.shape[-1])
         mask = None if mask is None else mask.to(rows.dtype)

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from glob import escape, glob
 from pathlib import Path
 from traceback import walk_tb
+from typing import TYPE_CHECKING
 
 from datasets import Dataset
 from datasets.table import CastError
@@ -15,6 +16,9 @@ from pyarrow import ArrowInvalid
 
 from medllm_hf.errors import UserError, first_line
 from medllm_hf.folders import exists
+
+if TYPE_CHECKING:
+    from trl.scripts.utils import DatasetConfig
 
 # What `datasets` says of every fault of a file, before the fault itself.
 GENERIC = "An error occurred while generating the dataset"
@@ -52,7 +56,7 @@ def reading(name: str, expected: str) -> Iterator[None]:
 
 
 def check_text(split: Dataset) -> None:
-    """Returns nothing when all text of a split is UTF-8, which the readers of files leave open.
+    """Check that all text of a split is UTF-8, which the readers of files leave open.
 
     Raises:
         UnicodeError: it is not.
@@ -112,7 +116,7 @@ def _is_foreign(path: Path) -> bool:
         return True
 
 
-def data_places(part) -> dict[str, str]:
+def data_places(part: "DatasetConfig") -> dict[str, str]:
     """The folder or files that a dataset of a mixture, TRL's DatasetConfig, is read from, by what to call them after it.
 
     What is no path on this machine may be among them.

@@ -5,8 +5,8 @@ import warnings
 from dataclasses import dataclass
 
 import torch
-from peft import PeftConfig, get_peft_model
-from transformers import PreTrainedConfig
+from peft import LoraConfig, get_peft_model
+from transformers import PreTrainedConfig, PreTrainedModel
 from trl import ModelConfig, get_peft_config
 
 from medllm_hf.errors import UserError, first_line
@@ -180,7 +180,7 @@ def read_precision(settings: dict, config: PreTrainedConfig) -> Precision:
     return Precision(weight, trained, mixed, linear)
 
 
-def read_shapes(config: PreTrainedConfig, adapter: PeftConfig | None) -> Shapes:
+def read_shapes(config: PreTrainedConfig, adapter: LoraConfig | None) -> Shapes:
     """The shapes of the model that `config` describes, with `adapter` if there is one; nothing is allocated.
 
     Raises:
@@ -206,32 +206,34 @@ def read_shapes(config: PreTrainedConfig, adapter: PeftConfig | None) -> Shapes:
         head = model.get_output_embeddings()
         linear = [module for module in model.modules() if isinstance(module, torch.nn.Linear) and module is not head]
         quantisable = sum(module.weight.numel() for module in linear)
-        if adapter is not None:
-            model = with_adapter(model, adapter)
+        # PEFT changes the model in place, so that its head is the one that is trained.
+        whole = model if adapter is None else with_adapter(model, adapter)
     return Shapes(
         **widths,
-        parameters=sum(parameter.numel() for parameter in model.parameters()),
-        trained=sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad),
-        largest=max(sum(own.numel() for own in module.parameters(recurse=False)) for module in model.modules()),
+        parameters=sum(parameter.numel() for parameter in whole.parameters()),
+        trained=sum(parameter.numel() for parameter in whole.parameters() if parameter.requires_grad),
+        largest=max(sum(own.numel() for own in module.parameters(recurse=False)) for module in whole.modules()),
         linear=quantisable,
-        normed_queries=any(name.endswith("q_norm") for name, _ in model.named_modules()),
+        normed_queries=any(name.endswith("q_norm") for name, _ in whole.named_modules()),
         trained_head=any(parameter.requires_grad for parameter in model.get_output_embeddings().parameters()),
     )
 
 
-def peft_config(model: ModelConfig) -> PeftConfig | None:
+def peft_config(model: ModelConfig) -> LoraConfig | None:
     """PEFT's configuration for TRL's ModelConfig `model`, or None without `use_peft`.
 
     TRL unwraps a list of one module, and PEFT takes bare text for a pattern over whole paths, which a name never matches.
     """
     config = get_peft_config(model)
-    if config is not None and isinstance(config.target_modules, str) and config.target_modules.isidentifier():
-        config.target_modules = {config.target_modules}
+    if not isinstance(config, LoraConfig):  # TRL makes no other
+        return None
+    if isinstance(config.target_modules, str) and config.target_modules.isidentifier():
+        config.target_modules = {config.target_modules}  # type: ignore[assignment]  # PEFT makes sets of lists itself
     return config
 
 
-def with_adapter(model: torch.nn.Module, adapter: PeftConfig) -> torch.nn.Module:
-    """The model with the adapter that PEFT itself puts into it.
+def with_adapter(model: PreTrainedModel, adapter: LoraConfig) -> torch.nn.Module:
+    """The model with the adapter, which PEFT itself puts into it, in place.
 
     Raises:
         UserError: target modules that the model does not have.
@@ -244,7 +246,7 @@ def with_adapter(model: torch.nn.Module, adapter: PeftConfig) -> torch.nn.Module
     except ValueError as error:
         if "not found in the base model" in str(error):
             targets = adapter.target_modules
-            names = targets if isinstance(targets, str) else ", ".join(sorted(targets))
+            names = targets if isinstance(targets, str) else ", ".join(sorted(targets or ()))
             do = "name others; `all-linear` takes every linear module"
             raise UserError(
                 f"lora_target_modules {names}, which the model does not have", "names of its modules", do

@@ -6,15 +6,16 @@ import warnings
 from dataclasses import fields
 from pathlib import Path
 from types import SimpleNamespace
+from typing import cast
 
 import pyarrow.compute as pc
 import torch
-from peft import PeftConfig
+from peft import LoraConfig
 from peft.tuners.tuners_utils import BaseTunerLayer
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.core_model_loading import revert_weight_conversion
 from transformers.utils import ADAPTER_CONFIG_NAME, CONFIG_NAME, SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME
-from trl import ModelConfig
+from trl import ModelConfig, SFTConfig
 
 from medllm_hf.data.mcq import load_items
 from medllm_hf.errors import UserError
@@ -26,6 +27,7 @@ from medllm_hf.training.checks import (
     check_options_of_lora,
     check_rows,
     check_schedule,
+    model_name,
 )
 from medllm_hf.training.memory import peft_config, with_adapter
 from medllm_hf.training.plan import defaults, model_config
@@ -34,7 +36,7 @@ from medllm_hf.training.prepare import Prepared
 FETCH = "fetch the checkpoint again"
 
 
-def check_model(settings, model: ModelConfig, adapter: PeftConfig | None) -> PreTrainedModel | None:
+def check_model(settings: SFTConfig, model: ModelConfig, adapter: LoraConfig | None) -> PreTrainedModel | None:
     """The model without weights, if transformers makes one of its config alone, when it takes the settings and the adapter.
 
     Args:
@@ -51,14 +53,14 @@ def check_model(settings, model: ModelConfig, adapter: PeftConfig | None) -> Pre
         raise UserError(f"router_aux_loss_coef and {model.model_name_or_path}", "a mixture of experts", "remove the option")
     sketch = without_weights(config)
     if sketch is not None:
-        check_shapes(Path(model.model_name_or_path), sketch)
+        check_shapes(Path(model_name(model)), sketch)
         if adapter is not None:
             check_adapter(sketch, adapter)
     return sketch
 
 
 def check_plan(options: dict) -> None:
-    """Returns nothing when nothing but hardware, packages and the dataset could speak against a run with these options.
+    """Check that nothing but hardware, packages and the dataset can speak against a run with these options.
 
     Args:
         options: of `trl sft` and of ours, as they were given.
@@ -75,10 +77,11 @@ def check_plan(options: dict) -> None:
         load_items(settings.dev_questions)
     model = ModelConfig(**{field.name: getattr(settings, field.name) for field in fields(ModelConfig)})
     check_options_of_lora(model)
-    config, _ = model_config(model.model_name_or_path, model.model_revision)
+    config, _ = model_config(model_name(model), model.model_revision)
     sketch = without_weights(config)
-    if sketch is not None and model.use_peft:
-        check_adapter(sketch, peft_config(model))
+    adapter = peft_config(model)
+    if sketch is not None and adapter is not None:
+        check_adapter(sketch, adapter)
 
 
 def read_config(model: ModelConfig) -> PreTrainedConfig:
@@ -87,7 +90,8 @@ def read_config(model: ModelConfig) -> PreTrainedConfig:
     Raises:
         UserError: there is none; the folder holds an adapter, or a model in Baichuan's layout.
     """
-    name, folder = model.model_name_or_path, Path(model.model_name_or_path)
+    name = model_name(model)
+    folder = Path(name)
     if folder.is_dir() and not (folder / CONFIG_NAME).is_file():
         if (folder / ADAPTER_CONFIG_NAME).is_file():
             raise UserError(f"an adapter in {name}", "a model", "merge it with `medllm merge`, and train what that writes")
@@ -109,7 +113,7 @@ def without_weights(config: PreTrainedConfig) -> PreTrainedModel | None:
 
 
 def check_shapes(folder: Path, sketch: PreTrainedModel) -> None:
-    """Returns nothing when the weights in a local folder are all there and have the shapes that its config calls for.
+    """Check that the weights in a local folder are all there and have the shapes that its config calls for.
 
     What is missing transformers makes up at random. Checkpoints whose names it translates are left to it.
 
@@ -133,8 +137,8 @@ def check_shapes(folder: Path, sketch: PreTrainedModel) -> None:
         raise UserError(told, "every weight that config.json calls for", "fetch the checkpoint again, or mend its config.json")
 
 
-def check_adapter(sketch: PreTrainedModel, adapter: PeftConfig) -> None:
-    """Returns nothing when PEFT can put the adapter into the model and TRL can train it.
+def check_adapter(sketch: PreTrainedModel, adapter: LoraConfig) -> None:
+    """Check that PEFT can put the adapter into the model and TRL can train it.
 
     Raises:
         UserError: settings or module names that do not fit, or an adapter on the head, past which TRL computes its loss.
@@ -150,16 +154,17 @@ def check_adapter(sketch: PreTrainedModel, adapter: PeftConfig) -> None:
                 raise UserError(f"{option} {name}, which the model does not have", f"such as {known[-1]}", "name others")
     with torch.device("meta"), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what PEFT warns of is told below, or again when it matters
-        wrapped = with_adapter(copy.deepcopy(sketch), copy.deepcopy(adapter))
-    if isinstance(wrapped.get_output_embeddings(), BaseTunerLayer):
+        changed = copy.deepcopy(sketch)
+        with_adapter(changed, copy.deepcopy(adapter))
+    if isinstance(changed.get_output_embeddings(), BaseTunerLayer):
         head = next(name for name, module in sketch.named_modules() if module is sketch.get_output_embeddings())
         found = f"{head} among lora_target_modules, where TRL would not train it"
         do = f"leave it out, or add --lora_modules_to_save {head} to train it whole"
         raise UserError(found, "modules below the head", do)
 
 
-def check_tokens(settings, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Returns nothing when the tokenizer has the tokens that the settings name.
+def check_tokens(settings: SFTConfig, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Check that the tokenizer has the tokens that the settings name.
 
     Raises:
         UserError: it has not.
@@ -171,12 +176,12 @@ def check_tokens(settings, tokenizer: PreTrainedTokenizerBase) -> None:
 
 
 def check_ids(parts: list[Prepared], sketch: PreTrainedModel, name: str) -> None:
-    """Returns nothing when the model has a row of its embedding for every id in tokenised splits.
+    """Check that the model has a row of its embedding for every id in tokenised splits.
 
     Raises:
         UserError: the tokenizer was given tokens that the model was not.
     """
-    rows = sketch.get_input_embeddings().weight.shape[0]
+    rows = cast("torch.Tensor", sketch.get_input_embeddings().weight).shape[0]
     largest = max(
         pc.max(ids.flatten()).as_py() or 0
         for part in parts

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+from transformers import PreTrainedModel
 
 
 class Noise:
@@ -20,7 +21,7 @@ class Noise:
 
     def __init__(self, alpha: float):
         self._alpha = alpha
-        self.positions: torch.Tensor | None = None  # (1, tokens), 0 where a sample begins; of the row that comes next
+        self.positions: torch.Tensor  # (1, tokens), 0 where a sample begins; of the row that comes next
 
     def __call__(self, module: torch.nn.Module, inputs: tuple, output: torch.Tensor) -> torch.Tensor:
         if not module.training:
@@ -38,7 +39,7 @@ def token_lengths(positions: torch.Tensor) -> torch.Tensor:
 
 
 @contextmanager
-def added_noise(model: torch.nn.Module, noise: Noise | None) -> Iterator[None]:
+def added_noise(model: PreTrainedModel, noise: Noise | None) -> Iterator[None]:
     """Has the input embedding of `model` add `noise` until the block ends, however it ends."""
     if noise is None:
         yield

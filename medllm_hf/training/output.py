@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from accelerate.utils import broadcast_object_list
 
@@ -12,11 +13,14 @@ from medllm_hf.folders import check_free, check_unheld, exists, held
 from medllm_hf.training.checkpoints import is_resumed, is_whole, list_checkpoints
 from medllm_hf.training.resume import read_record
 
+if TYPE_CHECKING:
+    from trl import SFTConfig
+
 ANOTHER = "choose another --output_dir"
 
 
 def check_output(folder: Path, inputs: dict[str, str | None], resume: str | None, overwrite: bool) -> None:
-    """Returns nothing when a run may write into `folder`; every rank asks this before any has written.
+    """Check that a run may write into `folder`; every rank asks this before any has written.
 
     Args:
         inputs: option → path, or Hub id, that the run reads.
@@ -38,10 +42,10 @@ def check_output(folder: Path, inputs: dict[str, str | None], resume: str | None
             raise UserError(f"output_dir {folder}, which holds the {option}", "a folder of its own", ANOTHER)
         if option.startswith("dataset") and path.is_dir() and place.is_relative_to(path):
             raise UserError(f"output_dir {folder} in the dataset {value}", "a folder of its own", ANOTHER)
-    named = is_resumed(resume) and resume.lower() != "true"
-    if named and overwrite and Path(resume).resolve().is_relative_to(place):
+    named = Path(resume).resolve() if is_resumed(resume) and resume.lower() != "true" else None
+    if named and overwrite and named.is_relative_to(place):
         raise UserError(f"--overwrite and a checkpoint in {folder}", "one of them", "remove the other, or resume from true")
-    if not is_resumed(resume) or (named and not Path(resume).resolve().is_relative_to(place)):
+    if not is_resumed(resume) or (named and not named.is_relative_to(place)):
         _check_untaken(folder, overwrite)
 
 
@@ -54,7 +58,7 @@ def resume_or_overwrite(resume: str | None, folder: Path, overwrite: bool) -> tu
 
 
 @contextmanager
-def held_by_run(folder: Path, settings) -> Iterator[None]:
+def held_by_run(folder: Path, settings: "SFTConfig") -> Iterator[None]:
     """Holds the output folder by the process of the first rank; every rank comes here, once it has looked at the folder.
 
     A folder that did not exist and is empty at the end, as that of a run that was refused, is removed.

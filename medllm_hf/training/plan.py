@@ -183,9 +183,13 @@ def optimizer_steps(settings: dict, data: Dialogues | None, world: int, length: 
     """The steps as the Trainer counts them, or None when the dataset is not known; packed rows are taken as full."""
     if settings["max_steps"] > 0:
         return settings["max_steps"]
-    if data is None or (settings["packing"] and data.tokens is None):
+    if data is None:
         return None
-    rows = math.ceil(data.rows * data.tokens / length) if settings["packing"] else data.rows
+    rows = data.rows
+    if settings["packing"]:
+        if data.tokens is None:
+            return None
+        rows = math.ceil(data.rows * data.tokens / length)
     batches = math.ceil(rows / (settings["per_device_train_batch_size"] * world))
     return math.ceil(settings["num_train_epochs"] * math.ceil(batches / settings["gradient_accumulation_steps"]))
 

@@ -5,7 +5,6 @@ import inspect
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import date
 from importlib.metadata import version
 
 import pyarrow.compute as pc
@@ -59,6 +58,7 @@ def prepare(
     over_length: str = "drop_turns",
     workers: int | None = None,
     enable_thinking: bool | None = None,
+    day: str | None = None,
 ) -> Prepared:
     """Tokenises rows in TRL's formats; a dataset that has input_ids and labels already is taken as it is.
 
@@ -66,12 +66,13 @@ def prepare(
         over_length: "drop_turns" shortens a dialogue of more than `max_length` tokens by whole rounds and leaves it out
             when not even one fits (a tokenised row, whose rounds are unknown, at once); "refuse" makes it an error.
         enable_thinking: see `encoder`.
+        day: see `read_template`.
 
     Raises:
         UserError: see `encoder` and `check_columns`; also a row that cannot be trained exactly, an over-long dialogue that is
             to be refused, or nothing left to train on.
     """
-    rows, sources = tokenise(dataset, tokenizer, max_length, workers, enable_thinking)
+    rows, sources = tokenise(dataset, tokenizer, max_length, workers or None, enable_thinking, day)
     rounds = list(zip(rows["rounds"], rows["rounds_read"], rows["joined"], strict=True))
     too_long = sum(kept < read and not joined for kept, read, joined in rounds)
     if too_long and over_length == "refuse":
@@ -82,7 +83,7 @@ def prepare(
     rows = rows.select(fitting)
     thinking = sum(rows["thinks"])
     rows = rows.select_columns(["input_ids", "labels", "source"])
-    tokens, trained = counted(rows)
+    tokens, trained = count_tokens(rows)
     if not trained:
         raise UserError(f"{len(dataset)} dialogues without a token to train on", "answers that fit", "raise max_length")
     shortened = sum(0 < kept < read for kept, read, _ in rounds)
@@ -91,7 +92,12 @@ def prepare(
 
 
 def tokenise(
-    dataset: Dataset, tokenizer, max_length: int | None, workers: int | None, enable_thinking: bool | None
+    dataset: Dataset,
+    tokenizer: PreTrainedTokenizerBase,
+    max_length: int | None,
+    workers: int | None,
+    enable_thinking: bool | None,
+    day: str | None,
 ) -> tuple[Dataset, list[str]]:
     """Every row tokenised, with the columns of `_features`, and the names of the sources.
 
@@ -101,12 +107,12 @@ def tokenise(
     columns = dataset.column_names
     sources = ["all"]
     if {"input_ids", "labels"} <= set(columns):
-        options = {"max_length": max_length, "made_by": made_by(None)}
+        options: dict[str, object] = {"max_length": max_length, "made_by": made_by(None)}
         rows = dataset.map(_as_it_is, fn_kwargs=options, remove_columns=columns, num_proc=workers, features=_features())
         _refuse_unfit(rows["unfit"])
     else:
         check_columns(columns)
-        template = read_template(tokenizer) if tokenizer.chat_template else None
+        template = read_template(tokenizer, day) if tokenizer.chat_template else None
         if "source" in columns:
             sources = sorted({source_name(source) for source in dataset["source"]})
         options = {
@@ -133,12 +139,12 @@ def _features() -> Features:
 def made_by(template: TrainingTemplate | None) -> str:
     """What the ids depend on beside rows, tokenizer and template, so that those of another version are not taken for them.
 
-    A template that asks for the date gives others every day.
+    A template that asks for the date gives others for every day.
     """
     sources = [inspect.getsource(sys.modules[name]) for name in sorted(_READERS)]
     versions = [version(name) for name in ("transformers", "tokenizers", "jinja2")]
-    today = [date.today().isoformat()] if template and "strftime_now" in template.text else []
-    return hashlib.sha256("\n".join([*sources, *versions, *today]).encode()).hexdigest()
+    day = [template.day] if template and template.day else []
+    return hashlib.sha256("\n".join([*sources, *versions, *day]).encode()).hexdigest()
 
 
 def _refuse_unfit(reasons: list[str]) -> None:
@@ -194,7 +200,7 @@ def _as_it_is(row: dict, max_length: int | None, made_by: str) -> dict:
     }
 
 
-def counted(rows: Dataset) -> tuple[int, int]:
+def count_tokens(rows: Dataset) -> tuple[int, int]:
     """The tokens of a tokenised dataset, and those that are predicted and learned: labels but the first of each row."""
     tokens = trained = 0
     for batch in rows.select_columns(["labels"]).with_format("arrow").iter(10_000):

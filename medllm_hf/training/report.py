@@ -5,12 +5,14 @@ import math
 import sys
 import traceback
 from pathlib import Path
-
-from transformers import Trainer
+from typing import TYPE_CHECKING, Any
 
 from medllm_hf.folders import write_json, write_text
 from medllm_hf.training.prepare import Prepared
 from medllm_hf.training.report_values import BY_SOURCE, series, training_values
+
+if TYPE_CHECKING:
+    from medllm_hf.training.trainer import ExactTrainer
 
 COLOURS = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#888888")
 # A curve of up to so many points shows each of them.
@@ -18,7 +20,7 @@ FEW_POINTS = 40
 ACCURACY = "multiple-choice accuracy, %"
 
 
-def write_training_report(trainer: Trainer, prepared: Prepared, folder: Path) -> None:
+def write_training_report(trainer: "ExactTrainer", prepared: Prepared, folder: Path) -> None:
     """Writes the three files into `folder`, on the first rank only and without a word to the others.
 
     The weights are saved by then, so whatever goes wrong here is printed in full and does not fail the run.
@@ -124,7 +126,7 @@ def plot(values: dict, path: Path) -> None:
         axes.grid(color="#dddddd", linewidth=0.6)
         axes.spines[["top", "right"]].set_visible(False)
         if len(curves) > 1:
-            beside = {"loc": "upper left", "bbox_to_anchor": (1, 1)} if len(curves) > 2 else {}
+            beside: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1, 1)} if len(curves) > 2 else {}
             axes.legend(frameon=False, fontsize=8, **beside)
     figure.savefig(path, dpi=110, metadata={"Software": None})
 

@@ -6,19 +6,24 @@ from collections import Counter
 from dataclasses import MISSING, fields
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from peft import PeftConfig
-from transformers import Trainer, TrainingArguments
 from transformers.trainer_pt_utils import AcceleratorConfig
 
 from medllm_hf import __version__
 from medllm_hf.training import attention_choice, throughput
 from medllm_hf.training.prepare import Prepared
 
+if TYPE_CHECKING:
+    from trl import SFTConfig
+
+    from medllm_hf.training.trainer import ExactTrainer
+
 PACKAGES = ("torch", "transformers", "trl", "accelerate", "deepspeed", "peft", "datasets")
 BY_SOURCE = "eval_loss_"
 # What an unset option becomes by itself.
-UNSET = {
+UNSET: dict[str, object] = {
     "debug": [],
     "include_for_metrics": [],
     "report_to": [],
@@ -29,9 +34,9 @@ UNSET = {
 NOT_LISTED = {"output_dir", "disable_tqdm", "do_eval", "activation_checkpointing", "activation_checkpointing_kwargs"}
 
 
-def training_values(trainer: Trainer, prepared: Prepared) -> dict:
+def training_values(trainer: "ExactTrainer", prepared: Prepared) -> dict:
     """What the report says, as plain values: no tensor, no path, no secret."""
-    history = plain(trainer.state.log_history)
+    history = [plain_fields(entry) for entry in trainer.state.log_history]
     adapters = getattr(trainer.model, "peft_config", {})
     return {
         "run": run_figures(trainer, prepared, history),
@@ -48,7 +53,7 @@ def training_values(trainer: Trainer, prepared: Prepared) -> dict:
     }
 
 
-def run_figures(trainer: Trainer, prepared: Prepared, history: list[dict]) -> dict:
+def run_figures(trainer: "ExactTrainer", prepared: Prepared, history: list[dict]) -> dict:
     """The figures of one run. Speeds are those of this call: what was trained before it was resumed is left out.
 
     Units: seconds, bytes, tokens and model FLOPs; `peak_flops` and `flop_use` are null where the peak is not known.
@@ -114,7 +119,7 @@ def source_rows(prepared: Prepared, history: list[dict]) -> list[dict]:
     return rows
 
 
-def changed_settings(settings: TrainingArguments) -> dict:
+def changed_settings(settings: "SFTConfig") -> dict:
     """The options of `trl sft` whose values are not TRL's defaults.
 
     A `max_length` of None is left out: the dialogues were shortened to the recipe's before.
@@ -148,7 +153,7 @@ def plain(value: object) -> object:
     Of an absolute path only the name stays; what is not finite becomes None.
     """
     if isinstance(value, dict):
-        return {str(key): plain(item) for key, item in value.items() if key != "token"}
+        return plain_fields(value)
     if isinstance(value, list | tuple):
         return [plain(item) for item in value]
     if isinstance(value, set):
@@ -158,6 +163,11 @@ def plain(value: object) -> object:
     if isinstance(value, str):
         return Path(value).name if value.startswith("/") else getattr(value, "value", value)
     return value if value is None or isinstance(value, int) else str(value)
+
+
+def plain_fields(fields: dict) -> dict[str, object]:
+    """The fields of an object, each as `plain` has it."""
+    return {str(key): plain(item) for key, item in fields.items() if key != "token"}
 
 
 def installed() -> dict[str, str]:

@@ -3,6 +3,7 @@
 import hashlib
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pyarrow.compute as pc
 from datasets import Dataset
@@ -12,8 +13,12 @@ from transformers.utils import CONFIG_NAME, cached_file, extract_commit_hash
 from medllm_hf.errors import UserError
 from medllm_hf.folders import read_json, sha256, write_json
 from medllm_hf.pretrained import NO_FOREIGN_CODE
+from medllm_hf.training.checks import model_name
 from medllm_hf.training.prepare import Prepared
 from medllm_hf.training.report_values import installed, plain
+
+if TYPE_CHECKING:
+    from trl import ModelConfig, SFTConfig
 
 # The file in every checkpoint, and beside the weights of a finished run.
 RECORD = "resume.json"
@@ -41,17 +46,23 @@ DERIVED = ("greater_is_better", "metric_for_best_model")
 ENDLESS = ("constant", "constant_with_warmup", "inverse_sqrt", "reduce_lr_on_plateau")
 # Blocks of this size of a weight file, so many and evenly spread, stand for all of it.
 BLOCK, BLOCKS = 1 << 16, 64
-LENGTH, VERSIONS, TEMPLATE = "length", "versions", "chat template"
+LENGTH, VERSIONS, TEMPLATE, DAY = "length", "versions", "chat template", "date that the chat template is told"
 
 
 def describe_run(
-    settings, model, parts: list[Prepared], tokenizer: PreTrainedTokenizerBase, dev_questions: str | None = None
+    settings: "SFTConfig",
+    model: "ModelConfig",
+    parts: list[Prepared],
+    tokenizer: PreTrainedTokenizerBase,
+    dev_questions: str | None = None,
+    day: str | None = None,
 ) -> dict:
     """Name → plain value of everything that decides the weights of a run; of content there is a hash, of paths nothing.
 
     Args:
         settings, model: TRL's SFTConfig and ModelConfig as the user gave them.
         parts: the tokenised splits to train and, if there is one, to evaluate on.
+        day: the date of the run's first day.
     """
     # `to_dict` hides every option whose name ends so, secret or not.
     options = settings.to_dict() | {"eos_token": settings.eos_token, "pad_token": settings.pad_token}
@@ -68,9 +79,10 @@ def describe_run(
         "ranks": settings.world_size,
         "device": settings.device.type,
         "deepspeed": plain(_content(settings.deepspeed)),
-        "base weights": model_identity(model.model_name_or_path, model.model_revision),
+        "base weights": model_identity(model_name(model), model.model_revision),
         "tokenizer": text_hash(tokenizer.backend_tokenizer.to_str() if tokenizer.is_fast else str(tokenizer.get_vocab())),
         TEMPLATE: text_hash(str(tokenizer.chat_template)),
+        **({DAY: day} if "strftime_now" in str(tokenizer.chat_template) else {}),
         "dialogues to train on": dataset_hash(parts[0].dataset),
         "dialogues to evaluate on": dataset_hash(parts[1].dataset) if len(parts) > 1 else None,
         "dev questions": sha256(Path(dev_questions)) if dev_questions else None,
@@ -132,7 +144,7 @@ def sampled(path: Path) -> bytes:
 
 
 def check_same_run(record: dict, before: dict, place: str) -> None:
-    """Returns nothing when what decides the run is as it was in the record `before`; another length passes for some schedules.
+    """Check that what decides the run is as it was in the record `before`; another length passes for some schedules.
 
     Says on the screen which packages changed.
 

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from medllm_hf.errors import UserError
 from medllm_hf.templates.rendering import content_text, split_thought
@@ -10,6 +11,7 @@ from medllm_hf.templates.rendering import content_text, split_thought
 _OURS = {"messages", "tools", "template", "controls", "add_generation_prompt", "continue_final_message", "chat_template",
          "conversation", "tokenize", "return_dict", "return_tensors", "return_assistant_tokens_mask"}  # fmt: skip
 
+Kind = TypeVar("Kind", list, dict)
 # The source of rows that name none, beside others that do.
 UNNAMED = "unnamed"
 
@@ -63,14 +65,16 @@ def read_row(row: dict, nulls: bool = False) -> Dialogue:
     if row.get("messages") is not None:
         messages, first = _turns(row["messages"], "messages"), 0
     else:
-        messages = [*_turns(prompt, "prompt"), *_turns(completion, "completion")]
-        first = len(prompt)
-    messages = [message if nulls else _without_empty(message) for message in messages]
+        asked = _turns(prompt, "prompt")
+        messages, first = [*asked, *_turns(completion, "completion")], len(asked)
+    if not nulls:
+        messages = [{name: _without_empty(value) for name, value in one.items() if value is not None} for one in messages]
     messages = [_read_message(i, message) for i, message in enumerate(messages, start=1)]
     if not any(message["role"] == "assistant" for message in messages[first:]):
         raise UserError("a dialogue without an answer", "messages of the assistant", "leave it out")
     tools = _json(row.get("tools"), "tools", list)
-    tools = tools if nulls or isinstance(row.get("tools"), str) else _without_empty(tools)
+    if tools and not nulls and not isinstance(row.get("tools"), str):
+        tools = [_without_empty(tool) for tool in tools]
     variables = _json(row.get("chat_template_kwargs"), "chat_template_kwargs", dict) or {}
     if taken := _OURS & set(variables):
         raise UserError(f"chat_template_kwargs with {min(taken)}", "variables of the template", "leave it out")
@@ -101,20 +105,22 @@ def _read_message(number: int, message: dict) -> dict:
     )
 
 
-def _without_empty(value: object) -> object:
+def _without_empty(value: Any) -> Any:
     """`value` without the fields that are empty, at any depth."""
     if isinstance(value, dict):
         return {name: _without_empty(inner) for name, inner in value.items() if inner is not None}
     return [_without_empty(inner) for inner in value] if isinstance(value, list) else value
 
 
-def _json(value: object, name: str, kind: type) -> object:
+def _json(value: object, name: str, kind: type[Kind]) -> Kind | None:
     """A value that tables may keep as JSON text."""
     if isinstance(value, str) and value.strip():
         try:
             value = json.loads(value)
         except ValueError as error:
-            raise UserError(f"{name} {value[:30]!r}", "JSON", "mend the row") from error
-    if value is not None and value != "" and not isinstance(value, kind):
+            raise UserError(f"{name} {str(value)[:30]!r}", "JSON", "mend the row") from error
+    if value is None or value == "":
+        return None
+    if not isinstance(value, kind):
         raise UserError(f"{name} that is a {type(value).__name__}", f"a {kind.__name__}", "mend the row")
     return value or None

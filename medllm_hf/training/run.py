@@ -2,20 +2,22 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from datetime import date
 from itertools import pairwise
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from datasets import Dataset, DatasetDict, load_dataset
 from huggingface_hub.errors import HfHubHTTPError
 from transformers import PreTrainedTokenizerBase
-from trl import get_dataset, get_quantization_config
+from trl import DatasetMixtureConfig, ModelConfig, ScriptArguments, SFTConfig, get_dataset, get_quantization_config
 
 from medllm_hf.errors import UserError, first_line
 from medllm_hf.pretrained import NO_FOREIGN_CODE, check_chat_template, forget_code, load_config, load_tokenizer, refuse_trust
 from medllm_hf.training import attention, attention_choice
 from medllm_hf.training.begun import find_begun, find_start, is_done
 from medllm_hf.training.check_saved import check_saved
-from medllm_hf.training.checks import check_evaluation, check_settings
+from medllm_hf.training.checks import check_evaluation, check_settings, model_name, read_object
 from medllm_hf.training.exam_metric import McqAccuracy
 from medllm_hf.training.loading import check_text, data_places, reading
 from medllm_hf.training.memory import peft_config
@@ -23,18 +25,26 @@ from medllm_hf.training.model_checks import check_ids, check_model, check_tokens
 from medllm_hf.training.output import check_output, clear, held_by_run, resume_or_overwrite
 from medllm_hf.training.prepare import Prepared, prepare
 from medllm_hf.training.report import write_training_report
-from medllm_hf.training.resume import RECORD, describe_run, has_template, write_record
+from medllm_hf.training.resume import DAY, RECORD, describe_run, has_template, write_record
 from medllm_hf.training.rows import source_name
 from medllm_hf.training.template import saved_template, set_up
 from medllm_hf.training.trainer import ExactTrainer, flatten
 
+if TYPE_CHECKING:
+    from medllm_hf.training.sft import Additions
 
-def train(script, settings, model, mixture, additions, recipe: str | None = None) -> None:
+
+def train(
+    script: ScriptArguments,
+    settings: SFTConfig,
+    model: ModelConfig,
+    mixture: DatasetMixtureConfig,
+    additions: "Additions",
+    recipe: str | None = None,
+) -> None:
     """Trains and saves as `trl sft` does with the same arguments, and checks what was saved.
 
     Args:
-        script, settings, model, mixture: TRL's ScriptArguments, SFTConfig, ModelConfig and DatasetMixtureConfig.
-        additions: our own `Additions`.
         recipe: the file that they were read from.
 
     Raises:
@@ -42,15 +52,16 @@ def train(script, settings, model, mixture, additions, recipe: str | None = None
             `ExactTrainer` and `check_saved`; also a dataset or model that cannot be loaded.
     """
     attention.register()
-    folder = Path(settings.output_dir)
+    folder = Path(str(settings.output_dir))
     wanted, overwrite = resume_or_overwrite(settings.resume_from_checkpoint, folder, additions.overwrite)
     check_settings(settings, model, additions)
     kernel = choose_attention(settings, model)
     check_output(folder, read_inputs(script, settings, model, mixture, additions, recipe), wanted, overwrite)
     with held_by_run(folder, settings):
         begun = find_begun(wanted, folder)
-        tokenizer, parts, measure = prepare_run(script, settings, model, mixture, additions)
-        record = describe_run(settings, model, parts, tokenizer, additions.dev_questions)
+        day = begun.record.get(DAY) or date.today().isoformat()
+        tokenizer, parts, measure = prepare_run(script, settings, model, mixture, additions, day)
+        record = describe_run(settings, model, parts, tokenizer, additions.dev_questions, day)
         if is_done(begun, record):
             if settings.process_index == 0:
                 print(f"nothing to train: the run in {folder} was finished at step {begun.finished['finished']}", flush=True)
@@ -68,9 +79,16 @@ def train(script, settings, model, mixture, additions, recipe: str | None = None
 
 
 def prepare_run(
-    script, settings, model, mixture, additions
+    script: ScriptArguments,
+    settings: SFTConfig,
+    model: ModelConfig,
+    mixture: DatasetMixtureConfig,
+    additions: "Additions",
+    day: str | None = None,
 ) -> tuple[PreTrainedTokenizerBase, list[Prepared], McqAccuracy | None]:
     """The tokenizer with the template that is trained and saved, the tokenised splits, and the measure at evaluations.
+
+    `day` is the date of the run's first day.
 
     Raises:
         UserError: see `load_checked`, `check_model`, `set_up` and `load_parts`.
@@ -81,34 +99,35 @@ def prepare_run(
     check_tokens(settings, tokenizer)
     changed = set_up(tokenizer, settings, additions.enable_thinking)
     measure = McqAccuracy(additions.dev_questions, tokenizer) if additions.dev_questions else None
-    parts = load_parts(script, settings, mixture, tokenizer, additions)
+    parts = load_parts(script, settings, mixture, tokenizer, additions, day)
     if tokenizer.chat_template:
         tokenizer.chat_template = saved_template(tokenizer, parts[0].thinks, additions.enable_thinking)
     if changed and settings.process_index == 0:
         print(changed, flush=True)
     if sketch:
-        check_ids(parts, sketch, model.model_name_or_path)
+        check_ids(parts, sketch, model_name(model))
     return tokenizer, parts, measure
 
 
-def choose_attention(settings, model) -> str:
+def choose_attention(settings: SFTConfig, model: ModelConfig) -> str:
     """The attention of flattened rows on this machine.
 
     Raises:
         UserError: see `attention_choice.choose`.
     """
-    wish = (settings.model_init_kwargs or {}).get("attn_implementation", model.attn_implementation)
+    init = read_object("model_init_kwargs", settings.model_init_kwargs)
+    wish = init.get("attn_implementation", model.attn_implementation)
     computed = "bfloat16" if settings.bf16 else "float16" if settings.fp16 else str(model.dtype or "float32")
     return attention_choice.choose(wish, attention_choice.this_machine(settings.device, computed))
 
 
-def with_attention(settings, model, kernel: str):
+def with_attention(settings: SFTConfig, model: ModelConfig, kernel: str) -> SFTConfig:
     """The SFTConfig `settings` for flattened rows and with what the model is to be loaded with, changed in place."""
     flatten(settings)
     settings.model_init_kwargs = {
         "revision": model.model_revision,
         "dtype": model.dtype,
-        **(settings.model_init_kwargs or {}),
+        **read_object("model_init_kwargs", settings.model_init_kwargs),
         "attn_implementation": kernel,
         **NO_FOREIGN_CODE,
     }
@@ -121,7 +140,7 @@ def save(trainer: ExactTrainer, prepared: Prepared, record: dict) -> None:
     Raises:
         UserError: see `check_saved`.
     """
-    folder = Path(trainer.args.output_dir)
+    folder = Path(str(trainer.args.output_dir))
     trainer.save_model(str(folder))
     trainer.accelerator.wait_for_everyone()
     if trainer.is_world_process_zero():
@@ -130,7 +149,14 @@ def save(trainer: ExactTrainer, prepared: Prepared, record: dict) -> None:
         write_record(folder, record, finished=trainer.state.global_step)
 
 
-def read_inputs(script, settings, model, mixture, additions, recipe: str | None) -> dict[str, str | None]:
+def read_inputs(
+    script: ScriptArguments,
+    settings: SFTConfig,
+    model: ModelConfig,
+    mixture: DatasetMixtureConfig,
+    additions: "Additions",
+    recipe: str | None,
+) -> dict[str, str | None]:
     """Option → what the run reads by it: a path or a Hub id.
 
     Raises:
@@ -153,21 +179,28 @@ def read_inputs(script, settings, model, mixture, additions, recipe: str | None)
     }
 
 
-def load_checked(model, settings) -> PreTrainedTokenizerBase:
+def load_checked(model: ModelConfig, settings: SFTConfig) -> PreTrainedTokenizerBase:
     """The tokenizer of the model to train, where TRL, which loads the model by its name, needs no foreign code.
 
     Raises:
         UserError: it would, or was told to run it; see `load_config` and `load_tokenizer`.
     """
     refuse_trust(model, settings)
-    load_config(model.model_name_or_path, model.model_revision)
-    tokenizer = load_tokenizer(model.model_name_or_path, model.model_revision)
+    load_config(model_name(model), model.model_revision)
+    tokenizer = load_tokenizer(model_name(model), model.model_revision)
     if tokenizer.chat_template:  # one without may yet be given one
         check_chat_template(tokenizer)
     return tokenizer
 
 
-def make_trainer(settings, model, tokenizer, parts: list[Prepared], measure: McqAccuracy | None, record: dict) -> ExactTrainer:
+def make_trainer(
+    settings: SFTConfig,
+    model: ModelConfig,
+    tokenizer: PreTrainedTokenizerBase,
+    parts: list[Prepared],
+    measure: McqAccuracy | None,
+    record: dict,
+) -> ExactTrainer:
     """The trainer with its model loaded.
 
     Raises:
@@ -175,7 +208,7 @@ def make_trainer(settings, model, tokenizer, parts: list[Prepared], measure: Mcq
     """
     try:
         trainer = ExactTrainer(
-            model=model.model_name_or_path,
+            model=model_name(model),
             args=settings,
             train_dataset=parts[0].dataset,
             eval_dataset=parts[1].dataset if len(parts) > 1 else None,
@@ -192,7 +225,14 @@ def make_trainer(settings, model, tokenizer, parts: list[Prepared], measure: Mcq
     return trainer
 
 
-def load_parts(script, settings, mixture, tokenizer, additions) -> list[Prepared]:
+def load_parts(
+    script: ScriptArguments,
+    settings: SFTConfig,
+    mixture: DatasetMixtureConfig,
+    tokenizer: PreTrainedTokenizerBase,
+    additions: "Additions",
+    day: str | None = None,
+) -> list[Prepared]:
     """The training split and, when the recipe evaluates, the test split, tokenised; says what became of each.
 
     Raises:
@@ -208,7 +248,7 @@ def load_parts(script, settings, mixture, tokenizer, additions) -> list[Prepared
     length, workers = settings.max_length, settings.dataset_num_proc
     # The first rank tokenises, the others read what it left in the cache.
     with settings.main_process_first(desc="tokenising"):
-        options = (additions.over_length, workers, additions.enable_thinking)
+        options = (additions.over_length, workers, additions.enable_thinking, day)
         parts = [prepare(splits[name], tokenizer, length, *options) for name in names]
     for name, part in zip(names, parts, strict=True):
         if settings.process_index == 0:
@@ -236,7 +276,7 @@ def counts(part: Prepared, length: int | None) -> str:
 
 
 def check_apart(train: Prepared, test: Prepared) -> None:
-    """Returns nothing when no dialogue of the test split, after tokenising, is one of the training split.
+    """Check that no dialogue of the test split, after tokenising, is one of the training split.
 
     Raises:
         UserError: some are: their loss would say nothing of unseen dialogues.
@@ -259,7 +299,7 @@ def row_hashes(dataset: Dataset) -> Iterator[int]:
             yield from (hash(ids[start:end].tobytes()) for start, end in pairwise(ends))
 
 
-def load_splits(script, mixture) -> DatasetDict:
+def load_splits(script: ScriptArguments, mixture: DatasetMixtureConfig) -> DatasetDict:
     """The dataset that the recipe names, as `trl sft` finds it.
 
     Raises:
@@ -268,7 +308,7 @@ def load_splits(script, mixture) -> DatasetDict:
     if script.dataset_streaming or mixture.streaming:
         option = "dataset_streaming" if script.dataset_streaming else "streaming"
         raise UserError(option, "a dataset on disk", "remove the option; Parquet is read piece by piece anyway")
-    name = ", ".join(str(part.path) for part in mixture.datasets) if mixture.datasets else script.dataset_name
+    name = ", ".join(str(part.path) for part in mixture.datasets) if mixture.datasets else str(script.dataset_name)
     with reading(name, "a dataset"):
         splits = get_dataset(mixture) if mixture.datasets else load_dataset(name, name=script.dataset_config)
         for split in splits.values():

@@ -5,12 +5,15 @@ import os
 import warnings
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Literal, NoReturn
+from typing import TYPE_CHECKING, Literal, NoReturn
 
 import yaml
 
-from medllm_hf.errors import UserError
-from medllm_hf.folders import project_file
+from medllm_hf.errors import UserError, first_line
+from medllm_hf.folders import project_file, read_text
+
+if TYPE_CHECKING:
+    from trl import TrlParser
 
 USAGE = """usage: medllm sft --config RECIPE [any option of `trl sft`] [--plan [--gpus N] [--nodes N] [--gpu_memory GB]]
                   [--dev_questions FILE] [--over_length drop_turns|refuse] [--enable_thinking true|false] [--overwrite]
@@ -57,16 +60,21 @@ def sft(arguments: list[str]) -> None:
     # Read at torch's first allocation. 800 MB that were given back cost 0.3 s to be had again in small pages, 0.04 s in huge.
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     config = _value(arguments, "--config")
-    recipe = read_recipe(config) if config else {}
+    recipe = parse_recipe(config) if config else {}
+    named = {
+        option: _value(arguments, f"--{option}") or recipe.get(option) for option in ("model_name_or_path", "dataset_name")
+    }
+    # Before the options, which need trl, that takes seconds to import.
+    for option, value in named.items():
+        if value and str(value).startswith((".", "/")) and not Path(value).is_dir():
+            raise UserError(f"no folder {value}", f"a {option}", "check the path")
+    check_keys(recipe, config or "")
     flags = [argument.split("=")[0] for argument in arguments if argument.startswith("--")]
     own = {name.name for name in fields(Additions)}
     check_options([name for flag in flags if (name := flag[2:].replace("-", "_")) not in own], "option --{}")
-    for option in ("model_name_or_path", "dataset_name"):
-        value = _value(arguments, f"--{option}") or recipe.get(option)
+    for option, value in named.items():
         if not value and not (option == "dataset_name" and (recipe.get("datasets") or "--plan" in arguments)):
             raise UserError(f"no {option}", "a folder or a Hub id", f"add --{option} to the command or the recipe")
-        if value and str(value).startswith((".", "/")) and not Path(value).is_dir():
-            raise UserError(f"no folder {value}", f"a {option}", "check the path")
     if deepspeed := _value(arguments, "--deepspeed") or recipe.get("deepspeed"):
         arguments = [*arguments, "--deepspeed", str(_deepspeed_file(deepspeed))]
     if "--plan" in arguments:
@@ -99,26 +107,45 @@ def read_recipe(path: str) -> dict:
     """The settings of a YAML recipe, each one known to the installed TRL.
 
     Raises:
-        UserError: no such file, not YAML, or a key that `trl sft` does not have (the nearest one is named).
+        UserError: see `parse_recipe` and `check_options`.
+    """
+    recipe = parse_recipe(path)
+    check_keys(recipe, path)
+    return recipe
+
+
+def check_keys(recipe: dict, path: str) -> None:
+    """Check that the installed `trl sft` has every key of the recipe at `path`.
+
+    Raises:
+        UserError: see `check_options`.
+    """
+    check_options([str(key) for key in recipe], f"key {{}} in {path}")
+
+
+def parse_recipe(path: str) -> dict:
+    """The settings of a YAML recipe, whatever their names.
+
+    Raises:
+        UserError: no such file, or not YAML.
     """
     try:
-        recipe = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"no readable file {path}", "a YAML recipe", "check the path") from error
-    except yaml.YAMLError as error:
+        recipe = yaml.safe_load(read_text(path))
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a number of too many digits, brackets too deep
         place = getattr(error, "problem_mark", None)
         where = f" line {place.line + 1}" if place else ""
         raise UserError(
-            f"{path}{where} that is not YAML ({getattr(error, 'problem', error)})", "a YAML recipe", "mend the file"
+            f"{path}{where} that is not YAML ({getattr(error, 'problem', None) or first_line(error)})",
+            "a YAML recipe",
+            "mend the file",
         ) from error
     if not isinstance(recipe, dict):
         raise UserError(f"{path} holding a {type(recipe).__name__}", "keys and values", "mend the file")
-    check_options([str(key) for key in recipe], f"key {{}} in {path}")
     return recipe
 
 
 def check_options(names: list[str], found: str) -> None:
-    """Returns nothing when the installed `trl sft` has every option in `names`; `found` says where a wrong one stands.
+    """Check that the installed `trl sft` has every option in `names`; `found` says where a wrong one stands.
 
     Raises:
         UserError: naming the nearest option.
@@ -133,11 +160,14 @@ def check_options(names: list[str], found: str) -> None:
             raise UserError(found.format(name), expected, "mend or remove it")
 
 
-def make_parser():
+def make_parser() -> "TrlParser":
     """The parser of `trl sft` with our `Additions`."""
     from trl import DatasetMixtureConfig, ModelConfig, ScriptArguments, SFTConfig, TrlParser
 
-    return TrlParser((ScriptArguments, SFTConfig, ModelConfig, DatasetMixtureConfig, Additions), prog="medllm sft")
+    stock = (ScriptArguments, SFTConfig, ModelConfig, DatasetMixtureConfig)
+    parser = TrlParser((*stock, Additions), prog="medllm sft")  # type: ignore[arg-type]  # TRL's name for a class of data
+    parser.error = _refuse  # type: ignore[method-assign]  # argparse would print and exit
+    return parser
 
 
 def _run(arguments: list[str], config: str | None) -> None:
@@ -147,19 +177,18 @@ def _run(arguments: list[str], config: str | None) -> None:
 
     use_cpu_ranks()
     parser = make_parser()
-    parser.error = _refuse
     try:
         with warnings.catch_warnings():
             # TRL sets an option by its old name; nothing that a user could change.
             warnings.simplefilter("ignore", FutureWarning)
-            *stock, additions = parser.parse_args_and_config(arguments)
+            script, settings, model, mixture, additions = parser.parse_args_and_config(arguments)
     except (ValueError, TypeError, ImportError, OSError, RuntimeError) as error:
         from medllm_hf.training.checks import explain
 
         raise explain(str(error)) from error
     from medllm_hf.training.run import train
 
-    train(*stock, additions, config)
+    train(script, settings, model, mixture, additions, config)
 
 
 def _plan(arguments: list[str], recipe: dict) -> str:
@@ -168,7 +197,6 @@ def _plan(arguments: list[str], recipe: dict) -> str:
     from medllm_hf.training.plan import plan
 
     parser = make_parser()
-    parser.error = _refuse
     parser.add_argument("--config")
     parser.set_defaults_with_config(**{key: value for key, value in recipe.items() if key != "env"})
     options = vars(parser.parse_args(arguments))

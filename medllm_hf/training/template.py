@@ -2,16 +2,25 @@
 
 import re
 from dataclasses import dataclass
-from pathlib import Path
+from datetime import date
+from typing import TYPE_CHECKING, Any
 
 from transformers import PreTrainedTokenizerBase
 from trl.chat_template_utils import get_training_chat_template
 
 from medllm_hf.errors import UserError
+from medllm_hf.folders import read_text
 from medllm_hf.pretrained import load_generation_config, load_tokenizer
 from medllm_hf.templates.answer_end import answer_end
 from medllm_hf.templates.rendering import render, template_text
 
+if TYPE_CHECKING:
+    from trl import SFTConfig
+
+    from medllm_hf.training.rows import Dialogue
+
+# What strftime knows of a date, the doubled sign last.
+_DATE_FORMS = [f"%{form}" for form in (*"aAbBcdDeFgGhHIjklmMpPrRsSTuUVwWxXyYzZ", "-d", "-m", "-H", "-I", "-M", "-j", "%")]
 _MARKS = re.compile(r"\{%-?\s*generation\s*-?%\}")
 _MARKS_END = re.compile(r"\{%-?\s*endgeneration\s*-?%\}")
 _DEFAULT = "{%- set enable_thinking = enable_thinking if enable_thinking is defined else "
@@ -30,6 +39,7 @@ class TrainingTemplate:
         tail: Plain text that the template writes after an answer, where `closing` is empty.
         stop: The id that the model has to write at the end of an answer.
         thinks: Whether `enable_thinking` changes what it writes.
+        day: The date, as 2026-11-29, that it is rendered with where it asks for today's; a run keeps that of its first day.
     """
 
     text: str
@@ -37,12 +47,19 @@ class TrainingTemplate:
     tail: str
     stop: int
     thinks: bool
+    day: str | None = None
+
+    @property
+    def dated(self) -> str:
+        """The Jinja text that a run renders, in which today is `day`."""
+        return dated_text(self.text, self.day) if self.day else self.text
 
 
-def read_template(tokenizer: PreTrainedTokenizerBase) -> TrainingTemplate:
+def read_template(tokenizer: PreTrainedTokenizerBase, day: str | None = None) -> TrainingTemplate:
     """The template to train with: the tokenizer's own when it has generation marks or TRL does not know it, else TRL's.
 
-    A generation prompt that always opens a thought gets a switch, since most dialogues have none.
+    A generation prompt that always opens a thought gets a switch, since most dialogues have none. `day` takes the place of
+    today where the template asks for the date.
 
     Raises:
         UserError: there is no template, no end token, or the template cannot write a question and its answer.
@@ -58,7 +75,18 @@ def read_template(tokenizer: PreTrainedTokenizerBase) -> TrainingTemplate:
     if not closing and tokenizer.eos_token_id is None:
         raise UserError(f"no end token in {tokenizer.name_or_path}", "an eos_token", "name one with --eos_token")
     stop = closing[-1] if closing else tokenizer.eos_token_id
-    return TrainingTemplate(text, closing, "" if closing else tail, stop, _thinks(tokenizer, text))
+    day = (day or date.today().isoformat()) if "strftime_now" in text else None
+    return TrainingTemplate(text, closing, "" if closing else tail, stop, _thinks(tokenizer, text), day)
+
+
+def dated_text(text: str, day: str) -> str:
+    """`text` in which `strftime_now` gives the date `day`, as 2026-11-29, at midnight.
+
+    transformers hands functions to a template as their names, so it is a macro that fills in what Python's strftime gives.
+    """
+    fields = "".join(f" | replace('{form}', '{date.fromisoformat(day).strftime(form)}')" for form in _DATE_FORMS)
+    # The line break is the one that transformers takes away after a block; what the template begins with stays.
+    return f"{{%- macro strftime_now(form) -%}}{{{{ form{fields} }}}}{{%- endmacro %}}\n{text}"
 
 
 def has_marks(text: str) -> bool:
@@ -66,12 +94,12 @@ def has_marks(text: str) -> bool:
     return bool(_MARKS.search(text))
 
 
-def marked_text(tokenizer: PreTrainedTokenizerBase, template: TrainingTemplate, dialogue) -> str:
+def marked_text(tokenizer: PreTrainedTokenizerBase, template: TrainingTemplate, dialogue: "Dialogue") -> str:
     """What stands between the generation marks when a `Dialogue` is rendered."""
     opened, closed = "\ue000", "\ue001"  # private characters, which no text of a dialogue has
-    text = _MARKS.sub(lambda mark: mark[0] + f"{{{{- '{opened}' -}}}}", template.text)
+    text = _MARKS.sub(lambda mark: mark[0] + f"{{{{- '{opened}' -}}}}", template.dated)
     text = _MARKS_END.sub(lambda mark: f"{{{{- '{closed}' -}}}}" + mark[0], text)
-    variables = {"enable_thinking": dialogue.reasons} if template.thinks else {}
+    variables: dict[str, Any] = {"enable_thinking": dialogue.reasons} if template.thinks else {}
     whole = render(tokenizer, dialogue.messages, tools=dialogue.tools, template=text, **variables)
     return "".join(re.findall(f"{opened}(.*?){closed}", whole, flags=re.DOTALL))
 
@@ -99,17 +127,20 @@ def with_thinking_default(text: str, enabled: bool) -> str:
     return f"{_DEFAULT}{value} %}}\n{text.partition('%}')[2][1:] if text.startswith(_DEFAULT) else text}"
 
 
-def saved_template(tokenizer: PreTrainedTokenizerBase, thinks: bool, enable_thinking: bool | None) -> str:
+def saved_template(tokenizer: PreTrainedTokenizerBase, thinks: bool, enable_thinking: bool | None) -> str | dict[str, str]:
     """The Jinja text to save with the model, so that whoever renders it sends what was trained, without a flag.
+
+    Of several named templates the default is the one that is trained; the others stay beside it as they are.
 
     Args:
         thinks: whether most of the dialogues that were trained think.
         enable_thinking: what the user said of it.
     """
-    template = read_template(tokenizer)
-    if not template.thinks:
-        return template.text
-    return with_thinking_default(template.text, thinks if enable_thinking is None else enable_thinking)
+    template, own = read_template(tokenizer), tokenizer.chat_template
+    text = template.text
+    if template.thinks:
+        text = with_thinking_default(text, thinks if enable_thinking is None else enable_thinking)
+    return {**own, "default": text} if isinstance(own, dict) else text
 
 
 def _thinks(tokenizer: PreTrainedTokenizerBase, text: str) -> bool:
@@ -130,7 +161,7 @@ def stop_ids(tokenizer: PreTrainedTokenizerBase) -> set[int]:
     return stops - {None}
 
 
-def set_up(tokenizer: PreTrainedTokenizerBase, settings, enable_thinking: bool | None = None) -> str | None:
+def set_up(tokenizer: PreTrainedTokenizerBase, settings: "SFTConfig", enable_thinking: bool | None = None) -> str | None:
     """Give the tokenizer the chat template and the end token that the recipe names, before anything is tokenised.
 
     TRL's SFTConfig `settings` is left without a `chat_template_path`, which TRL would apply once more. Where a template ends
@@ -154,7 +185,7 @@ def set_up(tokenizer: PreTrainedTokenizerBase, settings, enable_thinking: bool |
     if enable_thinking is not None and not template.thinks:
         found = f"--enable_thinking and a chat template in {tokenizer.name_or_path} that writes the same with it and without"
         raise UserError(found, "a template with such a switch", "leave it out")
-    stop = tokenizer.convert_ids_to_tokens(template.stop)
+    stop = str(tokenizer.convert_ids_to_tokens(template.stop))
     if settings.eos_token is not None and template.stop != tokenizer.eos_token_id:
         found = f"--eos_token {settings.eos_token} with a chat template that ends answers with {stop}"
         raise UserError(found, "the same token", f"use --eos_token {stop} or another --chat_template_path")
@@ -172,8 +203,5 @@ def _named_template(name: str) -> str:
         UserError: there is none.
     """
     if name.endswith((".jinja", ".j2")):
-        try:
-            return Path(name).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise UserError(f"no readable file {name}", "a Jinja chat template", "check --chat_template_path") from error
+        return read_text(name)
     return template_text(load_tokenizer(name, chat=True))

@@ -3,14 +3,19 @@
 import platform
 import resource
 import sys
+from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from datasets import Dataset
 from torch.utils.data import BatchSampler
-from transformers import PreTrainedConfig, Trainer
+from transformers import PreTrainedConfig
+
+if TYPE_CHECKING:
+    from medllm_hf.training.trainer import ExactTrainer
 
 # Dense bf16 FLOPs per second at full clocks, by the name that CUDA gives the device. Where NVIDIA prints the figure with
 # sparsity, half of it. Source: NVIDIA's data sheets of A100, H100, H200 and L40S; appendix of its Ada white paper for the 4090.
@@ -70,16 +75,16 @@ def flops_per_token(config: PreTrainedConfig, parameters: int, trained: int, len
     return 4 * parameters + 2 * trained + 12 * text.num_hidden_layers * width * length
 
 
-def real_token_share(trainer: Trainer) -> float:
+def real_token_share(trainer: "ExactTrainer") -> float:
     """Real tokens over places, in batches that the trainer's own sampler and collator build: all, or the first `BATCHES`."""
-    batches = trainer._get_train_sampler()
+    batches: Iterable = trainer._get_train_sampler() or ()
     if trainer.args.train_sampling_strategy != "batch_rebalance":  # whose sampler hands out batches itself
         batches = BatchSampler(batches, trainer.args.per_device_train_batch_size, drop_last=False)
     real = places = 0
     for batch in islice(batches, BATCHES):
         rows = [trainer.train_dataset[i] for i in batch]
         real += sum(len(row["input_ids"]) for row in rows)
-        places += trainer.data_collator(rows)["input_ids"].numel()
+        places += torch.as_tensor(trainer.data_collator(rows)["input_ids"]).numel()
     return real / places
 
 

@@ -1,5 +1,7 @@
 """Cross entropy of single tokens, and its gradient, without a copy of all logits in float32."""
 
+from typing import Any
+
 import torch
 from torch.autograd.function import once_differentiable
 
@@ -25,7 +27,7 @@ class TokenLosses(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, logits, targets):
+    def forward(ctx: Any, logits: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         losses = torch.empty(len(targets), device=logits.device)
         right = torch.zeros((), dtype=torch.int64, device=logits.device)
         gradient = torch.empty_like(logits) if ctx.needs_input_grad[0] else None
@@ -42,7 +44,7 @@ class TokenLosses(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, outer, _):
+    def backward(ctx: Any, outer: torch.Tensor, _: torch.Tensor) -> tuple[torch.Tensor, None]:
         gradient, ctx.gradient = ctx.gradient, None  # it is written over, so that a second pass has to fail
         for rows in chunks(gradient):
             gradient[rows] = gradient[rows].float().mul_(outer[rows, None])

@@ -9,7 +9,6 @@ from transformers import PreTrainedTokenizerBase
 
 from medllm_hf.control_tokens import control_tokens
 from medllm_hf.errors import UserError
-from medllm_hf.pretrained import check_chat_template
 from medllm_hf.templates.rendering import encode_text, lost_part, render
 from medllm_hf.training.rows import Dialogue
 from medllm_hf.training.template import TrainingTemplate, read_template
@@ -78,6 +77,15 @@ class Format:
     max_length: int | None
     enable_thinking: bool | None
 
+    @property
+    def chat(self) -> TrainingTemplate:
+        """The template, for dialogues, which need one.
+
+        Raises:
+            UserError: there is none.
+        """
+        return self.template or read_template(self.tokenizer)
+
 
 @dataclass(frozen=True)
 class Turn:
@@ -104,10 +112,8 @@ class Span:
 
 def _encode(format: Format, dialogue: Dialogue) -> Encoded:
     if dialogue.completion is not None:
-        return _plain_text(format.tokenizer, dialogue, format.max_length)
-    if format.template is None:
-        check_chat_template(format.tokenizer)
-    chosen = switch(format.template, dialogue, format.enable_thinking)
+        return _plain_text(format.tokenizer, dialogue.prompt or "", dialogue.completion, format.max_length)
+    chosen = switch(format.chat, dialogue, format.enable_thinking)
     variables = {**chosen, **(dialogue.variables or {})}
     learned = [i for i, message in enumerate(dialogue.messages) if message["role"] == "assistant" and i >= dialogue.first]
     encoded = _join(format, *_rendered(format, dialogue, variables))
@@ -126,8 +132,11 @@ def _rendered(format: Format, dialogue: Dialogue, variables: dict) -> tuple[str,
     Raises:
         Unfit: the template leaves something out.
     """
-    messages = dialogue.messages
-    options = {"template": format.template.text, "controls": format.controls, **variables}
+    messages, named = dialogue.messages, format.tokenizer.chat_template
+    if dialogue.tools and isinstance(named, dict) and "tool_use" in named:
+        # transformers would render such rows with that template, and the default is the one that is trained.
+        raise Unfit("tools, for which the tokenizer has a chat template of its own, tool_use")
+    options = {"template": format.chat.dated, "controls": format.controls, **variables}
 
     def text(messages: list[dict], prompt: bool = False) -> str:
         return render(format.tokenizer, messages, add_generation_prompt=prompt, tools=dialogue.tools, **options)
@@ -206,7 +215,7 @@ def _spans(format: Format, whole: str, turns: Iterator[Turn]) -> list[Span]:
     return spans
 
 
-def token_counts(tokenizer, text: str, places: list[int]) -> tuple[list[int], list[int]] | None:
+def token_counts(tokenizer: PreTrainedTokenizerBase, text: str, places: list[int]) -> tuple[list[int], list[int]] | None:
     """The ids of `text`, and how many of them lie before each of the ascending `places`; None where one lies across a place."""
     ids, offsets = _with_offsets(tokenizer, text)
     counts, count = [], 0
@@ -219,13 +228,13 @@ def token_counts(tokenizer, text: str, places: list[int]) -> tuple[list[int], li
     return ids, counts
 
 
-def _with_offsets(tokenizer, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+def _with_offsets(tokenizer: PreTrainedTokenizerBase, text: str) -> tuple[list[int], list[tuple[int, int]]]:
     """The ids of `text`, and where each begins and ends in it, by characters."""
     encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
     return encoded["input_ids"], encoded["offset_mapping"]
 
 
-def _in_pieces(tokenizer, text: str, places: list[int]) -> tuple[list[int], list[int]]:
+def _in_pieces(tokenizer: PreTrainedTokenizerBase, text: str, places: list[int]) -> tuple[list[int], list[int]]:
     """As `token_counts`, of pieces that are tokenised by themselves.
 
     Raises:
@@ -250,7 +259,7 @@ def read_answer(format: Format, piece: str, ended: str) -> tuple[int, list[int]]
     Raises:
         Unfit: they differ within the answer.
     """
-    tokenizer, template, controls = format.tokenizer, format.template, set(format.controls.values())
+    tokenizer, template, controls = format.tokenizer, format.chat, set(format.controls.values())
     if not template.closing:
         answer = ended.removesuffix(template.tail)
         if not piece.startswith(answer):
@@ -260,7 +269,7 @@ def read_answer(format: Format, piece: str, ended: str) -> tuple[int, list[int]]
     same = next((i for i, (a, b) in enumerate(zip(ids, alone, strict=False)) if a != b), min(len(ids), len(alone)))
 
     def says_nothing(id: int) -> bool:
-        return id in controls or not tokenizer.decode(id).strip()
+        return id in controls or not str(tokenizer.decode(id)).strip()
 
     if all(map(says_nothing, alone[same:])):
         at = same
@@ -276,13 +285,13 @@ def read_answer(format: Format, piece: str, ended: str) -> tuple[int, list[int]]
     raise Unfit("an answer, or its reasoning, that the chat template leaves out of a history")
 
 
-def _plain_text(tokenizer, dialogue: Dialogue, max_length: int | None) -> Encoded:
+def _plain_text(tokenizer: PreTrainedTokenizerBase, start: str, completion: str, max_length: int | None) -> Encoded:
     """A prompt and its completion as they are, with the end token, as TRL reads them."""
     if tokenizer.eos_token_id is None:
         raise UserError(f"no end token in {tokenizer.name_or_path}", "an eos_token", "name one with --eos_token")
-    prompt = tokenizer(dialogue.prompt, verbose=False)["input_ids"]
+    prompt = tokenizer(start, verbose=False)["input_ids"]
     if prompt and prompt[-1] == tokenizer.eos_token_id:
         prompt = prompt[:-1]  # some tokenizers end every text
-    own = [*encode_text(tokenizer, dialogue.completion.removesuffix(tokenizer.eos_token)), tokenizer.eos_token_id]
+    own = [*encode_text(tokenizer, completion.removesuffix(tokenizer.eos_token)), tokenizer.eos_token_id]
     fits = max_length is None or len(prompt) + len(own) <= max_length
     return Encoded(prompt + own, [IGNORED] * len(prompt) + own, 1, 1) if fits else Encoded([], [], 0, 1)

@@ -1,22 +1,32 @@
 """TRL's SFTTrainer on flattened rows: no padding, loss on trained tokens only, exact evaluation loss by source."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 from accelerate.data_loader import BatchSamplerShard
 from datasets import Dataset
-from torch.utils.data import BatchSampler, DataLoader
-from transformers import Trainer, TrainerCallback, set_seed
+from torch.utils.data import BatchSampler, DataLoader, Sampler
+from transformers import (
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    Trainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+    set_seed,
+)
 from transformers.trainer_pt_utils import LengthGroupedSampler
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, rotate_checkpoints
-from trl import SFTTrainer
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, EvalLoopOutput, TrainOutput, rotate_checkpoints
+from trl import SFTConfig, SFTTrainer
 
 from medllm_hf.errors import UserError
-from medllm_hf.training.batches import Collator, check_labels, packed
+from medllm_hf.training.batches import Collator, check_labels, pack
 from medllm_hf.training.checkpoints import begin_checkpoint, finish_checkpoint
-from medllm_hf.training.checks import SUMS, check_rows
+from medllm_hf.training.checks import SUMS, check_rows, read_object
 from medllm_hf.training.fused_lora import fuse
 from medllm_hf.training.neftune import Noise, added_noise
 from medllm_hf.training.token_losses import token_losses
@@ -27,7 +37,7 @@ from medllm_hf.training.tokens import IGNORED
 ZERO_LOSSES = 3
 
 
-def flatten(settings) -> None:
+def flatten(settings: SFTConfig) -> None:
     """Makes every batch one row without padding. Packing keeps its rows; evaluation is never packed.
 
     Raises:
@@ -41,13 +51,16 @@ def flatten(settings) -> None:
         settings.max_length = None  # the dialogues fit already, and TRL wants it so without padding
 
 
-def quantized_as_installed(settings, parts: dict) -> dict:
+def quantized_as_installed(settings: SFTConfig, parts: dict[str, Any]) -> dict[str, Any]:
     """The arguments of `SFTTrainer`, of which older versions take the quantization among those of the model."""
     if "quantization_config" in inspect.signature(SFTTrainer.__init__).parameters:
         return parts
     quantization = parts.pop("quantization_config", None)
     if quantization is not None:
-        settings.model_init_kwargs = {**(settings.model_init_kwargs or {}), "quantization_config": quantization}
+        settings.model_init_kwargs = {
+            **read_object("model_init_kwargs", settings.model_init_kwargs),
+            "quantization_config": quantization,
+        }
     return parts
 
 
@@ -63,7 +76,7 @@ class GroupedSampler(LengthGroupedSampler):
         """Called by accelerate before each epoch."""
         self.epoch = epoch
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[int]:
         self.generator = torch.Generator().manual_seed(self.seed + self.epoch)
         return super().__iter__()
 
@@ -74,7 +87,7 @@ class EvenBatches(BatchSampler):
     def __init__(self, inner: BatchSampler, ranks: int):
         self.inner, self.ranks, self.sampler = inner, ranks, inner.sampler
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[list[int]]:
         yield from self.inner
         yield from ([] for _ in range(len(self) - len(self.inner)))
 
@@ -88,7 +101,7 @@ class Begun(TrainerCallback):
     def __init__(self, trainer: Trainer):
         self.trainer = trainer
 
-    def on_train_begin(self, args, state, control, **kwargs):
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object) -> None:
         """Called when a checkpoint's state, if there is one, has been read."""
         self.trainer._initial_global_step = state.global_step
 
@@ -111,25 +124,34 @@ class ExactTrainer(SFTTrainer):
         record: what decides the run, kept in every checkpoint; without it none can be resumed by `medllm sft`.
     """
 
+    # What the stock class leaves wider.
+    model: PreTrainedModel
+    args: SFTConfig
+    train_dataset: Dataset
+    data_collator: Collator
+
     def __init__(
         self,
-        model,
-        args,
+        model: str | PreTrainedModel,
+        args: SFTConfig,
         *,
         train_dataset: Dataset,
         eval_dataset: Dataset | None = None,
         sources: list[str],
         measure: Callable[[torch.nn.Module], dict[str, float]] | None = None,
         record: dict | None = None,
-        **parts,
+        **parts: Any,
     ):
-        args.dataset_kwargs = {**(args.dataset_kwargs or {}), "skip_prepare_dataset": True}  # `packed` does it
+        args.dataset_kwargs = {
+            **read_object("dataset_kwargs", args.dataset_kwargs),
+            "skip_prepare_dataset": True,
+        }  # `pack` does it
         set_seed(args.seed)  # older versions of TRL make an adapter's first weights before they do it
         super().__init__(
             model,
             args,
-            train_dataset=packed(train_dataset, args, args.packing),
-            eval_dataset=eval_dataset and packed(eval_dataset, args, packing=False),
+            train_dataset=pack(train_dataset, args, args.packing),
+            eval_dataset=eval_dataset and pack(eval_dataset, args, packing=False),
             **quantized_as_installed(args, parts),
         )
         if self.args.device.type == "cpu":
@@ -145,12 +167,13 @@ class ExactTrainer(SFTTrainer):
         self._samples: list[torch.Tensor] = []
         self._zero_losses = 0
 
-    def _set_signature_columns_if_needed(self):
+    def _set_signature_columns_if_needed(self) -> None:
         super()._set_signature_columns_if_needed()
-        if "source" not in self._signature_columns:
-            self._signature_columns.append("source")
+        columns = cast("list[str]", self._signature_columns)  # until then None
+        if "source" not in columns:
+            columns.append("source")
 
-    def _get_train_sampler(self, train_dataset=None):
+    def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler | None:
         sampler = super()._get_train_sampler(train_dataset)
         if not isinstance(sampler, LengthGroupedSampler):
             return sampler
@@ -167,19 +190,24 @@ class ExactTrainer(SFTTrainer):
             shards.batch_size, shards.even_batches = None, False  # hands out batches of any size as they come
         return loader
 
-    def train(self, *args, **kwargs):
+    def train(self, *args: Any, **kwargs: Any) -> TrainOutput:
         """The stock training, with NEFTune's noise where the settings ask for it."""
         with added_noise(self.accelerator.unwrap_model(self.model), self._noise):
             return super().train(*args, **kwargs)
 
-    def _run_epoch(self, *args, **kwargs):
+    def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
         """One pass, or nothing when all steps were done before: the stock loop looks only after a step more."""
         if self.state.global_step >= self.state.max_steps:
             self.control.should_training_stop = True
             return
         super()._run_epoch(*args, **kwargs)
 
-    def training_step(self, model, inputs, num_items_in_batch=None):
+    def training_step(
+        self,
+        model: torch.nn.Module,
+        inputs: dict[str, torch.Tensor],
+        num_items_in_batch: torch.Tensor | int | None = None,
+    ) -> torch.Tensor:
         """The loss of one batch.
 
         Raises:
@@ -204,16 +232,18 @@ class ExactTrainer(SFTTrainer):
             raise UserError(found, "tokens to learn", "check the labels, and that the attention kernel belongs to this torch")
         return loss
 
-    def _save(self, output_dir=None, state_dict=None):
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, torch.Tensor] | None = None) -> None:
         super()._save(output_dir, state_dict)
         if self.args.should_save:
-            keep_tokenizer_files(self.processing_class, Path(output_dir or self.args.output_dir))
+            keep_tokenizer_files(
+                cast("PreTrainedTokenizerBase", self.processing_class), Path(output_dir or str(self.args.output_dir))
+            )
 
     def end(self) -> None:
         """Finishes trackers and process group; older versions of transformers have no function of that name."""
         getattr(super(), "end", self.accelerator.end_training)()
 
-    def _save_checkpoint(self, model, trial):
+    def _save_checkpoint(self, model: torch.nn.Module, trial: object) -> None:
         """The stock checkpoint, known to be cut until every rank has saved; older ones are removed only then."""
         parent, limit = self._get_output_dir(trial=trial), self.args.save_total_limit
         folder = Path(parent) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
@@ -230,17 +260,23 @@ class ExactTrainer(SFTTrainer):
             finish_checkpoint(folder, self._record, self.args.save_only_model)
             rotate_checkpoints(parent, limit, self.state.best_model_checkpoint, use_mtime=True)
 
-    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+    def compute_loss(
+        self,
+        model: torch.nn.Module,
+        inputs: dict[str, torch.Tensor],
+        return_outputs: bool = False,
+        num_items_in_batch: torch.Tensor | int | None = None,
+    ) -> torch.Tensor:
         """The sum of the trained tokens' losses over `num_items_in_batch`, in nats; their mean without it."""
         sources = inputs.pop("sources", None)
         stock = return_outputs or self.args.loss_type not in SUMS or self.label_smoother is not None or self.aux_loss_enabled
         if stock or (self.model.training and inputs["labels"].is_cuda):
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
-        inputs = {**inputs, "use_cache": False}
-        labels = inputs.pop("labels")[0]
+        labels = inputs["labels"][0]
+        asked = {name: value for name, value in inputs.items() if name != "labels"}
         places = (labels[1:] != IGNORED).nonzero().flatten()
         targets = labels[places + 1]
-        logits = self._logits(model, {**inputs, "logits_to_keep": places})
+        logits = self._logits(model, {**asked, "use_cache": False, "logits_to_keep": places})
         losses, right = token_losses(logits.view(-1, logits.shape[-1]), targets)
         self._note_accuracy(right, len(targets))
         if self.model.training:
@@ -254,7 +290,7 @@ class ExactTrainer(SFTTrainer):
             loss = loss * self.accelerator.num_processes
         return loss
 
-    def _logits(self, model, inputs: dict) -> torch.Tensor:
+    def _logits(self, model: torch.nn.Module, inputs: dict) -> torch.Tensor:
         """The model's logits in the type that it computes; accelerate hands out a copy of them in float32."""
         forward = vars(model).get("_original_forward")
         if forward is None or model._forward_hooks or model._forward_pre_hooks:  # on several ranks another model is around it
@@ -262,7 +298,13 @@ class ExactTrainer(SFTTrainer):
         with self.accelerator.autocast():
             return forward(**inputs).logits
 
-    def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
+    def prediction_step(
+        self,
+        model: torch.nn.Module,
+        inputs: dict[str, torch.Tensor],
+        prediction_loss_only: bool,
+        ignore_keys: list[str] | None = None,
+    ) -> tuple[torch.Tensor | None, torch.Tensor | None, torch.Tensor | None]:
         """The loss without the logits where they are not asked for; some versions of TRL compute them all the same."""
         if not prediction_loss_only:
             return super().prediction_step(model, inputs, prediction_loss_only, ignore_keys)
@@ -273,7 +315,9 @@ class ExactTrainer(SFTTrainer):
         right, count = self.accelerator.reduce(torch.stack([right, right.new_tensor(count)])).tolist()
         self._metrics["train" if self.model.training else "eval"]["mean_token_accuracy"].append(right / max(count, 1))
 
-    def _note_samples(self, losses, positions, places, sources) -> None:
+    def _note_samples(
+        self, losses: torch.Tensor, positions: torch.Tensor, places: torch.Tensor, sources: torch.Tensor | None
+    ) -> None:
         """Keeps (loss sum, tokens, source) of each sample in the row, once though a last batch is filled up with copies."""
         samples = (positions == 0).cumsum(0) - 1
         table = losses.new_zeros((int(samples[-1]) + 1, 3))
@@ -282,18 +326,26 @@ class ExactTrainer(SFTTrainer):
         table[:, 2] = 0 if sources is None else sources
         self._samples.append(self.accelerator.gather_for_metrics(table).cpu())
 
-    def evaluation_loop(self, dataloader, description, prediction_loss_only=None, ignore_keys=None, metric_key_prefix="eval"):
+    def evaluation_loop(
+        self,
+        dataloader: DataLoader,
+        description: str,
+        prediction_loss_only: bool | None = None,
+        ignore_keys: list[str] | None = None,
+        metric_key_prefix: str = "eval",
+    ) -> EvalLoopOutput:
         """The stock loop, with the exact loss, the loss by source and what `measure` gives among its metrics."""
         self._samples = []
         output = super().evaluation_loop(dataloader, description, prediction_loss_only, ignore_keys, metric_key_prefix)
+        metrics = cast("dict[str, float]", output.metrics)  # never None at the end of the loop
         if self._samples:
             table = torch.cat(self._samples)
-            output.metrics[f"{metric_key_prefix}_loss"] = (table[:, 0].sum() / table[:, 1].sum()).item()
+            metrics[f"{metric_key_prefix}_loss"] = (table[:, 0].sum() / table[:, 1].sum()).item()
             for number, name in enumerate(self._sources if len(self._sources) > 1 else []):
                 own = table[table[:, 2] == number]
                 if len(own):
-                    output.metrics[f"{metric_key_prefix}_loss_{name}"] = (own[:, 0].sum() / own[:, 1].sum()).item()
+                    metrics[f"{metric_key_prefix}_loss_{name}"] = (own[:, 0].sum() / own[:, 1].sum()).item()
         if self._measure:
             values = self._measure(self.model_wrapped)
-            output.metrics.update({f"{metric_key_prefix}_{name}": value for name, value in values.items()})
+            metrics.update({f"{metric_key_prefix}_{name}": value for name, value in values.items()})
         return output

@@ -7,7 +7,7 @@ import pytest
 from support.commands import run
 
 from medllm_hf.data.check import SHOWN, check
-from medllm_hf.data.dialogues import FORMATS, Policy, dialogue, examined
+from medllm_hf.data.dialogues import FORMATS, Policy, dialogue, examine
 from medllm_hf.data.files import BadRow, file_rows, input_files
 from medllm_hf.errors import UserError
 
@@ -143,7 +143,7 @@ def reading(inputs, format="auto", policy=USUAL):
     rows, repaired, rejected = [], [], []
     for file in input_files(inputs):
         for line, raw in file_rows(file):
-            row, problem = examined(file, line, raw, format, policy)
+            row, problem = examine(file, line, raw, format, policy)
             rows += [row] if row else []
             (repaired if row else rejected).extend([problem] if problem else [])
     return rows, repaired, rejected

@@ -14,7 +14,7 @@ from pyarrow import parquet
 
 from medllm_hf.control_tokens import CONTROL_TOKENS
 from medllm_hf.data.check import check
-from medllm_hf.data.dialogues import Policy, examined
+from medllm_hf.data.dialogues import Policy, examine
 from medllm_hf.data.files import SUFFIXES, file_rows
 from medllm_hf.errors import UserError
 from tests.data.test_formats import PUBLISHED
@@ -165,7 +165,7 @@ def test_the_rows_are_varied(rows):
 @pytest.mark.parametrize("suffix", KINDS)
 def test_every_row_is_accounted_for(suffix, rows, tmp_path, capsys):
     path = write(tmp_path, suffix, rows)
-    found = [(line, *examined(path, line, raw, "auto", USUAL)) for line, raw in file_rows(path)]
+    found = [(line, *examine(path, line, raw, "auto", USUAL)) for line, raw in file_rows(path)]
     assert len(found) == ROWS
     assert sorted({line for line, _, _ in found}) == [line for line, _, _ in found]
     verdicts = ["accepted" if problem is None else "repaired" if row else "rejected" for _, row, problem in found]
@@ -205,7 +205,7 @@ def test_damaged_files_are_read_or_refused(suffix, tmp_path):
         path.write_bytes(damaged[: rng.choice([None, None, rng.randrange(len(damaged))])])
         try:
             for line, raw in file_rows(path):
-                row, problem = examined(path, line, raw, "auto", USUAL)
+                row, problem = examine(path, line, raw, "auto", USUAL)
                 assert (row is None) <= (problem is not None)
         except UserError as error:
             assert path.name in str(error)

@@ -13,7 +13,7 @@ from support.paths import SAMPLE
 from support.tampering import FIVES, appended, edited, metrics, rows
 
 from medllm_hf.errors import UserError
-from medllm_hf.evaluation.exams.run import mcq
+from medllm_hf.evaluation.commands.mcq import mcq
 from medllm_hf.hub.checks import check_files, check_repository
 from medllm_hf.hub.publish import publish_model
 

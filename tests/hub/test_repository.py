@@ -12,7 +12,7 @@ from support.commands import run
 from support.paths import ROOT, SAMPLE
 
 from medllm_hf.errors import UserError
-from medllm_hf.evaluation.exams.run import mcq
+from medllm_hf.evaluation.commands.mcq import mcq
 from medllm_hf.hub.publish import publish_model
 
 

@@ -15,7 +15,7 @@ from support.published_model import publish
 from support.short_run import write_dataset, write_questions
 
 from medllm_hf.errors import UserError
-from medllm_hf.evaluation.exams.run import mcq
+from medllm_hf.evaluation.commands.mcq import mcq
 from medllm_hf.pretrained import load_config, load_generation_config, load_model, load_tokenizer, refuse_trust
 
 # Runs one command after another in one process, since importing the libraries takes longest of all. Before each it waits for

@@ -5,7 +5,7 @@ import random
 from pathlib import Path
 
 from medllm_hf.evaluation.commands.report import report
-from medllm_hf.evaluation.exams.derive import compute
+from medllm_hf.evaluation.exams.derive import derive, read_questions_asked
 from medllm_hf.evaluation.runs.folder import write_jsonl
 from medllm_hf.folders import write_json
 
@@ -89,9 +89,10 @@ def run_folder(folder: Path, scores: list[dict], data: dict | None = None, model
         "hardware": {},
     }
     write_json(folder / "manifest.json", manifest)
-    write_jsonl(folder / "outputs.jsonl", [output(row, manifest["settings"]["mode"]) for row in scores])
+    outputs = [output(row, manifest["settings"]["mode"]) for row in scores]
+    write_jsonl(folder / "outputs.jsonl", outputs)
     write_jsonl(folder / "scores.jsonl", scores)
-    write_json(folder / "metrics.json", compute(scores))
+    write_json(folder / "metrics.json", derive(read_questions_asked(scores), outputs).metrics)
     return folder
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from support.chat_server import ChatServer
 from support.judged_runs import KEYS, NAMES, write
 
-from medllm_hf.evaluation.preferences.run import pair
+from medllm_hf.evaluation.commands.pair import pair
 from medllm_hf.evaluation.runs.folder import read_run
 
 CRITERIA = [*KEYS, "overall"]

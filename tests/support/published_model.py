@@ -5,10 +5,12 @@ from pathlib import Path
 
 from support.chat_server import ChatServer
 from support.consulting import case, consult, reply, write_cases
+from support.judged_runs import write
+from support.pair_judges import compared, honest
 from support.paths import SAMPLE
 
 from medllm_hf.evaluation.commands.judge import judge
-from medllm_hf.evaluation.exams.run import mcq
+from medllm_hf.evaluation.commands.mcq import mcq
 from medllm_hf.evaluation.runs.folder import weights_hash
 from medllm_hf.folders import read_json, write_json
 from medllm_hf.hub.publish import publish_model
@@ -43,6 +45,17 @@ def consultation(model: Path, folder: Path, verdict: str = "\n".join(SCORES)) ->
         write_json(folder / "talk" / "manifest.json", manifest)
         assert judge(str(folder / "talk"), server.url + "#judge-model", str(folder / "talk" / "judge")) == 0
     return folder / "talk"
+
+
+def comparison(folder: Path) -> Path:
+    """The consultations of `consultation` compared with another system's, which wins the second case and ties the first."""
+    rows = [json.loads(line) for line in (folder / "talk" / "dialogues.jsonl").read_text(encoding="utf-8").splitlines()]
+    other = [{**row, "id": f"other/{row['case_id']}", "model": "other-7b"} for row in rows]
+    other[1]["turns"] = [*other[1]["turns"][:-1], {"role": "doctor", "content": "价值3。"}]
+    with ChatServer(honest) as server:
+        sides = str(folder / "talk"), write(folder / "other.jsonl", *other)
+        assert compared(server, *sides, folder / "pair", model="pair-judge") == 0
+    return folder / "pair"
 
 
 def publish(model: Path, out: Path, runs=(), license: str = "apache-2.0", base_model: str | None = None, **more) -> Path:

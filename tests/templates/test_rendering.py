@@ -291,7 +291,7 @@ def test_a_base_model_learns_the_end_that_its_template_writes():
     assert "<|endoftext|>" not in tokenizer.decode(encoded.ids)
 
 
-def test_template_and_end_token_of_a_recipe_are_there_before_anything_is_tokenised(tmp_path):
+def test_template_and_end_token_of_a_recipe_are_there_before_anything_is_tokenise(tmp_path):
     (tmp_path / "chatml.jinja").write_text(BROUGHT["smollm2"][1], encoding="utf-8")
     tokenizer = tokenizer_for(trl_template("llama3"), extra=("<|im_start|>", "<|im_end|>"))
     settings = SimpleNamespace(chat_template_path=str(tmp_path / "chatml.jinja"), eos_token="<|im_end|>")
@@ -304,7 +304,7 @@ def test_template_and_end_token_of_a_recipe_are_there_before_anything_is_tokenis
     for path, eos, told in (
         (None, "<|eot|>", "a token of the vocabulary"),
         (None, "</s>", "ends answers with <|im_end|>"),
-        (str(tmp_path / "none.jinja"), None, "no readable file"),
+        (str(tmp_path / "none.jinja"), None, "none.jinja"),
     ):
         with pytest.raises(UserError, match=re.escape(told)):
             set_up(tokenizer, SimpleNamespace(chat_template_path=path, eos_token=eos))

@@ -14,8 +14,8 @@ from medllm_hf.cli import main
 from medllm_hf.endpoints.client import EndpointError
 from medllm_hf.endpoints.local_server import served
 from medllm_hf.errors import UserError
+from medllm_hf.evaluation.commands.mcq import mcq
 from medllm_hf.evaluation.exams.prompts import Prompts
-from medllm_hf.evaluation.exams.run import mcq
 from medllm_hf.evaluation.exams.settings import Settings as McqSettings
 from medllm_hf.evaluation.runs.folder import read_run, weights_hash
 from medllm_hf.folders import read_json

@@ -14,9 +14,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from medllm_hf.data.mcq import load_items
 from medllm_hf.errors import UserError
-from medllm_hf.evaluation.exams.network import load_network, load_tokenizer
-from medllm_hf.evaluation.exams.prompts import Prompts, presented
-from medllm_hf.evaluation.exams.run import likelihoods, mcq
+from medllm_hf.evaluation.commands.mcq import mcq
+from medllm_hf.evaluation.exams.likelihood import likelihoods
+from medllm_hf.evaluation.exams.prompts import Prompts, present_options
+from medllm_hf.evaluation.exams.run import load_network, load_tokenizer
 from medllm_hf.training import attention
 from medllm_hf.training.exam_metric import McqAccuracy, as_saved
 
@@ -52,7 +53,7 @@ def load(folder: Path) -> tuple:
 
 def answer(model, tokenizer, item) -> dict:
     """The log-probabilities of the letters of one question."""
-    return dict(likelihoods(model, Prompts(tokenizer, {}), presented([item], seed=0), {0}))[0]
+    return dict(likelihoods(model, Prompts(tokenizer, {}), present_options([item], seed=0), {0}))[0]
 
 
 def logged(folder: Path) -> dict[int, float]:

@@ -1,6 +1,7 @@
 """Mistakes in the settings of a run: each is one line and exit code 2 before anything is tokenised or loaded."""
 
 import json
+import math
 import os
 import pickle
 import shutil
@@ -16,7 +17,7 @@ from trl import SFTConfig
 
 from medllm_hf.errors import UserError
 from medllm_hf.training.check_saved import check_saved
-from medllm_hf.training.checks import check_evaluation
+from medllm_hf.training.checks import BELOW, LEAST, LEAST_WHOLE, check_evaluation, check_numbers
 
 EVALUATES = {"eval_strategy": "steps", "eval_steps": 2, "save_strategy": "steps", "save_steps": 2}
 BEST = {**EVALUATES, "load_best_model_at_end": True}
@@ -99,6 +100,12 @@ MISTAKES = {
     "steps 0": ({"max_steps": 0}, "max_steps 0"),
     "saving at every 0": ({"save_strategy": "steps", "save_steps": 0}, "save_steps 0"),
     "seed below 0": ({"seed": -1}, "seed -1"),
+    "a seed beyond all": ({"seed": 2**70}, f"seed {2**70}"),
+    "epochs no number": ({"max_steps": -1, "num_train_epochs": "nan"}, "num_train_epochs nan"),
+    "a batch beyond all": ({"per_device_train_batch_size": 10**400}, "per_device_train_batch_size 1000"),
+    "processes below 0": ({"dataset_num_proc": -1}, "dataset_num_proc -1"),
+    "loaders below 0": ({"dataloader_num_workers": -1}, "dataloader_num_workers -1"),
+    "an adapter without effect": ({**LORA, "lora_alpha": 0}, "lora_alpha 0"),
     "noise below 0": ({"neftune_noise_alpha": -3}, "neftune_noise_alpha -3"),
     "decay below 0": ({"weight_decay": -1}, "weight_decay -1"),
     "packing that cuts": ({"packing": True, "packing_strategy": "wrapped"}, "packing_strategy wrapped"),
@@ -173,6 +180,19 @@ def test_a_plan_of_another_machine_needs_nothing_here(tiny, data, tmp_path):
     plan = start(tmp_path / "logs", *given, "--plan", "--gpus", "1", "--gpu_memory", "80")
     assert plan.wait(120) == [0], plan.text()
     assert "QLoRA" in plan.text()
+
+
+@pytest.mark.parametrize("name", LEAST)
+def test_no_number_without_meaning_passes(name):
+    """As a recipe may hold them, whose values no parser has seen."""
+    least, below = LEAST[name], BELOW.get(name, 2**31 if name in LEAST_WHOLE else 1e9)
+    for value in (max(least, 1) if below > 1 else 0.5, below - 1 if below > 1 else 0.9, None):
+        check_numbers({name: value})
+    wrong = [math.nan, math.inf, -math.inf, "1", True, [1]] + [1.5] * (name in LEAST_WHOLE)
+    wrong += [least - 1] * (least > -math.inf) + [BELOW.get(name), 10**400] * (name in BELOW)
+    for value in wrong:
+        with pytest.raises(UserError, match=f"found {name} "):
+            check_numbers({name: value})
 
 
 def adapter_of(base: Path, folder: Path) -> Path:

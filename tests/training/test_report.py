@@ -15,7 +15,7 @@ from trl import SFTConfig
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
 from medllm_hf.checkpoint.merge import merge
-from medllm_hf.evaluation.exams.run import mcq
+from medllm_hf.evaluation.commands.mcq import mcq
 from medllm_hf.training import attention, throughput
 from medllm_hf.training.prepare import Prepared, prepare
 from medllm_hf.training.report import ACCURACY, cell, panel_curves, plot, write_training_report

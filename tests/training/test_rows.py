@@ -189,10 +189,10 @@ def test_sources_of_any_type_have_a_name():
 def test_rows_that_another_version_tokenised_are_not_taken_for_todays(monkeypatch):
     tokenizer = tokenizer_for(trl_template("qwen2_5"))
     rows = Dataset.from_list([{"messages": json.loads(json.dumps([user("甲"), answer("一")]))}])
-    first = tokenise(rows, tokenizer, None, None, None)[0]
-    assert tokenise(rows, tokenizer, None, None, None)[0]._fingerprint == first._fingerprint
+    first = tokenise(rows, tokenizer, None, None, None, None)[0]
+    assert tokenise(rows, tokenizer, None, None, None, None)[0]._fingerprint == first._fingerprint
     monkeypatch.setattr(preparing, "version", lambda name: "another")
-    assert tokenise(rows, tokenizer, None, None, None)[0]._fingerprint != first._fingerprint
+    assert tokenise(rows, tokenizer, None, None, None, None)[0]._fingerprint != first._fingerprint
 
 
 def test_a_tokenizer_that_knows_no_places_is_refused():

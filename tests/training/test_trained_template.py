@@ -1,19 +1,25 @@
 """The template that was trained is the one that is saved: whoever renders it sends what was trained, without a flag."""
 
+import hashlib
 import json
 import re
+import shutil
+from datetime import date, datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
-from support.ranks import write_dialogues
+from support.ranks import words, write_dialogues
 from support.short_run import sft
 from support.template_tokenizers import tokenizer_for, trl_template
 from transformers import AutoTokenizer, GenerationConfig, Qwen3Config, Qwen3ForCausalLM
 
 from medllm_hf.chat import ChatSession
 from medllm_hf.checkpoint.merge import merge
+from medllm_hf.cli import main
 from medllm_hf.training.rows import Dialogue
+from medllm_hf.training.template import dated_text
 from medllm_hf.training.tokens import encoder
 
 
@@ -107,3 +113,59 @@ def test_a_template_and_an_end_token_of_the_command_are_trained_and_saved(qwen3,
     assert saved.chat_template == text
     counted = int(re.search(r"(\d+) tokens, \d+ of them trained", told)[1])
     assert counted == sum(len(trained_ids(tmp_path / "out", messages)) for messages in answers_of(data))
+
+
+DATED = """{{- bos_token ~ 'Today is ' ~ strftime_now('%d %B %Y') ~ '\\n' }}
+{%- for message in messages %}{{- '<|im_start|>' ~ message.role ~ '\\n' ~ message.content ~ '<|im_end|>\\n' }}{%- endfor %}
+{%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n' }}{%- endif %}"""
+
+
+def test_a_run_keeps_the_date_of_its_first_day(qwen3, data, tmp_path, monkeypatch, capsys):
+    """A template that prints the date would give a run that is resumed tomorrow other rows."""
+    base = Path(shutil.copytree(qwen3, tmp_path / "base"))
+    (base / "chat_template.jinja").write_text(DATED, "utf-8")
+
+    def trained(out: str, day: str, *more: str) -> str:
+        monkeypatch.setattr("medllm_hf.training.run.date", SimpleNamespace(today=lambda: date.fromisoformat(day)))
+        arguments = words(base, data, tmp_path / out, max_steps=2, save_strategy="steps", save_steps=1)
+        assert main(["sft", *arguments, *more]) == 0, capsys.readouterr().err
+        return hashlib.sha256((tmp_path / out / "model.safetensors").read_bytes()).hexdigest()
+
+    first = trained("one", "2026-11-29")
+    assert trained("other", "2026-12-03") != first
+    record = json.loads((tmp_path / "one" / "resume.json").read_text("utf-8"))["run"]
+    assert record["date that the chat template is told"] == "2026-11-29"
+    for name in ("checkpoint-2", "resume.json", "model.safetensors"):
+        path = tmp_path / "one" / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    assert trained("one", "2026-12-03", "--resume_from_checkpoint", "true") == first
+    assert "strftime_now('%d %B %Y')" in (tmp_path / "one" / "chat_template.jinja").read_text("utf-8")
+
+
+def test_named_templates_stay_and_rows_of_another_one_are_refused(qwen3, data, tmp_path, capsys):
+    base = Path(shutil.copytree(qwen3, tmp_path / "base"))
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    tools = tokenizer.chat_template + "{# of tools #}"
+    tokenizer.chat_template = {"default": tokenizer.chat_template, "tool_use": tools}
+    tokenizer.save_pretrained(base)
+    assert main(["sft", *words(base, data, tmp_path / "out", max_steps=1)]) == 0, capsys.readouterr().err
+    saved = AutoTokenizer.from_pretrained(tmp_path / "out").chat_template
+    assert saved["tool_use"] == tools and "enable_thinking" in saved["default"] != tokenizer.chat_template["default"]
+    tool = {"type": "function", "function": {"name": "look", "parameters": {"type": "object", "properties": {}}}}
+    rows = [{"messages": messages, "tools": [tool]} for messages in answers_of(data)]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), "utf-8")
+    (tmp_path / "rows").mkdir()
+    (tmp_path / "rows.jsonl").rename(tmp_path / "rows" / "train.jsonl")
+    capsys.readouterr()
+    assert main(["sft", *words(base, tmp_path / "rows", tmp_path / "tools", max_steps=1)]) == 2
+    assert "a chat template of its own, tool_use" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("form", ["%d %B %Y", "%-d %b %y, %A", "%Y-%m-%d", "%H:%M 100%%", "%j of %G-W%V", "none"])
+def test_a_date_is_written_as_python_writes_it(form):
+    tokenizer = tokenizer_for("", bos="<|im_end|>", eos="<|im_end|>")
+    text = "\n  {%- macro inner() %}{{ strftime_now(form) }}{% endmacro %}[{{ inner() }}|{{ strftime_now(form) }}]\n"
+    written = datetime(2026, 2, 3).strftime(form)
+    rendered = tokenizer.apply_chat_template([{"role": "user", "content": "x"}], chat_template=dated_text(text, "2026-02-03"),
+                                             tokenize=False, form=form)  # fmt: skip
+    assert rendered == f"[{written}|{written}]"

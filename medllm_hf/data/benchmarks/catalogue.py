@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from medllm_hf.data.benchmarks import rows as layouts
+from medllm_hf.data.benchmarks import rows
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ def _mlec(subset: str) -> Benchmark:
         source="https://github.com/Judenpech/MLEC-QA",
         licence="mit",
         card="mlec-qa.md",
-        row=layouts.mlec_qa,
+        row=rows.mlec_qa,
         splits={split: (f"{subset}_{split}.json",) for split in ("train", "dev", "test")},
     )
 
@@ -63,7 +63,7 @@ BENCHMARKS: dict[str, Benchmark] = {
         source="https://github.com/williamliujl/CMExam",
         licence="apache-2.0",
         card="cmexam.md",
-        row=layouts.cmexam,
+        row=rows.cmexam,
         splits={
             "train": ("train.csv|train.json",),
             "dev": ("val.csv|valid.json",),
@@ -77,7 +77,7 @@ BENCHMARKS: dict[str, Benchmark] = {
         source="https://github.com/FreedomIntelligence/CMB",
         licence="apache-2.0",
         card="cmb-exam.md",
-        row=layouts.cmb,
+        row=rows.cmb,
         splits={
             "train": ("CMB-train-merge.json",),
             "dev": ("CMB-val-merge.json",),
@@ -93,7 +93,7 @@ BENCHMARKS: dict[str, Benchmark] = {
         source="https://github.com/jind11/MedQA",
         licence="mit",
         card="medqa-mainland.md",
-        row=layouts.medqa,
+        row=rows.medqa,
         splits={split: (f"Mainland/{split}.jsonl",) for split in ("train", "dev", "test")},
         hub="bigbio/med_qa",
         revision="ddef95d268cdad413693d634279a9a679d468469",
@@ -104,7 +104,7 @@ BENCHMARKS: dict[str, Benchmark] = {
         source="https://github.com/hkust-nlp/ceval",
         licence="cc-by-nc-sa-4.0",
         card="ceval-medical.md",
-        row=layouts.ceval,
+        row=rows.ceval,
         splits={
             split: _subjects(CEVAL_SUBJECTS, f"{{}}/{split}-*.parquet", f"{split}/{{}}_{split}.csv")
             for split in ("dev", "val", "test")
@@ -118,7 +118,7 @@ BENCHMARKS: dict[str, Benchmark] = {
         source="https://github.com/haonan-li/CMMLU",
         licence="cc-by-nc-sa-4.0",
         card="cmmlu-medical.md",
-        row=layouts.cmmlu,
+        row=rows.cmmlu,
         splits={split: _subjects(CMMLU_SUBJECTS, f"{split}/{{}}.csv") for split in ("dev", "test")},
         hub="haonan-li/cmmlu",
         revision="efcc940752ea4a1ea94d2727f11f83858d64fc8e",
@@ -129,7 +129,7 @@ BENCHMARKS: dict[str, Benchmark] = {
         source="https://github.com/medmcqa/medmcqa",
         licence="apache-2.0",
         card="medmcqa.md",
-        row=layouts.medmcqa,
+        row=rows.medmcqa,
         # The answers of the published test split are secret: the validation split is the one that is scored.
         splits={"dev": ("train-*.parquet|train.json",), "test": ("validation-*.parquet|dev.json",)},
         hub="openlifescienceai/medmcqa",
@@ -140,7 +140,7 @@ BENCHMARKS: dict[str, Benchmark] = {
         source="https://zenodo.org/records/18951465",
         licence="cc-by-4.0",
         card="cnmleqa.md",
-        row=layouts.cnmleqa,
+        row=rows.cnmleqa,
         splits={"dev": ("CNMLEQA-10k.json",), "test": ("CNMLEQA-3k.json",)},
         dev_is_rest=True,
     ),
@@ -149,7 +149,7 @@ BENCHMARKS: dict[str, Benchmark] = {
         source="https://github.com/FudanDISC/DISC-MedLLM",
         licence="unknown",
         card="neep306.md",
-        row=layouts.plain,
+        row=rows.plain,
         splits={"dev": _subjects(["2019"], "{}.jsonl", "{}.json", "{}.csv"),
                 "test": _subjects(["2020", "2021"], "{}.jsonl", "{}.json", "{}.csv")},
     ),

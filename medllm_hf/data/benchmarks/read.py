@@ -3,7 +3,8 @@
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from reprlib import repr as shortened
@@ -19,7 +20,7 @@ from medllm_hf.errors import UserError, first_line
 from medllm_hf.folders import sha256
 
 if TYPE_CHECKING:
-    from huggingface_hub import DatasetCardData
+    from huggingface_hub import CardData
 
 IMAGE, MALFORMED, IN_TEST = "needs an image", "malformed", "also in the test split"
 
@@ -89,7 +90,7 @@ def load_benchmark(name: str, path: str | None = None, split: str = "test", revi
         origins = {part.origin for part in parts}
         answers = None
         if benchmark.answers and split == "test":
-            place = _answer_file(benchmark, root)
+            place = _answer_file(benchmark, benchmark.answers, root)
             answers = _answers(place)
             origins.add(place)
         taken = _taken(name, root, path, revision) if benchmark.dev_is_rest and split == "dev" else frozenset()
@@ -113,34 +114,36 @@ def load_benchmark(name: str, path: str | None = None, split: str = "test", revi
 
 
 def _fetched(name: str, benchmark: Benchmark, split: str, revision: str | None) -> Path:
-    if benchmark.hub is None:
+    commit = revision or benchmark.revision
+    if benchmark.hub is None or commit is None:
         do = f"get it as dataset_cards/{benchmark.card} says and give its path"
         raise UserError(f"no copy of {name} on the Hub", "the path of its published files", do)
     wanted = (*benchmark.splits[split], *filter(None, (benchmark.archive, benchmark.answers)))
-    return hub_folder(benchmark.hub, revision or benchmark.revision, wanted)
+    return hub_folder(benchmark.hub, commit, wanted)
 
 
-def _answer_file(benchmark: Benchmark, root: Path) -> Path:
-    beside = root.parent / benchmark.answers
-    found = matching(root, benchmark.answers) if root.is_dir() else [beside] if beside.is_file() else []
+def _answer_file(benchmark: Benchmark, name: str, root: Path) -> Path:
+    beside = root.parent / name
+    found = matching(root, name) if root.is_dir() else [beside] if beside.is_file() else []
     if not found:
         raise UserError(
-            f"no {benchmark.answers} in {root if root.is_dir() else root.parent}",
+            f"no {name} in {root if root.is_dir() else root.parent}",
             "the answers, which are published apart from the questions",
             f"get it as dataset_cards/{benchmark.card} says, put it beside the questions and give their path",
         )
     return found[0]
 
 
-def _answers(file: Path) -> dict[int | str, object]:
+def _answers(file: Path) -> dict[object, object]:
     """The answer of each question id in a published answer file."""
-    answers = {}
+    answers: dict[object, object] = {}
     for number, raw in file_rows(file):
-        try:
+        row = None
+        with suppress(BadRow):
             row = parsed(raw)
-            answers[row["id"]] = row["answer"]
-        except (ValueError, TypeError, KeyError) as error:
-            raise UserError(f"{file} row {number} without id and answer", "the published answers", "fetch it again") from error
+        if not isinstance(row, dict) or not {"id", "answer"} <= row.keys() or not isinstance(row["id"], Hashable):
+            raise UserError(f"{file} row {number} without id and answer", "the published answers", "fetch it again")
+        answers[row["id"]] = row["answer"]
     return answers
 
 
@@ -152,7 +155,7 @@ def _taken(name: str, root: Path, path: str | None, revision: str | None) -> fro
 
 
 def _read(
-    benchmark: Benchmark, parts: Iterable[Part], answers: dict[int | str, object] | None, taken: frozenset[str]
+    benchmark: Benchmark, parts: Iterable[Part], answers: dict[object, object] | None, taken: frozenset[str]
 ) -> tuple[list[McqItem], list[LeftOut], int]:
     """The items, the rows that are none, and the number of options without a text."""
     items: list[McqItem] = []
@@ -180,7 +183,7 @@ def _read(
     return items, listed, empty
 
 
-def _item(benchmark: Benchmark, row: object, file: Path, answers: dict[int | str, object] | None) -> tuple[McqItem, int]:
+def _item(benchmark: Benchmark, row: object, file: Path, answers: dict[object, object] | None) -> tuple[McqItem, int]:
     if not isinstance(row, dict):
         raise ValueError(f"the row is a {type(row).__name__}, not an object")
     if answers is not None:
@@ -202,7 +205,7 @@ def _item(benchmark: Benchmark, row: object, file: Path, answers: dict[int | str
     return item_from_row({**fields, "options": filled}), len(options) - len(filled)
 
 
-def check_card(text: str) -> "DatasetCardData":
+def check_card(text: str) -> "CardData":
     """The metadata of a dataset card, valid for the Hub and with a licence.
 
     Raises:

@@ -11,10 +11,10 @@ import pyarrow
 from pyarrow import ipc
 
 from medllm_hf.control_tokens import CONTROL_TOKENS
-from medllm_hf.data.dialogues import Policy, Problem, content_hash, examined
-from medllm_hf.data.screening import decontamination as overlap
+from medllm_hf.data.dialogues import Policy, Problem, content_hash, examine
+from medllm_hf.data.screening import decontamination
 from medllm_hf.data.screening.near_duplicates import GRAM, ROLE_MARKS, Letters, exact_keys, letters, marked, normal, signatures
-from medllm_hf.data.screening.pii import masking as personal
+from medllm_hf.data.screening.pii import masking as pii
 
 MESSAGE = pyarrow.struct([("role", pyarrow.string()), ("content", pyarrow.string())])
 SCHEMA = pyarrow.schema([("id", pyarrow.string()), ("source", pyarrow.string()), ("messages", pyarrow.list_(MESSAGE))])
@@ -32,7 +32,7 @@ class Settings:
     policy: Policy
     personal: str
     near_duplicates: bool
-    index: overlap.Index | None
+    index: decontamination.Index | None
     folder: Path
 
 
@@ -81,7 +81,7 @@ class Screened:
     refused: tuple[str, str, str] | None = None
 
 
-def spilled(folder: Path, number: int) -> Path:
+def spill_path(folder: Path, number: int) -> Path:
     """The file that keeps the rows of chunk `number`."""
     return folder / f"{number:06d}.arrow"
 
@@ -90,7 +90,7 @@ def screen_chunk(number: int, raws: list[tuple[int, int, object]], settings: Set
     """Writes the usable rows among `raws`, (number of the file, line, raw row), and returns all that is known of them."""
     result, rows, places = Screened(), [], []
     for file, line, raw in raws:
-        row, problem = examined(settings.files[file], line, raw, settings.format, settings.policy)
+        row, problem = examine(settings.files[file], line, raw, settings.format, settings.policy)
         result.counts["read"] += 1
         result.counts["accepted" if problem is None else "repaired" if row else "rejected"] += 1
         if problem:
@@ -104,7 +104,7 @@ def screen_chunk(number: int, raws: list[tuple[int, int, object]], settings: Set
             places.append((file, line))
         if result.refused:
             return result
-    _spill(rows, spilled(settings.folder, number))
+    _spill(rows, spill_path(settings.folder, number))
     _measure(rows, places, settings, result)
     return result
 
@@ -114,10 +114,10 @@ def _passes(row: dict, file: int, line: int, settings: Settings, result: Screene
     if any(token in turn["content"] for turn in row["messages"] for token in CONTROL_TOKENS):
         result.counts["control"] += 1
     for name in ("id", "source"):
-        if personal.find(row[name]):
+        if pii.find(row[name]):
             row[name] = content_hash(row["messages"])[:16] if name == "id" else _without_personal_data(row[name])
             result.listed.append(Listed("masked", file, line, name, "may be personal data"))
-    found = [personal.find(turn["content"]) for turn in row["messages"]]
+    found = [pii.find(turn["content"]) for turn in row["messages"]]
     kinds = Counter(piece.kind for pieces in found for piece in pieces)
     if not kinds:
         return True
@@ -134,13 +134,13 @@ def _passes(row: dict, file: int, line: int, settings: Settings, result: Screene
     return settings.personal == "mask"
 
 
-def _mask(row: dict, found: list[list[personal.Found]], file: int, line: int, result: Screened) -> None:
+def _mask(row: dict, found: list[list[pii.Found]], file: int, line: int, result: Screened) -> None:
     # An id made from the text would let a reader who guesses the number check the guess.
     made = row["id"] == content_hash(row["messages"])[:16]
     for i, (turn, pieces) in enumerate(zip(row["messages"], found, strict=True)):
         if not pieces:
             continue
-        turn["content"] = personal.masked(turn["content"], pieces)
+        turn["content"] = pii.mask(turn["content"], pieces)
         start = max(0, pieces[0].start - _AROUND)
         if sum(example[0] == pieces[0].kind for example in result.examples) < EXAMPLES:
             excerpt = turn["content"][start : start + 3 * _AROUND]
@@ -150,7 +150,7 @@ def _mask(row: dict, found: list[list[personal.Found]], file: int, line: int, re
 
 
 def _without_personal_data(text: str) -> str:
-    return personal.masked(text, personal.find(text))
+    return pii.mask(text, pii.find(text))
 
 
 def _spill(rows: list[dict], path: Path) -> None:
@@ -166,12 +166,12 @@ def _spill(rows: list[dict], path: Path) -> None:
 def _measure(rows: list[dict], places: list[tuple[int, int]], settings: Settings, result: Screened) -> None:
     """Fills in the columns and the overlaps of the rows."""
     texts = normal([marked(row["messages"]) for row in rows])
-    places = np.array(places, dtype=np.int64).reshape(-1, 2)
+    origins = np.array(places, dtype=np.int64).reshape(-1, 2)
     result.columns.update(
         key=exact_keys(texts),
         id=np.array([id_hash(row["id"]) for row in rows], dtype=np.uint64),
-        file=places[:, 0].astype(np.int32),
-        line=places[:, 1],
+        file=origins[:, 0].astype(np.int32),
+        line=origins[:, 1],
         length=np.array([sum(len(turn["content"]) for turn in row["messages"]) for row in rows], dtype=np.int32),
     )
     if not (settings.near_duplicates or settings.index):
@@ -184,7 +184,7 @@ def _measure(rows: list[dict], places: list[tuple[int, int]], settings: Settings
         slots, bands = signatures(texts)
         result.columns.update(slots=slots, bands=bands, comparable=np.diff(texts.offsets) >= GRAM)
     if settings.index:
-        for hit in overlap.search(settings.index, texts):
+        for hit in decontamination.search(settings.index, texts):
             turn, excerpt = _stretch(talks[hit.text], texts, hit)
             result.overlaps.append(Overlap(hit.text, hit.question, hit.edits, turn + first[hit.text], excerpt))
 
@@ -194,7 +194,7 @@ def id_hash(name: str) -> int:
     return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "little")
 
 
-def _stretch(messages: list[dict], texts: Letters, hit: overlap.Hit) -> tuple[int, str]:
+def _stretch(messages: list[dict], texts: Letters, hit: decontamination.Hit) -> tuple[int, str]:
     """The turn in which a hit ends, and the text of the hit there with a little around it."""
     codes = texts.text(hit.text)
     marks = np.flatnonzero(np.isin(codes[: hit.end], [ord(mark) for mark in ROLE_MARKS.values()]))
@@ -216,4 +216,4 @@ def _after_letters(content: str, count: int) -> int:
 
 @lru_cache(maxsize=65_536)
 def _letter_count(char: str) -> int:
-    return len(overlap.letters_of(char))
+    return len(decontamination.letters_of(char))

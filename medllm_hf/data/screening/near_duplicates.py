@@ -86,7 +86,7 @@ def marked(messages: list[dict]) -> str:
 
 def exact_keys(texts: Letters) -> np.ndarray:
     """(texts, 2) uint64: equal for texts that differ only in white space, width and case."""
-    digests = [hashlib.blake2b(texts.text(i), digest_size=16).digest() for i in range(len(texts))]
+    digests = [hashlib.blake2b(texts.text(i).data, digest_size=16).digest() for i in range(len(texts))]
     return np.frombuffer(b"".join(digests), dtype=np.uint64).reshape(-1, 2)
 
 

@@ -4,23 +4,23 @@ from collections.abc import Callable
 from pathlib import Path
 
 from medllm_hf.errors import UserError
+from medllm_hf.evaluation.exams.derive import check_run
+from medllm_hf.evaluation.exams.derive import result_row as result_row
+from medllm_hf.evaluation.exams.derive import results_table as results_table
 from medllm_hf.evaluation.exams.page import write_pages
 from medllm_hf.evaluation.exams.plots import draw
-from medllm_hf.evaluation.exams.report import result_row as result_row
-from medllm_hf.evaluation.exams.report import results_table as results_table
 from medllm_hf.evaluation.exams.report import values
-from medllm_hf.evaluation.exams.scores import checked_run, load_metric
 from medllm_hf.evaluation.exams.tables import report_blocks
 from medllm_hf.evaluation.judging.derive import load_judge_run
-from medllm_hf.evaluation.judging.derive import load_metric as load_judge_metric
 from medllm_hf.evaluation.judging.page import write_page
 from medllm_hf.evaluation.judging.plots import draw_sets
 from medllm_hf.evaluation.judging.report import judge_sets, judge_values
 from medllm_hf.evaluation.judging.tables import judge_blocks
-from medllm_hf.evaluation.preferences.report import checked_pair_run, pair_values, write_pair_page
+from medllm_hf.evaluation.preferences.report import check_pair_run, pair_values, write_pair_page
 from medllm_hf.evaluation.preferences.tables import pair_blocks
 from medllm_hf.evaluation.runs.folder import read_run
 from medllm_hf.evaluation.runs.names import distinct_names
+from medllm_hf.evaluation.verification.findings import damage_told
 from medllm_hf.folders import check_free, new_folder, write_json, write_text
 from medllm_hf.reporting.blocks import figure_name, markdown
 
@@ -42,15 +42,14 @@ def report(runs: list[str], out: str, overwrite: bool = False) -> None:
         raise UserError(found, "runs of one kind", "report them apart")
     if kind not in KINDS:
         raise UserError(f"{names[0]} of kind {kind}", f"one of {', '.join([*KINDS, *_AS])}", "see `medllm eval`")
-    with new_folder(out, overwrite) as folder:
+    with new_folder(out, overwrite) as folder, damage_told(runs):
         summary = KINDS[kind](dict(zip(names, read, strict=True)), folder)
     print(f"wrote {out}/report.md and {out}/report.html: {summary}")
 
 
 def report_mcq(runs: dict[str, dict], folder: Path) -> str:
     """Writes the report of exam runs into `folder` and returns one line on what is in it."""
-    metric = load_metric()
-    checked = [checked_run(name, run, metric) for name, run in runs.items()]
+    checked = [check_run(name, run) for name, run in runs.items()]
     found = values(checked)
     blocks = report_blocks(found)
     write_json(folder / "results.json", found)
@@ -75,8 +74,7 @@ def report_judge(runs: dict[str, dict], folder: Path) -> str:
 
 def report_pairs(runs: dict[str, dict], folder: Path) -> str:
     """Writes the report of comparisons of two systems into `folder` and returns one line on what is in it."""
-    metric = load_judge_metric()
-    checked = [checked_pair_run(name, run, metric) for name, run in runs.items()]
+    checked = [check_pair_run(name, run) for name, run in runs.items()]
     found = pair_values(checked)
     blocks = pair_blocks(found)
     write_json(folder / "results.json", found)

@@ -1,13 +1,27 @@
-"""Mechanical checks of simulated consultations, and the figures of a run. Nothing here needs a model."""
+"""Outputs of simulated consultations → dialogues for judging, checks of each, figures of the run. No model is needed."""
 
 import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from statistics import fmean
+from typing import NotRequired, TypedDict
 
 from medllm_hf.evaluation.consultations.cases import Case
-from medllm_hf.evaluation.consultations.transcript import GIVEN, REFUSED, ROLES, heard, is_refused, patient_ended
+from medllm_hf.evaluation.consultations.transcript import (
+    GIVEN,
+    REFUSED,
+    ROLES,
+    Call,
+    Dialogue,
+    dialogue,
+    heard,
+    is_refused,
+    patient_ended,
+)
+from medllm_hf.evaluation.costs.prices import check_costs, with_cost
+from medllm_hf.evaluation.runs.records import DataRecord, ModelRecord, read_record, read_records
 
 # The patient in the voice of a doctor or of the program behind it.
 PATIENT_SLIPS = re.compile(
@@ -41,7 +55,97 @@ FINDINGS = (
 )
 
 
-def score_row(case: Case, rows: Sequence[dict], record: dict) -> dict:
+class Manifest(TypedDict):
+    """What is read of the manifest of a consult run."""
+
+    doctor: ModelRecord
+    patient: ModelRecord
+    data: DataRecord
+    prices: NotRequired[dict[str, object]]
+    spent_besides: NotRequired[dict[str, object]]
+
+
+class Score(TypedDict):
+    """A row of scores.jsonl: the mechanical checks of one dialogue."""
+
+    id: str
+    case_id: str
+    model: str
+    source: str
+    group: str
+    rounds: int
+    patient_characters: int
+    doctor_characters: int
+    ended_by: str
+    early_end: bool
+    said_diagnosis: bool | None
+    patient_slips: int
+    doctor_slips: int
+    patient_empty: int
+    doctor_empty: int
+    patient_repeated: int
+    doctor_repeated: int
+    cut: int
+
+
+@dataclass(frozen=True)
+class StoredRun:
+    """A finished consult run as it was read: every record has its fields."""
+
+    manifest: Manifest
+    outputs: list[Call]
+    scores: list[Score]
+
+    @property
+    def cases(self) -> list[Case]:
+        """The cases as far as the scores tell them."""
+        return [Case(row["case_id"], row["source"], row["group"], "") for row in self.scores]
+
+
+@dataclass(frozen=True)
+class Derived:
+    """What follows from the outputs and the manifest of a run; `dialogues` are those that no server refused to go on with."""
+
+    dialogues: list[Dialogue]
+    scores: list[Score]
+    metrics: dict
+
+
+def stored_run(where: str, run: Mapping) -> StoredRun:
+    """The consult run in `run`, which `read_run` gave.
+
+    Raises:
+        UserError: a record without a field that it must have.
+    """
+    check_costs(run["manifest"], ROLES, f"{where}/manifest.json")
+    return StoredRun(
+        read_record(run["manifest"], Manifest, f"{where}/manifest.json"),
+        read_records(run["outputs"], Call, f"{where}/outputs.jsonl"),
+        read_records(run["scores"], Score, f"{where}/scores.jsonl"),
+    )
+
+
+def derive(
+    manifest: Manifest, outputs: Sequence[Call], cases: Sequence[Case], stored: Sequence[Score] | None = None
+) -> Derived:
+    """The dialogues, scores and metrics of a run, from its outputs in the order of turns.
+
+    Args:
+        stored: the scores of the run, where the cases are not at hand but those of `StoredRun.cases`: what compares with
+            the diagnoses is taken from them.
+    """
+    talks: dict[str, list[Call]] = {case.id: [] for case in cases}
+    for row in outputs:
+        talks.get(row["case"], []).append(row)
+    records = [dialogue(case, talks[case.id], manifest["doctor"]["id"]) for case in cases]
+    scores = [score_row(case, talks[case.id], record) for case, record in zip(cases, records, strict=True)]
+    for score, known in zip(scores, stored or (), strict=False):
+        score["said_diagnosis"] = known["said_diagnosis"]
+    whole = [record for case, record in zip(cases, records, strict=True) if not is_refused(talks[case.id])]
+    return Derived(whole, scores, with_cost(metrics(scores, outputs), dict(manifest)))
+
+
+def score_row(case: Case, rows: Sequence[Call], record: Dialogue) -> Score:
     """The checks of one dialogue, from its outputs in order and its record for judging.
 
     Fields: `rounds` (replies of the doctor), characters of each side, `ended_by` ("patient", "turns" or "refusal"),
@@ -55,25 +159,29 @@ def score_row(case: Case, rows: Sequence[dict], record: dict) -> dict:
     made = {role: [text for who, text, row in turns if who == role and row["finish"] != GIVEN] for role in ROLES}
     all_of = {role: [text for who, text, _ in turns if who == role] for role in ROLES}
     ended = patient_ended(spoken)
-    counted = {
-        "patient_slips": sum(bool(PATIENT_SLIPS.search(text)) for text in made["patient"]),
-        "doctor_slips": sum(bool(DOCTOR_SLIPS.search(text)) for text in made["doctor"]),
-        **{f"{role}_empty": _empty(role, made[role], ended) for role in ROLES},
-        **{f"{role}_repeated": _repeated(all_of[role]) for role in ROLES},
-        "cut": sum(row["finish"] == "length" for row in spoken),
-    }
     return {
-        **{name: record[name] for name in ("id", "case_id", "model", "source", "group")},
+        "id": record["id"],
+        "case_id": record["case_id"],
+        "model": record["model"],
+        "source": record["source"],
+        "group": record["group"],
         "rounds": len(made["doctor"]),
-        **{f"{role}_characters": sum(map(len, all_of[role])) for role in ROLES},
+        "patient_characters": sum(map(len, all_of["patient"])),
+        "doctor_characters": sum(map(len, all_of["doctor"])),
         "ended_by": "refusal" if is_refused(rows) else "patient" if ended else "turns",
         "early_end": _early(turns, ended),
         "said_diagnosis": _said_diagnosis(case.diagnosis, turns),
-        **counted,
+        "patient_slips": sum(bool(PATIENT_SLIPS.search(text)) for text in made["patient"]),
+        "doctor_slips": sum(bool(DOCTOR_SLIPS.search(text)) for text in made["doctor"]),
+        "patient_empty": _empty("patient", made["patient"], ended),
+        "doctor_empty": _empty("doctor", made["doctor"], ended),
+        "patient_repeated": _repeated(all_of["patient"]),
+        "doctor_repeated": _repeated(all_of["doctor"]),
+        "cut": sum(row["finish"] == "length" for row in spoken),
     }
 
 
-def metrics(scores: Sequence[dict], outputs: Iterable[dict]) -> dict:
+def metrics(scores: Sequence[Mapping], outputs: Iterable[Mapping]) -> dict:
     """The figures of a run: whole dialogues (`n`), their means and shares with each finding, and what each side has spent.
 
     `failed` dialogues, which a server refused to go on with, are in the spendings only.
@@ -122,12 +230,12 @@ def _repeated(texts: Sequence[str]) -> int:
     return len(spoken) - len(set(spoken))
 
 
-def _early(turns: Sequence[tuple[str, str, dict]], ended: bool) -> bool:
+def _early(turns: Sequence[tuple[str, str, Call]], ended: bool) -> bool:
     earlier = [text for who, text, _ in turns if who == "patient"][:-1]
     return (ended and len(turns) <= 3) or any(GOODBYE.search(text) for text in earlier)
 
 
-def _said_diagnosis(diagnosis: str, turns: Sequence[tuple[str, str, dict]]) -> bool | None:
+def _said_diagnosis(diagnosis: str, turns: Sequence[tuple[str, str, Call]]) -> bool | None:
     names = [name for name in re.split(r"[、，,；;/\n]", diagnosis) if _plain(name)]
     if not names:
         return None

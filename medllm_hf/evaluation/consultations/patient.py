@@ -73,7 +73,7 @@ def language(case: Case) -> str:
     return "zh" if re.search("[\u3400-\u9fff]", case.description) else "en"
 
 
-def patient_messages(case: Case, auto: bool) -> list[dict]:
+def patient_messages(case: Case, auto: bool) -> list[dict[str, str]]:
     """How a chat with the simulated patient of `case` begins: its instructions, and the opening that it replies to.
 
     `auto` leaves it to the patient to end the consultation. The diagnosis is not among what it is told.
@@ -97,7 +97,7 @@ def ends(reply: str) -> bool:
     return bool(_MARKED.search(reply))
 
 
-def prompt_record() -> dict:
+def prompt_record() -> dict[str, str]:
     """What a manifest says of the patient's prompt: the hash covers all texts that the patient may be sent by us."""
     texts = json.dumps([PROMPTS, ENDINGS, OPENINGS, SILENCE], ensure_ascii=False, sort_keys=True)
     return {"version": VERSION, "sha256": hashlib.sha256(texts.encode()).hexdigest()}

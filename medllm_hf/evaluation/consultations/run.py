@@ -1,10 +1,10 @@
-"""The verb `eval consult`: a simulated patient of each case consults the model under test, resumable at the turn."""
+"""A simulated patient of each case consults the model under test, resumable at the turn."""
 
 import asyncio
 import hashlib
-import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
@@ -12,51 +12,75 @@ from tqdm import tqdm
 
 from medllm_hf.endpoints.client import ChatClient, Endpoint, EndpointError, Reply
 from medllm_hf.errors import UserError
-from medllm_hf.evaluation.consultations.cases import Case, read_cases, summary
-from medllm_hf.evaluation.consultations.derive import metrics, score_row
-from medllm_hf.evaluation.consultations.estimate import expected
-from medllm_hf.evaluation.consultations.settings import Settings, judge_flags, settled
+from medllm_hf.evaluation.consultations.cases import Case, read_cases
+from medllm_hf.evaluation.consultations.derive import Manifest, derive
+from medllm_hf.evaluation.consultations.settings import Settings, check_settings
 from medllm_hf.evaluation.consultations.transcript import (
     GIVEN,
     KEY,
     REFUSED,
     ROLES,
+    Call,
+    Dialogue,
     dialogue,
     first_turn,
     is_over,
     is_refused,
     next_messages,
     outputs_of,
+    uncalled,
 )
+from medllm_hf.evaluation.costs.estimate import Estimate, Guess, Seen, Volume, about, at_most, seen_reply
 from medllm_hf.evaluation.costs.ledger import Spending
 from medllm_hf.evaluation.costs.prices import cost_text, priced
 from medllm_hf.evaluation.models import Party, endpoints, parse_party
 from medllm_hf.evaluation.runs.folder import RunFolder, open_run, read_run, write_jsonl
+from medllm_hf.evaluation.runs.records import read_record
 
 # Statuses by which a server says that it will never take a request. From one that has answered others, they concern the
 # words of a single dialogue, as a content filter or the length of the context does.
 NEVER_TAKEN = (400, 413, 422)
 
 
-def consult(
-    cases: str, doctor: str, patient: str, out: str, judge: str | None = None, overwrite: bool = False, dry_run: bool = False,
-    **flags,
-) -> int:  # fmt: skip
-    """Holds a consultation on each case and writes the run folder `out`, or goes on with it; returns the exit code.
+@dataclass(frozen=True)
+class Plan:
+    """What a run will do: the cases, who plays each role, the settings, and the manifest that says all of it."""
+
+    cases: tuple[Case, ...]
+    sides: dict[str, Party]
+    settings: Settings
+    manifest: dict
+
+    @property
+    def doctor(self) -> str:
+        """The doctor's name."""
+        return self.sides["doctor"].record["id"]
+
+    def is_over(self, rows: Sequence[Call]) -> bool:
+        """Whether a dialogue with these outputs needs no further call."""
+        return is_over(rows, self.settings.rounds, self.settings.auto)
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a run has ended: what it has spent, and why some dialogues are not over, "" where all are."""
+
+    spent: Fraction
+    unfinished: str = ""
+
+
+def plan_run(cases: str, doctor: str, patient: str, settings: Settings) -> Plan:
+    """The plan of consultations on the cases of a file.
 
     Args:
-        doctor, patient, judge: `URL#MODEL` of an endpoint, a checkpoint folder or a Hub id.
-        dry_run: prints what the run would cost, and neither sends nor writes anything.
-        flags: the fields of `Settings`.
+        doctor, patient: `URL#MODEL` of an endpoint, a checkpoint folder or a Hub id.
 
     Raises:
-        UserError: settings that do not go together; cases, a checkpoint or an endpoint that cannot be had; `out` holds
-            something else; or an endpoint refuses every request.
+        UserError: settings that do not go together; or cases, a checkpoint or an endpoint that cannot be had.
     """
-    settings = settled(Settings(**flags))
+    check_settings(settings)
     read = read_cases(cases)
-    sides = {"patient": _party(patient, "patient", settings)}
-    sides["doctor"] = _party(doctor, "doctor", settings)
+    sides = {"patient": party(patient, "patient", settings), "doctor": party(doctor, "doctor", settings)}
     manifest = {
         "kind": "consult",
         **{role: sides[role].record for role in ROLES},
@@ -64,70 +88,85 @@ def consult(
         "settings": settings.record(),
         **priced(settings.prices, sides, settings.budget),
     }
-    if judge:
-        # A judge that cannot be had, or has no price, is told before the dialogues are paid for.
-        priced(settings.prices, {"judge": _party(judge, "judge", settings)}, settings.budget)
-    print(summary(read.items))
-    if dry_run:
-        print(expected(out, manifest, read.items, settings, judge, overwrite))
-        return 0
-    with open_run(out, manifest, KEY, overwrite) as run, Spending(run, settings.budget) as spending:
-        failed = {} if run.finished else fill(run, read.items, sides, settings, spending)
+    return Plan(read.items, sides, settings, manifest)
+
+
+def party(spec: str, role: str, settings: Settings) -> Party:
+    """Who plays a role: "patient", "doctor" or "judge"."""
+    return parse_party(
+        spec,
+        getattr(settings, f"{role}_key_env") or settings.key_env,
+        concurrency=settings.concurrency,
+        timeout=settings.timeout,
+        enable_thinking=getattr(settings, f"{role}_enable_thinking"),
+        talks=role != "judge",
+    )
+
+
+def hold_consultations(plan: Plan, out: str, overwrite: bool = False) -> Ending:
+    """Holds a consultation on each case and writes the run folder `out`, or goes on with it.
+
+    Raises:
+        UserError: `out` holds something else; a checkpoint cannot be served; or an endpoint refuses every request.
+    """
+    with open_run(out, plan.manifest, KEY, overwrite) as run, Spending(run, plan.settings.budget) as spending:
+        failed = {} if run.finished else fill(run, plan, spending)
         if failed:
-            print(unfinished(run, read.items, failed, spending), file=sys.stderr)
-            return 1
+            return Ending(spending.spent, _unfinished(run, plan.cases, failed, spending))
         if not run.finished:
-            finish(run, read.items, sides["doctor"].record["id"], spending)
-    print(told(out))
-    return judged(out, judge, settings, spending.spent) if judge else 0
+            finish(run, plan, spending)
+    return Ending(spending.spent)
 
 
-def _party(spec: str, role: str, settings: Settings) -> Party:
-    key_env, thinking = getattr(settings, f"{role}_key_env"), getattr(settings, f"{role}_enable_thinking")
-    bounds = {"concurrency": settings.concurrency, "timeout": settings.timeout}
-    return parse_party(spec, key_env or settings.key_env, **bounds, enable_thinking=thinking, talks=role != "judge")
+def talks_of(rows: Mapping[tuple, dict], cases: Iterable[Case], where: str) -> dict[Case, list[Call]]:
+    """The outputs so far of each case, among the `rows` of a run by case and turn.
+
+    Raises:
+        UserError: one of them is none of a consultation.
+    """
+    calls = {key: read_record(row, Call, where) for key, row in rows.items()}
+    return {case: outputs_of(calls, case) for case in cases}
 
 
-def fill(
-    run: RunFolder, cases: Iterable[Case], sides: dict[str, Party], settings: Settings, spending: Spending
-) -> dict[str, EndpointError]:
+def fill(run: RunFolder, plan: Plan, spending: Spending) -> dict[str, EndpointError]:
     """Adds to the run every call that its dialogues lack; returns the failures, by the id of the case that stays open.
 
     Raises:
         UserError: a checkpoint cannot be served, or an endpoint refuses every request.
     """
-    talks = {case: outputs_of(run.rows, case) for case in cases}
-    left = {case: rows for case, rows in talks.items() if not is_over(rows, settings.rounds, settings.auto)}
+    talks = talks_of(run.rows, plan.cases, str(run.path))
+    left = {case: rows for case, rows in talks.items() if not plan.is_over(rows)}
     if not left:
         return {}
-    most = 2 * settings.rounds
+    most = 2 * plan.settings.rounds
     with (
-        endpoints([sides[role] for role in ROLES]) as found,
+        endpoints([plan.sides[role] for role in ROLES]) as found,
         tqdm(total=most * len(talks), initial=len(run.rows), unit="turn", disable=None) as bar,
     ):
         bar.total -= sum(most - len(rows) for case, rows in talks.items() if case not in left)
 
-        def keep(rows: list[dict], row: dict) -> None:
-            run.append(row)
+        def keep(rows: list[Call], row: Call) -> None:
+            run.append(dict(row))
             rows.append(row)
             bar.update()
-            if is_over(rows, settings.rounds, settings.auto):
+            if plan.is_over(rows):
                 bar.total -= most - len(rows)
 
         try:
-            failed = asyncio.run(hold(left, dict(zip(ROLES, found, strict=True)), settings, keep, spending))
+            failed = asyncio.run(hold(left, dict(zip(ROLES, found, strict=True)), plan, keep, spending))
         except EndpointError as error:
             kept = f"{len(run.rows)} turns are kept"
             raise UserError(str(error), "an endpoint that answers", f"mend it and run the same again, {kept}") from error
         answered = {row["role"] for row in run.rows.values() if row["finish"] not in (GIVEN, REFUSED)}
         for case, rows in left.items():
             if case.id in failed and failed[case.id].status in NEVER_TAKEN and ROLES[len(rows) % 2] in answered:
-                keep(rows, refused(case, len(rows), failed.pop(case.id)))
+                # The server will never take this call: an output stands for it, and the dialogue ends.
+                keep(rows, {**uncalled(case, len(rows), "", REFUSED), "error": str(failed.pop(case.id))})
         return failed
 
 
 async def hold(
-    talks: dict[Case, list[dict]], at: dict[str, Endpoint], settings: Settings, keep: Callable[[list[dict], dict], None],
+    talks: dict[Case, list[Call]], at: dict[str, Endpoint], plan: Plan, keep: Callable[[list[Call], Call], None],
     spending: Spending,
 ) -> dict[str, EndpointError]:  # fmt: skip
     """Goes on with all `talks` at once until they are over, each call's output handed to `keep`; returns the failures.
@@ -140,13 +179,14 @@ async def hold(
         EndpointError: one that every other request would meet too; the rest are not sent.
     """
     failed: dict[str, EndpointError] = {}
+    settings = plan.settings
     limits = {role: getattr(settings, f"{role}_max_new_tokens") for role in ROLES}
     warmth = {role: getattr(settings, f"{role}_temperature") for role in ROLES}
 
-    async def work(case: Case, rows: list[dict], clients: dict[str, ChatClient]) -> None:
+    async def work(case: Case, rows: list[Call], clients: dict[str, ChatClient]) -> None:
         if not rows and case.first_question:
             keep(rows, first_turn(case))
-        while not is_over(rows, settings.rounds, settings.auto):
+        while not plan.is_over(rows):
             turn, role = len(rows), ROLES[len(rows) % 2]
             try:
                 reply = await clients[role].complete(
@@ -175,21 +215,14 @@ async def hold(
     return failed
 
 
-def output(case: Case, turn: int, reply: Reply, dropped: set[str]) -> dict:
+def output(case: Case, turn: int, reply: Reply, dropped: set[str]) -> Call:
     """The output of a call, and the fields that it went without since the server refuses them."""
-    row = {
+    row: Call = {
         "case": case.id, "turn": turn, "role": ROLES[turn % 2], "content": reply.text, "finish": reply.finish,
         "prompt_tokens": reply.prompt_tokens, "completion_tokens": reply.completion_tokens,
         "seconds": round(reply.seconds, 3), "retries": reply.retries,
     }  # fmt: skip
-    return row | ({"dropped": sorted(dropped)} if dropped else {})
-
-
-def refused(case: Case, turn: int, error: EndpointError) -> dict:
-    """The output that stands for a call which the server will never take."""
-    spent = {"prompt_tokens": None, "completion_tokens": None, "seconds": 0.0, "retries": 0}
-    row = {"case": case.id, "turn": turn, "role": ROLES[turn % 2], "content": "", "finish": REFUSED, **spent}
-    return {**row, "error": str(error)}
+    return {**row, "dropped": sorted(dropped)} if dropped else row
 
 
 def call_seed(seed: int, case: str, turn: int) -> int:
@@ -197,21 +230,55 @@ def call_seed(seed: int, case: str, turn: int) -> int:
     return int.from_bytes(hashlib.sha256(f"{seed}/{turn}/{case}".encode()).digest()[:4]) >> 1
 
 
-def finish(run: RunFolder, cases: Iterable[Case], model: str, spending: Spending) -> None:
+def finish(run: RunFolder, plan: Plan, spending: Spending) -> None:
     """Ends a run whose dialogues are over: dialogues.jsonl, scores.jsonl and metrics.json follow from its outputs.
 
     A dialogue that a server refused to go on with is scored as far as it came, and is none of those for judging.
     """
-    talks = [(case, outputs_of(run.rows, case)) for case in cases]
-    records = [dialogue(case, rows, model) for case, rows in talks]
-    scores = [score_row(case, rows, record) for (case, rows), record in zip(talks, records, strict=True)]
-    outputs = [row for _, rows in talks for row in rows]
-    whole = [record for (_, rows), record in zip(talks, records, strict=True) if not is_refused(rows)]
-    write_jsonl(run.path / "dialogues.jsonl", whole)
-    run.finish([(row["case"], row["turn"]) for row in outputs], scores, spending.with_cost(metrics(scores, outputs)))
+    outputs = [row for rows in talks_of(run.rows, plan.cases, str(run.path)).values() for row in rows]
+    # What requests without outputs have cost is in the ledger, which writes it into the manifest.
+    unpriced = {name: value for name, value in run.manifest.items() if name != "prices"}
+    derived = derive(read_record(unpriced, Manifest, str(run.path)), outputs, plan.cases)
+    write_jsonl(run.path / "dialogues.jsonl", map(dict, derived.dialogues))
+    order = [(row["case"], row["turn"]) for row in outputs]
+    run.finish(order, list(map(dict, derived.scores)), spending.with_cost(derived.metrics))
 
 
-def unfinished(run: RunFolder, cases: Iterable[Case], failed: dict[str, EndpointError], spending: Spending) -> str:
+def estimate_run(plan: Plan, talks: Mapping[Case, list[Call]]) -> tuple[dict[str, Estimate], list[Dialogue], list[Dialogue]]:
+    """The estimate of what is left by role, and the dialogues for judging as they would be at most and about.
+
+    Args:
+        talks: the outputs so far of each case.
+    """
+    limits = {role: getattr(plan.settings, f"{role}_max_new_tokens") for role in ROLES}
+    seen: dict[str, list[Seen]] = {role: [] for role in ROLES}
+    for case, rows in talks.items():
+        for turn, row in enumerate(rows):
+            messages = next_messages(case, rows[:turn], plan.settings.auto)
+            if row["finish"] != GIVEN and (reply := seen_reply(messages, row["content"], row)):
+                seen[row["role"]].append(reply)
+    most, high = _expected(plan, talks, {role: at_most(limits[role]) for role in ROLES})
+    usual, middle = _expected(plan, talks, {role: about(limits[role], seen[role]) for role in ROLES})
+    return {role: Estimate(most[role], usual[role]) for role in ROLES}, high, middle
+
+
+def _expected(
+    plan: Plan, talks: Mapping[Case, list[Call]], guesses: dict[str, Guess]
+) -> tuple[dict[str, Volume], list[Dialogue]]:
+    """The calls that all talks lack by role, and the dialogues that come of them."""
+    volumes, dialogues = {role: Volume() for role in ROLES}, []
+    for case, there in talks.items():
+        rows = list(there) or ([first_turn(case)] if case.first_question else [])
+        while not plan.is_over(rows):
+            role = ROLES[len(rows) % 2]
+            volumes[role] += guesses[role].call(next_messages(case, rows, plan.settings.auto))
+            rows.append(uncalled(case, len(rows), guesses[role].text, "length"))
+        if not is_refused(rows):
+            dialogues.append(dialogue(case, rows, plan.doctor))
+    return volumes, dialogues
+
+
+def _unfinished(run: RunFolder, cases: Iterable[Case], failed: dict[str, EndpointError], spending: Spending) -> str:
     """What is said when some dialogues could not go on."""
     left = f"{len(failed)} of {run.manifest['data']['n']} dialogues are not over"
     if spending.reached:
@@ -223,10 +290,10 @@ def unfinished(run: RunFolder, cases: Iterable[Case], failed: dict[str, Endpoint
     )
 
 
-def told(out: str) -> str:
+def run_summary(out: str | Path) -> str:
     """One line on a finished run."""
     figures = read_run(out)["metrics"]
-    found = [f"{name} in {100 * share:.1f}%" for name, share in figures["findings"].items() if share]
+    findings = [f"{name} in {100 * share:.1f}%" for name, share in figures["findings"].items() if share]
     spent = [
         f"{role}: {use['calls']} calls, {use['retries']} repeated, {use['prompt_tokens']} + {use['completion_tokens']} tokens"
         for role, use in figures["usage"].items()
@@ -236,21 +303,4 @@ def told(out: str) -> str:
         size += f", {figures['failed']} more that a server refused to go on with"
     if "cost" in figures:
         spent.append(cost_text(figures["cost"]))
-    return f"{size} ({', '.join(found) or 'no findings'}); {'; '.join(spent)}; run folder {out}"
-
-
-def judged(out: str, judge: str, settings: Settings, spent: Fraction) -> int:
-    """Has the dialogues of a finished run judged, into the folder `judge` inside it; returns the exit code.
-
-    Args:
-        spent: what the dialogues have cost.
-
-    Raises:
-        UserError: as for `medllm eval judge`.
-    """
-    # Only runs with a judge need the metric's packages.
-    from medllm_hf.evaluation.judging import run as judging
-    from medllm_hf.evaluation.judging.dialogues import read_dialogues
-
-    asked = judging.Settings(**judge_flags(settings), spent_before=spent)
-    return judging.judge_dialogues(read_dialogues(out), judge, Path(out) / "judge", asked, "dialogues.jsonl")
+    return f"{size} ({', '.join(findings) or 'no findings'}); {'; '.join(spent)}; run folder {out}"

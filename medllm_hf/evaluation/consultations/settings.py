@@ -56,20 +56,20 @@ class Settings:
         """The most rounds."""
         return (self.max_turns or MAX_TURNS) if self.auto else int(self.turns)
 
-    def record(self) -> dict:
+    def record(self) -> dict[str, object]:
         """What the manifest says under "settings": all that may change an output."""
         sampling = ("seed", *(f"{role}_{name}" for role in ROLES for name in ("temperature", "max_new_tokens")))
-        record = {"turns": AUTO, "max_turns": self.rounds} if self.auto else {"turns": self.rounds}
+        record: dict[str, object] = {"turns": AUTO, "max_turns": self.rounds} if self.auto else {"turns": self.rounds}
         thinking = {name: getattr(self, name) for name in (f"{role}_enable_thinking" for role in ROLES)}
         record |= {name: value for name, value in thinking.items() if value is not None}
         return {**record, **{name: getattr(self, name) for name in sampling}, "patient_prompt": prompt_record()}
 
 
-def settled(settings: Settings) -> Settings:
-    """The settings themselves.
+def check_settings(settings: Settings) -> None:
+    """Checks that the settings are in range and go together.
 
     Raises:
-        UserError: one of them is out of range, or some do not go together.
+        UserError: otherwise.
     """
     fixed = settings.turns.isascii() and settings.turns.isdigit() and int(settings.turns) > 0
     tokens = {f"--{role}-max-new-tokens": getattr(settings, f"{role}_max_new_tokens") for role in ROLES}
@@ -84,11 +84,3 @@ def settled(settings: Settings) -> Settings:
     for wrong, found, expected in checks:
         if wrong:
             raise UserError(found, expected, "see `medllm eval consult --help`")
-    return settings
-
-
-def judge_flags(settings: Settings) -> dict:
-    """The settings of the judge run that follows the consultations."""
-    names = ("seed", "concurrency", "timeout", "prices", "budget")
-    own = {"key_env": settings.judge_key_env or settings.key_env, "enable_thinking": settings.judge_enable_thinking}
-    return {**{name: getattr(settings, name) for name in names}, **own}

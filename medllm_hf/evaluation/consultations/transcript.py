@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from typing import NotRequired, TypedDict
 
 from medllm_hf.evaluation.consultations.cases import Case
 from medllm_hf.evaluation.consultations.patient import SILENCE, ends, patient_messages, said
@@ -16,42 +17,87 @@ GIVEN = "given"
 REFUSED = "refused"
 
 
-def first_turn(case: Case) -> dict:
+class Call(TypedDict):
+    """An output of a run: one turn and what it has cost. `content` is the raw reply, reasoning and end mark included.
+
+    `dropped` are the fields that the request went without since the server refuses them; `error` says why a call is REFUSED.
+    """
+
+    case: str
+    turn: int
+    role: str
+    content: str
+    finish: str
+    prompt_tokens: int | None
+    completion_tokens: int | None
+    seconds: float
+    retries: int
+    dropped: NotRequired[list[str]]
+    error: NotRequired[str]
+
+
+class Turn(TypedDict):
+    """What one side, "patient" or "doctor", has said."""
+
+    role: str
+    content: str
+
+
+class Dialogue(TypedDict):
+    """A consultation for judging; `model` is the doctor's name, `reference` what is known of the case."""
+
+    id: str
+    case_id: str
+    model: str
+    source: str
+    group: str
+    turns: list[Turn]
+    reference: NotRequired[object]
+
+
+def first_turn(case: Case) -> Call:
     """The output that stands for the first question of a case."""
-    counts = {"prompt_tokens": 0, "completion_tokens": 0, "seconds": 0.0, "retries": 0}
-    return {"case": case.id, "turn": 0, "role": "patient", "content": case.first_question, "finish": GIVEN, **counts}
+    return uncalled(case, 0, case.first_question, GIVEN, 0)
 
 
-def outputs_of(outputs: Mapping[tuple, dict], case: Case) -> list[dict]:
+def uncalled(case: Case, turn: int, content: str, finish: str, tokens: int | None = None) -> Call:
+    """An output that cost no call."""
+    return {
+        "case": case.id, "turn": turn, "role": ROLES[turn % 2], "content": content, "finish": finish,
+        "prompt_tokens": tokens, "completion_tokens": tokens, "seconds": 0.0, "retries": 0,
+    }  # fmt: skip
+
+
+def outputs_of(outputs: Mapping[tuple, Call], case: Case) -> list[Call]:
     """The outputs of a case so far, in the order of turns, among `outputs` by case and turn."""
-    rows: list[dict] = []
+    rows: list[Call] = []
     while (row := outputs.get((case.id, len(rows)))) is not None:
         rows.append(row)
     return rows
 
 
-def heard(row: dict) -> str:
+def heard(row: Call) -> str:
     """What the other side hears of an output: not the reasoning at its beginning, not the patient's end mark."""
     content = re.sub(r"\A\s*<think>.*?(</think>\s*|\Z)", "", row["content"], flags=re.S)
     return said(content) if row["role"] == "patient" else content
 
 
-def patient_ended(rows: Sequence[dict]) -> bool:
+def patient_ended(rows: Sequence[Call]) -> bool:
     """Whether the last of a dialogue's outputs is the patient's end; it cannot end what the doctor has not joined yet."""
     return len(rows) > 1 and rows[-1]["role"] == "patient" and ends(rows[-1]["content"])
 
 
-def is_refused(rows: Sequence[dict]) -> bool:
+def is_refused(rows: Sequence[Call]) -> bool:
     """Whether the last of a dialogue's outputs is a call that the server refused."""
     return bool(rows) and rows[-1]["finish"] == REFUSED
 
 
-def is_over(rows: Sequence[dict], rounds: int, auto: bool) -> bool:
+def is_over(rows: Sequence[Call], rounds: int, auto: bool) -> bool:
     """Whether a dialogue with the outputs `rows`, in order, needs no further call."""
     return len(rows) == 2 * rounds or is_refused(rows) or (auto and patient_ended(rows))
 
 
-def next_messages(case: Case, rows: Sequence[dict], auto: bool) -> list[dict]:
+def next_messages(case: Case, rows: Sequence[Call], auto: bool) -> list[dict[str, str]]:
     """What the side whose turn it is is sent: the other side's words are the user's, its own are the assistant's.
 
     The doctor is sent nothing but the talk. The patient is sent its instructions before it.
@@ -67,12 +113,12 @@ def next_messages(case: Case, rows: Sequence[dict], auto: bool) -> list[dict]:
     return patient_messages(case, auto) + talk if role == "patient" else talk
 
 
-def dialogue(case: Case, rows: Sequence[dict], model: str) -> dict:
-    """The dialogue of the outputs `rows`, in order, for judging; `model` is the doctor's name.
+def dialogue(case: Case, rows: Sequence[Call], model: str) -> Dialogue:
+    """The dialogue of the outputs `rows`, in order, for judging.
 
     A patient that ends the consultation without a word leaves no turn behind.
     """
-    turns = [{"role": row["role"], "content": heard(row)} for row in rows]
+    turns: list[Turn] = [{"role": row["role"], "content": heard(row)} for row in rows]
     if patient_ended(rows) and not turns[-1]["content"].strip():
         turns.pop()
     return {

@@ -9,6 +9,7 @@ from pathlib import Path
 from medllm_hf.errors import UserError
 from medllm_hf.evaluation.costs.prices import amount, money, tokens_of, with_cost
 from medllm_hf.evaluation.runs.folder import RunFolder, json_line
+from medllm_hf.folders import check_file
 
 # No tokenizer in use makes more tokens of a text than it has bytes in UTF-8: one that lacks a character falls back to them.
 # Its own ratio is not known here; for Chinese most have 0.6 to 1.0 tokens a character, which is 3 bytes.
@@ -127,8 +128,13 @@ class Spending:
     def with_cost(self, metrics: dict) -> dict:
         """The metrics that the run is about to finish with and their "cost"; the manifest gets what the outputs do not tell."""
         if self._prices:
-            self._run.manifest["spent_besides"] = {role: self._besides(role, metrics["usage"]) for role in self._prices}
+            self.record_besides(metrics["usage"])
         return with_cost(metrics, self._run.manifest)
+
+    def record_besides(self, usage: dict) -> None:
+        """Puts into the manifest what the run has spent beside the `usage` that its outputs tell."""
+        if self._prices:
+            self._run.manifest["spent_besides"] = {role: self._besides(role, usage) for role in self._prices}
 
     def _besides(self, role: str, usage: dict) -> dict:
         told = tokens_of(usage, role)
@@ -173,6 +179,7 @@ def read_spending(file: Path) -> tuple[list[tuple], list[tuple], int, int]:
     """
     if not file.exists():
         return [], [], 0, 0
+    check_file(file)
     *lines, torn = (content := file.read_bytes()).split(b"\n")
     counted, opened = [], {}
     for number, line in enumerate(lines, start=1):

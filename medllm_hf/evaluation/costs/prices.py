@@ -2,13 +2,17 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
-from pathlib import Path
+from typing import TypedDict
 
 from medllm_hf.errors import UserError
+from medllm_hf.evaluation.runs.records import read_record
+from medllm_hf.folders import read_text
 
 _LAYOUT = '{"currency": "USD", "models": {"NAME": {"input": 1.5, "output": 6}}}, per million tokens'
+# Above any price in any currency; whole numbers of any length would not become a fraction of a float.
+_HIGHEST = 10**9
 _SIDES = ("input", "output")
 
 
@@ -51,9 +55,7 @@ def read_prices(path: str) -> tuple[str, dict[str, dict[str, float]]]:
     """
     do = f"write it as {_LAYOUT}"
     try:
-        prices = json.loads(Path(path).read_text(encoding="utf-8"), object_pairs_hook=_once)
-    except OSError as error:
-        raise UserError(f"{error.strerror}: {path}", "a file of prices", do) from error
+        prices = json.loads(read_text(path), object_pairs_hook=_once)
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path} that is not JSON or names something twice ({error})", "a file of prices", do) from error
     _fields(path, prices, ("currency", "models"))
@@ -68,8 +70,8 @@ def read_prices(path: str) -> tuple[str, dict[str, dict[str, float]]]:
     for name, price in prices["models"].items():
         _fields(f"{name} in {path}", price, _SIDES)
         for side, value in price.items():
-            if not isinstance(value, int | float) or isinstance(value, bool) or not (math.isfinite(value) and value >= 0):
-                raise UserError(f"{side} {value!r} of {name} in {path}", "a number of 0 or more", do)
+            if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= _HIGHEST:
+                raise UserError(f"{side} {value!r} of {name} in {path}", "a number from 0 to a billion", do)
     return prices["currency"].strip(), prices["models"]
 
 
@@ -136,3 +138,43 @@ def cost_text(cost: dict) -> str:
     if uncounted:
         text += f", at most {money(cost['at_most'], cost['currency'])} (requests that brought no counts: {uncounted})"
     return text
+
+
+class Price(TypedDict):
+    """What a million tokens cost."""
+
+    input: float
+    output: float
+
+
+class Besides(TypedDict):
+    """What the outputs of a run do not tell of one role's spending: counted tokens, and uncounted requests at their most."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    uncounted: int
+    most_prompt_tokens: int
+    most_completion_tokens: int
+
+
+class Costs(TypedDict):
+    """What `with_cost` reads of a manifest with prices; "currency" stands among the prices."""
+
+    prices: dict[str, Price | str]
+    spent_besides: dict[str, Besides]
+
+
+def check_costs(manifest: Mapping[str, object], roles: Sequence[str], where: str) -> None:
+    """Checks that `with_cost` can reckon by a manifest whose run has only these `roles`.
+
+    Raises:
+        UserError: prices without a currency or without numbers, or a spending of a role that has no price.
+    """
+    if "prices" not in manifest:
+        return
+    costs = read_record(manifest, Costs, where)
+    prices = {role: price for role, price in costs["prices"].items() if isinstance(price, dict)}
+    known = costs["spent_besides"].keys() <= prices.keys() & set(roles)
+    finite = all(math.isfinite(value) for price in prices.values() for value in (price["input"], price["output"]))
+    if not (known and finite and isinstance(costs["prices"].get("currency"), str)):
+        raise UserError(f"a damaged run in {where}: prices", "what the format says", "run `medllm eval` again")

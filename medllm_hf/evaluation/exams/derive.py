@@ -1,15 +1,88 @@
-"""Outputs of an exam → rows of scores → metrics. Nothing here needs the model, so anybody can do it again."""
+"""Outputs of an exam and its manifest → scores, metrics, warnings. Nothing here needs the model, so anybody can do it again."""
 
-from collections.abc import Iterable
-from importlib.resources import files
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import groupby
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import Any, NotRequired, TypedDict, cast
 
-if TYPE_CHECKING:
-    from medllm_hf.evaluation.exams.prompts import Asked
+from medllm_hf.data.mcq import McqItem
+from medllm_hf.errors import UserError
+from medllm_hf.evaluation.costs.prices import with_cost
+from medllm_hf.evaluation.exams.prompts import PresentedQuestion
+from medllm_hf.evaluation.runs.compare import equal
+from medllm_hf.metrics.mcq_accuracy.extraction import extract_choice as read_letters
+from medllm_hf.metrics.mcq_accuracy.scoring import score_answers
+from medllm_hf.reporting.blocks import Table, interval, percent, table_lines
+
+METRICS = ("accuracy", "n", "unparsed", "interval_low", "interval_high", "macro_accuracy", "partial_credit")
 
 
-def predicted(output: dict) -> str:
+class Output(TypedDict):
+    """A line of outputs.jsonl: log-probabilities by letters, or a reply; one of an endpoint has the counts of its tokens."""
+
+    id: str
+    rotation: int
+    order: str
+    logprobs: NotRequired[dict[str, float]]
+    lengths: NotRequired[dict[str, int]]
+    reply: NotRequired[str]
+    finish: NotRequired[str]
+    prompt_tokens: NotRequired[int | None]
+    completion_tokens: NotRequired[int | None]
+    retries: NotRequired[int]
+
+
+class Option(TypedDict):
+    """An option as it was shown."""
+
+    label: str
+    text: str
+
+
+class ScoreRow(TypedDict):
+    """A line of scores.jsonl: one question as it was put, and what was answered. All letters are those shown."""
+
+    id: str
+    rotation: int
+    order: str
+    prediction: str
+    reference: str
+    group: str
+    kind: str
+    question: str
+    options: list[Option]
+
+
+@dataclass(frozen=True)
+class Derived:
+    """What follows from the outputs of an exam; `warnings` are what a reader of the metrics should know."""
+
+    scores: list[ScoreRow]
+    metrics: dict[str, Any]  # JSON, whose fields the metric's card documents
+    warnings: tuple[str, ...]
+
+
+def derive(questions: Iterable[PresentedQuestion], outputs: Iterable[Output], manifest: Mapping | None = None) -> Derived:
+    """What follows from the outputs to these questions; a question without an output has no score.
+
+    Args:
+        manifest: that of the run; None where there is no run folder, as during training.
+    """
+    by_key = {(row["id"], row["rotation"]): row for row in outputs}
+    scores = [score_row(one, predict(by_key[one.key])) for one in questions if one.key in by_key]
+    metrics = _metrics(scores)
+    if manifest and "endpoint" in manifest["model"]:
+        metrics = with_cost({**metrics, "usage": sum_usage(by_key.values())}, dict(manifest))
+    return Derived(scores, metrics, list_warnings(by_key.values()))
+
+
+def output_row(one: PresentedQuestion, answer: Mapping) -> Output:
+    """The line of outputs.jsonl of one question: what it was, and what was answered."""
+    return cast(Output, {"id": one.item.id, "rotation": one.rotation, "order": one.order, **answer})
+
+
+def predict(output: Output) -> str:
     """What the model answered, in letters as shown: its reply, or the answer with the highest (mean) log-probability.
 
     Of equal ones it is the first in the alphabet, whatever order the output's fields are read in.
@@ -20,7 +93,7 @@ def predicted(output: dict) -> str:
     return max(sorted(output["logprobs"]), key=lambda letters: output["logprobs"][letters] / lengths.get(letters, 1))
 
 
-def score_row(one: "Asked", prediction: str) -> dict:
+def score_row(one: PresentedQuestion, prediction: str) -> ScoreRow:
     """The row of scores.jsonl of one question as it was put."""
     item = one.item
     return {
@@ -36,28 +109,43 @@ def score_row(one: "Asked", prediction: str) -> dict:
     }
 
 
-def compute(scores: Iterable[dict]) -> dict:
-    """The metrics of an exam from its rows of scores, by the project's own `evaluate` module.
+def sum_usage(outputs: Iterable[Output]) -> dict[str, int]:
+    """Calls, requests and tokens of the outputs of an endpoint; `unknown` counts the replies without counts of tokens."""
+    rows = list(outputs)
+    return {
+        "calls": len(rows),
+        "retries": sum(row["retries"] for row in rows),
+        "prompt_tokens": sum(row["prompt_tokens"] or 0 for row in rows),
+        "completion_tokens": sum(row["completion_tokens"] or 0 for row in rows),
+        "unknown": sum(row["prompt_tokens"] is None for row in rows),
+    }
+
+
+def list_warnings(outputs: Iterable[Output]) -> tuple[str, ...]:
+    """What a reader of an exam's metrics should know of its outputs."""
+    cut = sum(row.get("finish") == "length" for row in outputs)
+    return (f"{cut} replies cut at --max-new-tokens",) if cut else ()
+
+
+def _metrics(scores: Sequence[ScoreRow]) -> dict[str, Any]:
+    """The metrics of an exam from its rows of scores.
 
     Where items were asked in several rotations, which follow one another, an item is right only if all of them are; then
     `circular` has the number of rows ("rotations"), of items that got one and the same option throughout ("consistent"),
     and the accuracy of the first rotations alone ("first_accuracy").
     """
-    import evaluate
-
-    metric = evaluate.load(str(files("medllm_hf") / "metrics" / "mcq_accuracy"))
-    scores = list(scores)
     if not any(row["rotation"] for row in scores):
-        return _compute(metric, scores)
-    items = [_together(metric, list(rows)) for _, rows in groupby(scores, key=lambda row: row["id"])]
-    first = _compute(metric, [row for row in scores if row["rotation"] == 0])
+        return _compute(scores)
+    answers = read_answers(scores)
+    items = [_combine_rotations(list(rotations)) for _, rotations in groupby(answers, key=lambda answer: answer.id)]
+    first = _compute([row for row in scores if row["rotation"] == 0])
     consistent = sum(same for _, same in items)
     circular = {"rotations": len(scores), "consistent": consistent, "first_accuracy": first["accuracy"]}
-    return {**_compute(metric, [row for row, _ in items]), "circular": circular}
+    return {**_compute([row for row, _ in items]), "circular": circular}
 
 
-def _compute(metric, rows: list[dict]) -> dict:
-    return metric.compute(
+def _compute(rows: Sequence[ScoreRow]) -> dict[str, Any]:
+    return score_answers(
         predictions=[row["prediction"] for row in rows],
         references=[row["reference"] for row in rows],
         groups=[row["group"] for row in rows],
@@ -65,18 +153,230 @@ def _compute(metric, rows: list[dict]) -> dict:
     )
 
 
-def _together(metric, rows: list[dict]) -> tuple[dict, bool]:
+def _combine_rotations(rotations: list["Answer"]) -> tuple[ScoreRow, bool]:
     """The rotations of one item as one row in its own letters, its first wrong reply deciding, and whether all chose alike."""
-    chosen, own_rows = [], []
-    for row in rows:
-        labels = [option["label"] for option in row["options"]]
-        texts = {option["label"]: option["text"] for option in row["options"]}
-        own = dict(zip(labels, row["order"], strict=True))
-        letters = metric.extract_choice(row["prediction"], texts) or ""
-        chosen.append("".join(sorted(own[letter] for letter in letters)))
-        reference = "".join(sorted(own[letter] for letter in row["reference"]))
-        own_texts = {own[label]: text for label, text in texts.items()}
-        options = [{"label": label, "text": own_texts[label]} for label in labels]
-        own_rows.append({**row, "prediction": chosen[-1], "reference": reference, "options": options})
-    wrong = [row for row in own_rows if row["prediction"] != row["reference"]]
-    return [*wrong, own_rows[0]][0], len(set(chosen)) == 1 and chosen[0] != ""
+    chosen = [answer.own_choice or "" for answer in rotations]
+    deciding = next((i for i, answer in enumerate(rotations) if chosen[i] != answer.own(answer.reference)), 0)
+    row = score_row(PresentedQuestion(rotations[deciding].shown.original(), 0, ""), chosen[deciding])
+    return row, len(set(chosen)) == 1 and chosen[0] != ""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One prompt, the raw reply or the chosen letters, and the letters read from it; `choice` is None where it is unparsed."""
+
+    shown: PresentedQuestion
+    reply: str
+    choice: str | None
+
+    @property
+    def id(self) -> str:
+        return self.shown.item.id
+
+    @property
+    def rotation(self) -> int:
+        return self.shown.rotation
+
+    @property
+    def options(self) -> dict[str, str]:
+        return self.shown.item.options
+
+    @property
+    def reference(self) -> str:
+        return "".join(sorted(self.shown.item.answer))
+
+    @property
+    def kind(self) -> str:
+        return self.shown.item.kind
+
+    @property
+    def right(self) -> bool:
+        return self.choice == self.reference
+
+    def own(self, letters: str) -> str:
+        """The item's own letters for the shown `letters`, sorted."""
+        return self.shown.own(letters)
+
+    @property
+    def own_choice(self) -> str | None:
+        return None if self.choice is None else self.own(self.choice)
+
+    @property
+    def own_options(self) -> dict[str, str]:
+        """The item's own letter → text, in their own order."""
+        return dict(sorted(self.shown.original().options.items()))
+
+    @property
+    def item(self) -> tuple[str, dict[str, str], str]:
+        """What makes two answers answers to one question, however its options were ordered."""
+        return self.shown.item.question, self.own_options, self.own(self.reference)
+
+
+def read_question(row: Mapping, where: str, language: str = "zh") -> PresentedQuestion:
+    """The question in a row of scores.jsonl as it was put; its `language` is not written there.
+
+    Raises:
+        ValueError: the row is not as the run folder's format says.
+    """
+    fields = ("id", "order", "prediction", "reference", "kind", "question")
+    check_fields(where, row, {**dict.fromkeys(fields, str), "rotation": int, "group": (str, type(None)), "options": list})
+    for option in row["options"]:
+        check_fields(f"{where}, an option", option, {"label": str, "text": str})
+    options = {option["label"]: option["text"] for option in row["options"]}
+    order, answer = row["order"], frozenset(row["reference"])
+    if not len(set(order)) == len(order) == len(options) or not answer <= set(options):
+        raise ValueError(f"{where}: order {order!r}, reference {''.join(sorted(row['reference']))!r}")
+    item = McqItem(row["id"], row["question"], options, answer, row["group"] or "", row["kind"], language)
+    return PresentedQuestion(item, row["rotation"], order)
+
+
+def read_questions_asked(scores: Iterable[Mapping]) -> list[PresentedQuestion]:
+    """The questions in the rows of scores.jsonl.
+
+    Raises:
+        ValueError: see `read_question`; the message has the row's number.
+    """
+    return [read_question(row, f"scores.jsonl row {number}") for number, row in enumerate(scores, start=1)]
+
+
+def read_answers(
+    scores: Sequence[ScoreRow], extract_choice: Callable[[str, dict[str, str]], str | None] | None = None
+) -> list[Answer]:
+    """The answers in the rows of scores.jsonl with the letters that the metric, or `extract_choice`, reads from each.
+
+    Raises:
+        ValueError: see `read_questions_asked`.
+    """
+    extract = extract_choice or read_letters
+    questions = read_questions_asked(scores)
+    replies = [row["prediction"] for row in scores]
+    return [Answer(one, reply, extract(reply, one.item.options)) for one, reply in zip(questions, replies, strict=True)]
+
+
+def read_outputs(rows: Iterable[Mapping]) -> list[Output]:
+    """The lines of outputs.jsonl.
+
+    Raises:
+        ValueError: one that is not as the run folder's format says; the message has its number.
+    """
+    outputs = []
+    for number, row in enumerate(rows, start=1):
+        where = f"outputs.jsonl row {number}"
+        answer = {"reply": str} if isinstance(row, Mapping) and "reply" in row else {"logprobs": dict}
+        check_fields(where, row, {"id": str, "rotation": int, "order": str, **answer})
+        for name in ("logprobs", "lengths"):
+            if name in row and not (row[name] and all(isinstance(value, int | float) for value in row[name].values())):
+                raise ValueError(f"{where}: {name} {row[name]!r}")
+        outputs.append(cast(Output, row))
+    return outputs
+
+
+def check_manifest(manifest: Mapping) -> None:
+    """Check that the manifest of an exam names its model and its data.
+
+    Raises:
+        ValueError: it does not.
+    """
+    check_fields("manifest.json", manifest, {"model": dict, "data": dict, "settings": dict})
+    check_fields("manifest.json model", manifest["model"], {"id": str})
+    check_fields("manifest.json data", manifest["data"], {"name": str, "sha256": str, "n": int})
+
+
+def check_fields(where: str, record: object, fields: Mapping[str, type | tuple[type, ...]]) -> None:
+    """Check that a record of JSON has these fields, each of its type.
+
+    Raises:
+        ValueError: it has not; the message begins with `where`.
+    """
+    if not isinstance(record, Mapping):
+        raise ValueError(f"{where}: a {type(record).__name__}, not an object")
+    for name, kind in fields.items():
+        if name not in record:
+            raise ValueError(f"{where}: no {name!r}")
+        if not isinstance(record[name], kind):
+            raise ValueError(f"{where}: {name} {record[name]!r}")
+
+
+def by_item(answers: Iterable[Answer], circular: bool) -> dict[str, list[Answer]]:
+    """Id → the answers to that item by rotation: one, or with `circular` one for each of its options.
+
+    Raises:
+        ValueError: an item with other rotations than these.
+    """
+    items: dict[str, list[Answer]] = {}
+    for answer in answers:
+        items.setdefault(answer.id, []).append(answer)
+    for name, rows in items.items():
+        rows.sort(key=lambda answer: answer.rotation)
+        wanted = list(range(len(rows[0].options) if circular else 1))
+        if [answer.rotation for answer in rows] != wanted:
+            raise ValueError(f"scores.jsonl has rotations {[answer.rotation for answer in rows]} of {name!r}, not {wanted}")
+    return items
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished exam run whose scores and metrics were found to follow from its outputs."""
+
+    name: str
+    manifest: dict
+    metrics: dict[str, Any]
+    items: dict[str, list[Answer]]
+
+    @property
+    def circular(self) -> bool:
+        return bool(self.manifest["settings"].get("circular"))
+
+    @property
+    def answers(self) -> list[Answer]:
+        return [answer for rows in self.items.values() for answer in rows]
+
+
+def check_run(name: str, run: dict) -> Run:
+    """The run in `run`, which `read_run` gave, under the name that the report calls it by.
+
+    Raises:
+        UserError: it is damaged, or its metrics do not follow from its scores, or these from its outputs.
+    """
+    manifest, do = run["manifest"], "run `medllm eval mcq` again"
+    try:
+        check_manifest(manifest)
+        outputs, answers = read_outputs(run["outputs"]), read_answers(run["scores"])
+        items = by_item(answers, bool(manifest["settings"].get("circular")))
+        if len(items) != (count := manifest["data"]["n"]):
+            raise UserError(f"{len(items)} of {count} questions in {name}", "all of them", do)
+        said = {(row["id"], row["rotation"]): (row["order"], predict(row)) for row in outputs}
+        if said != {one.shown.key: (one.shown.order, one.reply) for one in answers}:
+            found = f"other predictions in scores.jsonl of {name} than in its outputs"
+            raise UserError(found, "scores that follow from them", do)
+        derived = derive([one.shown for one in answers], outputs, manifest).metrics
+    except ValueError as error:
+        raise UserError(f"a damaged run in {name}: {error}", "what the format says", do) from error
+    if other := [key for key, value in derived.items() if not equal(value, run["metrics"].get(key))]:
+        found = f"another {', '.join(other)} in metrics.json of {name} than follows from its scores"
+        raise UserError(found, "metrics that follow from them", do)
+    return Run(name, manifest, derived, items)
+
+
+def result_row(run: dict) -> dict[str, Any]:
+    """What the tables say of one run, which `read_run` gave."""
+    metrics, manifest = run["metrics"], run["manifest"]
+    return {
+        "run": Path(run["folder"]).name,
+        "model": manifest["model"]["id"],
+        "data": manifest["data"]["name"],
+        "settings": manifest["settings"],
+        **{key: metrics[key] for key in METRICS},
+        "chance": sum(group["chance"] * group["n"] for group in metrics["groups"]) / metrics["n"],
+    }
+
+
+def results_table(rows: list[dict]) -> list[str]:
+    """The lines of a Markdown table with n, unparsed replies and the interval of each run."""
+    head = ("run", "model", "questions", "accuracy", "95% interval", "n", "unparsed")
+    cells = [
+        (row["run"], row["model"], row["data"], percent(row["accuracy"]), interval(row["interval_low"], row["interval_high"]),
+         str(row["n"]), str(row["unparsed"]))
+        for row in rows
+    ]  # fmt: skip
+    return table_lines(Table(head, tuple(cells)))

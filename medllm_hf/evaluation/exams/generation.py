@@ -3,6 +3,8 @@
 import asyncio
 from array import array
 from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
+from typing import Any, cast
 
 import torch
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -10,16 +12,34 @@ from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerB
 from medllm_hf.endpoints.client import ChatClient, Endpoint, EndpointError
 from medllm_hf.errors import UserError
 from medllm_hf.evaluation.costs.ledger import Account
-from medllm_hf.evaluation.exams.prompts import BLANK
+from medllm_hf.evaluation.exams.prompts import BLANK, PresentedQuestion, Prompts
+from medllm_hf.evaluation.exams.settings import ResolvedSettings
 from medllm_hf.key_value_cache import check_cache
 from medllm_hf.templates.answer_end import answer_end
 
+# Texts that are tokenised together.
+AT_ONCE = 256
 # What an output says of the spending of an endpoint's reply.
 COUNTS = ("prompt_tokens", "completion_tokens", "retries")
 
 
-def replies(
+def local_replies(
     network: PreTrainedModel,
+    prompts: Prompts,
+    shown: Sequence[PresentedQuestion],
+    wanted: set[int],
+    settings: ResolvedSettings,
+) -> Iterator[tuple[int, dict]]:
+    """What `replies` yields for the `wanted` questions of those `shown`."""
+    starts = range(0, len(shown), AT_ONCE)
+    texts = ([prompts.text(one.item) for one in shown[start : start + AT_ONCE]] for start in starts)
+    ids = [array("i", row) for row in chain.from_iterable(map(prompts.ids, texts))]
+    limits = settings.max_new_tokens, settings.batch_tokens
+    yield from replies(network, prompts.required_tokenizer, ids, wanted, *limits, settings.chat_template)
+
+
+def replies(
+    network: Any,  # a PreTrainedModel, whose `generate` is a tensor for mypy
     tokenizer: PreTrainedTokenizerBase,
     prompts: Sequence[array],
     wanted: set[int],
@@ -62,7 +82,7 @@ def replies(
                 yield i, _reply(tokenizer, row, stops, chat)
 
 
-def _generated(network: PreTrainedModel, ids: list[int]) -> torch.Tensor:
+def _generated(network: Any, ids: list[int]) -> torch.Tensor:
     """The logits `(vocab,)` after `ids`, the last one being the first that `generate` writes."""
     begin = torch.tensor([ids[:-1]], device=network.device)
     written = network.generate(
@@ -100,7 +120,7 @@ def stop_ids(network: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, chat:
 
 def _reply(tokenizer: PreTrainedTokenizerBase, row: list[int], stops: list[int], chat: bool) -> dict:
     end = next((place for place, token in enumerate(row) if token in stops), len(row))
-    text = tokenizer.decode(row[:end], skip_special_tokens=True)
+    text = cast(str, tokenizer.decode(row[:end], skip_special_tokens=True))
     ended = end < len(row)
     if not chat and BLANK in text.strip():
         text, ended = text.strip().split(BLANK)[0], True
@@ -111,8 +131,7 @@ async def endpoint_replies(
     endpoint: Endpoint,
     turns: Sequence[list[dict]],
     wanted: set[int],
-    new_tokens: int,
-    seed: int,
+    settings: ResolvedSettings,
     keep: Callable[[int, dict], None],
     account: Account | None,
 ) -> dict[int, EndpointError]:
@@ -127,7 +146,9 @@ async def endpoint_replies(
     async def work(client: ChatClient) -> None:
         for i in waiting:
             try:
-                reply = await client.complete(turns[i], max_tokens=new_tokens, temperature=0.0, seed=seed, account=account)
+                reply = await client.complete(
+                    turns[i], max_tokens=settings.max_new_tokens, temperature=0.0, seed=settings.seed, account=account
+                )
             except EndpointError as error:
                 if error.fatal:
                     raise

@@ -5,14 +5,22 @@ that a group of questions shares (instruction and worked examples), the rest of 
 """
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, chain, groupby, islice, pairwise
 
 import torch
+from transformers import PreTrainedTokenizerBase
 
-from medllm_hf.evaluation.exams.shared_prefix import Block, Row, attending, keys_and_values, language_model, supports
+from medllm_hf.data.mcq import McqItem
+from medllm_hf.evaluation.exams.derive import Output, output_row
+from medllm_hf.evaluation.exams.prompts import PresentedQuestion, Prompts, answers, candidates
+from medllm_hf.evaluation.exams.settings import BATCH_TOKENS
+from medllm_hf.evaluation.exams.shared_prefix import Block, Row, attending, device_of, keys_and_values, language_model, supports
 
+# Questions whose probabilities are computed together. The portions are the same however often a run is begun again, since
+# in low precision a value depends a little on its neighbours. A killed run loses at most one of them.
+PORTION = 256
 # Two more forwards, one for the prefix and one that is not full, cost about as much as so many tokens.
 GROUP_COST = 256
 # Logits of one forward: 256 MiB in float32.
@@ -27,6 +35,57 @@ class Question:
 
     prompt: list[int]
     candidates: list[list[int]]
+
+
+def likelihoods(
+    network: torch.nn.Module,
+    prompts: Prompts,
+    shown: Sequence[PresentedQuestion],
+    wanted: set[int],
+    normalization: str = "none",
+    tokens_at_once: int = BATCH_TOKENS,
+) -> Iterator[tuple[int, dict]]:
+    """Yields (place in `shown`, {"logprobs"}) of the `wanted` questions; normalisation adds "lengths" of the answers.
+
+    A candidate begins at the first token that differs from the prompt's own, whatever tokens the prompt ends in.
+    """
+    texts = [prompts.text(one.item) for one in shown]
+    order = sorted(range(len(shown)), key=lambda i: (shown[i].item.kind, len(texts[i])))
+    for portion in (order[start : start + PORTION] for start in range(0, len(order), PORTION)):
+        if wanted.isdisjoint(portion):
+            continue
+        compared = [tokenise(prompts, shown[i].item, texts[i]) for i in portion]
+        for place, values in log_probabilities(network, compared, tokens_at_once):
+            if (i := portion[place]) in wanted:
+                yield i, _output(shown[i].item, prompts.score, compared[place], values, normalization)
+
+
+def tokenise(prompts: Prompts, item: McqItem, text: str) -> Question:
+    """The ids of the prompt `text` of an item, and of it with each candidate answer."""
+    ending = prompts.ending(item)
+    whole = [text + answer + ending for answer in answers(item, prompts.score, candidates(item))]
+    prompt, *compared = prompts.ids([text, *whole])
+    return Question(prompt, compared)
+
+
+def _output(item: McqItem, score: str, question: Question, values: Iterable[float], normalization: str) -> dict:
+    """The raw output for one question: log-probabilities in nats by letters, and what they are to be divided by."""
+    chosen = candidates(item)
+    names = ["".join(sorted(letters)) for letters in chosen]
+    found: dict = {"logprobs": {name: round(value, 6) for name, value in zip(names, values, strict=True)}}
+    if normalization == "none":
+        return found
+    if normalization == "bytes":
+        lengths = [len(text.encode()) for text in answers(item, score, chosen)]
+    else:
+        lengths = [len(ids) - len(os.path.commonprefix([question.prompt, ids])) for ids in question.candidates]
+    return {**found, "lengths": dict(zip(names, lengths, strict=True))}
+
+
+def zero_shot(network: torch.nn.Module, tokenizer: PreTrainedTokenizerBase, shown: Sequence[PresentedQuestion]) -> list[Output]:
+    """The outputs that `eval mcq` writes for questions by its defaults."""
+    found = dict(likelihoods(network, Prompts(tokenizer, {}), shown, set(range(len(shown)))))
+    return [output_row(one, found[i]) for i, one in enumerate(shown)]
 
 
 @dataclass(frozen=True)
@@ -79,7 +138,7 @@ def tree(question: Question) -> Tree:
     if min(firsts) == 0:
         raise ValueError("a candidate that does not begin like its prompt")
     inputs = [candidate[:-1] for candidate in question.candidates]
-    stem = os.path.commonprefix(inputs)
+    stem = list(os.path.commonprefix(inputs))
     rests = [ids[len(stem) :] for ids in inputs]
     # In sorted order, what begins with a rest comes right after it.
     branches = [rest for rest, after in pairwise([*sorted(rests), []]) if after[: len(rest)] != rest]
@@ -103,7 +162,8 @@ def groups(heads: list[list[int]]) -> list[tuple[int, list[int]]]:
     # Intervals that go on: (shared length, first question, ids saved by the groups inside, these groups).
     stack: list[tuple[int, int, int, list[tuple[int, int, int]]]] = []
     for last, link in enumerate([*shared, 0]):
-        first, saved, inside = last, 0, []
+        first, saved = last, 0
+        inside: list[tuple[int, int, int]] = []
         while stack and stack[-1][0] >= link:
             length, first, saved_before, inside_before = stack.pop()
             saved, inside = saved_before + saved, inside_before + inside
@@ -175,10 +235,10 @@ def flattened(network: torch.nn.Module, trees: list[Tree], prefix: list, length:
     blocks = [Block(len(list(same)), *shape) for shape, same in groupby(_shape(one, length) for one in trees)]
     with attending(network):
         logits = network(
-            input_ids=torch.tensor([ids], device=network.device),
-            position_ids=torch.tensor([positions], device=network.device),
+            input_ids=torch.tensor([ids], device=device_of(network)),
+            position_ids=torch.tensor([positions], device=device_of(network)),
             use_cache=False,
-            logits_to_keep=torch.tensor(list(places), dtype=torch.long, device=network.device),
+            logits_to_keep=torch.tensor(list(places), dtype=torch.long, device=device_of(network)),
             row=Row(blocks, prefix),
         ).logits
     return _by_tree(_sums(logits[0], reads), trees)
@@ -201,13 +261,13 @@ def padded(network: torch.nn.Module, trees: list[Tree], most: tuple[int, int]) -
 @torch.inference_mode()
 def _padded_batch(network: torch.nn.Module, trees: list[Tree]) -> list[list[float]]:
     """The log-probabilities of each tree's candidates, from one batch."""
-    rows = [[one.stem + branch for branch in one.branches or [[]]] for one in trees]
-    begins = accumulate(map(len, rows), initial=0)
-    rows = list(chain.from_iterable(rows))
+    by_tree = [[one.stem + branch for branch in one.branches or [[]]] for one in trees]
+    begins = accumulate(map(len, by_tree), initial=0)
+    rows = list(chain.from_iterable(by_tree))
     width = max(map(len, rows))
     keep = width - min(map(_first_place, trees))
     # Padding comes after every token that is scored, so causal attention needs no mask for it.
-    ids = torch.tensor([row + [0] * (width - len(row)) for row in rows], device=network.device)
+    ids = torch.tensor([row + [0] * (width - len(row)) for row in rows], device=device_of(network))
     logits = network(input_ids=ids, use_cache=False, logits_to_keep=keep).logits
     reads = [
         [((begin + branch) * keep + at - (width - keep), scored) for branch, at, scored in candidate]

@@ -7,7 +7,7 @@ security policy lets no script run but its own.
 from collections.abc import Iterator
 from pathlib import Path
 
-from medllm_hf.evaluation.exams.scores import Answer, Run
+from medllm_hf.evaluation.exams.derive import Answer, Run
 from medllm_hf.folders import write_text
 from medllm_hf.reporting.blocks import Block
 from medllm_hf.reporting.html import page_of, pictures
@@ -57,8 +57,8 @@ def failed_items(members: list[Run], runs: list[str]) -> Iterator[dict]:
         yield {
             "id": name,
             "dataset": members[0].manifest["data"]["name"],
-            "subject": first.group,
-            "question": first.question,
+            "subject": first.shown.item.subject,
+            "question": first.shown.item.question,
             "options": options,
             "right": right,
             "marks": "".join(marks),

@@ -1,6 +1,7 @@
 """The report's pictures as PNG and SVG: same values, same bytes."""
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 MOST_SUBJECTS, MOST_MAPS = 60, 12
 
 
-def draw(values: dict, name_of, folder: Path) -> None:
+def draw(values: dict, name_of: Callable[[str, int], str], folder: Path) -> None:
     """Writes each dataset's pictures into `folder`; `name_of(name, number)` is the file name without its ending."""
     results = {row["run"]: row for row in values["results"]}
     with style():
@@ -37,8 +38,8 @@ def accuracy(rows: list[dict]) -> "Figure":
     """A bar a run with its 95% interval, and the chance level as a dashed line."""
     figure, axes = _empty(6.4, 1.1 + 0.42 * len(rows))
     for place, row in enumerate(rows):
-        bar = {"xerr": _whiskers([row]), "capsize": 3}
-        axes.barh(place, 100 * row["accuracy"], **bar, color=COLOURS[place % len(COLOURS)], height=0.62)
+        colour = COLOURS[place % len(COLOURS)]
+        axes.barh(place, 100 * row["accuracy"], xerr=_whiskers([row]), capsize=3, color=colour, height=0.62)
         label = "chance" if place == 0 else None
         axes.plot([100 * row["chance"]] * 2, [place - 0.5, place + 0.5], "--", color="#555555", linewidth=1, label=label)
     axes.set_yticks(range(len(rows)), labels([row["run"] for row in rows], "run"))
@@ -61,8 +62,8 @@ def subjects(rows: list[dict]) -> "Figure":
         members = [groups[shown[place]] for place in there]
         shares = [100 * group["accuracy"] for group in members]
         heights = [place + 0.7 * ((number + 0.5) / len(rows) - 0.5) for place in there]
-        style = {"fmt": "o", "markersize": 4, "capsize": 2, "linewidth": 1, "color": COLOURS[number % len(COLOURS)]}
-        axes.errorbar(shares, heights, xerr=_whiskers(members), label=label, **style)
+        colour, limits = COLOURS[number % len(COLOURS)], _whiskers(members)
+        axes.errorbar(shares, heights, xerr=limits, label=label, fmt="o", markersize=4, capsize=2, linewidth=1, color=colour)
         axes.plot([100 * group["chance"] for group in members], there, "|", color="#555555", markersize=9)
     ticks = labels([name or "(none)" for name in shown], "")
     axes.set_yticks(range(len(shown)), ticks)

@@ -3,8 +3,9 @@
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
+from typing import Any
 
-from medllm_hf.evaluation.exams.scores import Answer
+from medllm_hf.evaluation.exams.derive import Answer
 from medllm_hf.evaluation.statistics.tests import chi_square_p
 
 # A preference is named when chance would show it in fewer than 1 of 100 runs and it moves 5 of 100 answers.
@@ -61,8 +62,12 @@ def view(answers: list[Answer], name: Callable[[str, int], str]) -> View:
     compares where the wrong answers went with where they would go if each wrong option of their question drew one as
     often as another. Expected counts below 1 are pooled (Cochran 1954).
     """
-    shown, predicted, right, hits, expected, wrong, drawn = (Counter() for _ in range(7))
-    cases = Counter(("".join(a.options), a.reference, a.choice) for a in answers)
+    counts: list[Counter[str]] = [Counter() for _ in range(5)]
+    shown, predicted, right, hits, wrong = counts
+    # Shares, of which typeshed knows no counter.
+    shares: list[Any] = [Counter(), Counter()]
+    expected, drawn = shares
+    cases = Counter(("".join(a.options), a.reference, a.choice) for a in answers if a.choice is not None)
     for (labels, reference, choice), times in sorted(cases.items()):
         names = {label: name(labels, index) for index, label in enumerate(labels)}
         shown.update(dict.fromkeys(names.values(), times))
@@ -100,7 +105,7 @@ def position_bias(answers: Iterable[Answer]) -> dict | None:
     if len({len(a.options) for a in chosen}) == 1:
         del views["from_end"]  # the same places under other names
     named = [
-        (abs(place.predicted - place.expected), one, place)
+        (abs(place.predicted - place.expected), one.p, place)
         for one in views.values()
         if one.p is not None and one.p < P_LIMIT
         for place in [one.strongest()]
@@ -109,8 +114,8 @@ def position_bias(answers: Iterable[Answer]) -> dict | None:
     result = {"n": len(chosen), **{key: asdict(one) for key, one in views.items()}, "bias": None}
     if named:
         # A tie goes to the letter: rounding must not decide it.
-        _, one, place = max(named, key=lambda entry: round(entry[0], 6))
-        return result | {"bias": place.name, "sentence": _sentence(place, one, len(chosen))}
+        _, p, place = max(named, key=lambda entry: round(entry[0], 6))
+        return result | {"bias": place.name, "sentence": _sentence(place, p, len(chosen))}
     values = [one.p for one in views.values() if one.p is not None]
     if not values:
         return result | {"sentence": "too few wrong answers to tell"}
@@ -118,10 +123,10 @@ def position_bias(answers: Iterable[Answer]) -> dict | None:
     return result | {"sentence": f"no position bias found (p = {min(values):.3f}, {len(chosen)} answers){small}"}
 
 
-def _sentence(place: Place, one: View, count: int) -> str:
+def _sentence(place: Place, p: float, count: int) -> str:
     shares = [f"{100 * value / count:.1f}%" for value in (place.predicted, place.right, place.expected)]
     verdict = "biased towards" if place.predicted > place.expected else "biased against"
-    chance = "p < 0.001" if one.p < 0.001 else f"p = {one.p:.3f}"
+    chance = "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
     return (
         f"predicts {place.name} in {shares[0]} of {count} answers; right in {shares[1]}; "
         f"{shares[2]} would be expected with its mistakes spread evenly: {verdict} {place.name} ({chance})"

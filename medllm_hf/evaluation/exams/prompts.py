@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from medllm_hf.control_tokens import escape_control_tokens
 from medllm_hf.data.mcq import McqItem
@@ -23,7 +23,7 @@ BLANK = "\n\n"
 
 
 @dataclass(frozen=True)
-class Asked:
+class PresentedQuestion:
     """A question as it is put to the model: `item` has its options and answer as shown, `order` the item's own letters so."""
 
     item: McqItem
@@ -39,16 +39,24 @@ class Asked:
         names = dict(zip(self.item.options, self.order, strict=True))
         return "".join(sorted(names[letter] for letter in letters))
 
+    def original(self) -> McqItem:
+        """The item in its own letters, in the order of its labels."""
+        texts = dict(zip(self.order, self.item.options.values(), strict=True))
+        options = {label: texts[label] for label in self.item.options}
+        return replace(self.item, options=options, answer=frozenset(self.own(self.item.answer)))
 
-def asked(item: McqItem, order: Iterable[str], rotation: int = 0) -> Asked:
+
+def reorder_options(item: McqItem, order: Iterable[str], rotation: int = 0) -> PresentedQuestion:
     """`item` with its options in `order`: its first label stands before the first option shown, and so on."""
     own = dict(zip(item.options, order, strict=True))
     options = {label: item.options[letter] for label, letter in own.items()}
     answer = frozenset(label for label, letter in own.items() if letter in item.answer)
-    return Asked(replace(item, options=options, answer=answer), rotation, "".join(own.values()))
+    return PresentedQuestion(replace(item, options=options, answer=answer), rotation, "".join(own.values()))
 
 
-def presented(items: Iterable[McqItem], seed: int, shuffle: bool = False, circular: bool = False) -> list[Asked]:
+def present_options(
+    items: Iterable[McqItem], seed: int, shuffle: bool = False, circular: bool = False
+) -> list[PresentedQuestion]:
     """Every item as it is put: once, its options shuffled by seed and id if wanted, or once for each rotation of them."""
     shown = []
     for item in items:
@@ -56,7 +64,7 @@ def presented(items: Iterable[McqItem], seed: int, shuffle: bool = False, circul
         if shuffle:
             random.Random(f"{seed} options {item.id}").shuffle(letters)
         for i in range(len(letters) if circular else 1):
-            shown.append(asked(item, letters[i:] + letters[:i], i))
+            shown.append(reorder_options(item, letters[i:] + letters[:i], i))
     return shown
 
 
@@ -117,6 +125,13 @@ class Prompts:
     ready: bool = True
     enable_thinking: bool | None = None
 
+    @property
+    def required_tokenizer(self) -> "PreTrainedTokenizerBase":
+        """The tokenizer, which is not there for an endpoint's prompts."""
+        if self.tokenizer is None:
+            raise ValueError("an endpoint's prompts have no tokenizer")
+        return self.tokenizer
+
     def turns(self, item: McqItem) -> list[dict[str, str]]:
         """The examples as rounds, then the question."""
         turns = []
@@ -129,8 +144,8 @@ class Prompts:
         """The whole prompt as the tokenizer reads it."""
         turns = self.turns(item)
         if self.chat:
-            told = {} if self.enable_thinking is None else {"enable_thinking": self.enable_thinking}
-            start = render(self.tokenizer, turns, add_generation_prompt=True, **told)
+            thinking: dict[str, Any] = {} if self.enable_thinking is None else {"enable_thinking": self.enable_thinking}
+            start = render(self.required_tokenizer, turns, add_generation_prompt=True, **thinking)
             return start + item.reply_prefix if self.ready else start
         rounds = [f"{one['content']}\n{two['content']}" for one, two in zip(turns[::2], turns[1::2], strict=False)]
         prompt = BLANK.join([*rounds, f"{turns[-1]['content']}\n{item.reply_prefix}"])
@@ -146,12 +161,13 @@ class Prompts:
             return ""
         if not self.chat:
             return BLANK
-        ids, _ = answer_end(self.tokenizer)
-        return "".join(self.tokenizer.convert_ids_to_tokens(ids)) or self.tokenizer.eos_token or ""
+        tokenizer = self.required_tokenizer
+        ids, _ = answer_end(tokenizer)
+        return "".join(tokenizer.convert_ids_to_tokens(list(ids))) or tokenizer.eos_token or ""
 
     def ids(self, texts: list[str]) -> list[list[int]]:
         """The token ids of `texts`; a template writes its own first token, plain text gets the tokenizer's."""
-        return self.tokenizer(texts, add_special_tokens=not self.chat)["input_ids"]
+        return self.required_tokenizer(texts, add_special_tokens=not self.chat)["input_ids"]
 
     def digest(self, items: Iterable[McqItem]) -> str:
         """One SHA-256 over all that shapes the prompts of `items` beside their texts: words, template, examples, tokens."""

@@ -1,41 +1,14 @@
 """What the report says of exam runs, as values: everything that its tables and plots show."""
 
 from itertools import combinations
-from pathlib import Path
 
 from medllm_hf.errors import UserError
+from medllm_hf.evaluation.exams.derive import Answer, Run, result_row
 from medllm_hf.evaluation.exams.position_bias import confusion, position_bias
 from medllm_hf.evaluation.exams.reference_results import quoted_rows
-from medllm_hf.evaluation.exams.scores import Answer, Run
 from medllm_hf.evaluation.statistics.tests import holm, mcnemar, paired_interval, wilson
-from medllm_hf.reporting.blocks import Table, interval, percent, table_lines
 
-METRICS = ("accuracy", "n", "unparsed", "interval_low", "interval_high", "macro_accuracy", "partial_credit")
 ALL_ROTATIONS, FIRST_ROTATION = "all rotations right", "first rotation right"
-
-
-def result_row(run: dict) -> dict:
-    """What the tables say of one run, which `read_run` gave."""
-    metrics, manifest = run["metrics"], run["manifest"]
-    return {
-        "run": Path(run["folder"]).name,
-        "model": manifest["model"]["id"],
-        "data": manifest["data"]["name"],
-        "settings": manifest["settings"],
-        **{key: metrics[key] for key in METRICS},
-        "chance": sum(group["chance"] * group["n"] for group in metrics["groups"]) / metrics["n"],
-    }
-
-
-def results_table(rows: list[dict]) -> list[str]:
-    """The lines of a Markdown table with n, unparsed replies and the interval of each run."""
-    head = ("run", "model", "questions", "accuracy", "95% interval", "n", "unparsed")
-    cells = [
-        (row["run"], row["model"], row["data"], percent(row["accuracy"]), interval(row["interval_low"], row["interval_high"]),
-         str(row["n"]), str(row["unparsed"]))
-        for row in rows
-    ]  # fmt: skip
-    return table_lines(Table(head, tuple(cells)))
 
 
 def values(runs: list[Run]) -> dict:

@@ -1,42 +1,33 @@
-"""The verb `eval mcq`: a model's accuracy on multiple-choice questions, by likelihood or by what it writes."""
+"""An exam as it is sat: who answers which prompts, the run folder that keeps what is answered, and what it would cost."""
 
 import asyncio
-import os
-import sys
-from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
+from fractions import Fraction
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 
-import torch
 from tqdm import tqdm
-from transformers import PreTrainedTokenizerBase
 
-from medllm_hf.data.mcq import McqItem
+from medllm_hf import pretrained
 from medllm_hf.endpoints.client import Endpoint, EndpointError, parse_endpoint
 from medllm_hf.errors import UserError
+from medllm_hf.evaluation.costs.estimate import Estimate, Volume, about, at_most, seen_reply, spent_in, told
 from medllm_hf.evaluation.costs.ledger import Spending
 from medllm_hf.evaluation.costs.prices import cost_text, priced
-from medllm_hf.evaluation.exams.derive import compute, predicted, score_row
-from medllm_hf.evaluation.exams.estimate import expected, usage
-from medllm_hf.evaluation.exams.generation import endpoint_replies, replies
-from medllm_hf.evaluation.exams.likelihood import Question, log_probabilities
-from medllm_hf.evaluation.exams.network import device_name, load_network, load_tokenizer
-from medllm_hf.evaluation.exams.prompts import Asked, Prompts, answers, candidates, presented
-from medllm_hf.evaluation.exams.questions import Questions, left_out, read_examples, read_questions
-from medllm_hf.evaluation.exams.settings import BATCH_TOKENS, Settings, settled
-from medllm_hf.evaluation.runs.folder import RunFolder, open_run, read_run, weights_hash
+from medllm_hf.evaluation.exams.derive import derive, list_warnings, output_row, read_outputs, sum_usage
+from medllm_hf.evaluation.exams.prompts import PresentedQuestion, Prompts, present_options
+from medllm_hf.evaluation.exams.questions import Questions, read_examples
+from medllm_hf.evaluation.exams.settings import ResolvedSettings
+from medllm_hf.evaluation.runs.folder import RunFolder, open_run, outputs_in, read_run, weights_hash
 from medllm_hf.generation_settings import ENDS
-from medllm_hf.pretrained import check_generation, load_config, snapshot
-from medllm_hf.templates.template_checks import check_thinking
+from medllm_hf.templates.template_checks import ADD_TEMPLATE, check_chat_template, check_thinking
 from medllm_hf.vocabulary import check_ids
 
-KEY = ("id", "rotation")
+if TYPE_CHECKING:  # they take seconds to import, and a wrong path is to be told at once
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-# Questions whose probabilities are computed together. The portions are the same however often a run is begun again, since
-# in low precision a value depends a little on its neighbours. A killed run loses at most one of them.
-PORTION = 256
+KEY = ("id", "rotation")
 
 
 @dataclass(frozen=True)
@@ -46,57 +37,63 @@ class Examinee:
     record: dict
     endpoint: Endpoint | None
     folder: Path | None
-    tokenizer: PreTrainedTokenizerBase | None
+    tokenizer: "PreTrainedTokenizerBase | None"
 
 
-def mcq(model: str | None, data: str, out: str, overwrite: bool = False, dry_run: bool = False, **flags) -> int:
-    """Asks the questions of `data` and writes the run folder `out`, or goes on with it; returns the exit code.
+@dataclass(frozen=True)
+class Exam:
+    """The questions as they are `shown` to an examinee, and the manifest that says all that may change an answer."""
 
-    Args:
-        dry_run: prints what the run would cost at an endpoint, and neither sends nor writes anything.
-        flags: the other fields of `Settings`.
+    settings: ResolvedSettings
+    examinee: Examinee
+    prompts: Prompts
+    shown: list[PresentedQuestion]
+    manifest: dict
+
+
+def prepare_exam(settings: ResolvedSettings, questions: Questions) -> Exam:
+    """The exam that `settings` ask for; no weights are loaded yet.
 
     Raises:
-        UserError: settings that do not go together; model, questions, examples or endpoint that cannot be had; `out` holds
-            something else; or the endpoint refuses every request.
+        UserError: a model, examples, prices or an endpoint that cannot be had.
     """
-    settings = settled(Settings(model, data, **flags))
-    if dry_run and settings.url is None:
-        raise UserError("--dry-run without --url", "an endpoint, whose replies cost something", "leave it out")
-    questions = read_questions(data, settings.data_path, settings.split)
-    if note := left_out(questions.record):
-        print(note)
     drawn, examples = read_examples(questions, settings)
-    who = examinee(settings)
+    who = load_examinee(settings)
     ready = settings.mode == "likelihood"
     prompts = Prompts(who.tokenizer, drawn.of_kind, settings.score, settings.chat_template, ready, settings.enable_thinking)
-    shown = presented(questions.items, settings.seed, settings.shuffle_options, settings.circular)
+    shown = present_options(questions.items, settings.seed, settings.shuffle_options, settings.circular)
     manifest = {
         "kind": "mcq",
         "model": who.record,
         "data": questions.record | examples,
-        "settings": recorded(settings, prompts, questions),
+        "settings": record_settings(settings, prompts, questions),
         **priced(settings.prices, {"model": who}, settings.budget),
     }
-    if dry_run:
-        print(expected(out, manifest, shown, prompts, settings, overwrite))
-        return 0
-    with open_run(out, manifest, KEY, overwrite) as run, Spending(run, settings.budget) as spending:
-        if not run.finished:
-            failed = fill(run, shown, prompts, who, settings, spending)
-            if failed:
-                print(unfinished(run, shown, failed, spending), file=sys.stderr)
-                return 1
-            rows = [score_row(one, predicted(run.rows[one.key])) for one in shown]
-            figures = compute(rows)
-            if who.endpoint:
-                figures = spending.with_cost({**figures, "usage": usage(run.rows.values())})
-            run.finish([one.key for one in shown], rows, figures)
-    print(summary(out))
-    return 0
+    return Exam(settings, who, prompts, shown, manifest)
 
 
-def examinee(settings: Settings) -> Examinee:
+def run_exam(exam: Exam, out: str, overwrite: bool = False) -> str | None:
+    """Writes the run folder `out`, or goes on with it; returns what is missing in the end, in a line, or None.
+
+    Raises:
+        UserError: `out` holds something else, the model cannot be loaded, or the endpoint refuses every request.
+    """
+    shown = exam.shown
+    with open_run(out, exam.manifest, KEY, overwrite) as run, Spending(run, exam.settings.budget) as spending:
+        if run.finished:
+            return None
+        if failed := fill(run, exam, spending):
+            return unfinished(run, shown, failed, spending)
+        order = [one.key for one in shown]
+        outputs = read_outputs(run.rows[key] for key in order)
+        if exam.examinee.endpoint:
+            spending.record_besides(sum_usage(outputs))
+        derived = derive(shown, outputs, run.manifest)
+        run.finish(order, [dict(row) for row in derived.scores], derived.metrics)
+    return None
+
+
+def load_examinee(settings: ResolvedSettings) -> Examinee:
     """Who answers by `settings`; the weights of a model are hashed, not loaded.
 
     Raises:
@@ -104,13 +101,15 @@ def examinee(settings: Settings) -> Examinee:
     """
     if settings.url is not None:
         concurrency = Endpoint.concurrency if settings.concurrency is None else settings.concurrency
-        endpoint = parse_endpoint(settings.url, settings.key_env or Endpoint.key_env, concurrency=concurrency)
+        key = settings.key_env or cast(str, Endpoint.key_env)
+        endpoint = parse_endpoint(settings.url, key, concurrency=concurrency)
         endpoint = replace(endpoint, enable_thinking=settings.enable_thinking)
         return Examinee({"id": endpoint.model, "endpoint": endpoint.url}, endpoint, None, None)
-    folder, revision = snapshot(settings.model)
-    config = load_config(folder)  # before any work, since the weights come last
+    assert settings.model is not None  # one of the two is there
+    folder, revision = pretrained.snapshot(settings.model)
+    config = pretrained.load_config(folder)  # before any work, since the weights come last
     if settings.mode == "generate":
-        check_generation(folder, config, fields=ENDS)
+        pretrained.check_generation(folder, config, fields=ENDS)
     name = {"id": settings.model, "revision": revision} if revision else {"id": folder.resolve().name}
     record = {**name, "weights_sha256": weights_hash(folder)}
     tokenizer = load_tokenizer(folder, settings.chat_template)
@@ -119,7 +118,38 @@ def examinee(settings: Settings) -> Examinee:
     return Examinee(record, None, folder, tokenizer)
 
 
-def recorded(settings: Settings, prompts: Prompts, questions: Questions) -> dict:
+def load_tokenizer(folder: Path, chat: bool = True) -> "PreTrainedTokenizerBase":
+    """The tokenizer of a checkpoint folder.
+
+    Raises:
+        UserError: it cannot be loaded, or has no template where `chat` wants one.
+    """
+    tokenizer = pretrained.load_tokenizer(folder)
+    if chat:
+        check_chat_template(tokenizer, folder, f"{ADD_TEMPLATE}, or use --no-chat-template")
+    return tokenizer
+
+
+def load_network(folder: Path) -> "PreTrainedModel":
+    """The model of a checkpoint folder in evaluation mode, on the GPU if there is one.
+
+    Raises:
+        UserError: it cannot be loaded.
+    """
+    import torch
+
+    network: Any = pretrained.load_model(folder, dtype="auto")  # transformers' stub of `to` takes no device
+    return network.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+
+
+def device_name() -> str:
+    """What the model computes on: "cpu", or the GPU's name."""
+    import torch
+
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+
+
+def record_settings(settings: ResolvedSettings, prompts: Prompts, questions: Questions) -> dict:
     """What the manifest says under "settings": all that may change an output."""
     names = ("mode", "score", "normalization", "shots", "seed", "shuffle_options", "circular", "chat_template")
     prefixes = sorted({item.reply_prefix for item in questions.items}) if prompts.ready or not prompts.chat else []
@@ -134,103 +164,70 @@ def recorded(settings: Settings, prompts: Prompts, questions: Questions) -> dict
     return record
 
 
-def fill(
-    run: RunFolder, shown: list[Asked], prompts: Prompts, who: Examinee, settings: Settings, spending: Spending
-) -> dict[int, EndpointError]:
-    """Adds to the run every output that it lacks; returns those that failed, by their place in `shown`.
+def fill(run: RunFolder, exam: Exam, spending: Spending) -> dict[int, EndpointError]:
+    """Adds to the run every output that it lacks; returns those that failed, by their place among the questions.
 
     Raises:
         UserError: the model cannot be loaded, or the endpoint refuses every request.
     """
+    shown, who = exam.shown, exam.examinee
     wanted = {i for i, one in enumerate(shown) if one.key not in run.rows}
     if not wanted:
         return {}
     with tqdm(total=len(shown), initial=len(shown) - len(wanted), unit="question", disable=None) as bar:
 
-        def keep(i: int, output: dict) -> None:
-            run.append({"id": shown[i].item.id, "rotation": shown[i].rotation, "order": shown[i].order, **output})
+        def keep(i: int, answer: dict) -> None:
+            run.append(dict(output_row(shown[i], answer)))
             bar.update()
 
         if who.endpoint is not None:
-            turns, account = [prompts.turns(one.item) for one in shown], spending.account("model")
-            asked = endpoint_replies(who.endpoint, turns, wanted, settings.max_new_tokens, settings.seed, keep, account)
+            from medllm_hf.evaluation.exams.generation import endpoint_replies
+
+            turns, account = [exam.prompts.turns(one.item) for one in shown], spending.account("model")
+            asked = endpoint_replies(who.endpoint, turns, wanted, exam.settings, keep, account)
             try:
                 return asyncio.run(asked)
             except EndpointError as error:
                 kept = f"{len(run.rows)} of {len(shown)} replies are kept"
                 raise UserError(str(error), "an endpoint that answers", f"mend it and run the same again, {kept}") from error
-        for i, output in answered(load_network(who.folder), prompts, shown, wanted, settings):
-            keep(i, output)
+        for i, answer in local_answers(exam, wanted):
+            keep(i, answer)
     return {}
 
 
-def answered(
-    network: torch.nn.Module, prompts: Prompts, shown: list[Asked], wanted: set[int], settings: Settings
-) -> Iterator[tuple[int, dict]]:
-    """Yields (place in `shown`, output) of the `wanted` questions from a local model."""
+def local_answers(exam: Exam, wanted: set[int]) -> Iterator[tuple[int, dict]]:
+    """Yields (place among the questions, what the output says) of the `wanted` questions from a local model."""
+    from medllm_hf.evaluation.exams.generation import local_replies
+    from medllm_hf.evaluation.exams.likelihood import likelihoods
+
+    settings = exam.settings
+    assert exam.examinee.folder is not None  # no endpoint
+    network = load_network(exam.examinee.folder)
     if settings.mode == "likelihood":
-        yield from likelihoods(network, prompts, shown, wanted, settings.normalization, settings.batch_tokens)
-        return
-    starts = range(0, len(shown), PORTION)
-    texts = ([prompts.text(one.item) for one in shown[start : start + PORTION]] for start in starts)
-    ids = [array("i", row) for row in chain.from_iterable(map(prompts.ids, texts))]
-    new_tokens, chat = settings.max_new_tokens, settings.chat_template
-    yield from replies(network, prompts.tokenizer, ids, wanted, new_tokens, settings.batch_tokens, chat)
-
-
-def likelihoods(
-    network: torch.nn.Module,
-    prompts: Prompts,
-    shown: Sequence[Asked],
-    wanted: set[int],
-    normalization: str = "none",
-    tokens_at_once: int = BATCH_TOKENS,
-) -> Iterator[tuple[int, dict]]:
-    """Yields (place in `shown`, {"logprobs"}) of the `wanted` questions; normalisation adds "lengths" of the answers.
-
-    A candidate begins at the first token that differs from the prompt's own, whatever tokens the prompt ends in.
-    """
-    texts = [prompts.text(one.item) for one in shown]
-    order = sorted(range(len(shown)), key=lambda i: (shown[i].item.kind, len(texts[i])))
-    for portion in (order[start : start + PORTION] for start in range(0, len(order), PORTION)):
-        if wanted.isdisjoint(portion):
-            continue
-        compared = [tokenised(prompts, shown[i].item, texts[i]) for i in portion]
-        for place, values in log_probabilities(network, compared, tokens_at_once):
-            if (i := portion[place]) in wanted:
-                yield i, output(shown[i].item, prompts.score, compared[place], values, normalization)
-
-
-def tokenised(prompts: Prompts, item: McqItem, text: str) -> Question:
-    """The ids of the prompt `text` of an item, and of it with each candidate answer."""
-    ending = prompts.ending(item)
-    whole = [text + answer + ending for answer in answers(item, prompts.score, candidates(item))]
-    prompt, *compared = prompts.ids([text, *whole])
-    return Question(prompt, compared)
-
-
-def output(item: McqItem, score: str, question: Question, values: Iterable[float], normalization: str) -> dict:
-    """The raw output for one question: log-probabilities in nats by letters, and what they are to be divided by."""
-    chosen = candidates(item)
-    names = ["".join(sorted(letters)) for letters in chosen]
-    found = {"logprobs": {name: round(value, 6) for name, value in zip(names, values, strict=True)}}
-    if normalization == "none":
-        return found
-    if normalization == "bytes":
-        lengths = [len(text.encode()) for text in answers(item, score, chosen)]
+        yield from likelihoods(network, exam.prompts, exam.shown, wanted, settings.normalization, settings.batch_tokens)
     else:
-        lengths = [len(ids) - len(os.path.commonprefix([question.prompt, ids])) for ids in question.candidates]
-    return {**found, "lengths": dict(zip(names, lengths, strict=True))}
+        yield from local_replies(network, exam.prompts, exam.shown, wanted, settings)
 
 
-def zero_shot(network: torch.nn.Module, tokenizer: PreTrainedTokenizerBase, items: list[McqItem]) -> list[dict]:
-    """The rows of scores that `mcq` writes for `items` by its defaults."""
-    shown = presented(items, seed=0)
-    outputs = dict(likelihoods(network, Prompts(tokenizer, {}), shown, set(range(len(shown)))))
-    return [score_row(one, predicted(outputs[i])) for i, one in enumerate(shown)]
+def estimate_cost(exam: Exam, out: str, overwrite: bool) -> str:
+    """What is printed in place of a run that would write `out`, which is not touched.
+
+    Raises:
+        UserError: the folder holds something else.
+    """
+    settings, prompts = exam.settings, exam.prompts
+    rows = outputs_in(out, exam.manifest, KEY, overwrite)
+    there = [(one, rows[one.key]) for one in exam.shown if one.key in rows]
+    replies = [seen_reply(prompts.turns(one.item), row["reply"], row) for one, row in there]
+    guesses = at_most(settings.max_new_tokens), about(settings.max_new_tokens, filter(None, replies))
+    left = [prompts.turns(one.item) for one in exam.shown if one.key not in rows]
+    volumes = [sum((guess.call(turns) for turns in left), Volume()) for guess in guesses]
+    prices = {name: value for name, value in exam.manifest.items() if name == "prices"}
+    spent = spent_in(out, prices["prices"]) if prices and rows else Fraction(0)
+    return told({"model": Estimate(*volumes)}, prices, spent, settings.budget)
 
 
-def unfinished(run: RunFolder, shown: list[Asked], failed: dict[int, EndpointError], spending: Spending) -> str:
+def unfinished(run: RunFolder, shown: Sequence[PresentedQuestion], failed: dict[int, EndpointError], spending: Spending) -> str:
     """What is said when some replies are missing."""
     place, error = min(failed.items())
     missing = len(shown) - len(run.rows)
@@ -246,9 +243,7 @@ def summary(out: str) -> str:
     """One line on a finished run."""
     run = read_run(out)
     metrics = run["metrics"]
-    parts = [f"unparsed {metrics['unparsed']}"]
-    if cut := sum(row.get("finish") == "length" for row in run["outputs"]):
-        parts.append(f"{cut} replies cut at --max-new-tokens")
+    parts = [f"unparsed {metrics['unparsed']}", *list_warnings(run["outputs"])]
     if "circular" in metrics:
         parts.append(f"{metrics['circular']['consistent']} consistent over all rotations")
     interval = f"{100 * metrics['interval_low']:.1f} to {100 * metrics['interval_high']:.1f}"

@@ -1,6 +1,6 @@
 """What the flags of `medllm eval mcq` mean, and which of them go together."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from medllm_hf.errors import UserError
 
@@ -9,7 +9,7 @@ NEW_TOKENS, BATCH_TOKENS = 256, 8192
 
 @dataclass(frozen=True)
 class Settings:
-    """How a model is examined; None stands for a default that depends on the rest, which `settled` fills in.
+    """How a model is examined; None stands for a default that depends on the rest, which `resolve_defaults` fills in.
 
     Attributes:
         model: A checkpoint folder or Hub id; `url`, in its place, is URL#MODEL of an endpoint, whose key `key_env` names.
@@ -48,7 +48,16 @@ class Settings:
     enable_thinking: bool | None = None
 
 
-def settled(asked: Settings) -> Settings:
+@dataclass(frozen=True)
+class ResolvedSettings(Settings):
+    """Settings that go together, with every default filled in; see `resolve_defaults`."""
+
+    mode: str = "likelihood"
+    max_new_tokens: int = NEW_TOKENS
+    batch_tokens: int = BATCH_TOKENS
+
+
+def resolve_defaults(asked: Settings) -> ResolvedSettings:
     """The settings with every default filled in.
 
     Raises:
@@ -78,6 +87,5 @@ def settled(asked: Settings) -> Settings:
     for wrong, found, expected in together:
         if wrong:
             raise UserError(found, expected, "see `medllm eval mcq --help`")
-    return replace(
-        asked, mode=mode, max_new_tokens=asked.max_new_tokens or NEW_TOKENS, batch_tokens=asked.batch_tokens or BATCH_TOKENS
-    )
+    limits = {"max_new_tokens": asked.max_new_tokens or NEW_TOKENS, "batch_tokens": asked.batch_tokens or BATCH_TOKENS}
+    return ResolvedSettings(**{**vars(asked), "mode": mode, **limits})

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any, cast
 
 import torch
 from transformers import AttentionInterface, DynamicCache, PreTrainedModel
@@ -51,6 +52,11 @@ def language_model(network: torch.nn.Module) -> PreTrainedModel:
     return next(module for module in network.modules() if isinstance(module, PreTrainedModel))
 
 
+def device_of(network: torch.nn.Module) -> torch.device:
+    """Where a model takes its ids, as itself or what has wrapped it says."""
+    return cast(torch.device, network.device)
+
+
 def supports(network: torch.nn.Module) -> bool:
     """True if this attention is exact for the model: a known architecture, all layers see all tokens, fixed rotation."""
     config = language_model(network).config
@@ -88,15 +94,16 @@ def _keys_and_values(network: torch.nn.Module, prefix: list[int]) -> list[tuple[
     cache = DynamicCache()
     options = {cache_argument(language_model(network)): cache, "use_cache": True, "logits_to_keep": 1}
     with attending(network):
-        ids = torch.tensor([prefix], device=network.device)
+        ids = torch.tensor([prefix], device=device_of(network))
         network(input_ids=ids, row=Row([Block(1, len(prefix))], []), **options)
-    return [(layer.keys, layer.values) for layer in cache.layers]
+    layers: list[Any] = cache.layers  # all of one kind, with keys and values, since `supports` was asked
+    return [(layer.keys, layer.values) for layer in layers]
 
 
 def _behind_prefix(network: torch.nn.Module, ids: list[int]) -> torch.Tensor:
     """The logits `(vocab,)` after `ids`, the last one read behind the others as its prefix."""
     row = Row([Block(1, 1)], _keys_and_values(network, ids[:-1]))
-    last, place = torch.tensor([[ids[-1]], [len(ids) - 1]], device=network.device).split(1)
+    last, place = torch.tensor([[ids[-1]], [len(ids) - 1]], device=device_of(network)).split(1)
     with attending(network):
         return network(input_ids=last, position_ids=place, use_cache=False, row=row).logits[0, -1]
 
@@ -109,7 +116,7 @@ def attention(
     attention_mask: None,
     row: Row,
     scaling: float,
-    **kwargs,
+    **kwargs: Any,
 ) -> tuple[torch.Tensor, None]:
     """What each token sees of the prefix and of its own tail: (1, tokens, heads, head_dim), and no weights.
 
@@ -123,14 +130,14 @@ def attention(
     outputs, sums, start = [], [], 0
     for block in row.blocks:
         end = start + block.count * block.length
-        tails = (tensor[0, :, start:end].unflatten(1, (block.count, -1)).transpose(0, 1) for tensor in (query, key, value))
-        output, total = kernel(*tails, scaling, _mask(block, query.device), causal=not block.branches)
+        tails = [tensor[0, :, start:end].unflatten(1, (block.count, -1)).transpose(0, 1) for tensor in (query, key, value)]
+        output, total = kernel(tails[0], tails[1], tails[2], scaling, _mask(block, query.device), causal=not block.branches)
         outputs.append(output.transpose(1, 2).flatten(0, 1))
         sums.append(total.transpose(1, 2).flatten(0, 1))
         start = end
     own, own_sum = torch.cat(outputs), torch.cat(sums)
     if row.prefix:
-        output, total = kernel(query, *row.prefix[module.layer_idx], scaling, None, causal=False)
+        output, total = kernel(query, *row.prefix[cast(int, module.layer_idx)], scaling, None, causal=False)
         share = torch.sigmoid(total[0].T - own_sum).unsqueeze(-1)
         own = torch.lerp(own.float(), output[0].transpose(0, 1).float(), share).to(query.dtype)
     return own.unsqueeze(0), None
@@ -149,7 +156,9 @@ def _mask(block: Block, device: torch.device) -> torch.Tensor | None:
     return ((part == 0) | (part[:, None] == part)).tril()
 
 
-def _flash(query, key, value, scaling, mask, causal) -> tuple[torch.Tensor, torch.Tensor]:
+def _flash(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scaling: float, mask: torch.Tensor | None, causal: bool
+) -> tuple[torch.Tensor, torch.Tensor]:
     """The output (rows, heads, tokens, head_dim) and the log-sum-exp (rows, heads, tokens) in float32, on a CPU."""
     if mask is not None:
         mask = torch.zeros(mask.shape, dtype=query.dtype).masked_fill(~mask, -torch.inf)
@@ -158,7 +167,9 @@ def _flash(query, key, value, scaling, mask, causal) -> tuple[torch.Tensor, torc
     )
 
 
-def _matmul(query, key, value, scaling, mask, causal) -> tuple[torch.Tensor, torch.Tensor]:
+def _matmul(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scaling: float, mask: torch.Tensor | None, causal: bool
+) -> tuple[torch.Tensor, torch.Tensor]:
     """The same as `_flash` on any device, by products of matrices in float32, some queries at a time."""
     rows, heads, tokens, _ = query.shape
     groups = heads // key.shape[1]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import cast
 
 from medllm_hf.data.consultations import consultations
+from medllm_hf.data.dialogues import valid_text
 from medllm_hf.data.files import BadRow, file_rows, input_files, parsed
 from medllm_hf.errors import UserError
 from medllm_hf.evaluation.judging.derive import derive, load_metric
@@ -74,6 +75,8 @@ def _rows(scores: Sequence[str]) -> dict[str, dict]:
                 row = parsed(raw)
                 if not isinstance(row, dict) or not all(isinstance(row.get(name), str) for name in _FIELDS):
                     raise BadRow("row", f"not an object with the texts {', '.join(_FIELDS)}")
+                for name in _FIELDS:
+                    valid_text(row[name], name)
                 if _BEGIN not in row["prompt"] or not row["prompt"].rstrip().endswith(_END):
                     raise BadRow("prompt", f"no dialogue between {_BEGIN} and {_END}")
                 name = f"{row['source']}/{row['model']}/{row['id']}"

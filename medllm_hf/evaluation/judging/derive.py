@@ -6,15 +6,12 @@ Each reply is parsed once, by the metric that `load_metric` gives: to scores by 
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
-from importlib.resources import files
-from typing import Protocol, cast
+from types import ModuleType
+from typing import cast
 
 from medllm_hf.errors import UserError
-from medllm_hf.evaluation.consultations.cases import Case
-from medllm_hf.evaluation.consultations.derive import metrics as fidelity
-from medllm_hf.evaluation.consultations.transcript import dialogue, is_refused, outputs_of
-from medllm_hf.evaluation.costs.prices import with_cost
+from medllm_hf.evaluation.consultations import derive as consultations
+from medllm_hf.evaluation.costs.prices import check_costs, with_cost
 from medllm_hf.evaluation.judging.canaries import HIGHEST, canaries
 from medllm_hf.evaluation.judging.dialogues import record
 from medllm_hf.evaluation.judging.records import (
@@ -31,6 +28,7 @@ from medllm_hf.evaluation.judging.records import (
 from medllm_hf.evaluation.runs.compare import equal
 from medllm_hf.evaluation.runs.folder import read_run
 from medllm_hf.evaluation.runs.records import read_record, read_records
+from medllm_hf.metrics.llm_judge import scoring
 
 # Families of models by their names; the first that fits counts, so HuatuoGPT is no GPT.
 FAMILIES = (
@@ -40,39 +38,9 @@ FAMILIES = (
 _AGAIN = "run `medllm eval judge` again"
 
 
-class JudgeMetric(Protocol):
-    """The functions of the metric `llm_judge` that evaluation calls; its README says what each figure is."""
-
-    def messages(
-        self, turns: list, rubric: str, language: str, reference: Reference, form: str, again: str | None
-    ) -> list[dict]: ...
-    def response_format(self, rubric: str, reference: Reference) -> dict: ...
-    def verdict(self, reply: str, rubric: str, reference: Reference) -> tuple[dict | None, str | None]: ...
-    def reference(self, value: Reference, rubric: str) -> Reference: ...
-    def rubric_record(self, rubric: str, language: str) -> dict: ...
-    def scored(self, turns: Sequence[Turn], reference: Reference, replies: Sequence[str], rubric: str) -> Item: ...
-    def summary(self, items: Sequence[Item], rubric: str, language: str = "zh") -> dict: ...
-    def by_group(self, items: Sequence[Item], groups: Sequence[str], rubric: str, seed: int) -> list[dict]: ...
-    def pair_messages(
-        self,
-        first: Sequence[Turn],
-        second: Sequence[Turn],
-        language: str,
-        reference: Reference,
-        form: str,
-        again: str | None,
-    ) -> list[dict]: ...
-    def pair_response_format(self) -> dict: ...
-    def pair_record(self, language: str) -> dict: ...
-    def pair_verdict(self, reply: str) -> tuple[dict[str, str] | None, str | None]: ...
-
-
-@cache
-def load_metric() -> JudgeMetric:
-    """The project's own `evaluate` module for judging."""
-    import evaluate
-
-    return evaluate.load(str(files("medllm_hf") / "metrics" / "llm_judge"))
+def load_metric() -> ModuleType:
+    """The functions of the project's own metric for judging."""
+    return scoring
 
 
 @dataclass(frozen=True)
@@ -317,6 +285,7 @@ def load_judge_run(name: str, run: dict) -> JudgeRun:
     """
     run = _find_judge(name, run)
     manifest = read_record(run["manifest"], JudgeManifest, f"{name}/manifest.json")
+    check_costs(run["manifest"], ["judge"], f"{name}/manifest.json")
     outputs = read_records(run["outputs"], Output, f"{name}/outputs.jsonl")
     scores = read_records(run["scores"], ScoreRow, f"{name}/scores.jsonl")
     dialogues = list({row["id"]: _dialogue(row) for row in scores}.values())
@@ -364,11 +333,6 @@ def _contradiction(manifest: JudgeManifest, outputs: Iterable[Output], dialogues
             metric.reference(one.get("reference"), rubric["name"])
         except ValueError as error:
             return f"{one['id']}: {error}"
-    prices = {role: price for role, price in manifest.get("prices", {}).items() if role != "currency"}
-    if manifest.get("spent_besides", {}).keys() != prices.keys() or prices.keys() - {"judge"}:
-        return "prices without what was spent"
-    if any(not isinstance(price, dict) or price.keys() != {"input", "output"} for price in prices.values()):
-        return "a price without input and output"
     return None if samples > 0 and dialogues else "no replies"
 
 
@@ -379,30 +343,19 @@ def _find_judge(name: str, run: dict) -> dict:
     do = f"run `medllm eval judge --dialogues {run['folder']} --out {run['folder'] / 'judge'}` with its --judge"
     if not (run["folder"] / "judge" / "manifest.json").is_file():
         raise UserError(f"no judge run in {name}", "dialogues with scores", do)
-    try:
-        derived = with_cost(fidelity(run["scores"], run["outputs"]), run["manifest"])
-        held, inner = _held(run), read_run(run["folder"] / "judge")
-        patient = run["manifest"]["patient"]["id"]
-    except (KeyError, TypeError) as error:
-        found = f"a damaged run in {name}: {type(error).__name__} {error}"
-        raise UserError(found, "what the format says", "run `medllm eval consult` again") from error
+    stored = consultations.stored_run(name, run)
+    held = consultations.derive(stored.manifest, stored.outputs, stored.cases, stored.scores).dialogues
+    figures = with_cost(consultations.metrics(stored.scores, stored.outputs), run["manifest"])
+    inner = read_run(run["folder"] / "judge")
     given = {row["id"]: _dialogue(row) for row in read_records(inner["scores"], ScoreRow, f"{name}/judge/scores.jsonl")}
-    _refuse_other(name, derived, run["metrics"])
+    _refuse_other(name, figures, run["metrics"])
     # What the judge was told of a case is no part of the dialogue.
     words = [{key: value for key, value in one.items() if key != "reference"} for one in given.values()]
     if record(held, "")["sha256"] != record(words, "")["sha256"]:
         raise UserError(
             f"a judge run in {name}/judge on other dialogues than {name} has held", "one on its own", f"{do} --overwrite"
         )
-    return {**inner, "consult": derived | {"patient": patient}}
-
-
-def _held(run: dict) -> list[dict]:
-    """The dialogues for judging that follow from the outputs of a consult run."""
-    outputs = {(row["case"], row["turn"]): row for row in run["outputs"]}
-    cases = [Case(row["case_id"], row["source"], row["group"], "") for row in run["scores"]]
-    talks = [(case, outputs_of(outputs, case)) for case in cases]
-    return [dialogue(case, rows, run["manifest"]["doctor"]["id"]) for case, rows in talks if not is_refused(rows)]
+    return {**inner, "consult": figures | {"patient": stored.manifest["patient"]["id"]}}
 
 
 def _refuse_other(name: str, derived: dict, stored: dict) -> None:

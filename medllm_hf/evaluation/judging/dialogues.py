@@ -48,7 +48,8 @@ def read_dialogues(path: str) -> list[Dialogue]:
 
 def record(dialogues: Sequence[Mapping], name: str) -> dict:
     """What the manifest says of dialogues under "data"."""
-    digest = hashlib.sha256("".join(json_line(dict(one)) for one in dialogues).encode()).hexdigest()
+    lines = "".join(json_line(dict(one)) for one in dialogues)
+    digest = hashlib.sha256(lines.encode(errors="backslashreplace")).hexdigest()
     return {"name": name, "sha256": digest, "n": len(dialogues)}
 
 

@@ -2,23 +2,11 @@
 
 from typing import NotRequired, TypedDict
 
-
-class Turn(TypedDict):
-    """What one side says: the role is "patient" or "doctor"."""
-
-    role: str
-    content: str
-
-
-class Point(TypedDict):
-    """What a good answer would hold, or, with a negative weight, a fault."""
-
-    point: str
-    weight: float
-
-
-# What a judge is told of a case: nothing, a text, or the points of a checklist.
-Reference = str | list[Point] | None
+from medllm_hf.evaluation.runs.records import DataRecord, ModelRecord
+from medllm_hf.metrics.llm_judge.figures import Item as Item
+from medllm_hf.metrics.llm_judge.rubrics import Point as Point
+from medllm_hf.metrics.llm_judge.rubrics import Turn as Turn
+from medllm_hf.metrics.llm_judge.scoring import Reference as Reference
 
 
 class Transcript(TypedDict):
@@ -68,12 +56,6 @@ class ScoreRow(Dialogue):
     unscored: str | None
 
 
-class JudgeRecord(TypedDict):
-    """What a manifest says of a judge."""
-
-    id: str
-
-
 class RubricRecord(TypedDict):
     """What a manifest says of a rubric."""
 
@@ -84,14 +66,6 @@ class RubricRecord(TypedDict):
     criteria: list[str]
     low: float
     high: float
-
-
-class DataRecord(TypedDict):
-    """What a manifest says of dialogues."""
-
-    name: str
-    sha256: str
-    n: int
 
 
 class RunSettings(TypedDict):
@@ -114,7 +88,7 @@ class Spent(TypedDict):
 class JudgeManifest(TypedDict):
     """What is read of the manifest of a judge run."""
 
-    judge: JudgeRecord
+    judge: ModelRecord
     rubric: RubricRecord
     data: DataRecord
     settings: RunSettings
@@ -122,22 +96,3 @@ class JudgeManifest(TypedDict):
     imported: NotRequired[bool]
     prices: NotRequired[dict[str, dict[str, float] | str]]
     spent_besides: NotRequired[dict[str, Spent]]
-
-
-class Sample(TypedDict):
-    """What the metric read from one reply; of a checklist the single points too."""
-
-    scores: dict[str, float] | None
-    unscored: str | None
-    points: NotRequired[dict[str, float] | None]
-
-
-class Item(TypedDict):
-    """What the metric says of a dialogue: its mean scores over the usable replies, and what became of each reply."""
-
-    scores: dict[str, float | None]
-    overall: float | None
-    unscored: str | None
-    samples: list[Sample]
-    replies: list[str]
-    doctor_characters: int

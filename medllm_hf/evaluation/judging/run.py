@@ -1,7 +1,6 @@
 """A run in which a judge model scores dialogues by a rubric, resumable at the reply."""
 
 import asyncio
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -16,13 +15,14 @@ from medllm_hf.evaluation.costs.estimate import Estimate, spent_in, told
 from medllm_hf.evaluation.costs.ledger import Spending
 from medllm_hf.evaluation.costs.prices import cost_text, priced
 from medllm_hf.evaluation.judging.canaries import canaries
-from medllm_hf.evaluation.judging.derive import JudgeMetric, derive, load_metric, usage
+from medllm_hf.evaluation.judging.derive import derive, usage
 from medllm_hf.evaluation.judging.dialogues import record
 from medllm_hf.evaluation.judging.records import Dialogue, JudgeManifest, Output, Transcript
 from medllm_hf.evaluation.judging.requests import Asking, Outputs, Unanswered, ask_all, form_of, judge_estimate
 from medllm_hf.evaluation.judging.settings import Settings, check_settings
 from medllm_hf.evaluation.models import Party, endpoints
 from medllm_hf.evaluation.runs.folder import RunFolder, open_run, outputs_in, read_run
+from medllm_hf.metrics.llm_judge import scoring
 
 KEY = ("id", "sample")
 
@@ -31,7 +31,6 @@ KEY = ("id", "sample")
 class Plan:
     """What a judge run will do: its manifest, who judges, and the canaries and dialogues as the metric takes them."""
 
-    metric: JudgeMetric
     settings: Settings
     party: Party
     manifest: dict
@@ -62,19 +61,18 @@ def plan_of(dialogues: Sequence[Dialogue], judge: str, settings: Settings, name:
             that cannot be had.
     """
     check_settings(settings, "eval judge")
-    metric = load_metric()
-    dialogues = [_with_reference(one, metric, settings.rubric) for one in dialogues]
+    dialogues = [_with_reference(one, settings.rubric) for one in dialogues]
     party = settings.party(judge)
     manifest = {
         "kind": "judge",
         "judge": party.record,
-        "rubric": metric.rubric_record(settings.rubric, settings.language),
+        "rubric": scoring.rubric_record(settings.rubric, settings.language),
         "data": record(dialogues, name),
         "settings": settings.record(),
         "systems": list(dict.fromkeys(dialogue["model"] for dialogue in dialogues)),
         **priced(settings.prices, {"judge": party}, settings.budget),
     }
-    return Plan(metric, settings, party, manifest, canaries(settings.rubric == "checklist"), dialogues)
+    return Plan(settings, party, manifest, canaries(settings.rubric == "checklist"), dialogues)
 
 
 def run_plan(plan: Plan, out: str | Path, overwrite: bool = False) -> Ended:
@@ -88,7 +86,7 @@ def run_plan(plan: Plan, out: str | Path, overwrite: bool = False) -> Ended:
         open_run(out, plan.manifest, KEY, overwrite) as run,
         Spending(run, settings.budget, settings.spent_before) as spending,
     ):
-        asking = Asking(plan.metric, settings, form_of(outputs_of(run), plan.first[0], plan.party))
+        asking = Asking(scoring, settings, form_of(outputs_of(run), plan.first[0], plan.party))
         failed = {} if run.finished else fill(run, wanted, plan.party, asking, spending)
         if failed:
             return Ended(missing(failed, run, spending), failed=True)
@@ -100,18 +98,10 @@ def run_plan(plan: Plan, out: str | Path, overwrite: bool = False) -> Ended:
     return Ended(summary(out))
 
 
-def judge_dialogues(
-    dialogues: Sequence[Dialogue], judge: str, out: str | Path, settings: Settings, name: str, overwrite: bool = False
-) -> int:
-    """Judges dialogues, which the manifest calls `name`, as `run_plan` does, prints what is said, and returns the exit code."""
-    ended = run_plan(plan_of(dialogues, judge, settings, name), out, overwrite)
-    print(ended.text, file=sys.stderr if ended.failed else sys.stdout)
-    return int(ended.failed)
-
-
-def estimate(plan: Plan, settings: Settings, rows: Outputs, usual: Sequence[Dialogue] | None = None) -> Estimate:
+def estimate(plan: Plan, rows: Outputs, usual: Sequence[Dialogue] | None = None) -> Estimate:
     """What the judge's replies that are not among `rows` would cost; `usual` are the dialogues as they are about to be."""
-    asking = Asking(plan.metric, settings, form_of(rows, plan.first[0], plan.party))
+    settings = plan.settings
+    asking = Asking(scoring, settings, form_of(rows, plan.first[0], plan.party))
     expected = plan if usual is None else replace(plan, dialogues=list(usual))
     return judge_estimate(asking, plan.wanted(settings.samples), rows, expected.wanted(settings.samples))
 
@@ -128,7 +118,7 @@ def preview(plan: Plan, out: str | Path, overwrite: bool = False) -> str:
         UserError: `out` holds something else.
     """
     rows = cast(dict[tuple, Output], outputs_in(out, plan.manifest, KEY, overwrite))
-    return expected(out, plan.manifest, rows, estimate(plan, plan.settings, rows), plan.settings.budget)
+    return expected(out, plan.manifest, rows, estimate(plan, rows), plan.settings.budget)
 
 
 def expected(out: str | Path, manifest: dict, rows: Mapping, left: Estimate, budget: float | None) -> str:
@@ -178,10 +168,10 @@ def fill(
             raise UserError(str(error), "an endpoint that answers", f"mend it and run the same again, {kept}") from error
 
 
-def _with_reference(one: Dialogue, metric: JudgeMetric, rubric: str) -> Dialogue:
+def _with_reference(one: Dialogue, rubric: str) -> Dialogue:
     """The dialogue with its reference as the metric takes it."""
     try:
-        reference = metric.reference(one.get("reference"), rubric)
+        reference = scoring.reference(one.get("reference"), rubric)
     except ValueError as error:
         raise UserError(f"{one['id']}: {error}", "a reference that suits the rubric", "mend the file or --rubric") from error
     return one if reference is None else {**one, "reference": reference}

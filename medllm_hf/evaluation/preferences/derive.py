@@ -5,61 +5,66 @@ one does and the other prefers a system; where the orders prefer different syste
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import cast
 
 import numpy
 
-from medllm_hf.evaluation.judging.derive import family, usage
-from medllm_hf.evaluation.preferences.canaries import is_passed
+from medllm_hf.evaluation.consultations.transcript import Dialogue
+from medllm_hf.evaluation.costs.prices import with_cost
+from medllm_hf.evaluation.judging.derive import family, load_metric, usage
+from medllm_hf.evaluation.preferences.canaries import is_passed, pair_canaries
+from medllm_hf.evaluation.preferences.records import (
+    ORDERS,
+    SIDES,
+    Manifest,
+    Outputs,
+    Pair,
+    PairScore,
+    output_id,
+    pairs_in,
+)
 from medllm_hf.evaluation.statistics.bootstrap import drawn_sums, interval, quotient
 from medllm_hf.evaluation.statistics.tests import mcnemar
 
-# The order in which the judge is shown the systems: "21" shows the second one first.
-ORDERS = ("12", "21")
-SIDES = ("first", "second")
 # What an outcome counts for the first system in the win rate.
 WORTH = {"win": 1.0, "tie": 0.5, "inconsistent": 0.5, "loss": 0.0}
 COUNTS = {"win": "wins", "tie": "ties", "loss": "losses", "inconsistent": "inconsistent"}
 
 
-# What a row of scores.jsonl says besides its case.
-_VERDICT = ("sample", "verdicts", "outcomes", "unscored")
+@dataclass(frozen=True)
+class Derived:
+    """What follows from the outputs and the manifest of a comparison."""
+
+    scores: list[PairScore]
+    metrics: dict
 
 
-def output_id(case: str, order: str) -> str:
-    """The id of the output on a case in one order."""
-    return f"{case}:{order}"
+def derive(manifest: Manifest, outputs: Outputs, pairs: Sequence[Pair]) -> Derived:
+    """The rows of scores and the metrics of a comparison, from the judge's outputs on the canaries and the cases."""
+    scores = pair_rows(pairs, outputs, manifest["settings"]["samples"])
+    figures = pair_metrics(scores, outputs, pair_rows(pair_canaries(), outputs, 1), manifest)
+    return Derived(scores, with_cost(figures, dict(manifest)))
 
 
-def output_ids(pairs: Iterable[dict], samples: int) -> list[tuple[str, int]]:
-    """The (id, sample) of every output on `pairs`, in the order in which a run keeps them."""
-    return [(output_id(pair["id"], order), sample) for pair in pairs for order in ORDERS for sample in range(samples)]
-
-
-def pairs_in(rows: Iterable[dict]) -> list[dict]:
-    """The cases with their two dialogues that the rows of scores.jsonl are on."""
-    return list({row["id"]: {key: row[key] for key in row if key not in _VERDICT} for row in rows}.values())
-
-
-def pair_rows(metric, pairs: Iterable[dict], outputs: Mapping[tuple, dict], samples: int) -> list[dict]:
-    """The rows of scores.jsonl, one for each case and sample; `outputs` are by (id, sample).
-
-    `verdicts` has by order what the judge preferred, "first" and "second" being the systems, wherever they were shown.
-    """
-    rows = []
+def pair_rows(pairs: Iterable[Pair], outputs: Outputs, samples: int) -> list[PairScore]:
+    """The rows of scores.jsonl, one for each case and sample."""
+    metric, rows = load_metric(), []
     for pair in pairs:
         for sample in range(samples):
-            verdicts, reasons = {}, []
+            verdicts: dict[str, dict[str, str] | None] = {}
+            reasons = []
             for order in ORDERS:
                 output = outputs[output_id(pair["id"], order), sample]
                 shown, why = metric.pair_verdict(output["reply"])
                 verdicts[order] = shown and {key: _system(side, order) for key, side in shown.items()}
                 if shown is None:
                     reasons.append(f"order {order}: {output.get('error') or why}")
-            both = [verdicts[order] for order in ORDERS]
-            outcomes = None if reasons else {key: outcome(both[0][key], both[1][key]) for key in both[0]}
-            scored = {"verdicts": verdicts, "outcomes": outcomes, "unscored": "; ".join(reasons) or None}
-            rows.append({**pair, "sample": sample, **scored})
+            one, other = (verdicts[order] for order in ORDERS)
+            outcomes = {key: outcome(one[key], other[key]) for key in one} if one is not None and other is not None else None
+            row = {"sample": sample, "verdicts": verdicts, "outcomes": outcomes, "unscored": "; ".join(reasons) or None}
+            rows.append(cast(PairScore, {**pair, **row}))
     return rows
 
 
@@ -76,8 +81,8 @@ def case_outcome(outcomes: Sequence[str]) -> str:
     return name if 2 * count > len(outcomes) else "inconsistent"
 
 
-def pair_metrics(rows: Sequence[dict], outputs: Mapping[tuple, dict], canary_rows: Sequence[dict], manifest: dict) -> dict:
-    """The metrics of a comparison from its rows, its outputs by (id, sample) and the canaries' rows.
+def pair_metrics(rows: Sequence[PairScore], outputs: Outputs, canary_rows: Sequence[PairScore], manifest: Manifest) -> dict:
+    """The metrics of a comparison from its rows, its outputs and the canaries' rows.
 
     "headline" has the first system's overall win rate, or is None, and "no_headline" then says why.
     """
@@ -102,24 +107,24 @@ def pair_metrics(rows: Sequence[dict], outputs: Mapping[tuple, dict], canary_row
         "warnings": [*_self_preference(manifest), *_position(overall["position"]), *_unmatched(manifest)],
         "canaries": checked,
         "failures": failures,
-        "usage": usage(outputs.values()),
+        "usage": usage(map(dict, outputs.values())),
     }
 
 
-def outcomes_by_case(rows: Sequence[dict], key: str) -> dict[str, str]:
+def outcomes_by_case(rows: Sequence[PairScore], key: str) -> dict[str, str]:
     """Case → its outcome in the criterion `key`; cases without a scored sample are left out."""
-    found: dict[str, list[str]] = {}
+    samples: dict[str, list[str]] = {}
     for row in rows:
         if row["outcomes"] is not None:
-            found.setdefault(row["id"], []).append(row["outcomes"][key])
-    return {case: case_outcome(outcomes) for case, outcomes in found.items()}
+            samples.setdefault(row["id"], []).append(row["outcomes"][key])
+    return {case: case_outcome(outcomes) for case, outcomes in samples.items()}
 
 
 def _system(side: str, order: str) -> str:
     return side if side == "tie" or order == "12" else SIDES[side == "first"]
 
 
-def _criterion(rows: Sequence[dict], key: str) -> dict:
+def _criterion(rows: Sequence[PairScore], key: str) -> dict:
     """Counts of outcomes and the figures of one criterion, over the scored cases; None where there are none.
 
     `consistency` is the share of the pairs of replies that say the same in both orders, and `position` tells how many of
@@ -127,16 +132,16 @@ def _criterion(rows: Sequence[dict], key: str) -> dict:
     """
     by_case, total = outcomes_by_case(rows, key), len({row["id"] for row in rows})
     counts = Counter(by_case.values())
-    columns = {case: [WORTH[found], 0, 0, 0, 0] for case, found in by_case.items()}
+    columns = {case: [WORTH[result], 0, 0, 0, 0] for case, result in by_case.items()}
     for row in rows:
-        if row["outcomes"] is not None:
-            one, other = (row["verdicts"][order][key] for order in ORDERS)
+        one, other = (row["verdicts"][order] for order in ORDERS)
+        if one is not None and other is not None:
             own = columns[row["id"]]
             own[1] += 1
-            own[2] += one == other
-            own[3] += (one != "tie") + (other != "tie")
-            own[4] += (one == "first") + (other == "second")
-    found = {"n": len(by_case), **{COUNTS[name]: counts[name] for name in COUNTS}, "p": None, "win_rate": None}
+            own[2] += one[key] == other[key]
+            own[3] += (one[key] != "tie") + (other[key] != "tie")
+            own[4] += (one[key] == "first") + (other[key] == "second")
+    found: dict = {"n": len(by_case), **{COUNTS[name]: counts[name] for name in COUNTS}, "p": None, "win_rate": None}
     found |= {"interval": None, "bounds": None, "consistency": None, "position": {"n": 0, "share": None, "interval": None}}
     if not by_case:
         return found
@@ -157,7 +162,7 @@ def _criterion(rows: Sequence[dict], key: str) -> dict:
     }
 
 
-def _length(rows: Sequence[dict]) -> dict:
+def _length(rows: Sequence[PairScore]) -> dict:
     """The mean number of the doctor's characters of each system, and the share of the cases with a winner that the longer won.
 
     `n` counts the cases with a winner on the whole in which one doctor says more.
@@ -170,28 +175,29 @@ def _length(rows: Sequence[dict]) -> dict:
     return {**means, "n": len(decided), "longer_wins": longer / len(decided) if decided else None}
 
 
-def _characters(dialogue: dict) -> int:
+def _characters(dialogue: Dialogue) -> int:
     return sum(len(turn["content"]) for turn in dialogue["turns"] if turn["role"] == "doctor")
 
 
-def _checked(row: dict) -> dict:
-    kept = {name: row[name] for name in ("id", "outcomes", "unscored")}
-    return {**kept, "passed": is_passed(row["id"], row["outcomes"])}
+def _checked(row: PairScore) -> dict:
+    passed = is_passed(row["id"], row["outcomes"])
+    return {"id": row["id"], "outcomes": row["outcomes"], "unscored": row["unscored"], "passed": passed}
 
 
 def _told(row: dict) -> str:
     return row["unscored"] or ", ".join(f"{key} {found}" for key, found in row["outcomes"].items())
 
 
-def _self_preference(manifest: dict) -> list[str]:
+def _self_preference(manifest: Manifest) -> list[str]:
     judge = manifest["judge"]["id"]
-    found = []
-    ways = (("systems", "judges {}", "it"), ("patients", "judges dialogues of the patient {}", "them"))
-    for side, told, what in ways:
-        for name in dict.fromkeys(manifest[side].values()):
-            if family(judge) is not None and family(name) == family(judge):
-                found.append(f"{judge} {told.format(name)}, a model of its own family, and may prefer {what}")
-    return found
+    systems = [manifest["systems"][side] for side in SIDES]
+    ways = ((systems, "judges {}", "it"), (manifest["patients"].values(), "judges dialogues of the patient {}", "them"))
+    return [
+        f"{judge} {told.format(name)}, a model of its own family, and may prefer {what}"
+        for names, told, what in ways
+        for name in dict.fromkeys(names)
+        if family(judge) is not None and family(name) == family(judge)
+    ]
 
 
 def _position(found: dict) -> list[str]:
@@ -204,10 +210,11 @@ def _position(found: dict) -> list[str]:
     ]
 
 
-def _unmatched(manifest: dict) -> list[str]:
-    found = []
-    for side, other in (SIDES, SIDES[::-1]):
-        if names := manifest[f"only_{side}"]:
-            told = f"{len(names)} case{'s' * (len(names) > 1)} of the {side} system"
-            found.append(f"{told} without a dialogue of the {other} one: {', '.join(names)}")
-    return found
+def _unmatched(manifest: Manifest) -> list[str]:
+    sides = (("first", "second", manifest["only_first"]), ("second", "first", manifest["only_second"]))
+    return [
+        f"{len(names)} case{'s' * (len(names) > 1)} of the {side} system without a dialogue of the {other} one: "
+        + ", ".join(names)
+        for side, other, names in sides
+        if names
+    ]

@@ -7,19 +7,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medllm_hf.errors import UserError
-from medllm_hf.evaluation.costs.prices import with_cost
 from medllm_hf.evaluation.judging.dialogues import record
 from medllm_hf.evaluation.judging.page import safe_json
 from medllm_hf.evaluation.preferences.canaries import pair_canaries
-from medllm_hf.evaluation.preferences.derive import (
+from medllm_hf.evaluation.preferences.derive import WORTH, derive, outcomes_by_case
+from medllm_hf.evaluation.preferences.records import (
     ORDERS,
     SIDES,
-    WORTH,
-    outcomes_by_case,
+    Manifest,
+    PairOutput,
+    PairScore,
+    Side,
     output_id,
-    pair_metrics,
-    pair_rows,
+    output_ids,
     pairs_in,
+    stored_run,
 )
 from medllm_hf.evaluation.runs.compare import equal
 from medllm_hf.folders import write_text
@@ -32,44 +34,40 @@ class PairRun:
     """A finished comparison whose rows and metrics were found to follow from its outputs; `outputs` are by (id, sample)."""
 
     name: str
-    manifest: dict
+    manifest: Manifest
     metrics: dict
-    rows: list[dict]
-    outputs: dict[tuple[str, int], dict]
+    rows: list[PairScore]
+    outputs: dict[tuple[str, int], PairOutput]
 
     @property
-    def systems(self) -> dict[str, str]:
+    def systems(self) -> dict[Side, str]:
         """The names of the two systems by side; where both have one name, each is told with its side."""
-        names = {side: self.manifest["systems"][side] or "(none)" for side in SIDES}
+        names: dict[Side, str] = {side: self.manifest["systems"][side] or "(none)" for side in SIDES}
         return names if len(set(names.values())) == 2 else {side: f"{name} ({side})" for side, name in names.items()}
 
 
-def checked_pair_run(name: str, run: dict, metric) -> PairRun:
+def check_pair_run(name: str, run: dict) -> PairRun:
     """The run in `run`, which `read_run` gave, under the name that the report calls it by.
 
     Raises:
         UserError: it is damaged, or its metrics do not follow from its outputs.
     """
-    manifest, do = run["manifest"], "run `medllm eval pair` again"
-    try:
-        outputs = {(row["id"], row["sample"]): row for row in run["outputs"]}
-        pairs = pairs_in(run["scores"])
-        rows = pair_rows(metric, pairs, outputs, manifest["settings"]["samples"])
-        derived = with_cost(pair_metrics(rows, outputs, pair_rows(metric, pair_canaries(), outputs, 1), manifest), manifest)
-        same = all(
-            record([pair[side] for pair in pairs], manifest["data"][side]["name"]) == manifest["data"][side] for side in SIDES
-        )
-        _ = manifest["judge"]["id"], manifest["rubric"]["sha256"], manifest["systems"]["first"], manifest["systems"]["second"]
-    except (KeyError, TypeError, AttributeError, ValueError, ArithmeticError) as error:
-        raise UserError(f"a damaged run in {name}: {type(error).__name__} {error}", "what the format says", do) from error
-    if not same:
+    stored, do = stored_run(name, run), "run `medllm eval pair` again"
+    manifest, pairs = stored.manifest, stored.pairs
+    wanted = [*output_ids(pair_canaries(), 1), *output_ids(pairs, manifest["settings"]["samples"])]
+    if lacking := [key for key in wanted if key not in stored.outputs]:
+        raise UserError(f"a damaged run in {name}: no output {lacking[0][0]} {lacking[0][1]}", "what the format says", do)
+    if any(
+        record([dict(pair[side]) for pair in pairs], manifest["data"][side]["name"]) != manifest["data"][side] for side in SIDES
+    ):
         raise UserError(f"other dialogues in scores.jsonl of {name} than the manifest names", "the dialogues compared", do)
-    if rows != run["scores"]:
+    derived = derive(manifest, stored.outputs, pairs)
+    if derived.scores != run["scores"]:
         raise UserError(f"other verdicts in scores.jsonl of {name} than in its outputs", "verdicts that follow from them", do)
-    if other := [key for key, value in derived.items() if not equal(value, run["metrics"].get(key))]:
+    if other := [key for key, value in derived.metrics.items() if not equal(value, run["metrics"].get(key))]:
         found = f"another {', '.join(other)} in metrics.json of {name} than follows from its outputs"
         raise UserError(found, "metrics that follow from them", do)
-    return PairRun(name, manifest, derived, rows, outputs)
+    return PairRun(name, manifest, derived.metrics, derived.scores, stored.outputs)
 
 
 def pair_values(runs: list[PairRun]) -> dict:

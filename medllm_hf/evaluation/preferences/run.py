@@ -1,26 +1,40 @@
-"""The verb `eval pair`: a judge compares two systems on the same cases, in both orders, resumable at the reply."""
+"""A judge compares two systems on the same cases, in both orders, resumable at the reply."""
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
+from typing import cast
 
 from medllm_hf.errors import UserError
+from medllm_hf.evaluation.consultations.transcript import Dialogue
 from medllm_hf.evaluation.costs.ledger import Spending
 from medllm_hf.evaluation.costs.prices import cost_text, priced
 from medllm_hf.evaluation.judging.derive import load_metric
 from medllm_hf.evaluation.judging.dialogues import read_dialogues, record
-from medllm_hf.evaluation.judging.requests import Asking, form_of, judge_estimate
+from medllm_hf.evaluation.judging.records import Output, Reference, Transcript
+from medllm_hf.evaluation.judging.requests import Asking, Outputs, form_of, judge_estimate
 from medllm_hf.evaluation.judging.run import KEY, expected, fill, missing, outputs_of
 from medllm_hf.evaluation.judging.settings import Settings, check_settings
+from medllm_hf.evaluation.models import Party
 from medllm_hf.evaluation.preferences.canaries import pair_canaries
-from medllm_hf.evaluation.preferences.derive import ORDERS, output_id, output_ids, pair_metrics, pair_rows
-from medllm_hf.evaluation.runs.folder import open_run, outputs_in, read_run
+from medllm_hf.evaluation.preferences.derive import derive
+from medllm_hf.evaluation.preferences.records import (
+    ORDERS,
+    SIDES,
+    Manifest,
+    Pair,
+    PairOutput,
+    output_id,
+    output_ids,
+)
+from medllm_hf.evaluation.runs.folder import RunFolder, open_run, outputs_in, read_run
+from medllm_hf.evaluation.runs.records import read_record
 from medllm_hf.folders import read_json
 
 
 @dataclass(frozen=True)
-class Side:
+class System:
     """One of the two systems.
 
     Attributes:
@@ -30,44 +44,64 @@ class Side:
     """
 
     name: str
-    dialogues: dict[str, dict]
+    dialogues: dict[str, Dialogue]
     source: str
     patient: str | None
 
 
 @dataclass(frozen=True)
-class _Asked:
-    """What `fill` asks of a metric, for the turns of two dialogues in the place of one's."""
+class _PairMetric:
+    """The metric as `fill` asks it, for the turns of two dialogues in the place of one's."""
 
-    metric: object
+    metric: ModuleType
 
-    def messages(self, turns, rubric, language, reference, form, again):
-        return self.metric.pair_messages(*turns, language, reference, form, again)
+    def messages(
+        self, turns: list, rubric: str, language: str, reference: Reference, form: str, again: str | None
+    ) -> list[dict[str, str]]:
+        first, second = turns
+        return self.metric.pair_messages(first, second, language, reference, form, again)
 
-    def response_format(self, rubric, reference):
+    def response_format(self, rubric: str, reference: Reference) -> dict:
         return self.metric.pair_response_format()
 
-    def verdict(self, reply, rubric, reference):
+    def verdict(self, reply: str, rubric: str, reference: Reference) -> tuple[dict[str, str] | None, str | None]:
         return self.metric.pair_verdict(reply)
 
 
-def pair(first: str, second: str, judge: str, out: str, overwrite: bool = False, dry_run: bool = False, **flags) -> int:
-    """Compares two systems and writes the run folder `out`, or goes on with it; returns the exit code.
+@dataclass(frozen=True)
+class Plan:
+    """What a comparison will do: the cases of both systems, who judges, the settings, and the manifest that says all of it."""
+
+    pairs: list[Pair]
+    party: Party
+    settings: Settings
+    manifest: dict
+    metric: _PairMetric
+
+    @property
+    def wanted(self) -> list[tuple[Transcript, int]]:
+        """(what `fill` asks about, sample) of every reply, the canaries' first."""
+        return [*units(pair_canaries(), 1), *units(self.pairs, self.settings.samples)]
+
+    def asking(self, rows: Outputs) -> Asking:
+        """How the judge is asked, where the run has the outputs `rows`."""
+        return Asking(self.metric, self.settings, form_of(rows, self.wanted[0][0], self.party))
+
+
+def plan_run(first: str, second: str, judge: str, settings: Settings) -> Plan:
+    """The plan of a comparison.
 
     Args:
         first, second: the dialogues of one system each, as `read_dialogues` takes them; systems meet on cases of one id.
         judge: `URL#MODEL` of an endpoint, a checkpoint folder or a Hub id.
-        dry_run: prints what the run would cost, and neither sends nor writes anything.
-        flags: the fields of `Settings`.
 
     Raises:
-        UserError: settings out of range; dialogues of several systems, two on one case, or no case in common; a checkpoint or
-            an endpoint that cannot be had; `out` holds something else; or the endpoint refuses every request.
+        UserError: settings out of range; dialogues of several systems, two on one case, or no case in common; or a checkpoint
+            or an endpoint that cannot be had.
     """
-    settings = Settings(**flags)
     check_settings(settings, "eval pair")
-    sides = {"first": _side(first, "--first"), "second": _side(second, "--second")}
-    pairs = matched(sides["first"], sides["second"])
+    systems = {"first": _system(first, "--first"), "second": _system(second, "--second")}
+    pairs = matched(systems["first"], systems["second"])
     metric = load_metric()
     party = settings.party(judge)
     judged = {pair["id"] for pair in pairs}
@@ -75,35 +109,53 @@ def pair(first: str, second: str, judge: str, out: str, overwrite: bool = False,
         "kind": "pair",
         "judge": party.record,
         "rubric": metric.pair_record(settings.language),
-        "systems": {name: side.name for name, side in sides.items()},
-        "data": {name: record([pair[name] for pair in pairs], side.source) for name, side in sides.items()},
-        "patients": {name: side.patient for name, side in sides.items() if side.patient},
-        **{f"only_{name}": [case for case in side.dialogues if case not in judged] for name, side in sides.items()},
+        "systems": {side: system.name for side, system in systems.items()},
+        "data": {side: record([dict(pair[side]) for pair in pairs], systems[side].source) for side in SIDES},
+        "patients": {side: system.patient for side, system in systems.items() if system.patient},
+        **{f"only_{side}": [case for case in one.dialogues if case not in judged] for side, one in systems.items()},
         "settings": settings.record(),
         **priced(settings.prices, {"judge": party}, settings.budget),
     }
-    low, asked = pair_canaries(), _Asked(metric)
-    wanted = [*units(low, 1), *units(pairs, settings.samples)]
-    if dry_run:
-        rows = outputs_in(out, manifest, KEY, overwrite)
-        asking = Asking(asked, settings, form_of(rows, wanted[0][0], party))
-        print(expected(out, manifest, rows, judge_estimate(asking, wanted, rows), settings.budget))
-        return 0
-    with open_run(out, manifest, KEY, overwrite) as run, Spending(run, settings.budget) as spending:
-        asking = Asking(asked, settings, form_of(outputs_of(run), wanted[0][0], party))
-        failed = {} if run.finished else fill(run, wanted, party, asking, spending)
+    return Plan(pairs, party, settings, manifest, _PairMetric(metric))
+
+
+def estimate_run(plan: Plan, out: str, overwrite: bool = False) -> str:
+    """What the replies that the run folder `out` lacks would cost, in words; nothing is sent or written.
+
+    Raises:
+        UserError: `out` holds something else.
+    """
+    rows = cast(dict[tuple, Output], outputs_in(out, plan.manifest, KEY, overwrite))
+    left = judge_estimate(plan.asking(rows), plan.wanted, rows)
+    return expected(out, plan.manifest, rows, left, plan.settings.budget)
+
+
+def compare_systems(plan: Plan, out: str, overwrite: bool = False) -> str:
+    """Writes the run folder `out`, or goes on with it; returns why replies are missing, "" where none is.
+
+    Raises:
+        UserError: `out` holds something else; a checkpoint cannot be served; or the endpoint refuses every request.
+    """
+    with open_run(out, plan.manifest, KEY, overwrite) as run, Spending(run, plan.settings.budget) as spending:
+        failed = {} if run.finished else fill(run, plan.wanted, plan.party, plan.asking(outputs_of(run)), spending)
         if failed:
-            print(missing(failed, run, spending), file=sys.stderr)
-            return 1
+            return missing(failed, run, spending)
         if not run.finished:
-            rows = pair_rows(metric, pairs, run.rows, settings.samples)
-            metrics = pair_metrics(rows, run.rows, pair_rows(metric, low, run.rows, 1), manifest)
-            run.finish([*output_ids(low, 1), *output_ids(pairs, settings.samples)], rows, spending.with_cost(metrics))
-    print(pair_summary(out))
-    return 0
+            finish(run, plan, spending)
+    return ""
 
 
-def matched(first: Side, second: Side) -> list[dict]:
+def finish(run: RunFolder, plan: Plan, spending: Spending) -> None:
+    """Ends a run that lacks no reply: scores.jsonl and metrics.json follow from its outputs."""
+    outputs = {key: read_record(row, PairOutput, str(run.path)) for key, row in run.rows.items()}
+    # What requests without outputs have cost is in the ledger, which writes it into the manifest.
+    unpriced = {name: value for name, value in run.manifest.items() if name != "prices"}
+    derived = derive(read_record(unpriced, Manifest, str(run.path)), outputs, plan.pairs)
+    order = [*output_ids(pair_canaries(), 1), *output_ids(plan.pairs, plan.settings.samples)]
+    run.finish(order, [dict(row) for row in derived.scores], spending.with_cost(derived.metrics))
+
+
+def matched(first: System, second: System) -> list[Pair]:
     """The cases of both sides in the order of the first: `{"id", "group", "first", "second"}`, with the "reference" if any.
 
     Raises:
@@ -117,18 +169,19 @@ def matched(first: Side, second: Side) -> list[dict]:
     return [_pair(case, first.dialogues[case], second.dialogues[case]) for case in shared]
 
 
-def units(pairs: Sequence[dict], samples: int) -> list[tuple[dict, int]]:
+def units(pairs: Sequence[Pair], samples: int) -> list[tuple[Transcript, int]]:
     """What is to be asked, (what `fill` takes, sample): each pair in both orders, as often as there are samples."""
-    found = []
+    wanted: list[tuple[Transcript, int]] = []
     for one in pairs:
         turns = {"12": (one["first"]["turns"], one["second"]["turns"]), "21": (one["second"]["turns"], one["first"]["turns"])}
         for order in ORDERS:
+            # The turns of both dialogues stand where `_PairMetric` looks for them.
             unit = {"id": output_id(one["id"], order), "turns": turns[order], "reference": one.get("reference")}
-            found += [(unit, sample) for sample in range(samples)]
-    return found
+            wanted += [(cast(Transcript, unit), sample) for sample in range(samples)]
+    return wanted
 
 
-def pair_summary(out: str | Path) -> str:
+def run_summary(out: str | Path) -> str:
     """What is said of a finished comparison: its headline, or why it has none, and the warnings."""
     run = read_run(out)
     metrics, systems = run["metrics"], run["manifest"]["systems"]
@@ -146,13 +199,13 @@ def pair_summary(out: str | Path) -> str:
     return "\n".join([*lines, f"{metrics['usage']['calls']} calls{cost}, run folder {out}"])
 
 
-def _side(path: str, flag: str) -> Side:
-    dialogues = read_dialogues(path)
+def _system(path: str, flag: str) -> System:
+    dialogues = [cast(Dialogue, one) for one in read_dialogues(path)]
     names = list(dict.fromkeys(one["model"] for one in dialogues))
     if len(names) > 1:
         found = f"dialogues of {len(names)} systems in {path} ({', '.join(names[:5])})"
         raise UserError(found, f"one system for {flag}", "name a file or run of that system alone")
-    by_case: dict[str, dict] = {}
+    by_case: dict[str, Dialogue] = {}
     for one in dialogues:
         case = "/".join(filter(None, (one["source"], one["case_id"])))
         if case in by_case:
@@ -160,14 +213,15 @@ def _side(path: str, flag: str) -> Side:
             raise UserError(found, f"one dialogue a case for {flag}", "leave one out, or mend case_id")
         by_case[case] = one
     manifest = read_json(Path(path) / "manifest.json") if (Path(path) / "manifest.json").is_file() else {}
-    return Side(names[0], by_case, Path(path).name, manifest.get("patient", {}).get("id"))
+    return System(names[0], by_case, Path(path).name, manifest.get("patient", {}).get("id"))
 
 
-def _pair(case: str, first: dict, second: dict) -> dict:
+def _pair(case: str, first: Dialogue, second: Dialogue) -> Pair:
     known = [one["reference"] for one in (first, second) if "reference" in one]
-    if any(not isinstance(one, str) for one in known):
+    texts = [one for one in known if isinstance(one, str)]
+    if len(texts) < len(known):
         raise UserError(f"a reference on {case} that is no text", "notes on the case as text", "leave it out of the files")
-    if len(set(known)) > 1:
+    if len(set(texts)) > 1:
         raise UserError(f"two references on {case}", "the same notes on the case on both sides", "mend one of the files")
-    pair = {"id": case, "group": first["group"], "first": first, "second": second}
-    return {**pair, "reference": known[0]} if known else pair
+    pair: Pair = {"id": case, "group": first["group"], "first": first, "second": second}
+    return {**pair, "reference": texts[0]} if texts else pair

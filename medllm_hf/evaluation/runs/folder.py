@@ -13,7 +13,7 @@ from reprlib import Repr
 
 from medllm_hf import __version__
 from medllm_hf.errors import UserError
-from medllm_hf.folders import check_free, empty, held, read_json, sha256, write_json, write_text, writing
+from medllm_hf.folders import check_file, check_free, empty, held, read_json, read_text, sha256, write_json, write_text, writing
 from medllm_hf.weight_files import weight_files
 
 PACKAGES = ("torch", "transformers", "evaluate", "datasets", "peft", "trl")
@@ -40,7 +40,7 @@ class RunFolder:
     def append(self, row: dict) -> None:
         """Adds one output, a whole line, to outputs.jsonl."""
         self.rows[_name(row, self._key)] = row
-        self._file.write(json_line(row).encode())
+        self._file.write(json_line(row).encode(errors="backslashreplace"))
         self._file.flush()
 
     def finish(self, order: Iterable[tuple], scores: list[dict], metrics: dict) -> None:
@@ -62,8 +62,9 @@ def _name(row: dict, key: tuple[str, ...]) -> tuple:
 def _read_outputs(file: Path, key: tuple[str, ...]) -> tuple[dict[tuple, dict], int]:
     """The outputs by key, and the bytes of whole lines: a killed process may have left the last one unfinished."""
     rows: dict[tuple, dict] = {}
-    if not file.exists():
+    if not os.path.lexists(file):
         return rows, 0
+    check_file(file)
     *lines, torn = (content := file.read_bytes()).split(b"\n")
     for number, line in enumerate(lines, start=1):
         try:
@@ -132,7 +133,7 @@ def _is_unasked(path: Path) -> bool:
     begun = {"manifest.json", "outputs.jsonl", "spending.jsonl"}
     files = {file.name: file for file in path.iterdir()}
     unwritten = all(file.stat().st_size == 0 for name, file in files.items() if name != "manifest.json")
-    return files.keys() <= begun and unwritten and "ended" not in read_json(path / "manifest.json")
+    return files.keys() <= begun and unwritten and "ended" not in read_json(path / "manifest.json", names=True)
 
 
 def _manifest(path: Path, new: dict) -> dict:
@@ -144,7 +145,7 @@ def _manifest(path: Path, new: dict) -> dict:
     file, old = path / "manifest.json", _begun(path, new)
     if old is None:
         write_json(file, {**new, "started": now()})
-        return read_json(file)
+        return read_json(file, names=True)
     if "ended" not in old:
         old["resumed"] = [*old.get("resumed", []), {"at": now(), "hardware": new["hardware"]}]
         write_json(file, old)
@@ -163,7 +164,7 @@ def _begun(path: Path, new: dict) -> dict | None:
         if any(child.name != f".{file.name}.tmp" for child in path.iterdir()):
             raise UserError(f"files and no manifest.json in {path}", "a new, empty or run folder", _ANOTHER)
         return None
-    old = read_json(file)
+    old = read_json(file, names=True)
     if difference := first_difference(new, old):
         name, asked, there = difference
         found = f"{name} {asked}, where the run in {path} has {there}"
@@ -249,17 +250,17 @@ def read_run(folder: Path | str) -> dict:
         UserError: not a run folder, or not a finished one.
     """
     folder = Path(folder)
-    manifest = read_json(folder / "manifest.json")
+    manifest = read_json(folder / "manifest.json", names=True)
     if "ended" not in manifest:
         raise UserError(f"an unfinished run in {folder}", "a finished run folder", "run the same `medllm eval` again")
-    run: dict = {"folder": folder, "manifest": manifest, "metrics": read_json(folder / "metrics.json")}
+    run: dict = {"folder": folder, "manifest": manifest, "metrics": read_json(folder / "metrics.json", names=True)}
     for name in ("outputs", "scores"):
         file = folder / f"{name}.jsonl"
+        if not os.path.lexists(file):
+            raise UserError(f"no {file.name} in {folder}", "a finished run folder", "run `medllm eval` again")
         try:
             # Not splitlines: a reply may hold other signs that end a line.
-            run[name] = [json.loads(line) for line in file.read_text(encoding="utf-8").split("\n") if line]
-        except FileNotFoundError as error:
-            raise UserError(f"no {file.name} in {folder}", "a finished run folder", "run `medllm eval` again") from error
+            run[name] = [json.loads(line) for line in read_text(file).split("\n") if line]
         except (ValueError, RecursionError) as error:
             raise UserError(f"damaged {file} ({error})", "JSON lines", "run `medllm eval` again") from error
     return run

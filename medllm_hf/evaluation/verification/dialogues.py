@@ -1,16 +1,20 @@
 """Published consultations and their scores by a judge, done again from what was said: no model is asked."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import cast
 
-from medllm_hf.evaluation.consultations.cases import Case, read_cases
-from medllm_hf.evaluation.consultations.derive import metrics, score_row
-from medllm_hf.evaluation.consultations.transcript import dialogue, is_refused
-from medllm_hf.evaluation.costs.prices import with_cost
+from medllm_hf.evaluation.consultations.cases import read_cases
+from medllm_hf.evaluation.consultations.derive import derive, stored_run
 from medllm_hf.evaluation.judging.canaries import canaries
-from medllm_hf.evaluation.judging.derive import derive, load_metric
+from medllm_hf.evaluation.judging.derive import derive as derive_judgements
+from medllm_hf.evaluation.judging.derive import load_metric
 from medllm_hf.evaluation.judging.dialogues import record
+from medllm_hf.evaluation.judging.records import Dialogue
+from medllm_hf.evaluation.preferences import records as pairs
 from medllm_hf.evaluation.preferences.canaries import pair_canaries
-from medllm_hf.evaluation.preferences.derive import SIDES, output_ids, pair_metrics, pair_rows, pairs_in
+from medllm_hf.evaluation.preferences.derive import derive as derive_pairs
+from medllm_hf.evaluation.runs.folder import json_line
 from medllm_hf.evaluation.verification.findings import (
     CONFIRMED,
     UNKNOWN,
@@ -28,32 +32,29 @@ def consultations(where: str, run: dict, known: Known, dialogues: Sequence[dict]
 
     Who the patient was is in the cases; without them, all is done again but what compares with their diagnoses.
     """
-    manifest, scores, outputs = run["manifest"], run["scores"], run["outputs"]
-    data, name = manifest["data"], f"{where}/manifest.json"
+    stored = stored_run(where, run)
+    data, name = stored.manifest["data"], f"{where}/manifest.json"
     path = known.files.get(data["sha256"])
     if path:
         cases = list(read_cases(str(path)).items)
+        derived = derive(stored.manifest, stored.outputs, cases)
         hashed = Finding(f"{name} data.sha256", CONFIRMED, data["name"])
     else:
-        cases = [Case(row["case_id"], row["source"], row["group"], "") for row in scores]
+        cases = stored.cases
+        derived = derive(stored.manifest, stored.outputs, cases, stored.scores)
         hashed = Finding(f"{name} data.sha256", UNKNOWN, f"{data['name']} is not at hand; name it with --data")
-    talks = {case.id: [row for row in outputs if row["case"] == case.id] for case in cases}
-    records = [dialogue(case, talks[case.id], manifest["doctor"]["id"]) for case in cases]
-    rows = [score_row(case, talks[case.id], one) for case, one in zip(cases, records, strict=True)]
-    if not path:
-        rows = [{**row, "said_diagnosis": stored["said_diagnosis"]} for row, stored in zip(rows, scores, strict=True)]
-    wanted = [(case.id, turn) for case in cases for turn in range(len(talks[case.id]))]
-    whole = [one for case, one in zip(cases, records, strict=True) if not is_refused(talks[case.id])]
-    said = {} if path else {f"{where}/scores.jsonl said_diagnosis": f"{data['name']} is not at hand"}
+    turns = Counter(row["case"] for row in stored.outputs)
+    wanted = [(case.id, turn) for case in cases for turn in range(turns[case.id])]
+    lacking = [] if path else [Finding(f"{where}/scores.jsonl said_diagnosis", UNKNOWN, f"{data['name']} is not at hand")]
     return [
-        compared(f"{name} doctor.weights_sha256", known.weights, manifest["doctor"]["weights_sha256"]),
+        compared(f"{name} doctor.weights_sha256", known.weights, stored.manifest["doctor"]["weights_sha256"]),
         hashed,
         compared(f"{name} data.n", len(cases), data["n"]),
-        key_finding(f"{where}/outputs.jsonl", outputs, wanted, ("case", "turn")),
-        row_finding(f"{where}/dialogues.jsonl", whole, dialogues),
-        row_finding(f"{where}/scores.jsonl", rows, scores),
-        *metric_findings(f"{where}/metrics.json", with_cost(metrics(rows, outputs), manifest), run["metrics"]),
-        *(Finding(figure, UNKNOWN, why) for figure, why in said.items()),
+        key_finding(f"{where}/outputs.jsonl", run["outputs"], wanted, ("case", "turn")),
+        row_finding(f"{where}/dialogues.jsonl", derived.dialogues, dialogues),
+        row_finding(f"{where}/scores.jsonl", derived.scores, run["scores"]),
+        *metric_findings(f"{where}/metrics.json", derived.metrics, run["metrics"]),
+        *lacking,
     ]
 
 
@@ -81,30 +82,54 @@ def judgements(where: str, run: dict, dialogues: Sequence[dict]) -> tuple[list[F
     ]
     if lines.state != CONFIRMED:
         return [*found, Finding(f"{where}/metrics.json", UNKNOWN, "its outputs are not whole")], {}
-    derived = derive(manifest, run["outputs"], dialogues)
+    derived = derive_judgements(manifest, run["outputs"], [cast(Dialogue, one) for one in dialogues])
     found.append(row_finding(f"{where}/scores.jsonl", derived.scores, run["scores"]))
     return [*found, *metric_findings(f"{where}/metrics.json", derived.metrics, run["metrics"])], derived.metrics
 
 
-def preferences(where: str, run: dict) -> list[Finding]:
-    """The findings on a comparison of two systems, which `read_run` gave; its dialogues are in its scores.jsonl."""
-    manifest, metric, name = run["manifest"], load_metric(), f"{where}/manifest.json"
-    pairs, low, samples = pairs_in(run["scores"]), pair_canaries(), manifest["settings"]["samples"]
+def preferences(where: str, run: dict) -> tuple[list[Finding], dict]:
+    """The findings on a comparison of two systems, which `read_run` gave, and the metrics that follow from the replies.
+
+    Its dialogues are in its scores.jsonl.
+    """
+    stored = pairs.stored_run(where, run)
+    manifest, cases, name = stored.manifest, stored.pairs, f"{where}/manifest.json"
     found = []
-    for side in SIDES:
-        own, stored = [pair[side] for pair in pairs], manifest["data"][side]
-        told = record(own, stored["name"])
-        found += [compared(f"{name} data.{side}.{key}", told[key], stored[key]) for key in ("sha256", "n")]
+    for side in pairs.SIDES:
+        data, own = manifest["data"][side], [pair[side] for pair in cases]
+        told = record([dict(one) for one in own], data["name"])
+        found += [
+            compared(f"{name} data.{side}.{key}", told[key], run["manifest"]["data"][side][key]) for key in ("sha256", "n")
+        ]
         found.append(compared(f"{name} systems.{side}", own[0]["model"], manifest["systems"][side]))
-    asked = metric.pair_record(manifest["rubric"]["language"])
-    found += [compared(f"{name} rubric.{key}", value, manifest["rubric"].get(key)) for key, value in asked.items()]
-    wanted = [*output_ids(low, 1), *output_ids(pairs, samples)]
+    asked = load_metric().pair_record(manifest["rubric"]["language"])
+    found += [compared(f"{name} rubric.{key}", value, run["manifest"]["rubric"].get(key)) for key, value in asked.items()]
+    wanted = [*pairs.output_ids(pair_canaries(), 1), *pairs.output_ids(cases, manifest["settings"]["samples"])]
     lines = key_finding(f"{where}/outputs.jsonl", run["outputs"], wanted, ("id", "sample"))
     found.append(lines)
     if lines.state != CONFIRMED:
-        return [*found, Finding(f"{where}/metrics.json", UNKNOWN, "its outputs are not whole")]
-    outputs = {(row["id"], row["sample"]): row for row in run["outputs"]}
-    rows = pair_rows(metric, pairs, outputs, samples)
-    derived = with_cost(pair_metrics(rows, outputs, pair_rows(metric, low, outputs, 1), manifest), manifest)
-    found.append(row_finding(f"{where}/scores.jsonl", rows, run["scores"]))
-    return [*found, *metric_findings(f"{where}/metrics.json", derived, run["metrics"])]
+        return [*found, Finding(f"{where}/metrics.json", UNKNOWN, "its outputs are not whole")], {}
+    derived = derive_pairs(manifest, stored.outputs, cases)
+    found.append(row_finding(f"{where}/scores.jsonl", derived.scores, run["scores"]))
+    return [*found, *metric_findings(f"{where}/metrics.json", derived.metrics, run["metrics"])], derived.metrics
+
+
+def held_by(run: dict, dialogues: Mapping[str, Sequence[dict]]) -> dict[str, str]:
+    """The sides of a comparison, which `read_run` gave, whose dialogues a consult run has held → the name of that run.
+
+    Args:
+        dialogues: the dialogues of consult runs by name.
+
+    Raises:
+        UserError: the comparison is damaged.
+    """
+    cases = pairs.stored_run(run["folder"].name, run).pairs
+    held: dict[str, str] = {}
+    for name, own in dialogues.items():
+        lines = set(map(json_line, own))
+        for side in pairs.SIDES:
+            # A reference may have been added for the judge.
+            said = [{key: value for key, value in pair[side].items() if key != "reference"} for pair in cases]
+            if all(json_line(one) in lines for one in said):
+                held[side] = name
+    return held

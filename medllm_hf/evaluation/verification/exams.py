@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Sequence
 
 from medllm_hf.data.mcq import McqItem
-from medllm_hf.evaluation.exams.derive import compute, predicted, score_row
-from medllm_hf.evaluation.exams.prompts import Asked, Prompts, answers, candidates, presented
+from medllm_hf.evaluation.exams.derive import Output, derive, read_outputs, read_question
+from medllm_hf.evaluation.exams.prompts import PresentedQuestion, Prompts, answers, candidates, present_options
 from medllm_hf.evaluation.exams.questions import questions_hash, read_questions
 from medllm_hf.evaluation.verification.findings import (
     CONFIRMED,
@@ -30,32 +30,22 @@ def exam(where: str, run: dict, known: Known) -> tuple[list[Finding], dict]:
     data, sets = question_sets(where, run, known)
     items = sets[0]
     found += [data, compared(f"{where}/manifest.json data.n", len(items), manifest["data"]["n"])]
-    shown = presented(items, settings["seed"], settings["shuffle_options"], settings["circular"])
-    lines = key_finding(f"{where}/outputs.jsonl", run["outputs"], [one.key for one in shown], ("id", "rotation"))
+    shown = present_options(items, settings["seed"], settings["shuffle_options"], settings["circular"])
+    outputs = read_outputs(run["outputs"])
+    lines = key_finding(f"{where}/outputs.jsonl", outputs, [one.key for one in shown], ("id", "rotation"))
     if lines.state == CONFIRMED:
-        lines = output_finding(where, shown, run["outputs"], settings) or lines
+        lines = output_finding(where, shown, outputs, settings) or lines
     found.append(lines)
-    by_key = {(row["id"], row["rotation"]): row for row in run["outputs"]}
-    rows = [score_row(one, predicted(by_key[one.key])) for one in shown if one.key in by_key]
-    derived = compute(rows)
-    found.append(row_finding(f"{where}/scores.jsonl", rows, run["scores"]))
-    found += metric_findings(f"{where}/metrics.json", derived, run["metrics"])
-    return [*found, *prompt_findings(where, run, sets, known)], derived
+    derived = derive(shown, outputs, manifest)
+    found.append(row_finding(f"{where}/scores.jsonl", derived.scores, run["scores"]))
+    found += metric_findings(f"{where}/metrics.json", derived.metrics, run["metrics"])
+    return [*found, *prompt_findings(where, run, sets, known)], derived.metrics
 
 
 def items_of(scores: Sequence[dict], language: str) -> tuple[McqItem, ...]:
     """The questions as they were before their options were put in an order, from the rows of scores.jsonl."""
-    items = []
-    for row in scores:
-        if row["rotation"]:
-            continue
-        labels = [option["label"] for option in row["options"]]
-        own = dict(zip(labels, row["order"], strict=True))
-        texts = {own[option["label"]]: option["text"] for option in row["options"]}
-        answer = frozenset(own[letter] for letter in row["reference"])
-        options = {label: texts[label] for label in labels}
-        items.append(McqItem(row["id"], row["question"], options, answer, row["group"], row["kind"], language))
-    return tuple(items)
+    rows = ((number, row) for number, row in enumerate(scores, start=1) if not row["rotation"])
+    return tuple(read_question(row, f"scores.jsonl row {number}", language).original() for number, row in rows)
 
 
 def question_sets(where: str, run: dict, known: Known) -> tuple[Finding, list[tuple[McqItem, ...]]]:
@@ -64,24 +54,24 @@ def question_sets(where: str, run: dict, known: Known) -> tuple[Finding, list[tu
     The hash of a benchmark is over the questions themselves, so the scores alone confirm it; that of a file needs the file.
     """
     record, figure = run["manifest"]["data"], f"{where}/manifest.json data.sha256"
-    told = [items_of(run["scores"], language) for language in LANGUAGES]
+    written = [items_of(run["scores"], language) for language in LANGUAGES]
     if path := known.files.get(record["sha256"]):
         items = read_questions(str(path)).items
-        if items in told:
+        if items in written:
             return Finding(figure, CONFIRMED, record["name"]), [items]
-        others = [one.id for one, *twins in zip(items, *told, strict=False) if one not in twins]
-        first = others[0] if others else f"their number, {len(told[0])} for {len(items)}"
+        others = [one.id for one, *twins in zip(items, *written, strict=False) if one not in twins]
+        first = others[0] if others else f"their number, {len(written[0])} for {len(items)}"
         return Finding(figure, DIFFERENT, f"other questions in {where}/scores.jsonl than in {record['name']}: {first}"), [items]
-    for items in told:
+    for items in written:
         if questions_hash(items) == record["sha256"]:
             return Finding(figure, CONFIRMED, record["name"]), [items]
     if "left_out" in record:
         why = f"other questions in {where}/scores.jsonl than {record['name']} has by this hash"
-        return Finding(figure, DIFFERENT, why), told
-    return Finding(figure, UNKNOWN, f"{record['name']} is not at hand; name it with --data"), told
+        return Finding(figure, DIFFERENT, why), written
+    return Finding(figure, UNKNOWN, f"{record['name']} is not at hand; name it with --data"), written
 
 
-def output_finding(where: str, shown: Sequence[Asked], outputs: Sequence[dict], settings: dict) -> Finding | None:
+def output_finding(where: str, shown: Sequence[PresentedQuestion], outputs: Sequence[Output], settings: dict) -> Finding | None:
     """What makes an output none of this run, None where each is one."""
     for number, (one, output) in enumerate(zip(shown, outputs, strict=True), start=1):
         letters = {"".join(sorted(chosen)): chosen for chosen in candidates(one.item)}

@@ -1,14 +1,16 @@
 """What comes of doing a published figure again: confirmed, different, or not derivable."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from medllm_hf.errors import UserError
 from medllm_hf.evaluation.runs.compare import equal
 
 CONFIRMED, DIFFERENT, UNKNOWN = "confirmed", "different", "not derivable"
 # What damaged or edited evidence makes of the code that reads it.
-DAMAGE = (KeyError, IndexError, TypeError, AttributeError, ValueError, ZeroDivisionError)
+DAMAGE = (KeyError, IndexError, TypeError, AttributeError, ValueError, ZeroDivisionError, RecursionError)
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ def metric_findings(file: str, derived: dict, stored: dict) -> list[Finding]:
     return found + more
 
 
-def row_finding(file: str, derived: Sequence[dict], stored: Sequence[dict]) -> Finding:
+def row_finding(file: str, derived: Sequence[Mapping], stored: Sequence[dict]) -> Finding:
     """Whether the rows of a file are those that were derived; the first that is not is named."""
     for number, (ours, theirs) in enumerate(zip(derived, stored, strict=False), start=1):
         if not isinstance(theirs, dict) or not (equal(ours, theirs) and equal(theirs, ours)):
@@ -66,7 +68,7 @@ def row_finding(file: str, derived: Sequence[dict], stored: Sequence[dict]) -> F
     return Finding(file, CONFIRMED, f"{len(stored)} rows")
 
 
-def key_finding(file: str, rows: Iterable[dict], wanted: Sequence[tuple], key: tuple[str, ...]) -> Finding:
+def key_finding(file: str, rows: Iterable[Mapping], wanted: Sequence[tuple], key: tuple[str, ...]) -> Finding:
     """Whether a file of outputs has each of the `wanted` once, in their order, and nothing else."""
     names = [tuple(row[field] for field in key) for row in rows]
     if twice := next((name for name in names if names.count(name) > 1), None):
@@ -86,6 +88,20 @@ def guarded(file: str, work: Callable[[], list[Finding]]) -> list[Finding]:
         return work()
     except DAMAGE as error:
         return [Finding(file, DIFFERENT, f"damaged ({type(error).__name__} {error})")]
+
+
+@contextmanager
+def damage_told(runs: Iterable[str]) -> Iterator[None]:
+    """Makes damaged or edited evidence that the block reads a mistake that the user is told.
+
+    Raises:
+        UserError: the block met some.
+    """
+    try:
+        yield
+    except DAMAGE as error:
+        found = f"a damaged run among {', '.join(map(str, runs))} ({type(error).__name__} {error})"
+        raise UserError(found, "runs as `medllm eval` writes them", "run it again") from error
 
 
 def _told(name: tuple) -> str:

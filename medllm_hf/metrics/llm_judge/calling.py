@@ -17,7 +17,7 @@ LONGEST_RETRY_AFTER = 120
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
     """A key is sent to the address that was given, and to no other."""
 
-    def redirect_request(self, *_):
+    def redirect_request(self, *_: object) -> None:
         return None
 
 

@@ -3,6 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Sequence
+from typing import NotRequired, TypedDict
 
 import numpy
 
@@ -12,7 +13,26 @@ _PART = 100  # resamples at once, which bounds the memory
 _POWER = 1.959963984540054 + 0.8416212335729143
 
 
-def means(items: Sequence[dict], keys: Sequence[str], seed: int) -> dict:
+class Sample(TypedDict):
+    """What was read from one reply: scores by criterion, or why there are none; of a checklist its points too."""
+
+    scores: dict[str, float] | None
+    unscored: str | None
+    points: NotRequired[dict[str, float] | None]
+
+
+class Item(TypedDict):
+    """One dialogue: its mean scores over the usable replies, or why there are none, and what became of each reply."""
+
+    scores: dict[str, float | None]
+    overall: float | None
+    unscored: str | None
+    samples: list[Sample]
+    replies: list[str]
+    doctor_characters: int
+
+
+def means(items: Sequence[Item], keys: Sequence[str], seed: int) -> dict:
     """The mean of each criterion and of all, with a 95% interval each; None where no dialogue has scores."""
     rows = [[*(item["scores"][key] for key in keys), item["overall"]] for item in items if item["unscored"] is None]
     names = [*keys, "overall"]
@@ -35,7 +55,7 @@ def intervals(table: numpy.ndarray, seed: int) -> tuple[numpy.ndarray, numpy.nda
     return low, high
 
 
-def bounds(items: Sequence[dict], keys: Sequence[str], low: float, high: float) -> dict:
+def bounds(items: Sequence[Item], keys: Sequence[str], low: float, high: float) -> dict:
     """The mean of each criterion if all unscored dialogues had the lowest score, and if they had the highest."""
     ends = {}
     for name in (*keys, "overall"):
@@ -45,14 +65,14 @@ def bounds(items: Sequence[dict], keys: Sequence[str], low: float, high: float) 
     return ends
 
 
-def distribution(items: Sequence[dict], keys: Sequence[str]) -> dict:
+def distribution(items: Sequence[Item], keys: Sequence[str]) -> dict:
     """How often each score was given, by criterion, over all usable verdicts."""
     verdicts = _verdicts(items)
     counts = {key: Counter(scores[key] for scores in verdicts) for key in keys}
     return {key: {f"{score:g}": count for score, count in sorted(counts[key].items())} for key in keys}
 
 
-def ceiling(items: Sequence[dict], keys: Sequence[str], high: float) -> dict:
+def ceiling(items: Sequence[Item], keys: Sequence[str], high: float) -> dict:
     """The share of usable verdicts with the highest score, by criterion and in all criteria at once."""
     verdicts = _verdicts(items)
     if not verdicts:
@@ -61,7 +81,7 @@ def ceiling(items: Sequence[dict], keys: Sequence[str], high: float) -> dict:
     return {**share, "all": sum(set(scores.values()) == {high} for scores in verdicts) / len(verdicts)}
 
 
-def within_item(items: Sequence[dict], keys: Sequence[str]) -> dict:
+def within_item(items: Sequence[Item], keys: Sequence[str]) -> dict:
     """The mean standard deviation between the verdicts on one dialogue; None where none has two."""
     repeated = [[s["scores"] for s in item["samples"] if s["scores"] is not None] for item in items]
     repeated = [verdicts for verdicts in repeated if len(verdicts) > 1]
@@ -71,7 +91,7 @@ def within_item(items: Sequence[dict], keys: Sequence[str]) -> dict:
     return {key: math.fsum(values) / len(values) for key, values in spread.items()}
 
 
-def detectable(items: Sequence[dict], keys: Sequence[str]) -> dict:
+def detectable(items: Sequence[Item], keys: Sequence[str]) -> dict:
     """The smallest difference between two systems, each judged on as many other dialogues, that a test at 5% finds in 80%."""
     found: dict[str, float | None] = {}
     for name in (*keys, "overall"):
@@ -81,7 +101,7 @@ def detectable(items: Sequence[dict], keys: Sequence[str]) -> dict:
     return found
 
 
-def length(items: Sequence[dict], keys: Sequence[str]) -> dict:
+def length(items: Sequence[Item], keys: Sequence[str]) -> dict:
     """The mean number of the doctor's characters, and the rank correlation of that number with each score."""
     scored = [item for item in items if item["unscored"] is None]
     lengths = [item["doctor_characters"] for item in scored]
@@ -101,9 +121,11 @@ def _ranks(values: Sequence[float]) -> numpy.ndarray:
     return (numpy.cumsum(counts) - (counts - 1) / 2)[places]
 
 
-def _of(item: dict, name: str) -> float:
-    return item["overall"] if name == "overall" else item["scores"][name]
+def _of(item: Item, name: str) -> float:
+    value = item["overall"] if name == "overall" else item["scores"][name]
+    assert value is not None, "only scored dialogues have figures"
+    return value
 
 
-def _verdicts(items: Sequence[dict]) -> list[dict]:
+def _verdicts(items: Sequence[Item]) -> list[dict]:
     return [sample["scores"] for item in items for sample in item["samples"] if sample["scores"] is not None]

@@ -61,6 +61,16 @@ _OTHERS = re.compile(
 
 
 @dataclass(frozen=True)
+class Scale:
+    """What a criterion's score may be: a number from `low` to `high` in steps of `step`, or one of `words`."""
+
+    low: float
+    high: float
+    step: float
+    words: Mapping[str, float]
+
+
+@dataclass(frozen=True)
 class Label:
     """A criterion with its score, or with the reason why it has no clear one.
 
@@ -100,7 +110,7 @@ def key_of(name: str, names: Mapping[str, Sequence[str]]) -> str | None:
     return None
 
 
-def score_at(text: str, place: int, scale, after: str = _END) -> tuple[float | str, int] | None:
+def score_at(text: str, place: int, scale: Scale, after: str = _END) -> tuple[float | str, int] | None:
     """The score that begins at `place`, or why there is no clear one, and where it ends; None if none stands there."""
     if scale.words:
         word = "|".join(sorted(map(re.escape, scale.words), key=len, reverse=True))
@@ -124,15 +134,15 @@ def score_at(text: str, place: int, scale, after: str = _END) -> tuple[float | s
     return (score, end) if re.compile(after, re.I).match(text, end) else None
 
 
-def labelled(text: str, names: Mapping[str, Sequence[str]], scale) -> list[Label]:
+def labelled(text: str, names: Mapping[str, Sequence[str]], scale: Scale) -> list[Label]:
     """The labels with a score in plain text, in order, those in quotation marks left out."""
     labels: list[Label] = []
     text = _unquoted(text, names)
     place, gap, breaks, waiting = 0, 0, False, None
     for line in text.split("\n"):
         found = list(_in_line(line, names, scale))
-        if not found and waiting and (start := _SCORE_LINE.match(line)) and (score := score_at(line, start.end(), scale)):
-            found = [(waiting, score[0], 0)]
+        if not found and waiting and (start := _SCORE_LINE.match(line)) and (below := score_at(line, start.end(), scale)):
+            found = [(waiting, below[0], 0)]
         for key, score, column in found:
             labels.append(Label(key, score, place + column, gap, breaks))
             gap, breaks, waiting = 0, False, None
@@ -145,7 +155,7 @@ def labelled(text: str, names: Mapping[str, Sequence[str]], scale) -> list[Label
     return labels
 
 
-def _in_line(line: str, names: Mapping[str, Sequence[str]], scale) -> Iterator[tuple[str, float | str, int]]:
+def _in_line(line: str, names: Mapping[str, Sequence[str]], scale: Scale) -> Iterator[tuple[str, float | str, int]]:
     """Yields (criterion, score, column) of a line that begins with a label, or with a preface to one."""
     any_name = _any_name(names)
     another = rf"(?:[ \t]*[(/\[][ \t]*(?:{any_name})[ \t]*[)\]]?|[ \t]+(?:{any_name}))*"
@@ -160,7 +170,7 @@ def _in_line(line: str, names: Mapping[str, Sequence[str]], scale) -> Iterator[t
         line, pattern = " " * preface.end() + line[preface.end() :], then
     while found := (pattern.match if pattern is first else pattern.search)(line, place):
         score = score_at(line, found.end(), scale, after)
-        keys = {key_of(one, names) for one in re.findall(any_name, found["names"], re.I)}
+        keys = {key for one in re.findall(any_name, found["names"], re.I) if (key := key_of(one, names))}
         if score and len(keys) == 1:
             yield keys.pop(), score[0], found.start("names")
         elif pattern is first:

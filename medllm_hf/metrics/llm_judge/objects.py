@@ -5,7 +5,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
-from .labels import BREAK, key_of, score_at
+from .labels import BREAK, Scale, key_of, score_at
 
 _DECODER = json.JSONDecoder(object_pairs_hook=lambda pairs: _Pairs(pairs))
 _SCORE_NAMES = ("score", "value", "rating", "points", "met", "criteria_met", "分数", "得分", "评分", "结果", "满足")
@@ -17,7 +17,7 @@ class _Pairs(list):
     """The pairs of a JSON object: a name that stands twice is not lost."""
 
 
-def object_verdicts(text: str, names: Mapping[str, Sequence[str]], scale) -> tuple[list[tuple[int, dict]], str]:
+def object_verdicts(text: str, names: Mapping[str, Sequence[str]], scale: Scale) -> tuple[list[tuple[int, dict]], str]:
     """(position, scores) of the verdicts in JSON objects, and `text` with all objects blotted out."""
     found, place = [], 0
     for start in re.finditer(r"\{|\[(?=\s*\{)", text):
@@ -55,7 +55,7 @@ def _decoded(text: str, start: int) -> tuple[object, int] | tuple[None, None]:
     return _Pairs(value.items()) if isinstance(value, dict) else value, end
 
 
-def _collected(value: object, names: Mapping[str, Sequence[str]], scale) -> Iterator[dict]:
+def _collected(value: object, names: Mapping[str, Sequence[str]], scale: Scale) -> Iterator[dict]:
     """Yields the scores of each verdict in a JSON value: the outermost object that names a criterion, or a list of such."""
     if isinstance(value, dict):
         value = _Pairs(value.items())
@@ -87,7 +87,7 @@ def _field(entry: dict, wanted: Sequence[str]) -> object:
     return next((inner for name, inner in entry.items() if str(name).lower() in wanted), None)
 
 
-def _score(value: object, scale) -> float | str | None:
+def _score(value: object, scale: Scale) -> float | str | None:
     """The score in a JSON value, the reason why it is unclear, or None if the value is none."""
     if isinstance(value, bool):
         return float(value) if scale.words else "no score"

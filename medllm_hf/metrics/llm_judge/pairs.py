@@ -9,9 +9,10 @@ import json
 import re
 from collections.abc import Sequence
 
-from .prompts import quoted, transcript
-from .rubrics import RUBRICS, Criterion
-from .verdicts import Scale, read_verdict
+from .labels import Scale
+from .prompts import object_schema, quoted, transcript
+from .rubrics import RUBRICS, Criterion, Turn
+from .verdicts import read_verdict
 
 NAME, VERSION = "disc-medllm-pair", "1"
 VERDICTS = ("first", "second", "tie")
@@ -102,14 +103,14 @@ _ASK = {
 
 
 def pair_messages(
-    first: Sequence[dict],
-    second: Sequence[dict],
-    language: str,
+    first: Sequence[Turn],
+    second: Sequence[Turn],
+    language: str = "zh",
     reference: str | None = None,
     form: str = "lines",
     again: str | None = None,
-) -> list[dict]:
-    """The chat messages that ask which of two dialogues, each a list of turns, is better.
+) -> list[dict[str, str]]:
+    """The chat messages that ask which of two dialogues on one case is better; nothing in them names a system.
 
     Args:
         reference: what is known of the case.
@@ -130,32 +131,30 @@ def pair_messages(
     return [{"role": "system", "content": system}, {"role": "user", "content": "\n".join(user)}]
 
 
-def pair_schema() -> dict:
+def pair_response_format() -> dict:
     """The `response_format` of a chat request that holds a reply to the form "json"."""
-    verdict = {"type": "string", "enum": list(VERDICTS)}
-    fields = {"reasons": {"type": "string"}, **dict.fromkeys(KEYS, verdict)}
-    body = {"type": "object", "properties": fields, "required": list(fields), "additionalProperties": False}
-    return {"type": "json_schema", "json_schema": {"name": "preference", "strict": True, "schema": body}}
+    return object_schema("preference", dict.fromkeys(KEYS, {"type": "string", "enum": list(VERDICTS)}))
 
 
-def pair_digest(language: str) -> str:
-    """The SHA-256 of every word that a judge is sent besides the dialogues."""
+def pair_record(language: str = "zh") -> dict:
+    """Name, version, language, SHA-256 of every word besides the dialogues, and the criteria of the comparison."""
     forms = [(reference, form, again) for reference in (None, "") for form in ("lines", "json") for again in (None, "")]
-    said = [[NAME, VERSION], pair_schema(), *(pair_messages([], [], language, *one) for one in forms)]
-    return hashlib.sha256(json.dumps(said, ensure_ascii=False, sort_keys=True).encode()).hexdigest()
+    said = [[NAME, VERSION], pair_response_format(), *(pair_messages([], [], language, *one) for one in forms)]
+    digest = hashlib.sha256(json.dumps(said, ensure_ascii=False, sort_keys=True).encode()).hexdigest()
+    return {"name": NAME, "version": VERSION, "language": language, "sha256": digest, "criteria": list(KEYS)}
 
 
-def read_pair_verdict(reply: str) -> tuple[dict[str, str] | None, str | None]:
+def pair_verdict(reply: str) -> tuple[dict[str, str] | None, str | None]:
     """ "first", "second" or "tie" by criterion, as the judge was shown the two, and None; or None and why there are none.
 
     A reply is read as one on a single dialogue is, with words in the place of scores.
     """
     names = {criterion.key: criterion.names for criterion in CRITERIA}
-    found, why = read_verdict(_ROW.sub(r"\1/", _QUOTES.sub(_bare, reply)), names, _SCALE)
-    if found is None:
-        why = re.sub(r"\S+ is not (?:between|a step of) .*", "a number in place of first, second or tie", why)
+    scores, why = read_verdict(_ROW.sub(r"\1/", _QUOTES.sub(_bare, reply)), names, _SCALE)
+    if scores is None:
+        why = re.sub(r"\S+ is not (?:between|a step of) .*", "a number in place of first, second or tie", why or "")
         return None, why.replace("score", "verdict")
-    return {key: VERDICTS[int(value) - _LOWEST] for key, value in found.items()}, None
+    return {key: VERDICTS[int(value) - _LOWEST] for key, value in scores.items()}, None
 
 
 def _bare(quotation: re.Match) -> str:

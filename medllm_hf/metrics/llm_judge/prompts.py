@@ -11,7 +11,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
-from .rubrics import Rubric, point_names
+from .rubrics import RUBRICS, Point, Rubric, Turn, point_names
 
 _ROLES = {"zh": {"patient": "患者", "doctor": "医生"}, "en": {"patient": "patient", "doctor": "doctor"}}
 # Signs that open a control token, a tag or a template's bracket; "<3" and "< 120" are medicine.
@@ -88,19 +88,19 @@ def quoted(text: str) -> list[str]:
     return ["| " + line for line in lines]
 
 
-def transcript(turns: Sequence[dict], language: str) -> list[str]:
+def transcript(turns: Sequence[Turn], language: str) -> list[str]:
     """The lines of a dialogue as they stand in the fence, those of each turn under its number and role."""
     return [line for i, turn in enumerate(turns, 1) for line in (_role(i, turn, language), *quoted(turn["content"]))]
 
 
 def messages(
-    rubric: Rubric,
-    language: str,
-    turns: Sequence[dict],
-    reference: str | Sequence[dict] | None = None,
+    turns: Sequence[Turn],
+    rubric: str,
+    language: str = "zh",
+    reference: str | Sequence[Point] | None = None,
     form: str = "lines",
     again: str | None = None,
-) -> list[dict]:
+) -> list[dict[str, str]]:
     """The chat messages that ask for a verdict on the dialogue `turns`.
 
     Args:
@@ -108,7 +108,8 @@ def messages(
         form: "lines" or "json".
         again: why the last reply could not be used.
     """
-    texts, blocks = _MARKERS[language], {}
+    known, texts = RUBRICS[rubric], _MARKERS[language]
+    blocks: dict[str, list[str]] = {}
     if isinstance(reference, str):
         blocks["reference"] = quoted(reference)
     elif reference is not None:
@@ -116,33 +117,40 @@ def messages(
         pairs = zip(names, reference, strict=True)
         blocks["points"] = [line for name, point in pairs for line in (f"[{name}]", *quoted(point["point"]))]
     blocks["dialogue"] = transcript(turns, language)
-    system = _system(rubric, language)
+    system = _system(known, language)
     # A text that holds this hash of itself cannot be written.
     mark = hashlib.sha256(json.dumps([system, blocks], ensure_ascii=False).encode()).hexdigest()[:20]
     user = []
     for name, lines in blocks.items():
         user += [f"=== {texts['begin']} {texts[name]} {mark} ===", *lines, f"=== {texts['end']} {texts[name]} {mark} ===", ""]
-    user.append(_ask(rubric, language, reference, form, again))
+    user.append(_ask(known, language, reference, form, again))
     return [{"role": "system", "content": system}, {"role": "user", "content": "\n".join(user)}]
 
 
-def schema(rubric: Rubric, reference: Sequence[dict] | None = None) -> dict:
+def response_format(rubric: str, reference: str | Sequence[Point] | None = None) -> dict:
     """The `response_format` of a chat request that holds a reply to the form "json"."""
-    if rubric.criteria:
-        kind: dict = {"type": "integer", "enum": list(range(rubric.low, rubric.high + 1))}
-        fields = {criterion.key: kind for criterion in rubric.criteria}
+    known = RUBRICS[rubric]
+    if known.criteria:
+        kind: dict = {"type": "integer", "enum": list(range(known.low, known.high + 1))}
+        fields = {criterion.key: kind for criterion in known.criteria}
     else:
         fields = {key: {"type": "boolean"} for key in point_names(reference or ())}
+    return object_schema("verdict", fields)
+
+
+def object_schema(name: str, fields: dict[str, dict]) -> dict:
+    """The `response_format` of an object with `reasons` and then `fields`, no other and none of them left out."""
     fields = {"reasons": {"type": "string"}, **fields}
     body = {"type": "object", "properties": fields, "required": list(fields), "additionalProperties": False}
-    return {"type": "json_schema", "json_schema": {"name": "verdict", "strict": True, "schema": body}}
+    return {"type": "json_schema", "json_schema": {"name": name, "strict": True, "schema": body}}
 
 
-def digest(rubric: Rubric, language: str) -> str:
+def digest(rubric: str, language: str) -> str:
     """The SHA-256 of every word that a judge is sent besides the dialogue, and of the scale."""
-    points = None if rubric.criteria else [{"point": ""}]
-    said = [messages(rubric, language, [], points, form, again) for form in ("lines", "json") for again in (None, "")]
-    said += [[rubric.name, rubric.version, rubric.low, rubric.high, rubric.step], schema(rubric, points)]
+    known = RUBRICS[rubric]
+    points = None if known.criteria else [Point(point="", weight=1)]
+    said: list = [messages([], rubric, language, points, form, again) for form in ("lines", "json") for again in (None, "")]
+    said += [[known.name, known.version, known.low, known.high, known.step], response_format(rubric, points)]
     return hashlib.sha256(json.dumps(said, ensure_ascii=False, sort_keys=True).encode()).hexdigest()
 
 
@@ -150,7 +158,7 @@ def _invisible(sign: str) -> bool:
     return sign != "\t" and unicodedata.category(sign) in ("Cc", "Cf")
 
 
-def _role(number: int, turn: dict, language: str) -> str:
+def _role(number: int, turn: Turn, language: str) -> str:
     role = _ROLES[language][turn["role"]]
     return f"[第{number}轮 {role}]" if language == "zh" else f"[turn {number} {role}]"
 
@@ -163,7 +171,7 @@ def _system(rubric: Rubric, language: str) -> str:
     return _SYSTEM[language].format(extra=rubric.extra[language], criteria="\n".join(parts))
 
 
-def _ask(rubric: Rubric, language: str, reference: Sequence[dict] | None, form: str, again: str | None) -> str:
+def _ask(rubric: Rubric, language: str, reference: str | Sequence[Point] | None, form: str, again: str | None) -> str:
     if rubric.criteria:
         names = {criterion.key: criterion.name(language) for criterion in rubric.criteria}
     else:

@@ -2,8 +2,23 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypedDict
 
 LANGUAGES = ("zh", "en")
+
+
+class Turn(TypedDict):
+    """What the "patient" or the "doctor" said."""
+
+    role: str
+    content: str
+
+
+class Point(TypedDict):
+    """A point of a checklist; one with a negative weight describes a fault."""
+
+    point: str
+    weight: float
 
 
 @dataclass(frozen=True)

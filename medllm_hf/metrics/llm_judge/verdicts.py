@@ -10,20 +10,9 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
-from .labels import Label, labelled, plain
+from .labels import Label, Scale, labelled, plain
 from .objects import object_verdicts
-
-
-@dataclass(frozen=True)
-class Scale:
-    """What a criterion's score may be: a number from `low` to `high` in steps of `step`, or one of `words`."""
-
-    low: float
-    high: float
-    step: float
-    words: Mapping[str, float]
 
 
 def read_verdict(reply: str, names: Mapping[str, Sequence[str]], scale: Scale) -> tuple[dict[str, float] | None, str | None]:

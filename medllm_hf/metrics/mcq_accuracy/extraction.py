@@ -16,7 +16,7 @@ README.md has the rules in Chinese and English with examples.
 import re
 from collections.abc import Iterator
 
-from .named_letters import CLEAR, END, OR, Named, Reply, named_at, reply_to
+from .named_letters import CLEAR, END, OR, Named, Reply, matched, named_at, reply_to
 
 _EITHER = re.compile(
     r"\s*\)?\s*(?:这?[两二三几]者?个?)?(?:(?:当|其)?中的?(?:任|某|一|哪)|之间|之一|二选一"
@@ -167,7 +167,8 @@ def _denied(r: Reply, start: int) -> bool:
 
 def _verdicts(r: Reply) -> tuple[list[Named], list[Named]]:
     """The verdicts (rule 4), and the option texts that are only urged (first part of rule 8)."""
-    verdicts, urged = [], []
+    verdicts: list[Named | None] = []
+    urged: list[Named | None] = []
     for match in _NOUN.finditer(r.text):
         if _OPEN.match(r.text, match.end()):
             verdicts.append(Named("", match.end()))
@@ -183,10 +184,10 @@ def _verdicts(r: Reply) -> tuple[list[Named], list[Named]]:
     for match in _MAYBE.finditer(r.text):
         named = _settled(r, match.end(), texts=False)
         verdicts.append(named and Named("", named.end))
-    for start, named in _letter_lists(r):
-        only = _ONLY.search(r.text[max(0, start - 8) : start]) and _RIGHT.match(r.text, named.end)
-        if (only or _IS_ANSWER.match(r.text, named.end)) and not _denied(r, start):
-            verdicts.append(named)
+    for start, letters in _letter_lists(r):
+        only = _ONLY.search(r.text[max(0, start - 8) : start]) and _RIGHT.match(r.text, letters.end)
+        if (only or _IS_ANSWER.match(r.text, letters.end)) and not _denied(r, start):
+            verdicts.append(letters)
     return [named for named in verdicts if named], [named for named in urged if named]
 
 
@@ -205,7 +206,7 @@ def _lone_lines(r: Reply) -> list[Named]:
     lines = list(re.finditer(r"[^\n]*\S[^\n]*", r.text))
     alone = {}
     for number, line in enumerate(lines):
-        named = named_at(r, _NUMBER.match(r.text, line.start()).end(), texts=True, lower=len(lines) == 1)
+        named = named_at(r, matched(_NUMBER, r.text, line.start()).end(), texts=True, lower=len(lines) == 1)
         if not named or not named.labels or (named.worded and (set(named.labels) == r.labels or named.spaced)):
             continue
         if _ALONE.match(r.text, named.end, line.end()) or (number == 0 and _HEAD.match(r.text, named.end)):
@@ -218,11 +219,11 @@ def _lone_lines(r: Reply) -> list[Named]:
 def _called_right(r: Reply) -> list[Named]:
     """The lists that are called correct; a void one besides where something is called wrong."""
     called = []
-    for start, named in _letter_lists(r):
-        if _WRONG.match(r.text, named.end):
-            called.append(Named("", named.end))
-        elif _RIGHT.match(r.text, named.end) and not _denied(r, start):
-            called.append(named)
+    for start, letters in _letter_lists(r):
+        if _WRONG.match(r.text, letters.end):
+            called.append(Named("", letters.end))
+        elif _RIGHT.match(r.text, letters.end) and not _denied(r, start):
+            called.append(letters)
     for match in _CALLED.finditer(r.text):
         named = _settled(r, match.end(), texts=True)
         if named:

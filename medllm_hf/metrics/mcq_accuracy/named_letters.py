@@ -3,9 +3,10 @@
 import re
 import unicodedata
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 
-_PLAIN = [  # in this order
+_PLAIN: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = [  # in this order
     (re.compile(r"^.*</think(?:ing)?>|<think(?:ing)?>.*", re.S | re.I), ""),
     (re.compile(r"\\(?:text|textbf|mathrm|mathbf|mathit|mathsf)\s*\{([^{}]*)\}"), r"\1"),
     (re.compile(r"\}\s*\$?\s*(,|;|、|和|与|及|and|\s)\s*\$?\s*\\boxed\s*\{"), r" \1 "),
@@ -31,6 +32,7 @@ _RUN = re.compile(
     r"([A-Z]+|[a-z])(?![A-Za-z0-9'])(?!-\w)(?:[ ]?\))*(?:选项|项)?"
 )
 _BEFORE_TEXT = re.compile(r"[ ]?[.、:)(,—=-]*[ ]?\(?")
+_OPENING = re.compile(r"\(?[ ]?")
 _LETTER_AFTER_TEXT = re.compile(r"[ ]?\((?:选项|[Oo]ption[ ])?[ ]?([A-Z])[ ]?(?:选项|项)?\)")
 _JOINT = re.compile(
     r"\s*(?:[、,;]?[ ]?(?:以及|和|与|及|还有|and\b|as well as\b|&|\+)|、"
@@ -91,12 +93,16 @@ def named_at(reply: Reply, at: int, texts: bool = False, lower: bool = False, by
         lower: a single lower-case letter counts too.
         by_line: the list may go on in the next lines.
     """
-    whole = named = _one(reply, at, texts, lower)
-    while named and whole.labels:
+    whole = _one(reply, at, texts, lower)
+    if not whole:
+        return None
+    while whole.labels:
         joint = _JOINT.match(reply.text, whole.end)
-        gap = joint or _LOOSE.match(reply.text, whole.end) or (by_line and _NEXT_LINE.match(reply.text, whole.end))
+        gap = joint or _LOOSE.match(reply.text, whole.end)
+        if not gap and by_line:
+            gap = _NEXT_LINE.match(reply.text, whole.end)
         named = _one(reply, gap.end(), texts, lower and whole.end - at == 1) if gap else None
-        if not named or not (joint or _goes_on(reply, whole, named)):
+        if not gap or not named or not (joint or _goes_on(reply, whole, named)):
             break
         repeated = not named.labels or set(named.labels) & set(whole.labels)
         whole = Named(
@@ -107,9 +113,16 @@ def named_at(reply: Reply, at: int, texts: bool = False, lower: bool = False, by
             spaced=whole.spaced or gap[0].isspace(),
             loose=whole.loose or (None if joint else whole),
         )
-    alternative = whole and OR.match(reply.text, whole.end)
+    alternative = OR.match(reply.text, whole.end)
     other = alternative and _one(reply, alternative.end(), texts, lower)
     return Named("", other.end, lettered=whole.lettered) if other else whole
+
+
+def matched(pattern: re.Pattern[str], text: str, at: int) -> re.Match[str]:
+    """The match at `at` of a pattern that takes the empty text too, so that there always is one."""
+    found = pattern.match(text, at)
+    assert found is not None, pattern.pattern
+    return found
 
 
 def _goes_on(reply: Reply, whole: Named, named: Named) -> bool:
@@ -124,7 +137,7 @@ def _one(reply: Reply, at: int, texts: bool, lower: bool) -> Named | None:
     run = _RUN.match(reply.text, at)
     if run and run[1].islower() and not (lower and len(run[1]) == 1):
         run = None
-    opening = re.compile(r"\(?[ ]?").match(reply.text, at).end()
+    opening = matched(_OPENING, reply.text, at).end()
     said = _text_at(reply, opening) if texts else None
     if said and (not run or said[1] >= run.end(1)):
         end = said[1] + (opening > at and reply.text.startswith(")", said[1]))
@@ -142,13 +155,13 @@ def _one(reply: Reply, at: int, texts: bool, lower: bool) -> Named | None:
 
 def _with_own_text(reply: Reply, letters: str, end: int) -> Named:
     """The letters that end at `end`, with the text of that option after them; void where it is another option's text."""
-    before = _BEFORE_TEXT.match(reply.text, end)
+    before = matched(_BEFORE_TEXT, reply.text, end)
     said = _text_at(reply, before.end())
-    ended = said and (END.match(reply.text, said[1]) or _JOINT.match(reply.text, said[1]))
+    ended = bool(said and (END.match(reply.text, said[1]) or _JOINT.match(reply.text, said[1])))
     if said and said[0] == letters and (ended or not before[0]):
         closing = "(" in before[0] and reply.text.startswith(")", said[1])
         return Named(letters, said[1] + closing, worded=True, lettered=True)
-    if ended and said[0] != letters and "," not in before[0]:
+    if said and ended and said[0] != letters and "," not in before[0]:
         return Named("", said[1], lettered=True)
     return Named(letters, end, lettered=True)
 

@@ -63,11 +63,11 @@ def test_what_is_no_file_of_prices(tmp_path, text, named):
 @pytest.mark.parametrize(
     ("words", "named"),
     [
-        (["--prices", "nowhere.json"], "No such file or directory: nowhere.json"),
-        (["--prices", "."], "Is a directory: ."),
+        (["--prices", "nowhere.json"], "no nowhere.json"),
+        (["--prices", "."], "a folder at ."),
         (["--budget", "1"], "--budget without --prices"),
         (["--prices", "prices.json", "--budget", "0"], "--budget 0"),
-        (["--prices", "prices.json", "--budget", "nan"], "--budget nan"),
+        (["--prices", "prices.json", "--budget", "nan"], "--budget: 'nan'"),
         (["--prices", "prices.json", "--doctor", "http://127.0.0.1:9/v1#other"], "no price of other in prices.json"),
         (["--prices", "prices.json", "--judge", "http://127.0.0.1:9/v1#other"], "one for the judge"),
     ],

@@ -13,10 +13,10 @@ from transformers import GenerationConfig
 
 from medllm_hf.data.mcq import load_items
 from medllm_hf.errors import UserError
+from medllm_hf.evaluation.commands.mcq import mcq
 from medllm_hf.evaluation.exams.generation import batches, replies, stop_ids
-from medllm_hf.evaluation.exams.network import load_network, load_tokenizer
 from medllm_hf.evaluation.exams.prompts import Prompts
-from medllm_hf.evaluation.exams.run import mcq
+from medllm_hf.evaluation.exams.run import load_network, load_tokenizer
 from medllm_hf.evaluation.runs.folder import read_run
 
 TEST = str(SAMPLE / "questions_test.jsonl")

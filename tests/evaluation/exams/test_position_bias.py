@@ -7,17 +7,12 @@ import pytest
 from support.exam_runs import answered, as_shown, questions, right_with, run_folder, shown
 
 from medllm_hf.evaluation.commands.report import report
+from medllm_hf.evaluation.exams.derive import read_answers
 from medllm_hf.evaluation.exams.position_bias import confusion, position_bias
-from medllm_hf.evaluation.exams.scores import load_metric, read_answers
+from medllm_hf.metrics.mcq_accuracy.scoring import score_answers
 
 QUESTIONS = 200
 SEEDS = range(300)
-
-
-@pytest.fixture(scope="module")
-def metric():
-    """The class itself, loaded once."""
-    return load_metric()
 
 
 def always_b(row):
@@ -28,12 +23,12 @@ def always_last(row):
     return row["options"][-1]["label"]
 
 
-def simulated(metric, answer):
+def simulated(answer):
     """For each seed: the metrics and the bias of an exam with new questions, shuffled in every other one."""
     for seed in SEEDS:
         rows = answered(as_shown(questions(QUESTIONS, seed), shuffle=seed if seed % 2 else None), answer(seed))
         answers = read_answers(rows, lambda prediction, options: prediction)
-        metrics = metric._compute(
+        metrics = score_answers(
             predictions=[row["prediction"] for row in rows],
             references=[row["reference"] for row in rows],
             options=[row["options"] for row in rows],
@@ -52,9 +47,9 @@ def simulated(metric, answer):
     ids=["always B", "always last", "right with 0.6"],
 )
 @pytest.mark.slow
-def test_interval_and_bias_over_simulated_runs(metric, answer, truth, bias):
+def test_interval_and_bias_over_simulated_runs(answer, truth, bias):
     covered, named = 0, []
-    for metrics, position in simulated(metric, answer):
+    for metrics, position in simulated(answer):
         covered += metrics["interval_low"] <= truth <= metrics["interval_high"]
         named.append(position["bias"])
     # test_significance.py adds up the exact coverage, which lies a little above and below 95%.
@@ -65,11 +60,11 @@ def test_interval_and_bias_over_simulated_runs(metric, answer, truth, bias):
         assert named == [bias] * len(SEEDS)
 
 
-def choices(rows, metric):
-    return read_answers(rows, metric.extract_choice)
+def choices(rows):
+    return read_answers(rows)
 
 
-def test_a_weak_bias_of_a_good_model_is_named_when_it_matters(metric):
+def test_a_weak_bias_of_a_good_model_is_named_when_it_matters():
     """Right on 70%, and C instead of any other wrong option."""
     rng = random.Random(1)
 
@@ -77,54 +72,54 @@ def test_a_weak_bias_of_a_good_model_is_named_when_it_matters(metric):
         wrong = [option["label"] for option in row["options"] if option["label"] != row["reference"]]
         return row["reference"] if rng.random() < 0.7 else "C" if "C" in wrong else rng.choice(wrong)
 
-    found = position_bias(choices(answered(as_shown(questions(600)), answer), metric))
+    found = position_bias(choices(answered(as_shown(questions(600)), answer)))
     assert found["bias"] == "C" and "biased towards C" in found["sentence"]
 
 
-def test_a_place_that_is_never_chosen_is_named(metric):
+def test_a_place_that_is_never_chosen_is_named():
     rng = random.Random(2)
     rows = as_shown(questions(600, options=5))
-    found = position_bias(choices(answered(rows, lambda row: rng.choice("ABCD")), metric))
+    found = position_bias(choices(answered(rows, lambda row: rng.choice("ABCD"))))
     assert found["bias"] == "E" and "biased against E" in found["sentence"]
 
 
-def test_uneven_keys_are_no_bias(metric):
+def test_uneven_keys_are_no_bias():
     """A guesser, in an exam half of whose keys are B, chooses B less often than it is right."""
     rng = random.Random(3)
     items = questions(900, options=5)
     for item in items[::2]:
         item["answer"] = "B"
-    found = position_bias(choices(answered(as_shown(items), lambda row: rng.choice("ABCDE")), metric))
+    found = position_bias(choices(answered(as_shown(items), lambda row: rng.choice("ABCDE"))))
     assert found["bias"] is None and "no position bias found" in found["sentence"]
 
 
-def test_small_biases_and_few_answers_are_not_named(metric):
+def test_small_biases_and_few_answers_are_not_named():
     rows = answered(as_shown(questions(3000, options=5)), right_with(0.9, 4))
     for row in random.Random(5).sample([row for row in rows if row["prediction"] != row["reference"]], 60):
         row["prediction"] = "A" if row["reference"] != "A" else "B"
-    found = position_bias(choices(rows, metric))
+    found = position_bias(choices(rows))
     assert found["letter"]["p"] < 0.01 and found["bias"] is None and "moves few answers" in found["sentence"]
-    few = position_bias(choices(answered(as_shown(questions(3)), lambda row: row["reference"]), metric))
+    few = position_bias(choices(answered(as_shown(questions(3)), lambda row: row["reference"])))
     assert few["sentence"] == "too few wrong answers to tell"
-    assert position_bias(choices(answered(as_shown(questions(9, kind="multi")), lambda row: "AB"), metric)) is None
+    assert position_bias(choices(answered(as_shown(questions(9, kind="multi")), lambda row: "AB"))) is None
 
 
-def test_chance_is_not_named_in_short_exams(metric):
+def test_chance_is_not_named_in_short_exams():
     """Of 30 answers, some place always gets far more or fewer than expected."""
     named = []
     for seed in range(60):
         rows = answered(as_shown(questions(30, seed)), right_with(0.4, seed))
-        named.append(position_bias(choices(rows, metric))["bias"])
+        named.append(position_bias(choices(rows))["bias"])
     assert named.count(None) >= 57, named
 
 
-def test_counts_are_those_of_the_answers(metric):
+def test_counts_are_those_of_the_answers():
     """Labels with a gap (an option without a text was left out), one reply with two letters, one unparsed."""
     item = {"id": "g", "question": "？", "subject": "", "kind": "single", "answer": "D",
             "options": {"A": "甲", "B": "乙", "D": "丁"}}  # fmt: skip
     rows = [shown(item | {"id": str(n)}, "ABD") for n in range(5)]
     replies = ["D", "A", "A", "故选AB", "不知道"]
-    answers = choices([row | {"prediction": reply} for row, reply in zip(rows, replies, strict=True)], metric)
+    answers = choices([row | {"prediction": reply} for row, reply in zip(rows, replies, strict=True)])
     places = {place["name"]: place for place in position_bias(answers)["letter"]["places"]}
     assert list(places) == ["A", "B", "D"]
     assert [places[name]["predicted"] for name in "ABD"] == [2, 0, 1]

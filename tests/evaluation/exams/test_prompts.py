@@ -13,8 +13,8 @@ from support.published import ENGLISH_SINGLE, MULTI, SINGLE, item
 
 from medllm_hf.data.mcq import load_items
 from medllm_hf.errors import UserError
-from medllm_hf.evaluation.exams.network import load_tokenizer
-from medllm_hf.evaluation.exams.prompts import BLANK, Prompts, answers, asked, candidates, draw, presented
+from medllm_hf.evaluation.exams.prompts import BLANK, Prompts, answers, candidates, draw, present_options, reorder_options
+from medllm_hf.evaluation.exams.run import load_tokenizer
 
 ONE = item("a", "选哪项？", ["甲", "乙", "丙"], "B")
 SEVERAL = item("b", "选哪几项？", ["甲", "乙", "丙"], "AC", kind="multi")
@@ -91,30 +91,30 @@ def test_a_template_writes_its_own_first_token(tokenizer):
 
 
 def test_options_in_another_order():
-    moved = asked(SEVERAL, "CAB")
+    moved = reorder_options(SEVERAL, "CAB")
     assert moved.item.options == {"A": "丙", "B": "甲", "C": "乙"}
     assert moved.item.answer == frozenset("AB")
     assert (moved.order, moved.own("AB"), moved.own("C")) == ("CAB", "AC", "B")
     gap = replace(ONE, options={"A": "甲", "B": "乙", "E": "戊"}, answer=frozenset("E"))
-    assert asked(gap, "ABE").item == gap
-    assert asked(gap, "EAB").item.options == {"A": "戊", "B": "甲", "E": "乙"}
-    assert asked(gap, "EAB").own("A") == "E"
+    assert reorder_options(gap, "ABE").item == gap
+    assert reorder_options(gap, "EAB").item.options == {"A": "戊", "B": "甲", "E": "乙"}
+    assert reorder_options(gap, "EAB").own("A") == "E"
 
 
 def test_shuffled_orders_depend_on_seed_and_item_alone():
-    orders = {one.item.id: one.order for one in presented(TEST, 7, shuffle=True)}
-    again = presented(TEST[::-1][:40], 7, shuffle=True)
+    orders = {one.item.id: one.order for one in present_options(TEST, 7, shuffle=True)}
+    again = present_options(TEST[::-1][:40], 7, shuffle=True)
     assert [one.order for one in again] == [orders[one.item.id] for one in again]
-    assert {one.order for one in presented(TEST, 8, shuffle=True)} != set(orders.values())
+    assert {one.order for one in present_options(TEST, 8, shuffle=True)} != set(orders.values())
     assert all(sorted(one.order) == list(one.item.options) for one in again)
-    for one, own in zip(presented(TEST, 7, shuffle=True), TEST, strict=True):
+    for one, own in zip(present_options(TEST, 7, shuffle=True), TEST, strict=True):
         assert {own.options[letter] for letter in one.own(one.item.answer)} == {own.options[letter] for letter in own.answer}
-    first = [one.order[0] for one in presented(TEST, 7, shuffle=True)]
+    first = [one.order[0] for one in present_options(TEST, 7, shuffle=True)]
     assert max(first.count(letter) for letter in "ABCDE") < len(TEST) / 2, "no letter is mostly first"
 
 
 def test_circular_shows_every_option_at_every_place():
-    rotations = presented([ONE, ENGLISH], 0, circular=True)
+    rotations = present_options([ONE, ENGLISH], 0, circular=True)
     assert [(one.item.id, one.rotation, one.order) for one in rotations] == [
         ("a", 0, "ABC"), ("a", 1, "BCA"), ("a", 2, "CAB"), ("c", 0, "AB"), ("c", 1, "BA"),
     ]  # fmt: skip
@@ -136,10 +136,11 @@ def test_examples_are_the_same_whatever_the_order_of_the_file():
 
 def test_examples_do_not_depend_on_the_hash_seed():
     program = (
-        "from medllm_hf.data.mcq import load_items\nfrom medllm_hf.evaluation.exams.prompts import draw, presented\n"
+        "from medllm_hf.data.mcq import load_items\nfrom medllm_hf.evaluation.exams.prompts import draw, present_options\n"
         f"train, test = (load_items(f'{SAMPLE}/questions_{{name}}.jsonl') for name in ('train', 'test'))\n"
         "drawn = draw(train, test, 4, 1).of_kind\n"
-        "print([one.id for kind in sorted(drawn) for one in drawn[kind]], [one.order for one in presented(test, 1, True)])"
+        "print([one.id for kind in sorted(drawn) for one in drawn[kind]], "
+        "[one.order for one in present_options(test, 1, True)])"
     )
     printed = [
         subprocess.run([sys.executable, "-c", program], env={"PYTHONHASHSEED": seed}, capture_output=True, text=True).stdout

@@ -15,8 +15,9 @@ from safetensors.torch import load_file, save_file
 from support.paths import SAMPLE
 
 from medllm_hf.errors import UserError
+from medllm_hf.evaluation.commands.mcq import mcq
+from medllm_hf.evaluation.exams import likelihood
 from medllm_hf.evaluation.exams import run as module
-from medllm_hf.evaluation.exams.run import mcq
 from medllm_hf.evaluation.runs.folder import RunFolder, read_run
 
 TEST, TRAIN = str(SAMPLE / "questions_test.jsonl"), str(SAMPLE / "questions_train.jsonl")
@@ -59,7 +60,7 @@ def in_child(exam, out: Path, flags: dict, death: int | None = None, kill_after:
         code = 1
         try:
             torch.set_num_threads(1)  # the parent's pool of threads did not come along
-            module.PORTION = 10
+            likelihood.PORTION = 10
             with open(os.devnull, "w") as nothing:
                 os.dup2(nothing.fileno(), 1)
             real, written = RunFolder.append, []

@@ -14,11 +14,12 @@ from tokenizers.models import BPE
 from transformers import PreTrainedTokenizerFast
 
 from medllm_hf.data.mcq import McqItem, load_items
-from medllm_hf.evaluation.exams.derive import compute, predicted, score_row
-from medllm_hf.evaluation.exams.network import load_network, load_tokenizer
-from medllm_hf.evaluation.exams.prompts import Prompts, answers, candidates, draw, presented
-from medllm_hf.evaluation.exams.run import examinee, mcq, tokenised, zero_shot
-from medllm_hf.evaluation.exams.settings import Settings, settled
+from medllm_hf.evaluation.commands.mcq import mcq
+from medllm_hf.evaluation.exams.derive import derive, output_row, predict, read_questions_asked, score_row
+from medllm_hf.evaluation.exams.likelihood import tokenise, zero_shot
+from medllm_hf.evaluation.exams.prompts import Prompts, answers, candidates, draw, present_options
+from medllm_hf.evaluation.exams.run import load_examinee, load_network, load_tokenizer
+from medllm_hf.evaluation.exams.settings import Settings, resolve_defaults
 from medllm_hf.evaluation.runs.folder import read_run, weights_hash
 from medllm_hf.pretrained import snapshot
 
@@ -84,26 +85,26 @@ def test_a_letter_that_melts_into_the_prompts_last_token_is_scored_as_it_is_writ
     text = Prompts(None, {}, chat=False).text(item)
     vocabulary = {sign: number for number, sign in enumerate([*sorted(set(text)), " A"])}
     joining = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(BPE(vocabulary, [(" ", "A")])))
-    question = tokenised(Prompts(joining, {}, chat=False), item, text)
+    question = tokenise(Prompts(joining, {}, chat=False), item, text)
     assert question.prompt[-1] == vocabulary[" "]
     assert question.candidates == [[*question.prompt[:-1], vocabulary[" A"]], [*question.prompt, vocabulary["B"]]]
 
 
 def test_the_prediction_follows_from_the_output():
     logprobs = {"A": -3.0, "B": -2.0, "AB": -3.5}
-    assert predicted({"logprobs": logprobs}) == "B"
-    assert predicted({"logprobs": logprobs, "lengths": {"A": 1, "B": 1, "AB": 2}}) == "AB"
-    assert predicted({"logprobs": {"A": -1.0, "B": -1.0}}) == "A", "the first of equal ones"
-    assert predicted({"reply": "B。因为……"}) == "B。因为……"
+    assert predict({"logprobs": logprobs}) == "B"
+    assert predict({"logprobs": logprobs, "lengths": {"A": 1, "B": 1, "AB": 2}}) == "AB"
+    assert predict({"logprobs": {"A": -1.0, "B": -1.0}}) == "A", "the first of equal ones"
+    assert predict({"reply": "B。因为……"}) == "B。因为……"
 
 
 @pytest.mark.parametrize("flags", [{}, {"score": "text"}, {"shuffle_options": True, "seed": 5}, {"circular": True}])
 def test_scores_and_metrics_follow_from_outputs(tiny, questions, tmp_path, flags):
     run = examined(tiny, questions, tmp_path / "run", **flags)
     items = load_items(str(questions))
-    shown = presented(items, flags.get("seed", 0), flags.get("shuffle_options", False), flags.get("circular", False))
-    assert run["scores"] == [score_row(one, predicted(output)) for one, output in zip(shown, run["outputs"], strict=True)]
-    assert run["metrics"] == compute(run["scores"])
+    shown = present_options(items, flags.get("seed", 0), flags.get("shuffle_options", False), flags.get("circular", False))
+    assert run["scores"] == [score_row(one, predict(output)) for one, output in zip(shown, run["outputs"], strict=True)]
+    assert run["metrics"] == derive(shown, run["outputs"]).metrics
     own = {item.id: item for item in items}
     for row in run["scores"]:
         texts = {option["label"]: option["text"] for option in row["options"]}
@@ -123,7 +124,7 @@ def rotations(name: str, replies: list[str], right: str = "B") -> list[dict]:
     """The rows of one item with options A to C and these replies to its rotations."""
     items = load_items(TEST)[0]
     item = type(items)(name, "问？", {"A": "甲", "B": "乙", "C": "丙"}, frozenset(right), "", "single")
-    return [score_row(one, reply) for one, reply in zip(presented([item], 0, circular=True), replies, strict=True)]
+    return [score_row(one, reply) for one, reply in zip(present_options([item], 0, circular=True), replies, strict=True)]
 
 
 def test_circular_is_right_only_if_all_rotations_are():
@@ -134,7 +135,9 @@ def test_circular_is_right_only_if_all_rotations_are():
         *rotations("always the same, wrong", ["A", "C", "B"]),
         *rotations("last one unread", ["B", "A", "说不好"]),
     ]
-    metrics = compute(rows)
+    questions = read_questions_asked(rows)
+    outputs = [output_row(one, {"reply": row["prediction"]}) for one, row in zip(questions, rows, strict=True)]
+    metrics = derive(questions, outputs).metrics
     assert (metrics["n"], metrics["accuracy"], metrics["unparsed"]) == (4, 0.25, 1)
     assert metrics["circular"] == {"rotations": 12, "consistent": 2, "first_accuracy": 0.75}
 
@@ -160,8 +163,9 @@ def test_the_manifest_says_what_was_asked_of_whom(tiny, questions, tmp_path):
 
 def test_during_training_the_same_is_said(tiny, questions, tmp_path):
     folder = Path(tiny["base"])
-    rows = zero_shot(load_network(folder), load_tokenizer(folder), load_items(str(questions)))
-    assert rows == examined(tiny, questions, tmp_path / "run")["scores"]
+    shown = present_options(load_items(str(questions)), seed=0)
+    outputs = zero_shot(load_network(folder), load_tokenizer(folder), shown)
+    assert derive(shown, outputs).scores == examined(tiny, questions, tmp_path / "run")["scores"]
 
 
 def test_a_benchmark_by_name_with_its_left_out_rows(tiny, tmp_path, capsys):
@@ -240,11 +244,11 @@ def test_a_model_of_the_hub_is_found_in_the_cache(tiny, tmp_path, monkeypatch):
     monkeypatch.setattr("huggingface_hub._snapshot_download.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
     folder, revision = snapshot("org/tiny")
     assert (folder.name, revision) == (commit, commit)
-    assert examinee(settled(Settings("org/tiny", TEST))).record == {
+    assert load_examinee(resolve_defaults(Settings("org/tiny", TEST))).record == {
         "id": "org/tiny", "revision": commit, "weights_sha256": weights_hash(tiny["base"]),
     }  # fmt: skip
 
 
 def test_of_equal_answers_the_first_letter_counts_in_memory_and_on_disk():
     output = {"logprobs": {"B": -1.0, "AB": -1.0, "C": -2.0}}
-    assert predicted(output) == predicted(json.loads(json.dumps(output, sort_keys=True))) == "AB"
+    assert predict(output) == predict(json.loads(json.dumps(output, sort_keys=True))) == "AB"

@@ -55,11 +55,9 @@ def test_the_figures_follow_from_the_stored_replies(tmp_path):
     for row in found["outputs"]:
         replies.setdefault(row["id"], []).append(row["reply"])
     first = [row for row in found["scores"] if row["sample"] == 0]
-    again = load_metric().compute(
-        predictions=[row["turns"] for row in first],
-        replies=[replies[row["id"]] for row in first],
-        groups=[row["group"] for row in first],
-    )
+    metric, groups = load_metric(), [row["group"] for row in first]
+    options = metric.JudgeOptions(replies=[replies[row["id"]] for row in first], groups=groups)
+    again = metric.score_dialogues([row["turns"] for row in first], options=options)
     system = found["metrics"]["systems"]["doctor-7b"]
     assert {name: again[name] for name in system} == json.loads(json.dumps(system))
     assert (system["n"], system["unscored"], found["metrics"]["failures"]["unscored"]) == (6, 1, 2)

@@ -11,7 +11,8 @@ from support.judged_runs import dialogue, write
 from support.pair_judges import CANARIES, CRITERIA, better, compared, compared_run, first_shown, honest, preference, shown
 
 from medllm_hf.errors import UserError
-from medllm_hf.evaluation.preferences.derive import ORDERS, case_outcome, outcome
+from medllm_hf.evaluation.preferences.derive import case_outcome, outcome
+from medllm_hf.evaluation.preferences.records import ORDERS
 from medllm_hf.evaluation.runs.folder import open_run, read_run, write_jsonl
 
 FIRST = [dialogue(i, 2 + i % 4, "a-7b") for i in range(8)]

@@ -13,9 +13,10 @@ from support.judged_runs import dialogue, killed, write
 from support.pair_judges import CANARIES, compared, honest
 
 from medllm_hf.errors import UserError
+from medllm_hf.evaluation.commands.pair import pair
 from medllm_hf.evaluation.judging.derive import load_metric
 from medllm_hf.evaluation.preferences import run as pairwise
-from medllm_hf.evaluation.preferences.derive import ORDERS
+from medllm_hf.evaluation.preferences.records import ORDERS
 from medllm_hf.evaluation.runs.folder import read_run
 
 FIRST = [dialogue(i, 2 + i % 4, "a-7b") for i in range(12)]
@@ -148,7 +149,7 @@ def test_settings_out_of_range_are_refused(flags, sides, tmp_path, refused):
 def test_a_local_checkpoint_as_the_judge(tiny, tmp_path):
     """The tiny model writes nonsense, so nothing is scored, and the run says so."""
     sides = write(tmp_path / "a.jsonl", FIRST[0]), write(tmp_path / "b.jsonl", SECOND[0])
-    assert pairwise.pair(*sides, str(tiny["base"]), str(tmp_path / "run"), max_new_tokens=8) == 0
+    assert pair(*sides, str(tiny["base"]), str(tmp_path / "run"), max_new_tokens=8) == 0
     found = read_run(tmp_path / "run")
     assert "weights_sha256" in found["manifest"]["judge"] and {row["form"] for row in found["outputs"]} == {"lines"}
     assert found["metrics"]["unscored"] == 1 and found["metrics"]["criteria"]["overall"]["win_rate"] is None

@@ -7,7 +7,7 @@ import random
 import pytest
 
 from medllm_hf.evaluation.statistics.tests import chi_square_p, holm, mcnemar, paired_interval, wilson
-from medllm_hf.metrics.mcq_accuracy.mcq_accuracy import wilson as of_the_metric
+from medllm_hf.metrics.mcq_accuracy.scoring import wilson as of_the_metric
 
 
 @pytest.mark.parametrize(

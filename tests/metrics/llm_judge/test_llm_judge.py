@@ -11,6 +11,8 @@ import pytest
 from support.chat_server import Behaviour, ChatServer, in_turn
 from support.paths import ROOT
 
+from medllm_hf.metrics.llm_judge.scoring import response_format, rubric_record
+
 FOLDER = ROOT / "medllm_hf" / "metrics" / "llm_judge"
 KEYS = ["proactivity", "accuracy", "helpfulness", "linguistic_quality"]
 NAMES = ["主动性", "准确性", "有用性", "语言质量"]
@@ -149,7 +151,7 @@ def test_the_case_is_shown_to_the_judge_in_a_fence_of_its_own(metric):
 @pytest.mark.parametrize("name", ["disc-medllm", "disc-medllm-plain", "safety"])
 def test_a_rubric_says_what_every_score_means_and_wants_reasons_first(metric, name, language):
     system, user = (message["content"] for message in metric.messages(talk(), name, language))
-    record = metric.rubric_record(name, language)
+    record = rubric_record(name, language)
     for score in range(1, 6):
         assert len(re.findall(rf"^  {score} = \S.{{8,}}", system, re.MULTILINE)) == len(record["criteria"])
     asked = user.splitlines()
@@ -157,20 +159,16 @@ def test_a_rubric_says_what_every_score_means_and_wants_reasons_first(metric, na
         record["criteria"]
     )
     assert record["whole_points"] is True and ("整数" in user or "whole number" in user)
-    form = metric.response_format(name)["json_schema"]["schema"]
+    form = response_format(name)["json_schema"]["schema"]
     assert list(form["properties"]) == ["reasons", *record["criteria"]] == form["required"]
 
 
 def test_every_rubric_and_language_has_a_hash_of_its_own(metric):
     records = [
-        metric.rubric_record(name, one)
-        for name in ("disc-medllm", "disc-medllm-plain", "safety", "checklist")
-        for one in ("zh", "en")
+        rubric_record(name, one) for name in ("disc-medllm", "disc-medllm-plain", "safety", "checklist") for one in ("zh", "en")
     ]
     assert len({record["sha256"] for record in records}) == 8
-    assert (
-        records[0] == metric.rubric_record("disc-medllm", "zh") == metric.compute(predictions=[talk()], replies=["x"])["rubric"]
-    )
+    assert records[0] == rubric_record("disc-medllm", "zh") == metric.compute(predictions=[talk()], replies=["x"])["rubric"]
     with_clause, without = (metric.messages(talk(), name)[0]["content"] for name in ("disc-medllm", "disc-medllm-plain"))
     assert "例外" in with_clause and len(set(with_clause.splitlines()) - set(without.splitlines())) == 1
 

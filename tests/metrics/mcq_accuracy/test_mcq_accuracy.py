@@ -253,9 +253,9 @@ def test_what_evaluate_needs_of_the_script():
     assert all(len(node.names) == 1 for node in imports if isinstance(node, ast.Import))
     assert not any(isinstance(node, ast.ImportFrom) and node.module == "evaluate" for node in imports)
     assert not re.search(r"^(?:import|from)\b.*#", text, re.MULTILINE)
-    assert set(re.findall(r"^from \.(\w+) ", text, re.MULTILINE)) == {"extraction", "named_letters"}
+    assert set(re.findall(r"^from \.(\w+) ", text, re.MULTILINE)) == {"extraction", "named_letters", "scoring"}
     for path in FOLDER.glob("*.py"):
-        assert set(re.findall(r"from \.(\w+) ", path.read_text(encoding="utf-8"))) <= {"extraction", "named_letters"}
+        assert set(re.findall(r"from \.(\w+) ", path.read_text(encoding="utf-8"))) <= {"extraction", "named_letters", "scoring"}
 
 
 def examples(text: str) -> doctest.TestResults:

@@ -81,7 +81,7 @@ def find(text: str) -> list[Found]:
     return sorted(found, key=lambda item: item.start)
 
 
-def masked(text: str, found: list[Found]) -> str:
+def mask(text: str, found: list[Found]) -> str:
     """`text` with the placeholder of its kind in the place of each found piece; `find` finds nothing in the result."""
     return _replaced(text, found, lambda item: KINDS[item.kind])
 

@@ -1,4 +1,4 @@
-"""Judges of what the patterns of `personal_patterns.py` match: checksums, labels, units and neighbours."""
+"""Judges of what the patterns of `patterns` match: checksums, labels, units and neighbours."""
 
 import re
 from datetime import date

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from medllm_hf.data.screening.pii import patterns as personal_patterns
-from medllm_hf.data.screening.pii.masking import KINDS, Found, find, masked
+from medllm_hf.data.screening.pii import patterns
+from medllm_hf.data.screening.pii.masking import KINDS, Found, find, mask
 
 ROWS = [json.loads(line) for line in Path(__file__).with_name("personal_data.jsonl").read_text(encoding="utf-8").splitlines()]
 MOBILE = "13824159206"
@@ -91,7 +91,7 @@ def test_recall_and_precision_of_spans():
 def test_masking_leaves_nothing():
     for row in ROWS:
         found = find(row["text"])
-        after = masked(row["text"], found)
+        after = mask(row["text"], found)
         for item in found:
             assert row["text"][item.start : item.end] not in after, after
             assert KINDS[item.kind] in after
@@ -100,7 +100,7 @@ def test_masking_leaves_nothing():
 
 def test_masked_text_in_full():
     text = "家属１３８－２４１５－９２０６，微信号：li_na88；报告发 lina@example.com。"
-    assert masked(text, find(text)) == "家属［手机号］，微信号：［微信号］；报告发 ［邮箱］。"
+    assert mask(text, find(text)) == "家属［手机号］，微信号：［微信号］；报告发 ［邮箱］。"
 
 
 def test_random_texts_never_raise_and_stay_masked():
@@ -109,7 +109,7 @@ def test_random_texts_never_raise_and_stay_masked():
         found = find(text)
         assert all(0 <= item.start < item.end <= len(text) for item in found)
         assert all(left.end <= right.start for left, right in zip(found, found[1:], strict=False)), (text, found)
-        after = masked(text, found)
+        after = mask(text, found)
         assert find(after) == [], (text, after)
         hits += bool(found)
     assert hits >= 500
@@ -119,7 +119,7 @@ def test_the_first_scan_hides_nothing(monkeypatch):
     """The cheap scan that most texts fail lets through whatever the patterns take."""
     texts = [row["text"] for row in ROWS] + random_texts(3000)
     quick = [find(text) for text in texts]
-    monkeypatch.setattr(personal_patterns, "MAYBE", re.compile(""))
+    monkeypatch.setattr(patterns, "MAYBE", re.compile(""))
     slow = [find(text) for text in texts]
     assert [text for text, a, b in zip(texts, quick, slow, strict=True) if a != b] == []
 

@@ -1,0 +1,99 @@
+"""The verb `eval consult`: simulated patients consult a model, and a judge may score the dialogues after it."""
+
+import sys
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, cast
+
+from medllm_hf.evaluation.consultations.cases import summary
+from medllm_hf.evaluation.consultations.run import (
+    Plan,
+    estimate_run,
+    hold_consultations,
+    party,
+    plan_run,
+    run_summary,
+    talks_of,
+)
+from medllm_hf.evaluation.consultations.settings import Settings
+from medllm_hf.evaluation.consultations.transcript import KEY, Dialogue
+from medllm_hf.evaluation.costs.estimate import spent_in, told
+from medllm_hf.evaluation.costs.prices import priced
+from medllm_hf.evaluation.judging.dialogues import read_dialogues
+from medllm_hf.evaluation.judging.records import Dialogue as Transcribed
+from medllm_hf.evaluation.judging.records import Output
+from medllm_hf.evaluation.judging.run import KEY as JUDGE_KEY
+from medllm_hf.evaluation.judging.run import estimate, plan_of, run_plan
+from medllm_hf.evaluation.judging.settings import Settings as JudgeSettings
+from medllm_hf.evaluation.runs.folder import outputs_in
+
+
+def consult(
+    cases: str, doctor: str, patient: str, out: str, judge: str | None = None, overwrite: bool = False, dry_run: bool = False,
+    **flags: Any,
+) -> int:  # fmt: skip
+    """Holds a consultation on each case and writes the run folder `out`, or goes on with it; returns the exit code.
+
+    Args:
+        doctor, patient, judge: `URL#MODEL` of an endpoint, a checkpoint folder or a Hub id.
+        dry_run: prints what the run would cost, and neither sends nor writes anything.
+        flags: the fields of `Settings`.
+
+    Raises:
+        UserError: settings that do not go together; cases, a checkpoint or an endpoint that cannot be had; `out` holds
+            something else; or an endpoint refuses every request.
+    """
+    settings = Settings(**flags)
+    plan = plan_run(cases, doctor, patient, settings)
+    if judge:
+        # A judge that cannot be had, or has no price, is told before the dialogues are paid for.
+        priced(settings.prices, {"judge": party(judge, "judge", settings)}, settings.budget)
+    print(summary(plan.cases))
+    if dry_run:
+        print(_estimate(plan, out, judge, overwrite))
+        return 0
+    ending = hold_consultations(plan, out, overwrite)
+    if ending.unfinished:
+        print(ending.unfinished, file=sys.stderr)
+        return 1
+    print(run_summary(out))
+    return _judge(out, judge, settings, ending.spent) if judge else 0
+
+
+def _estimate(plan: Plan, out: str, judge: str | None, overwrite: bool) -> str:
+    """What is printed in place of the run: the dialogues that are not over, and the judge's replies on all."""
+    rows = outputs_in(out, plan.manifest, KEY, overwrite)
+    estimates, most, usual = estimate_run(plan, talks_of(rows, plan.cases, out))
+    prices = {name: value for name, value in plan.manifest.items() if name == "prices"}
+    spent = spent_in(out, prices["prices"]) if prices and rows else Fraction(0)
+    if judge:
+        folder = Path(out) / "judge"
+        judge_plan = plan_of(_to_judge(most), judge, JudgeSettings(**_judge_settings(plan.settings)), "dialogues.jsonl")
+        over = not any(one.most.calls for one in estimates.values())
+        there = outputs_in(folder, judge_plan.manifest, JUDGE_KEY) if over and folder.is_dir() and not overwrite else {}
+        estimates["judge"] = estimate(judge_plan, cast(dict[tuple, Output], there), _to_judge(usual))
+        own = judge_plan.manifest.get("prices", {})
+        spent += spent_in(folder, own) if there and own else 0
+        prices = {"prices": {**prices["prices"], **own}} if prices else {}
+    return told(estimates, prices, spent, plan.settings.budget)
+
+
+def _judge(out: str, judge: str, settings: Settings, spent: Fraction) -> int:
+    """Has the dialogues of a finished run, which have cost `spent`, judged into the folder `judge` inside it."""
+    asked = JudgeSettings(**_judge_settings(settings), spent_before=spent)
+    ended = run_plan(plan_of(read_dialogues(out), judge, asked, "dialogues.jsonl"), Path(out) / "judge")
+    print(ended.text, file=sys.stderr if ended.failed else sys.stdout)
+    return int(ended.failed)
+
+
+def _to_judge(dialogues: Sequence[Dialogue]) -> list[Transcribed]:
+    """Consultations as a judge reads them."""
+    return [cast(Transcribed, one) for one in dialogues]
+
+
+def _judge_settings(settings: Settings) -> dict:
+    """The settings of the judge run that follows the consultations."""
+    names = ("seed", "concurrency", "timeout", "prices", "budget")
+    own = {"key_env": settings.judge_key_env or settings.key_env, "enable_thinking": settings.judge_enable_thinking}
+    return {**{name: getattr(settings, name) for name in names}, **own}

@@ -1,0 +1,37 @@
+"""The verb `eval mcq`: a model's accuracy on multiple-choice questions, by likelihood or by what it writes."""
+
+import sys
+from typing import Any
+
+from medllm_hf.errors import UserError
+from medllm_hf.evaluation.exams.questions import left_out, read_questions
+from medllm_hf.evaluation.exams.run import estimate_cost, prepare_exam, run_exam, summary
+from medllm_hf.evaluation.exams.settings import Settings, resolve_defaults
+
+
+def mcq(model: str | None, data: str, out: str, overwrite: bool = False, dry_run: bool = False, **flags: Any) -> int:
+    """Asks the questions of `data` and writes the run folder `out`, or goes on with it; returns the exit code.
+
+    Args:
+        dry_run: prints what the run would cost at an endpoint, and neither sends nor writes anything.
+        flags: the other fields of `Settings`, as the command line has parsed them.
+
+    Raises:
+        UserError: settings that do not go together; model, questions, examples or endpoint that cannot be had; `out` holds
+            something else; or the endpoint refuses every request.
+    """
+    settings = resolve_defaults(Settings(model, data, **flags))
+    if dry_run and settings.url is None:
+        raise UserError("--dry-run without --url", "an endpoint, whose replies cost something", "leave it out")
+    questions = read_questions(data, settings.data_path, settings.split)
+    if note := left_out(questions.record):
+        print(note)
+    exam = prepare_exam(settings, questions)
+    if dry_run:
+        print(estimate_cost(exam, out, overwrite))
+        return 0
+    if missing := run_exam(exam, out, overwrite):
+        print(missing, file=sys.stderr)
+        return 1
+    print(summary(out))
+    return 0

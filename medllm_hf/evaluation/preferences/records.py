@@ -1,0 +1,151 @@
+"""The records of a comparison of two systems, and the one reader of a finished run."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal, NotRequired, TypedDict, cast
+
+from medllm_hf.errors import UserError
+from medllm_hf.evaluation.consultations.transcript import Dialogue
+from medllm_hf.evaluation.costs.prices import check_costs
+from medllm_hf.evaluation.judging.derive import load_metric
+from medllm_hf.evaluation.runs.records import DataRecord, ModelRecord, read_record, read_records
+
+Side = Literal["first", "second"]
+# The order in which the judge is shown the systems: "21" shows the second one first.
+ORDERS = ("12", "21")
+SIDES: tuple[Side, Side] = ("first", "second")
+# What a row of scores.jsonl says besides its case.
+_VERDICT = ("sample", "verdicts", "outcomes", "unscored")
+
+
+class Pair(TypedDict):
+    """A case and the two dialogues on it; `id` is source/case_id, `reference` what the judge was told of the case."""
+
+    id: str
+    group: str
+    first: Dialogue
+    second: Dialogue
+    reference: NotRequired[str]
+
+
+class PairScore(Pair):
+    """A row of scores.jsonl: what the judge preferred by order, and the outcomes for the first system by criterion.
+
+    "first" and "second" in the verdicts are the systems, wherever they were shown. Where an order brought no verdict there
+    are no outcomes, and `unscored` says why.
+    """
+
+    sample: int
+    verdicts: dict[str, dict[str, str] | None]
+    outcomes: dict[str, str] | None
+    unscored: str | None
+
+
+class PairOutput(TypedDict):
+    """What is read of an output: the judge's reply on a case in one order; `error` says why the endpoint gave none."""
+
+    id: str
+    sample: int
+    reply: str
+    error: NotRequired[str]
+    attempts: NotRequired[list[str]]
+    prompt_tokens: NotRequired[int | None]
+    completion_tokens: NotRequired[int | None]
+    retries: NotRequired[int]
+    finish: NotRequired[str]
+
+
+class Sides(TypedDict):
+    """The names of the two systems."""
+
+    first: str
+    second: str
+
+
+class SidesData(TypedDict):
+    """The dialogues of the two systems."""
+
+    first: DataRecord
+    second: DataRecord
+
+
+class Rubric(TypedDict):
+    """What a manifest says of the rubric."""
+
+    name: str
+    version: str
+    language: str
+    sha256: str
+    criteria: list[str]
+
+
+class PairSettings(TypedDict):
+    """The settings that figures depend on."""
+
+    samples: int
+    failure_limit: float
+
+
+class Manifest(TypedDict):
+    """What is read of the manifest of a comparison."""
+
+    judge: ModelRecord
+    rubric: Rubric
+    systems: Sides
+    data: SidesData
+    patients: dict[str, str]
+    only_first: list[str]
+    only_second: list[str]
+    settings: PairSettings
+    prices: NotRequired[dict[str, object]]
+    spent_besides: NotRequired[dict[str, object]]
+
+
+Outputs = Mapping[tuple[str, int], PairOutput]
+
+
+@dataclass(frozen=True)
+class StoredRun:
+    """A finished comparison as it was read: every record has its fields. `outputs` are by (id, sample)."""
+
+    manifest: Manifest
+    outputs: dict[tuple[str, int], PairOutput]
+    scores: list[PairScore]
+
+    @property
+    def pairs(self) -> list[Pair]:
+        """The cases with their two dialogues."""
+        return pairs_in(self.scores)
+
+
+def stored_run(where: str, run: Mapping) -> StoredRun:
+    """The comparison in `run`, which `read_run` gave.
+
+    Raises:
+        UserError: a record without a field that it must have, no case, or criteria that are none.
+    """
+    manifest = read_record(run["manifest"], Manifest, f"{where}/manifest.json")
+    check_costs(run["manifest"], ["judge"], f"{where}/manifest.json")
+    outputs = read_records(run["outputs"], PairOutput, f"{where}/outputs.jsonl")
+    scores = read_records(run["scores"], PairScore, f"{where}/scores.jsonl")
+    criteria, known = manifest["rubric"]["criteria"], load_metric().pair_record()["criteria"]
+    if not scores or manifest["settings"]["samples"] < 1 or "overall" not in criteria or not set(criteria) <= set(known):
+        what = "no cases, samples or criteria"
+        raise UserError(f"a damaged run in {where}: {what}", "what the format says", "run `medllm eval pair` again")
+    return StoredRun(manifest, {(row["id"], row["sample"]): row for row in outputs}, scores)
+
+
+def output_id(case: str, order: str) -> str:
+    """The id of the output on a case in one order."""
+    return f"{case}:{order}"
+
+
+def output_ids(pairs: Iterable[Pair], samples: int) -> list[tuple[str, int]]:
+    """The (id, sample) of every output on `pairs`, in the order in which a run keeps them."""
+    return [(output_id(pair["id"], order), sample) for pair in pairs for order in ORDERS for sample in range(samples)]
+
+
+def pairs_in(rows: Iterable[PairScore]) -> list[Pair]:
+    """The cases with their two dialogues that the rows of scores.jsonl are on."""
+    known = {row["id"]: {key: value for key, value in row.items() if key not in _VERDICT} for row in rows}
+    return [cast(Pair, pair) for pair in known.values()]

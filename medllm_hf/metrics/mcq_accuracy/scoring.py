@@ -1,0 +1,154 @@
+"""Replies to multiple-choice questions → accuracy with its 95% interval, unparsed replies, partial credit, groups, chance."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypedDict
+
+from .extraction import extract_choice
+
+_Z = 1.959963984540054  # the 97.5% point of the normal distribution
+
+
+class Option(TypedDict):
+    """One option of a question."""
+
+    label: str
+    text: str
+
+
+class Share(TypedDict):
+    """A share of right answers; the interval is Wilson's."""
+
+    accuracy: float
+    n: int
+    unparsed: int
+    interval_low: float
+    interval_high: float
+
+
+class GroupAccuracy(Share):
+    """The share of one group, and what guessing would give."""
+
+    group: str
+    chance: float
+
+
+class Accuracy(Share):
+    """The result of the metric."""
+
+    macro_accuracy: float
+    partial_credit: float
+    groups: list[GroupAccuracy]
+
+
+DEFAULT_OPTIONS = tuple(Option(label=letter, text="") for letter in "ABCDE")
+
+
+@dataclass(frozen=True)
+class _Answer:
+    right: bool
+    unparsed: bool
+    partial: float
+    chance: float
+
+
+def check_columns(
+    predictions: Sequence[str],
+    references: Sequence[str],
+    options: Sequence[Sequence[Option] | None] | None = None,
+    groups: Sequence[str | None] | None = None,
+) -> None:
+    """Check that the columns are of one length and those of text hold text.
+
+    Raises:
+        ValueError: naming the column and the row.
+    """
+    for name, column in (("references", references), ("options", options), ("groups", groups)):
+        if column is not None and len(column) != len(predictions):
+            found = f"{len(column)} {name} for {len(predictions)} predictions"
+            raise ValueError(f"mcq_accuracy: {found}; give one for each")
+    for name, texts in (("predictions", predictions), ("references", references)):
+        for row, text in enumerate(texts):
+            if not isinstance(text, str):
+                raise ValueError(f"mcq_accuracy: {name}[{row}] is a {type(text).__name__}; give text, '' for no reply")
+
+
+def score_answers(
+    predictions: Sequence[str],
+    references: Sequence[str],
+    options: Sequence[Sequence[Option] | None] | None = None,
+    groups: Sequence[str | None] | None = None,
+) -> Accuracy:
+    """The accuracy over replies or letters; README.md says what each figure is.
+
+    Args:
+        references: the right letters in capitals, in any order.
+        options: each question's own; None, as a whole or of a row, stands for A to E without text.
+        groups: a subject or exam for each question.
+
+    Raises:
+        ValueError: no rows, or see `check_columns`; options or references that make no question, naming the row.
+    """
+    check_columns(predictions, references, options, groups)
+    count = len(references)
+    if count == 0:
+        raise ValueError("mcq_accuracy: no predictions; give at least one")
+    answers: list[_Answer] = []
+    by_group: dict[str, list[_Answer]] = {}
+    for row, (prediction, reference) in enumerate(zip(predictions, references, strict=True)):
+        own = options[row] if options is not None else None
+        answers.append(_score(row, prediction, reference, DEFAULT_OPTIONS if own is None else own))
+        by_group.setdefault((groups[row] if groups is not None else None) or "", []).append(answers[-1])
+    shares = {name: _share(members) for name, members in by_group.items()}
+    chances = {name: math.fsum(one.chance for one in members) / len(members) for name, members in by_group.items()}
+    return {
+        **_share(answers),
+        "macro_accuracy": math.fsum(share["accuracy"] for share in shares.values()) / len(shares),
+        "partial_credit": math.fsum(one.partial for one in answers) / count,
+        "groups": [{"group": name, **share, "chance": chances[name]} for name, share in shares.items()],
+    }
+
+
+def wilson(right: int, count: int) -> tuple[float, float]:
+    """The 95% interval of a proportion. Source: Wilson 1927."""
+    share, z2 = right / count, _Z * _Z
+    middle = (share + z2 / (2 * count)) / (1 + z2 / count)
+    half = _Z / (1 + z2 / count) * math.sqrt(share * (1 - share) / count + z2 / (4 * count * count))
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def _share(answers: Sequence[_Answer]) -> Share:
+    right = sum(one.right for one in answers)
+    low, high = wilson(right, len(answers))
+    return {
+        "accuracy": right / len(answers),
+        "n": len(answers),
+        "unparsed": sum(one.unparsed for one in answers),
+        "interval_low": low,
+        "interval_high": high,
+    }
+
+
+def _score(row: int, prediction: str, reference: str, options: Sequence[Option]) -> _Answer:
+    pairs = [(option.get("label"), option.get("text")) for option in options if isinstance(option, dict)]
+    texts = {label: text for label, text in pairs if isinstance(label, str) and isinstance(text, str)}
+    if len(pairs) < len(options) or not all(isinstance(value, str) for pair in pairs for value in pair):
+        raise ValueError(f'mcq_accuracy: options[{row}] is {options}; give a list of {{"label": "A", "text": "..."}}')
+    if len(texts) < max(2, len(options)) or not all(len(label) == 1 and "A" <= label <= "Z" for label in texts):
+        raise ValueError(f"mcq_accuracy: options[{row}] has labels {list(texts)}; give at least two, a capital letter each")
+    gold = set(reference)
+    if not gold or not gold <= set(texts) or len(gold) < len(reference):
+        raise ValueError(
+            f"mcq_accuracy: references[{row}] = {reference!r} does not name options {''.join(texts)}; "
+            "use capital letters such as B or ABD"
+        )
+    choice = extract_choice(prediction, texts)
+    chosen = set(choice or "")
+    return _Answer(
+        right=chosen == gold,
+        unparsed=choice is None,
+        partial=len(chosen) / len(gold) if chosen <= gold else 0.0,
+        # A guess among the letters, or among all sets of at least one letter where several are right.
+        chance=1 / len(texts) if len(gold) == 1 else 1 / (2 ** len(texts) - 1),
+    )
