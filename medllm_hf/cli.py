@@ -44,16 +44,14 @@ VERBS = {
     "eval consult": Verb(
         "evaluation.commands.consult:consult", "simulated patients consult a model: dialogues, checks", flags.eval_consult
     ),
-    "eval judge": Verb("evaluation.judging.run:judge", "a judge model's scores of dialogues", flags.eval_judge),
+    "eval judge": Verb("evaluation.commands.judge:judge", "a judge model's scores of dialogues", flags.eval_judge),
     "eval pair": Verb(
         "evaluation.commands.pair:pair", "a judge's preference between two systems, in both orders", flags.eval_pair
     ),
     "eval agree": Verb(
         "evaluation.commands.agree:agree", "how far judges agree with human labels and each other", flags.eval_agree
     ),
-    "eval import": Verb(
-        "evaluation.exchange.published_verdicts:import_scores", "published scores → run folder", flags.eval_import
-    ),
+    "eval import": Verb("evaluation.commands.import_scores:import_scores", "published scores → run folder", flags.eval_import),
     "report": Verb(
         "evaluation.commands.report:report", "run folders → tables, plots, a page to browse, results.json", flags.report
     ),

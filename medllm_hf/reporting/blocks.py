@@ -2,9 +2,12 @@
 
 import html
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
+
+# The most names that a list spells out.
+MOST_NAMED = 20
 
 
 @dataclass(frozen=True)
@@ -92,3 +95,25 @@ def interval(low: float, high: float) -> str:
 def chance_text(p: float | None) -> str:
     """A p value with three decimals, "< 0.001" for less, "–" for None."""
     return "–" if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def score(value: float | None) -> str:
+    """4.846 → "4.85", None → "–"."""
+    return "–" if value is None else f"{value:.2f}"
+
+
+def signed(value: float | None) -> str:
+    """0.046 → "+0.05", None → "–"."""
+    # The zero added makes a -0.0 a 0.0.
+    return "–" if value is None else f"{round(value, 2) + 0.0:+.2f}"
+
+
+def words(name: str) -> str:
+    """The name of a criterion, check or setting as it is read."""
+    return name.replace("_", " ")
+
+
+def listed(names: Sequence[str], file: str = "results.json", between: str = ", ") -> str:
+    """The names, the first of them where there are many and `file` has the rest."""
+    more = len(names) - MOST_NAMED
+    return between.join(names[:MOST_NAMED]) + (f" and {more} more, which {file} names" if more > 0 else "")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from support.chat_server import ChatServer
 
-from medllm_hf.evaluation.judging.run import judge
+from medllm_hf.evaluation.commands.judge import judge
 from medllm_hf.evaluation.runs.folder import read_run
 
 NAMES = ["主动性", "准确性", "有用性", "语言质量"]

@@ -9,8 +9,8 @@ from support.judged_runs import write
 from support.pair_judges import compared, honest
 from support.paths import SAMPLE
 
+from medllm_hf.evaluation.commands.judge import judge
 from medllm_hf.evaluation.commands.mcq import mcq
-from medllm_hf.evaluation.judging.run import judge
 from medllm_hf.evaluation.runs.folder import weights_hash
 from medllm_hf.folders import read_json, write_json
 from medllm_hf.hub.publish import publish_model

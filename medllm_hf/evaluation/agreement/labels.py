@@ -76,8 +76,8 @@ def _add(labels: Labels, row: object, criteria: Sequence[str], low: float, high:
 
 def _score(key: str, value: object, low: float, high: float) -> float:
     try:
-        score = math.nan if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError, OverflowError):
+        score = math.nan if isinstance(value, bool) or not isinstance(value, str | int | float) else float(value)
+    except (ValueError, OverflowError):
         score = math.nan
     if not low <= score <= high:
         raise BadRow(key, f"{value!r} is no score from {low:g} to {high:g}")

@@ -2,8 +2,7 @@
 
 from collections.abc import Iterator
 
-from medllm_hf.evaluation.judging.wording import score, signed, words
-from medllm_hf.reporting.blocks import Block, Heading, Paragraph, Table, percent
+from medllm_hf.reporting.blocks import Block, Heading, Paragraph, Table, listed, percent, score, signed, words
 
 _HEAD = ("first", "second", "criterion", "n", "weighted kappa", "Krippendorff's alpha", "Spearman", "macro F1", "equal",
          "first minus second")  # fmt: skip
@@ -11,7 +10,7 @@ _BAND = ("kappa", "alpha", "spearman", "macro_f1", "exact")
 _NAMES = {"kappa": "weighted kappa", "alpha": "Krippendorff's alpha", "spearman": "Spearman", "macro_f1": "macro F1",
           "exact": "equal"}  # fmt: skip
 _PLACES = {"within": "lies within", "below": "lies below", "above": "lies above"}
-_MOST_NAMED = 20
+_FILE = "agreement.json"
 
 
 def agreement_blocks(values: dict) -> list[Block]:
@@ -71,7 +70,7 @@ def _run_text(run: dict) -> str:
     text = f"{run['run']}: judge {run['judge']['id']}, rubric {run['rubric']['name']}, version {run['rubric']['version']}, "
     text += f"{run['data']['n']} dialogues, of which {len(run['unscored'])} unscored, {run['samples']} replies each."
     if run["unlabelled"]:
-        text += f" Without labels are {len(run['unlabelled'])}: {_listed(run['unlabelled'])}."
+        text += f" Without labels are {len(run['unlabelled'])}: {listed(run['unlabelled'], _FILE)}."
     if run["no_headline"]:
         text += f" The run has no headline figure: {'; '.join(run['no_headline'])}."
     return text
@@ -82,9 +81,9 @@ def _labels(labels: dict) -> Iterator[Block]:
     files = ", ".join(f"{file['name']} (SHA-256 {file['sha256'][:16]})" for file in labels["files"])
     yield Paragraph(f"Labels by {told}, from {files}.")
     if labels["bad_rows"]:
-        yield Paragraph(f"Rows left out, {len(labels['bad_rows'])}: {_listed(labels['bad_rows'], '; ')}.")
+        yield Paragraph(f"Rows left out, {len(labels['bad_rows'])}: {listed(labels['bad_rows'], _FILE, '; ')}.")
     if labels["unknown_ids"]:
-        yield Paragraph(f"Labelled ids that no run has, {len(labels['unknown_ids'])}: {_listed(labels['unknown_ids'])}.")
+        yield Paragraph(f"Labelled ids that no run has, {len(labels['unknown_ids'])}: {listed(labels['unknown_ids'], _FILE)}.")
     if labels["unread_columns"]:
         yield Paragraph(f"Columns that are no criterion and were not read: {', '.join(labels['unread_columns'])}.")
 
@@ -103,9 +102,9 @@ def _table(rows: list[dict]) -> Table:
 def _apart(row: dict) -> Iterator[Block]:
     for side in ("first", "second"):
         if names := row[f"only_{side}"]:
-            yield Paragraph(f"Dialogues only in {row[side]}, beside the other: {_listed(names)}.")
+            yield Paragraph(f"Dialogues only in {row[side]}, beside the other: {listed(names, _FILE)}.")
     if row["other_words"]:
-        yield Paragraph(f"Ids with other words in {row['first']} than in {row['second']}: {_listed(row['other_words'])}.")
+        yield Paragraph(f"Ids with other words in {row['first']} than in {row['second']}: {listed(row['other_words'], _FILE)}.")
 
 
 def _band_table(one: dict) -> Table:
@@ -133,8 +132,3 @@ def _ends(ends: list[float] | None, times: float = 1) -> str:
     if ends is None:
         return ""
     return f" ({times * ends[0]:.1f} to {times * ends[1]:.1f}%)" if times == 100 else f" ({ends[0]:.2f} to {ends[1]:.2f})"
-
-
-def _listed(names: list[str], between: str = ", ") -> str:
-    more = len(names) - _MOST_NAMED
-    return between.join(names[:_MOST_NAMED]) + (f" and {more} more, which agreement.json names" if more > 0 else "")

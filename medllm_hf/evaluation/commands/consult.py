@@ -1,9 +1,10 @@
 """The verb `eval consult`: simulated patients consult a model, and a judge may score the dialogues after it."""
 
 import sys
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from medllm_hf.evaluation.consultations.cases import summary
 from medllm_hf.evaluation.consultations.run import (
@@ -16,9 +17,15 @@ from medllm_hf.evaluation.consultations.run import (
     talks_of,
 )
 from medllm_hf.evaluation.consultations.settings import Settings
-from medllm_hf.evaluation.consultations.transcript import KEY
+from medllm_hf.evaluation.consultations.transcript import KEY, Dialogue
 from medllm_hf.evaluation.costs.estimate import spent_in, told
 from medllm_hf.evaluation.costs.prices import priced
+from medllm_hf.evaluation.judging.dialogues import read_dialogues
+from medllm_hf.evaluation.judging.records import Dialogue as Transcribed
+from medllm_hf.evaluation.judging.records import Output
+from medllm_hf.evaluation.judging.run import KEY as JUDGE_KEY
+from medllm_hf.evaluation.judging.run import estimate, plan_of, run_plan
+from medllm_hf.evaluation.judging.settings import Settings as JudgeSettings
 from medllm_hf.evaluation.runs.folder import outputs_in
 
 
@@ -61,14 +68,11 @@ def _estimate(plan: Plan, out: str, judge: str | None, overwrite: bool) -> str:
     prices = {name: value for name, value in plan.manifest.items() if name == "prices"}
     spent = spent_in(out, prices["prices"]) if prices and rows else Fraction(0)
     if judge:
-        # Only runs with a judge need the metric's packages.
-        from medllm_hf.evaluation.judging import run as judging
-
-        asked, folder = judging.Settings(**_judge_settings(plan.settings)), Path(out) / "judge"
-        judge_plan = judging.plan_of([dict(one) for one in most], judge, asked, "dialogues.jsonl")
+        folder = Path(out) / "judge"
+        judge_plan = plan_of(_to_judge(most), judge, JudgeSettings(**_judge_settings(plan.settings)), "dialogues.jsonl")
         over = not any(one.most.calls for one in estimates.values())
-        there = outputs_in(folder, judge_plan.manifest, judging.KEY) if over and folder.is_dir() and not overwrite else {}
-        estimates["judge"] = judging.estimate(judge_plan, asked, there, [dict(one) for one in usual])
+        there = outputs_in(folder, judge_plan.manifest, JUDGE_KEY) if over and folder.is_dir() and not overwrite else {}
+        estimates["judge"] = estimate(judge_plan, cast(dict[tuple, Output], there), _to_judge(usual))
         own = judge_plan.manifest.get("prices", {})
         spent += spent_in(folder, own) if there and own else 0
         prices = {"prices": {**prices["prices"], **own}} if prices else {}
@@ -77,11 +81,15 @@ def _estimate(plan: Plan, out: str, judge: str | None, overwrite: bool) -> str:
 
 def _judge(out: str, judge: str, settings: Settings, spent: Fraction) -> int:
     """Has the dialogues of a finished run, which have cost `spent`, judged into the folder `judge` inside it."""
-    from medllm_hf.evaluation.judging import run as judging
-    from medllm_hf.evaluation.judging.dialogues import read_dialogues
+    asked = JudgeSettings(**_judge_settings(settings), spent_before=spent)
+    ended = run_plan(plan_of(read_dialogues(out), judge, asked, "dialogues.jsonl"), Path(out) / "judge")
+    print(ended.text, file=sys.stderr if ended.failed else sys.stdout)
+    return int(ended.failed)
 
-    asked = judging.Settings(**_judge_settings(settings), spent_before=spent)
-    return judging.judge_dialogues(read_dialogues(out), judge, Path(out) / "judge", asked, "dialogues.jsonl")
+
+def _to_judge(dialogues: Sequence[Dialogue]) -> list[Transcribed]:
+    """Consultations as a judge reads them."""
+    return [cast(Transcribed, one) for one in dialogues]
 
 
 def _judge_settings(settings: Settings) -> dict:

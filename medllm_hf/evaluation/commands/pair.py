@@ -3,7 +3,7 @@
 import sys
 from typing import Any
 
-from medllm_hf.evaluation.judging.run import Settings
+from medllm_hf.evaluation.judging.settings import Settings
 from medllm_hf.evaluation.preferences.run import compare_systems, estimate_run, plan_run, run_summary
 
 

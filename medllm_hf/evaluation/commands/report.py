@@ -11,11 +11,10 @@ from medllm_hf.evaluation.exams.page import write_pages
 from medllm_hf.evaluation.exams.plots import draw
 from medllm_hf.evaluation.exams.report import values
 from medllm_hf.evaluation.exams.tables import report_blocks
-from medllm_hf.evaluation.judging.derive import load_metric as load_judge_metric
+from medllm_hf.evaluation.judging.derive import load_judge_run
 from medllm_hf.evaluation.judging.page import write_page
 from medllm_hf.evaluation.judging.plots import draw_sets
 from medllm_hf.evaluation.judging.report import judge_sets, judge_values
-from medllm_hf.evaluation.judging.scores import checked_judge_run, judge_run_of
 from medllm_hf.evaluation.judging.tables import judge_blocks
 from medllm_hf.evaluation.preferences.report import check_pair_run, pair_values, write_pair_page
 from medllm_hf.evaluation.preferences.tables import pair_blocks
@@ -63,9 +62,8 @@ def report_mcq(runs: dict[str, dict], folder: Path) -> str:
 
 def report_judge(runs: dict[str, dict], folder: Path) -> str:
     """Writes the report of judge runs into `folder` and returns one line on what is in it."""
-    metric = load_judge_metric()
-    checked = [checked_judge_run(name, judge_run_of(name, run), metric) for name, run in runs.items()]
-    found = judge_values(checked, metric)
+    checked = [load_judge_run(name, run) for name, run in runs.items()]
+    found = judge_values(checked)
     blocks = judge_blocks(found)
     write_json(folder / "results.json", found)
     write_text(folder / "report.md", markdown(blocks))

@@ -145,12 +145,14 @@ def _metrics(scores: Sequence[ScoreRow]) -> dict[str, Any]:
 
 
 def _compute(rows: Sequence[ScoreRow]) -> dict[str, Any]:
-    return score_answers(
-        predictions=[row["prediction"] for row in rows],
-        references=[row["reference"] for row in rows],
-        groups=[row["group"] for row in rows],
-        options=[row["options"] for row in rows],
-    )
+    return {
+        **score_answers(
+            predictions=[row["prediction"] for row in rows],
+            references=[row["reference"] for row in rows],
+            groups=[row["group"] for row in rows],
+            options=[row["options"] for row in rows],
+        )
+    }
 
 
 def _combine_rotations(rotations: list["Answer"]) -> tuple[ScoreRow, bool]:

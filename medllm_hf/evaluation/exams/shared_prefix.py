@@ -85,7 +85,7 @@ def keys_and_values(network: torch.nn.Module, prefix: list[int]) -> list[tuple[t
     Raises:
         UserError: see `check_cache`.
     """
-    check_cache(network, prefix, _behind_prefix)
+    check_cache(cast(PreTrainedModel, network), prefix, _behind_prefix)
     return _keys_and_values(network, prefix)
 
 

@@ -1,17 +1,19 @@
-"""The verb `eval import`: published verdicts of a judge → a judge run folder, with the raw texts as replies."""
+"""Published verdicts of a judge → a judge run folder, with the raw texts as replies."""
 
 import hashlib
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 from medllm_hf.data.consultations import consultations
 from medllm_hf.data.dialogues import valid_text
 from medllm_hf.data.files import BadRow, file_rows, input_files, parsed
 from medllm_hf.errors import UserError
-from medllm_hf.evaluation.judging.derive import load_metric, metrics_of, score_rows
+from medllm_hf.evaluation.judging.derive import derive, load_metric
 from medllm_hf.evaluation.judging.dialogues import record
-from medllm_hf.evaluation.judging.run import KEY, summary
+from medllm_hf.evaluation.judging.records import Dialogue, JudgeManifest, Turn
+from medllm_hf.evaluation.judging.run import KEY, outputs_of
 from medllm_hf.evaluation.runs.folder import open_run
 
 SOURCE = "https://github.com/FudanDISC/DISC-MedLLM"
@@ -23,8 +25,8 @@ _BEGIN, _END = "[start of conversation]", "[end of conversation]"
 _FIELDS = ("id", "model", "source", "scores", "prompt")
 
 
-def import_scores(scores: list[str], out: str, dialogues: str | None = None, overwrite: bool = False) -> None:
-    """Writes published verdicts and their dialogues as the run folder `out`; no score is computed anew.
+def import_verdicts(scores: list[str], out: str, dialogues: str | None = None, overwrite: bool = False) -> list[str]:
+    """Writes published verdicts and their dialogues as the run folder `out`; returns the ids of dialogues without verdicts.
 
     Args:
         scores: files `result_*.jsonl` as DISC-MedLLM publishes them, or folders of them.
@@ -38,13 +40,12 @@ def import_scores(scores: list[str], out: str, dialogues: str | None = None, ove
     rows = _rows(scores)
     prompts = {_hash(row): row for row in rows.values()}
     if len(prompts) > 1:
-        found = f"verdicts by {len(prompts)} different prompts ({', '.join(sorted({r['source'] for r in prompts.values()}))})"
-        raise UserError(found, "one prompt, since others give other scores", "import the sets into runs of their own")
+        several = f"verdicts by {len(prompts)} different prompts ({', '.join(sorted({r['source'] for r in prompts.values()}))})"
+        raise UserError(several, "one prompt, since others give other scores", "import the sets into runs of their own")
     found, without = _dialogues(rows, dialogues)
-    metric = load_metric()
     (digest, example), *_ = prompts.items()
     name = "disc-medllm" if _WAIVER in example["prompt"] else "disc-medllm-plain"
-    rubric = {**metric.rubric_record(name, "en"), "version": "published", "sha256": digest, "whole_points": False}
+    rubric = {**load_metric().rubric_record(name, "en"), "version": "published", "sha256": digest, "whole_points": False}
     manifest = {
         "kind": "judge",
         "imported": True,
@@ -59,12 +60,10 @@ def import_scores(scores: list[str], out: str, dialogues: str | None = None, ove
             for one in found:
                 if (one["id"], 0) not in run.rows:
                     run.append({"id": one["id"], "sample": 0, "reply": rows[one["id"]]["scores"], "imported": True})
-            scored = score_rows(metric, found, run.rows, name, 1)
-            metrics = metrics_of(metric, scored, run.rows, [], manifest)
-            run.finish([(one["id"], 0) for one in found], scored, {**metrics, "without_scores": without})
-    for one in without:
-        print(f"{one} has no published scores")
-    print(summary(out))
+            derived = derive(cast(JudgeManifest, run.manifest), outputs_of(run).values(), found)
+            metrics = {**derived.metrics, "without_scores": without}
+            run.finish([(one["id"], 0) for one in found], list(map(dict, derived.scores)), metrics)
+    return without
 
 
 def _rows(scores: Sequence[str]) -> dict[str, dict]:
@@ -98,7 +97,7 @@ def _hash(row: dict) -> str:
     return hashlib.sha256(row["prompt"].split(_BEGIN)[0].encode()).hexdigest()
 
 
-def _dialogues(rows: dict[str, dict], path: str | None) -> tuple[list[dict], list[str]]:
+def _dialogues(rows: dict[str, dict], path: str | None) -> tuple[list[Dialogue], list[str]]:
     """The dialogues of the rows, in their order, and the ids of those of the same systems and sets that have no row."""
     told = {name: _transcript(name, row) for name, row in rows.items()}
     if path is None:
@@ -108,7 +107,7 @@ def _dialogues(rows: dict[str, dict], path: str | None) -> tuple[list[dict], lis
         ], []
     if not Path(path).exists():
         raise UserError(f"no {path}", "DISC's dialogue files", "check --dialogues")
-    known = {one["id"]: one for one in consultations(path)}
+    known = {one["id"]: cast(Dialogue, one) for one in consultations(path)}
     for name, turns in told.items():
         if name not in known:
             raise UserError(f"no dialogue {name} in {path}", "the dialogues that were judged", "check --dialogues")
@@ -119,11 +118,11 @@ def _dialogues(rows: dict[str, dict], path: str | None) -> tuple[list[dict], lis
     return [known[name] for name in rows], absent
 
 
-def _transcript(name: str, row: dict) -> list[dict]:
+def _transcript(name: str, row: dict) -> list[Turn]:
     """The turns in a published prompt; the patient begins and both alternate."""
     text = row["prompt"].split(_BEGIN, 1)[1].rstrip().removesuffix(_END).strip("\n")
     parts = re.split(r"^(patient|doctor): ", text, flags=re.MULTILINE)
-    turns = [
+    turns: list[Turn] = [
         {"role": role, "content": content.removesuffix("\n") if i < len(parts) // 2 - 1 else content}
         for i, (role, content) in enumerate(zip(parts[1::2], parts[2::2], strict=True))
     ]

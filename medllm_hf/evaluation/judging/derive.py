@@ -1,10 +1,33 @@
-"""Outputs of a judge → rows of scores → metrics. Nothing here asks a model, so anybody can do it again."""
+"""Outputs and manifest of a judge run → scores, metrics, warnings. Nothing here asks a model, so anybody can do it again.
+
+Each reply is parsed once, by the metric that `load_metric` gives: to scores by criterion, or to `Unscored` with its reason.
+"""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from types import ModuleType
+from typing import cast
 
-from medllm_hf.evaluation.judging.canaries import HIGHEST
+from medllm_hf.errors import UserError
+from medllm_hf.evaluation.consultations import derive as consultations
+from medllm_hf.evaluation.costs.prices import check_costs, with_cost
+from medllm_hf.evaluation.judging.canaries import HIGHEST, canaries
+from medllm_hf.evaluation.judging.dialogues import record
+from medllm_hf.evaluation.judging.records import (
+    Dialogue,
+    Item,
+    JudgeManifest,
+    Output,
+    Reference,
+    RubricRecord,
+    ScoreRow,
+    Transcript,
+    Turn,
+)
+from medllm_hf.evaluation.runs.compare import equal
+from medllm_hf.evaluation.runs.folder import read_run
+from medllm_hf.evaluation.runs.records import read_record, read_records
 from medllm_hf.metrics.llm_judge import scoring
 
 # Families of models by their names; the first that fits counts, so HuatuoGPT is no GPT.
@@ -12,6 +35,7 @@ FAMILIES = (
     "huatuo", "bianque", "disc-med", "baichuan", "qwen|qwq|tongyi", "deepseek", "glm", "internlm", "ernie", "hunyuan",
     "kimi|moonshot", "claude", "gemini|gemma", "mixtral|mistral", "llama", "gpt|^o[134]\\b|davinci",
 )  # fmt: skip
+_AGAIN = "run `medllm eval judge` again"
 
 
 def load_metric() -> ModuleType:
@@ -19,39 +43,143 @@ def load_metric() -> ModuleType:
     return scoring
 
 
-def score_rows(metric, dialogues: Iterable[dict], outputs: Mapping[tuple, dict], rubric: str, samples: int) -> list[dict]:
-    """The rows of scores.jsonl, one for each reply; `outputs` are by (id, sample)."""
-    rows = []
-    for dialogue in dialogues:
-        for sample in range(samples):
-            output = outputs[dialogue["id"], sample]
-            item = metric.scored(dialogue["turns"], dialogue.get("reference"), [output["reply"]], rubric)
-            unscored = output["error"] if output.get("error") else item["unscored"]
-            rows.append({**dialogue, "sample": sample, "scores": item["scores"], "unscored": unscored})
-    return rows
+@dataclass(frozen=True)
+class Unscored:
+    """In the place of scores: why a reply gives none."""
+
+    reason: str
 
 
-def metrics_of(
-    metric, scores: Sequence[dict], outputs: Mapping[tuple, dict], canary_rows: Sequence[dict], manifest: dict
-) -> dict:
-    """The metrics of a judge run from its rows of scores, its outputs by (id, sample) and the canaries' rows.
+@dataclass(frozen=True)
+class Judged:
+    """A dialogue and what its judge's replies say of it.
 
-    "headline" has each system's overall score, or is None, and "no_headline" then says why.
+    Attributes:
+        verdicts: Of each reply, one a sample, the scores by criterion.
+        attempts: Earlier replies that were not usable.
+        item: The dialogue as the metric gives it.
+        unscored: Why no reply gives scores, None where one does.
     """
-    settings = manifest["settings"]
-    systems = {system: _system(metric, scores, outputs, system, manifest) for system in manifest["systems"]}
-    unscored = sum(row["unscored"] is not None for row in scores)
-    failures = {
-        "replies": len(scores),
-        "unscored": unscored,
-        "rate": unscored / len(scores),
-        "limit": settings["failure_limit"],
-    }
-    checked = [_checked(row, manifest["rubric"]) for row in canary_rows]
-    reasons = [f"the judge does not score {row['id']} low: {_told(row)}" for row in checked if not row["passed"]]
-    if failures["rate"] > failures["limit"]:
-        reasons.append(f"{unscored} of {len(scores)} replies are unscored, more than {100 * failures['limit']:g}%")
-    warnings = _self_preference(manifest) + _missing(scores)
+
+    dialogue: Dialogue
+    verdicts: list[dict[str, float] | Unscored]
+    attempts: list[str]
+    item: Item
+    unscored: str | None
+
+    @property
+    def id(self) -> str:
+        return self.dialogue["id"]
+
+    @property
+    def case(self) -> tuple[str, str]:
+        """Source and id of the case, by which systems are paired."""
+        return self.dialogue["source"], self.dialogue["case_id"]
+
+    @property
+    def group(self) -> str:
+        return self.dialogue["group"]
+
+    @property
+    def turns(self) -> list[Turn]:
+        return self.dialogue["turns"]
+
+    @property
+    def reference(self) -> Reference:
+        """What the judge was told of the case, or the points of its checklist; None where it was told nothing."""
+        return self.dialogue.get("reference")
+
+    @property
+    def scores(self) -> dict[str, float | None]:
+        """Mean over the usable replies by criterion, None without any."""
+        return self.item["scores"]
+
+    @property
+    def overall(self) -> float | None:
+        """The mean of the scores."""
+        return self.item["overall"]
+
+    @property
+    def rows(self) -> list[ScoreRow]:
+        """The dialogue's rows of scores.jsonl, one for each reply."""
+        found: list[ScoreRow] = []
+        for sample, verdict in enumerate(self.verdicts):
+            reason = verdict.reason if isinstance(verdict, Unscored) else None
+            scores = {key: None if isinstance(verdict, Unscored) else verdict[key] for key in self.scores}
+            found.append({**self.dialogue, "sample": sample, "scores": scores, "unscored": reason})
+        return found
+
+
+@dataclass(frozen=True)
+class Derived:
+    """What follows from the outputs and the manifest of a run: its dialogues, the rows of scores.jsonl, and metrics.json."""
+
+    dialogues: list[Judged]
+    scores: list[ScoreRow]
+    metrics: dict
+
+
+def derive(manifest: JudgeManifest, outputs: Iterable[Output], dialogues: Iterable[Dialogue]) -> Derived:
+    """The scores and metrics of a judge run on the `dialogues`, of which its scores.jsonl has the words.
+
+    "headline" of the metrics has each system's overall score, or is None, and "no_headline" then says why.
+
+    Raises:
+        ValueError: a system without a dialogue, or a reference that does not suit the rubric.
+        KeyError: a reply that the outputs lack.
+    """
+    rows, rubric = {(row["id"], row["sample"]): row for row in outputs}, manifest["rubric"]
+    judged = [_judged(one, rows, rubric, manifest["settings"]["samples"]) for one in dialogues]
+    # Published replies were asked for elsewhere, without canaries.
+    low = [] if manifest.get("imported") else canaries(rubric["name"] == "checklist")
+    checked = [_checked_canary(one, rows, rubric) for one in low]
+    scores = [row for one in judged for row in one.rows]
+    metrics = {**_figures(judged, scores, checked, manifest), "usage": usage(rows.values())}
+    return Derived(judged, scores, with_cost(metrics, dict(manifest)))
+
+
+def _read(
+    one: Transcript, outputs: Mapping[tuple[str, int], Output], rubric: RubricRecord, samples: int
+) -> tuple[Item, list[dict[str, float] | Unscored]]:
+    """The dialogue as the metric gives it, and what each reply says: nobody else parses a reply of a run."""
+    metric, own = load_metric(), [outputs[one["id"], sample] for sample in range(samples)]
+    reference = metric.reference(one.get("reference"), rubric["name"])
+    item = metric.scored(one["turns"], reference, [row["reply"] for row in own], rubric["name"])
+    verdicts: list[dict[str, float] | Unscored] = []
+    for row, sample in zip(own, item["samples"], strict=True):
+        if sample["scores"] is None:
+            verdicts.append(Unscored(row.get("error") or sample["unscored"] or ""))
+        else:
+            verdicts.append({key: float(sample["scores"][key]) for key in item["scores"]})
+    return item, verdicts
+
+
+def _judged(one: Dialogue, outputs: Mapping[tuple[str, int], Output], rubric: RubricRecord, samples: int) -> Judged:
+    item, verdicts = _read(one, outputs, rubric, samples)
+    own = [outputs[one["id"], sample] for sample in range(samples)]
+    refused = next((row["error"] for row in own if row.get("error")), None)
+    attempts = [text for row in own for text in row.get("attempts", ())]
+    return Judged(one, verdicts, attempts, item, item["unscored"] and (refused or item["unscored"]))
+
+
+def _checked_canary(one: Transcript, outputs: Mapping[tuple[str, int], Output], rubric: RubricRecord) -> dict:
+    """What a judge says of a canary, and whether that is low enough."""
+    item, (verdict,) = _read(one, outputs, rubric, 1)
+    limit = rubric["low"] + HIGHEST * (rubric["high"] - rubric["low"])
+    if isinstance(verdict, Unscored):
+        return {"id": one["id"], "scores": item["scores"], "unscored": verdict.reason, "passed": False}
+    passed = sum(verdict.values()) / len(verdict) <= limit
+    return {"id": one["id"], "scores": verdict, "unscored": None, "passed": passed}
+
+
+def _figures(judged: Sequence[Judged], scores: Sequence[ScoreRow], checked: list[dict], manifest: JudgeManifest) -> dict:
+    systems = {system: _system(judged, system, manifest["rubric"]) for system in manifest["systems"]}
+    unscored, limit = sum(row["unscored"] is not None for row in scores), manifest["settings"]["failure_limit"]
+    failures = {"replies": len(scores), "unscored": unscored, "rate": unscored / len(scores), "limit": limit}
+    reasons = [f"the judge does not score {row['id']} low: {_said(row)}" for row in checked if not row["passed"]]
+    if failures["rate"] > limit:
+        reasons.append(f"{unscored} of {len(scores)} replies are unscored, more than {100 * limit:g}%")
+    warnings = _self_preference(manifest) + _missing(judged)
     if not checked:
         warnings.append("no canary dialogues were judged")
     names = ("overall", "n", "unscored")
@@ -66,11 +194,21 @@ def metrics_of(
         "warnings": warnings,
         "canaries": checked,
         "failures": failures,
-        "usage": usage(outputs.values()),
     }
 
 
-def usage(outputs: Iterable[dict]) -> dict:
+def _system(judged: Iterable[Judged], system: str, rubric: RubricRecord) -> dict:
+    """The metric's figures over one system's dialogues."""
+    own = [one for one in judged if one.dialogue["model"] == system]
+    if not own:
+        raise ValueError(f"no dialogue of {system}")
+    metric, items = load_metric(), [one.item for one in own]
+    found = metric.summary(items, rubric["name"], rubric["language"])
+    groups = metric.by_group(items, [one.group for one in own], rubric["name"], 0)
+    return {**{name: value for name, value in found.items() if name != "rubric"}, "groups": groups}
+
+
+def usage(outputs: Iterable[Mapping]) -> dict:
     """What the replies have cost. `calls` counts a reply and each unusable one before it."""
     outputs = list(outputs)
     total = {name: sum(row.get(name) or 0 for row in outputs) for name in ("prompt_tokens", "completion_tokens")}
@@ -89,46 +227,138 @@ def family(name: str) -> str | None:
     return next((pattern for pattern in FAMILIES if re.search(pattern, short)), None)
 
 
-def _system(metric, scores: Sequence[dict], outputs: Mapping[tuple, dict], system: str, manifest: dict) -> dict:
-    """The metric's result over one system's dialogues, without its items, which are in scores.jsonl and outputs.jsonl."""
-    rows = [row for row in scores if row["model"] == system]
-    own = [row for row in rows if row["sample"] == 0]
-    rubric, samples = manifest["rubric"], range(manifest["settings"]["samples"])
-    options = metric.JudgeOptions(
-        replies=[[outputs[row["id"], sample]["reply"] for sample in samples] for row in own],
-        groups=[row["group"] for row in own],
-        rubric=rubric["name"],
-        language=rubric["language"],
-    )
-    result = metric.score_dialogues([row["turns"] for row in own], [row.get("reference") for row in own], options)
-    return {name: value for name, value in result.items() if name not in ("items", "rubric")}
-
-
-def _checked(row: dict, rubric: dict) -> dict:
-    known = [score for score in row["scores"].values() if score is not None]
-    limit = rubric["low"] + HIGHEST * (rubric["high"] - rubric["low"])
-    passed = bool(known) and sum(known) / len(known) <= limit
-    return {"id": row["id"], "scores": row["scores"], "unscored": row["unscored"], "passed": passed}
-
-
-def _told(row: dict) -> str:
+def _said(row: dict) -> str:
     return row["unscored"] or ", ".join(f"{key} {score:g}" for key, score in row["scores"].items())
 
 
-def _self_preference(manifest: dict) -> list[str]:
+def _self_preference(manifest: JudgeManifest) -> list[str]:
     judge = manifest["judge"]["id"]
     alike = [name for name in manifest["systems"] if family(judge) is not None and family(name) == family(judge)]
     return [f"{judge} judges {name}, a model of its own family, and may prefer it" for name in alike]
 
 
-def _missing(scores: Sequence[dict]) -> list[str]:
+def _missing(judged: Iterable[Judged]) -> list[str]:
     """Says of which cases a system has no dialogue that another one has."""
-    cases: dict[str, dict] = {}
-    for row in scores:
-        cases.setdefault(row["model"], {})[row["source"], row["case_id"]] = None
+    cases: dict[str, dict[tuple[str, str], None]] = {}
+    for one in judged:
+        cases.setdefault(one.dialogue["model"], {})[one.case] = None
     every = dict.fromkeys(case for own in cases.values() for case in own)
     found = []
     for model, own in cases.items():
         if absent := ["/".join(case) for case in every if case not in own]:
             found.append(f"{model} has no dialogue on {len(absent)} cases that others have: {', '.join(absent)}")
     return found
+
+
+@dataclass(frozen=True)
+class JudgeRun:
+    """A finished judge run whose scores and metrics were found to follow from its outputs.
+
+    `rows` are those of scores.jsonl, `systems` has the dialogues by model, and `consult` is the consult run around it, if any.
+    """
+
+    name: str
+    manifest: dict
+    metrics: dict
+    rows: list[ScoreRow]
+    systems: dict[str, list[Judged]]
+    consult: dict | None
+
+    @property
+    def criteria(self) -> list[str]:
+        return self.manifest["rubric"]["criteria"]
+
+    @property
+    def dialogues(self) -> list[Judged]:
+        return [one for own in self.systems.values() for one in own]
+
+
+def load_judge_run(name: str, run: dict) -> JudgeRun:
+    """The judge run in `run`, which `read_run` gave, or in the folder `judge` of that consult run.
+
+    Args:
+        name: what the report calls it.
+
+    Raises:
+        UserError: it is damaged, or its metrics do not follow from its scores, or these from its outputs; a consult run that
+            was not judged, whose judge was given other dialogues, or whose figures do not follow from its outputs.
+    """
+    run = _find_judge(name, run)
+    manifest = read_record(run["manifest"], JudgeManifest, f"{name}/manifest.json")
+    check_costs(run["manifest"], ["judge"], f"{name}/manifest.json")
+    outputs = read_records(run["outputs"], Output, f"{name}/outputs.jsonl")
+    scores = read_records(run["scores"], ScoreRow, f"{name}/scores.jsonl")
+    dialogues = list({row["id"]: _dialogue(row) for row in scores}.values())
+    if wrong := _contradiction(manifest, outputs, dialogues):
+        raise UserError(f"a damaged run in {name}: {wrong}", "what the format says", _AGAIN)
+    derived = derive(manifest, outputs, dialogues)
+    told = record(dialogues, "")
+    if (told["sha256"], told["n"]) != (manifest["data"]["sha256"], manifest["data"]["n"]):
+        raise UserError(f"other dialogues in scores.jsonl of {name} than the manifest names", "the dialogues judged", _AGAIN)
+    if derived.scores != run["scores"]:
+        raise UserError(f"other scores in scores.jsonl of {name} than in its outputs", "scores that follow from them", _AGAIN)
+    _refuse_other(name, derived.metrics, run["metrics"])
+    systems: dict[str, list[Judged]] = {model: [] for model in manifest["systems"]}
+    for one in derived.dialogues:
+        systems[one.dialogue["model"]].append(one)
+    metrics = {**run["metrics"], **derived.metrics}
+    return JudgeRun(name, run["manifest"], metrics, derived.scores, systems, run.get("consult"))
+
+
+def _dialogue(row: ScoreRow) -> Dialogue:
+    """The dialogue in a row of scores."""
+    return cast(Dialogue, {key: value for key, value in row.items() if key not in ("sample", "scores", "unscored")})
+
+
+def _contradiction(manifest: JudgeManifest, outputs: Iterable[Output], dialogues: Sequence[Dialogue]) -> str | None:
+    """What in a run of the right fields lets nothing follow from it, None where all does."""
+    rubric, metric, samples = manifest["rubric"], load_metric(), manifest["settings"]["samples"]
+    try:
+        known = metric.rubric_record(rubric["name"], rubric["language"])
+    except KeyError as error:
+        return f"no rubric or language {error}"
+    if other := [key for key in ("criteria", "low", "high") if dict(rubric)[key] != known[key]]:
+        return f"another {other[0]} of the rubric {rubric['name']}"
+    if {one["model"] for one in dialogues} != set(manifest["systems"]):
+        return "other systems than its dialogues have"
+    there = {(row["id"], row["sample"]) for row in outputs}
+    low = [] if manifest.get("imported") else canaries(rubric["name"] == "checklist")
+    wanted = [(one["id"], 0) for one in low] + [(one["id"], sample) for one in dialogues for sample in range(samples)]
+    if lacking := next((f"no output {name} {sample}" for name, sample in wanted if (name, sample) not in there), None):
+        return lacking
+    for one in dialogues:
+        if any(turn["role"] not in ("patient", "doctor") for turn in one["turns"]):
+            return f"a turn of neither patient nor doctor in {one['id']}"
+        try:
+            metric.reference(one.get("reference"), rubric["name"])
+        except ValueError as error:
+            return f"{one['id']}: {error}"
+    return None if samples > 0 and dialogues else "no replies"
+
+
+def _find_judge(name: str, run: dict) -> dict:
+    """The judge run in `run`: itself, or the folder `judge` of a consult run, with that as "consult"."""
+    if run["manifest"]["kind"] == "judge":
+        return run
+    do = f"run `medllm eval judge --dialogues {run['folder']} --out {run['folder'] / 'judge'}` with its --judge"
+    if not (run["folder"] / "judge" / "manifest.json").is_file():
+        raise UserError(f"no judge run in {name}", "dialogues with scores", do)
+    stored = consultations.stored_run(name, run)
+    held = consultations.derive(stored.manifest, stored.outputs, stored.cases, stored.scores).dialogues
+    figures = with_cost(consultations.metrics(stored.scores, stored.outputs), run["manifest"])
+    inner = read_run(run["folder"] / "judge")
+    given = {row["id"]: _dialogue(row) for row in read_records(inner["scores"], ScoreRow, f"{name}/judge/scores.jsonl")}
+    _refuse_other(name, figures, run["metrics"])
+    # What the judge was told of a case is no part of the dialogue.
+    words = [{key: value for key, value in one.items() if key != "reference"} for one in given.values()]
+    if record(held, "")["sha256"] != record(words, "")["sha256"]:
+        raise UserError(
+            f"a judge run in {name}/judge on other dialogues than {name} has held", "one on its own", f"{do} --overwrite"
+        )
+    return {**inner, "consult": figures | {"patient": stored.manifest["patient"]["id"]}}
+
+
+def _refuse_other(name: str, derived: dict, stored: dict) -> None:
+    if other := [key for key, value in derived.items() if not equal(value, stored.get(key))]:
+        found = f"another {', '.join(other)} in metrics.json of {name} than follows from its outputs"
+        raise UserError(found, "metrics that follow from them", "run `medllm eval` again")

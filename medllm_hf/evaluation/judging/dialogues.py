@@ -2,22 +2,23 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import cast
 
 from medllm_hf.data.consultations import consultations
 from medllm_hf.data.files import BadRow, file_rows, input_files, parsed
 from medllm_hf.errors import UserError
+from medllm_hf.evaluation.judging.records import Dialogue, Turn
 from medllm_hf.evaluation.runs.folder import json_line, read_run
 
 _FIELDS = ("case_id", "model", "source", "group")
 
 
-def read_dialogues(path: str) -> list[dict]:
+def read_dialogues(path: str) -> list[Dialogue]:
     """The dialogues of a finished consult run, of DISC's published files, or of a file with one dialogue a line.
 
-    A dialogue is `{"id", "case_id", "model", "source", "group", "turns"}`, where all but "id" and "turns" may be left out of a
-    file, and "reference" (what is known of the case, or the points of a checklist) may be added.
+    All fields of a dialogue but "id" and "turns" may be left out of a file.
 
     Raises:
         UserError: nothing of the kind, a row that is no dialogue, or two of one id.
@@ -29,8 +30,8 @@ def read_dialogues(path: str) -> list[dict]:
         path = str(Path(path) / "dialogues.jsonl")
     files = input_files([path])
     if _is_published(files[0]):
-        return consultations(path)
-    found: dict[str, dict] = {}
+        return cast(list[Dialogue], consultations(path))
+    found: dict[str, Dialogue] = {}
     for file in files:
         for number, raw in file_rows(file):
             try:
@@ -45,9 +46,10 @@ def read_dialogues(path: str) -> list[dict]:
     return list(found.values())
 
 
-def record(dialogues: Sequence[dict], name: str) -> dict:
+def record(dialogues: Sequence[Mapping], name: str) -> dict:
     """What the manifest says of dialogues under "data"."""
-    digest = hashlib.sha256("".join(map(json_line, dialogues)).encode(errors="backslashreplace")).hexdigest()
+    lines = "".join(json_line(dict(one)) for one in dialogues)
+    digest = hashlib.sha256(lines.encode(errors="backslashreplace")).hexdigest()
     return {"name": name, "sha256": digest, "n": len(dialogues)}
 
 
@@ -60,7 +62,7 @@ def _is_published(file: Path) -> bool:
     return isinstance(row, dict) and "conversation" in row
 
 
-def _dialogue(row: object) -> dict:
+def _dialogue(row: object) -> Dialogue:
     if not isinstance(row, dict) or not isinstance(row.get("id"), str) or not row["id"]:
         raise BadRow("row", "no object with an id that is a text")
     turns = row.get("turns")
@@ -75,8 +77,10 @@ def _dialogue(row: object) -> dict:
     for name, value in fields.items():
         if not isinstance(value, str):
             raise BadRow(name, "not a text")
-    kept = [{"role": turn["role"], "content": turn["content"]} for turn in turns]
-    found = {"id": row["id"], **fields, "turns": kept, **({"reference": row["reference"]} if row.get("reference") else {})}
+    kept: list[Turn] = [{"role": turn["role"], "content": turn["content"]} for turn in turns]
+    found: Dialogue = {"id": row["id"], **fields, "turns": kept}  # type: ignore[typeddict-item]  # all of `fields` are texts
+    if row.get("reference"):
+        found["reference"] = row["reference"]
     try:
         json.dumps(found, ensure_ascii=False).encode()
     except UnicodeEncodeError as error:

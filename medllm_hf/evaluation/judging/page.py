@@ -6,10 +6,10 @@ The dialogues stand in the page as data; its script shows those that are asked f
 import json
 from pathlib import Path
 
-from medllm_hf.evaluation.judging.scores import Judged, JudgeRun, systems_of
-from medllm_hf.evaluation.judging.wording import words
+from medllm_hf.evaluation.judging.derive import Judged, JudgeRun
+from medllm_hf.evaluation.judging.paired_differences import systems_of
 from medllm_hf.folders import write_text
-from medllm_hf.reporting.blocks import Block
+from medllm_hf.reporting.blocks import Block, words
 from medllm_hf.reporting.html import page_of, pictures
 
 # What could end the element that the data stands in, or a line of a script, as JSON writes it otherwise.
@@ -41,7 +41,9 @@ def page_data(values: dict, sets: list[list[JudgeRun]]) -> dict:
                 scores = None if judged.unscored else [*judged.scores.values(), judged.overall]
                 case = "/".join(filter(None, judged.case))
                 group, text = one["groups"].index(judged.group), numbers.setdefault(turns, len(numbers))
-                rows.append([place, case, group, text, scores, judged.unscored, judged.replies, judged.attempts, told(judged)])
+                rows.append(
+                    [place, case, group, text, scores, judged.unscored, judged.item["replies"], judged.attempts, told(judged)]
+                )
         found.append(
             {
                 "name": f"{one['name']}, judged by {one['judge']['id']}",
@@ -59,7 +61,7 @@ def told(judged: Judged) -> list[str]:
     """What the judge was told of a case: a text, or each point of its checklist and how often it was met."""
     if not isinstance(judged.reference, list):
         return [] if judged.reference is None else [judged.reference]
-    samples = [sample["points"] for sample in judged.item["samples"] if "points" in sample]
+    samples = [points for sample in judged.item["samples"] if (points := sample.get("points")) is not None]
     lines = []
     for number, one in enumerate(judged.reference, start=1):
         met = sum(points[f"point_{number}"] > 0 for points in samples)

@@ -1,17 +1,44 @@
-"""Two systems on the same cases: the difference of their scores with its interval, by drawing cases again."""
+"""The systems of judge runs; of two on the same cases the difference of their scores, with its interval."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from itertools import combinations
 
 import numpy
 
-from medllm_hf.evaluation.judging.scores import Judged, System
+from medllm_hf.evaluation.judging.derive import Judged, JudgeRun
+from medllm_hf.evaluation.statistics.bootstrap import CASE_BLOCK, CASE_BLOCKS, drawn_cases, interval
 from medllm_hf.evaluation.statistics.tests import Z, holm
 
-# Draws of a bootstrap and of a test by signs, made in blocks that fit into memory.
-BLOCKS, BLOCK = 20, 500
 # The 80% point of the normal distribution: a difference is called detectable when a test finds it 8 times in 10.
 Z_POWER = 0.8416212335729143
+
+
+@dataclass(frozen=True)
+class System:
+    """A model in a set of runs, under the name that the report calls it by."""
+
+    name: str
+    model: str
+    run: JudgeRun
+
+    @property
+    def dialogues(self) -> list[Judged]:
+        return self.run.systems[self.model]
+
+    @property
+    def withheld(self) -> bool:
+        return self.run.metrics["headline"] is None
+
+
+def systems_of(runs: Iterable[JudgeRun]) -> list[System]:
+    """The systems of the runs; one that several runs have is named with its run."""
+    pairs = [(model, run) for run in runs for model in run.systems]
+    models = [model for model, _ in pairs]
+    return [
+        System(f"{model or '(none)'} ({run.name})" if models.count(model) > 1 else model or "(none)", model, run)
+        for model, run in pairs
+    ]
 
 
 def comparisons(systems: list[System]) -> list[dict]:
@@ -37,7 +64,7 @@ def by_case(dialogues: list[Judged]) -> dict[tuple, tuple[float, float]]:
     found: dict[tuple, list[tuple[float, int]]] = {}
     for one in dialogues:
         if one.overall is not None:
-            found.setdefault(one.case, []).append((one.overall, one.doctor_characters))
+            found.setdefault(one.case, []).append((one.overall, one.item["doctor_characters"]))
     return {case: tuple(sum(column) / len(rows) for column in zip(*rows, strict=True)) for case, rows in found.items()}
 
 
@@ -51,9 +78,9 @@ def compared(first: Mapping[tuple, tuple[float, float]], second: Mapping[tuple, 
     shared = [case for case in first if case in second]
     score, length = (numpy.array([first[case][i] - second[case][i] for case in shared]) for i in (0, 1))
     count = len(shared)
-    names = ("interval_low", "interval_high", "p", "p_holm", "detectable_difference")
-    names += ("equal_length_difference", "equal_length_low", "equal_length_high")
-    row = {
+    names = ("interval_low", "interval_high", "p", "p_holm", "detectable_difference", "equal_length_difference",
+             "equal_length_low", "equal_length_high")  # fmt: skip
+    row: dict = {
         "n": count,
         "unpaired_first": len(first) - count,
         "unpaired_second": len(second) - count,
@@ -64,13 +91,13 @@ def compared(first: Mapping[tuple, tuple[float, float]], second: Mapping[tuple, 
     if count < 2:
         return row
     random = numpy.random.default_rng(0)
-    drawn = [(score[index].mean(axis=-1), at_equal_length(score[index], length[index])) for index in _draws(random, count)]
-    ends, adjusted = (numpy.percentile(numpy.concatenate(side), [2.5, 97.5]) for side in zip(*drawn, strict=True))
-    row |= {"interval_low": float(ends[0]), "interval_high": float(ends[1]), "p": sign_test(score, random)}
+    drawn = [(score[index].mean(axis=-1), at_equal_length(score[index], length[index])) for index in drawn_cases(random, count)]
+    ends, adjusted = (interval(numpy.concatenate(side)) or [] for side in zip(*drawn, strict=True))
+    row |= {**dict(zip(names[:2], ends, strict=True)), "p": sign_test(score, random)}
     row["detectable_difference"] = (Z + Z_POWER) * float(score.std(ddof=1)) / count**0.5
     if length.std() > 0:
         row["equal_length_difference"] = float(at_equal_length(score, length))
-        row |= {"equal_length_low": float(adjusted[0]), "equal_length_high": float(adjusted[1])}
+        row |= zip(names[-2:], adjusted, strict=True)
     return row
 
 
@@ -89,12 +116,7 @@ def sign_test(differences: numpy.ndarray, random: numpy.random.Generator) -> flo
     Source: Fisher 1935; by random signs, the observed ones among them, as in Phipson and Smyth 2010.
     """
     observed, reached = abs(differences.sum()), 0
-    for _ in range(BLOCKS):
-        signs = 2 * random.integers(0, 2, (BLOCK, len(differences))) - 1
+    for _ in range(CASE_BLOCKS):
+        signs = 2 * random.integers(0, 2, (CASE_BLOCK, len(differences))) - 1
         reached += int((abs(signs @ differences) >= observed - 1e-9).sum())
-    return (1 + reached) / (1 + BLOCKS * BLOCK)
-
-
-def _draws(random: numpy.random.Generator, count: int) -> Iterator[numpy.ndarray]:
-    for _ in range(BLOCKS):
-        yield random.integers(0, count, (BLOCK, count))
+    return (1 + reached) / (1 + CASE_BLOCKS * CASE_BLOCK)

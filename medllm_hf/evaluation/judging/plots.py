@@ -2,15 +2,15 @@
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
-from medllm_hf.evaluation.judging.wording import words
-from medllm_hf.reporting.blocks import figure_name
+from medllm_hf.reporting.blocks import figure_name, words
 from medllm_hf.reporting.plotting import COLOURS, labels, save, style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.projections.polar import PolarAxes
 
 MOST_GROUPS = 40
 
@@ -86,7 +86,7 @@ def radar(one: dict) -> "Figure":
 
     names = one["rubric"]["criteria"]
     figure = Figure(figsize=(6, 5), layout="constrained")
-    axes = figure.add_subplot(projection="polar")
+    axes = cast("PolarAxes", figure.add_subplot(projection="polar"))
     angles = [2 * math.pi * place / len(names) for place in range(len(names))]
     for number, (system, label) in enumerate(zip(one["systems"], _names(one), strict=True)):
         if system[names[0]] is None:
@@ -98,9 +98,9 @@ def radar(one: dict) -> "Figure":
     axes.set_theta_direction(-1)
     axes.set_ylim(one["rubric"]["low"], one["rubric"]["high"])
     axes.set_xticks(angles, [words(name) for name in names])
-    for angle, label in zip(angles, axes.get_xticklabels(), strict=True):
+    for angle, tick in zip(angles, axes.get_xticklabels(), strict=True):
         side = round(math.sin(angle), 6)
-        label.set_horizontalalignment("left" if side > 0 else "right" if side < 0 else "center")
+        tick.set_horizontalalignment("left" if side > 0 else "right" if side < 0 else "center")
     axes.tick_params(axis="y", labelsize=8)
     if axes.lines:
         axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.15, 1))

@@ -4,9 +4,9 @@ from itertools import combinations
 from statistics import fmean
 
 from medllm_hf.evaluation.agreement.measures import compare, quadratic_kappa, samples_alpha
-from medllm_hf.evaluation.judging.derive import family
-from medllm_hf.evaluation.judging.paired_differences import comparisons
-from medllm_hf.evaluation.judging.scores import JudgeRun, System, systems_of
+from medllm_hf.evaluation.agreement.report import Ratings, overall_of
+from medllm_hf.evaluation.judging.derive import JudgeRun, family, load_metric
+from medllm_hf.evaluation.judging.paired_differences import System, comparisons, systems_of
 
 # The share of full marks from which on a criterion is said to be at its ceiling.
 CEILING = 0.5
@@ -22,21 +22,21 @@ def judge_sets(runs: list[JudgeRun]) -> list[list[JudgeRun]]:
     return list(sets.values())
 
 
-def judge_values(runs: list[JudgeRun], metric) -> dict:
+def judge_values(runs: list[JudgeRun]) -> dict:
     """The content of results.json: one entry a set, and what is said across sets."""
     return {
         "kind": "judge",
-        "sets": [_set(members, metric) for members in judge_sets(runs)],
+        "sets": [_set(members) for members in judge_sets(runs)],
         "agreement": [row for pair in combinations(runs, 2) if (row := _agreement(*pair)) is not None],
         "consultations": [{"run": run.name, **run.consult} for run in runs if run.consult],
     }
 
 
-def _set(runs: list[JudgeRun], metric) -> dict:
+def _set(runs: list[JudgeRun]) -> dict:
     systems = systems_of(runs)
     manifest = runs[0].manifest
     settings = [run.manifest["settings"] for run in runs]
-    pooled = metric.summary([one.item for run in runs for one in run.dialogues], manifest["rubric"]["name"])
+    pooled = load_metric().summary([one.item for run in runs for one in run.dialogues], manifest["rubric"]["name"])
     return {
         "name": ", ".join(dict.fromkeys(one.case[0] for run in runs for one in run.dialogues if one.case[0])) or "dialogues",
         "judge": manifest["judge"],
@@ -111,8 +111,8 @@ def _repeated(run: JudgeRun) -> dict | None:
     for criterion in run.criteria:
         given: list[dict[str, float]] = [{} for _ in range(samples)]
         for row in run.rows:
-            if row["scores"][criterion] is not None:
-                given[row["sample"]][row["id"]] = row["scores"][criterion]
+            if (value := row["scores"][criterion]) is not None:
+                given[row["sample"]][row["id"]] = value
         kappas = []
         for first, second in combinations(given, 2):
             shared = [name for name in first if name in second]
@@ -153,3 +153,21 @@ def _rows(run: JudgeRun, left_out: set[str], criteria: list[str], whole: bool) -
             overall = {"overall": one.overall} if whole else {}
             rows.append({"id": one.id, "scores": {name: one.scores[name] for name in criteria} | overall})
     return rows
+
+
+def ratings(run: JudgeRun) -> Ratings:
+    """The run as `eval agree` compares it with other raters."""
+    scored = [one for one in run.dialogues if one.unscored is None]
+    by_name = [(one, {**one.scores, "overall": one.overall}) for one in scored]
+    names = [*run.criteria, *overall_of(run.criteria)]
+    return Ratings(
+        run=run.name,
+        about={
+            **{key: run.manifest[key] for key in ("judge", "rubric", "data")},
+            "samples": run.manifest["settings"]["samples"],
+        },
+        scores={key: {one.id: score for one, own in by_name if (score := own[key]) is not None} for key in names},
+        turns={one.id: one.turns for one in run.dialogues},
+        unscored=[one.id for one in run.dialogues if one.unscored is not None],
+        no_headline=run.metrics["no_headline"],
+    )

@@ -9,7 +9,6 @@ from pathlib import Path
 from medllm_hf.errors import UserError
 from medllm_hf.evaluation.judging.dialogues import record
 from medllm_hf.evaluation.judging.page import safe_json
-from medllm_hf.evaluation.judging.wording import words
 from medllm_hf.evaluation.preferences.canaries import pair_canaries
 from medllm_hf.evaluation.preferences.derive import WORTH, derive, outcomes_by_case
 from medllm_hf.evaluation.preferences.records import (
@@ -26,7 +25,7 @@ from medllm_hf.evaluation.preferences.records import (
 )
 from medllm_hf.evaluation.runs.compare import equal
 from medllm_hf.folders import write_text
-from medllm_hf.reporting.blocks import Block
+from medllm_hf.reporting.blocks import Block, words
 from medllm_hf.reporting.html import page_of
 
 

@@ -7,14 +7,15 @@ from types import ModuleType
 from typing import cast
 
 from medllm_hf.errors import UserError
-from medllm_hf.evaluation.consultations.transcript import Dialogue, Turn
+from medllm_hf.evaluation.consultations.transcript import Dialogue
 from medllm_hf.evaluation.costs.ledger import Spending
 from medllm_hf.evaluation.costs.prices import cost_text, priced
 from medllm_hf.evaluation.judging.derive import load_metric
 from medllm_hf.evaluation.judging.dialogues import read_dialogues, record
-from medllm_hf.evaluation.judging.estimate import Asking, judge_estimate
-from medllm_hf.evaluation.judging.requests import ATTEMPTS, form_of
-from medllm_hf.evaluation.judging.run import KEY, Settings, check, expected, fill, missing
+from medllm_hf.evaluation.judging.records import Output, Reference, Transcript
+from medllm_hf.evaluation.judging.requests import Asking, Outputs, form_of, judge_estimate
+from medllm_hf.evaluation.judging.run import KEY, expected, fill, missing, outputs_of
+from medllm_hf.evaluation.judging.settings import Settings, check_settings
 from medllm_hf.evaluation.models import ModelSpec
 from medllm_hf.evaluation.preferences.canaries import pair_canaries
 from medllm_hf.evaluation.preferences.derive import derive
@@ -55,15 +56,15 @@ class _PairMetric:
     metric: ModuleType
 
     def messages(
-        self, turns: tuple[list[Turn], list[Turn]], rubric: str, language: str, reference: str | None, form: str,
-        again: str | None,
-    ) -> list[dict[str, str]]:  # fmt: skip
-        return self.metric.pair_messages(*turns, language, reference, form, again)
+        self, turns: list, rubric: str, language: str, reference: Reference, form: str, again: str | None
+    ) -> list[dict[str, str]]:
+        first, second = turns
+        return self.metric.pair_messages(first, second, language, reference, form, again)
 
-    def response_format(self, rubric: str, reference: str | None) -> dict:
+    def response_format(self, rubric: str, reference: Reference) -> dict:
         return self.metric.pair_response_format()
 
-    def verdict(self, reply: str, rubric: str, reference: str | None) -> tuple[dict[str, str] | None, str | None]:
+    def verdict(self, reply: str, rubric: str, reference: Reference) -> tuple[dict[str, str] | None, str | None]:
         return self.metric.pair_verdict(reply)
 
 
@@ -78,9 +79,13 @@ class Plan:
     metric: _PairMetric
 
     @property
-    def wanted(self) -> list[tuple[dict, int]]:
+    def wanted(self) -> list[tuple[Transcript, int]]:
         """(what `fill` asks about, sample) of every reply, the canaries' first."""
         return [*units(pair_canaries(), 1), *units(self.pairs, self.settings.samples)]
+
+    def asking(self, rows: Outputs) -> Asking:
+        """How the judge is asked, where the run has the outputs `rows`."""
+        return Asking(self.metric, self.settings, form_of(rows, self.wanted[0][0], self.party))
 
 
 def plan_run(first: str, second: str, judge: str, settings: Settings) -> Plan:
@@ -94,7 +99,7 @@ def plan_run(first: str, second: str, judge: str, settings: Settings) -> Plan:
         UserError: settings out of range; dialogues of several systems, two on one case, or no case in common; or a checkpoint
             or an endpoint that cannot be had.
     """
-    check(settings, "eval pair")
+    check_settings(settings, "eval pair")
     systems = {"first": _system(first, "--first"), "second": _system(second, "--second")}
     pairs = matched(systems["first"], systems["second"])
     metric = load_metric()
@@ -120,11 +125,9 @@ def estimate_run(plan: Plan, out: str, overwrite: bool = False) -> str:
     Raises:
         UserError: `out` holds something else.
     """
-    rows, wanted = outputs_in(out, plan.manifest, KEY, overwrite), plan.wanted
-    form = form_of(rows, wanted[0][0], plan.party)
-    rubric, settings = plan.manifest["rubric"]["name"], plan.settings
-    asking = Asking(plan.metric, rubric, settings.language, form, settings.max_new_tokens, ATTEMPTS)
-    return expected(out, plan.manifest, rows, judge_estimate(asking, wanted, rows), settings.budget)
+    rows = cast(dict[tuple, Output], outputs_in(out, plan.manifest, KEY, overwrite))
+    left = judge_estimate(plan.asking(rows), plan.wanted, rows)
+    return expected(out, plan.manifest, rows, left, plan.settings.budget)
 
 
 def compare_systems(plan: Plan, out: str, overwrite: bool = False) -> str:
@@ -134,7 +137,7 @@ def compare_systems(plan: Plan, out: str, overwrite: bool = False) -> str:
         UserError: `out` holds something else; a checkpoint cannot be served; or the endpoint refuses every request.
     """
     with open_run(out, plan.manifest, KEY, overwrite) as run, Spending(run, plan.settings.budget) as spending:
-        failed = {} if run.finished else fill(run, plan.wanted, plan.party, plan.metric, plan.settings, spending)
+        failed = {} if run.finished else fill(run, plan.wanted, plan.party, plan.asking(outputs_of(run)), spending)
         if failed:
             return missing(failed, run, spending)
         if not run.finished:
@@ -166,14 +169,15 @@ def matched(first: System, second: System) -> list[Pair]:
     return [_pair(case, first.dialogues[case], second.dialogues[case]) for case in shared]
 
 
-def units(pairs: Sequence[Pair], samples: int) -> list[tuple[dict, int]]:
+def units(pairs: Sequence[Pair], samples: int) -> list[tuple[Transcript, int]]:
     """What is to be asked, (what `fill` takes, sample): each pair in both orders, as often as there are samples."""
-    wanted: list[tuple[dict, int]] = []
+    wanted: list[tuple[Transcript, int]] = []
     for one in pairs:
         turns = {"12": (one["first"]["turns"], one["second"]["turns"]), "21": (one["second"]["turns"], one["first"]["turns"])}
         for order in ORDERS:
+            # The turns of both dialogues stand where `_PairMetric` looks for them.
             unit = {"id": output_id(one["id"], order), "turns": turns[order], "reference": one.get("reference")}
-            wanted += [(unit, sample) for sample in range(samples)]
+            wanted += [(cast(Transcript, unit), sample) for sample in range(samples)]
     return wanted
 
 

@@ -3,9 +3,8 @@
 from collections.abc import Iterator
 
 from medllm_hf.evaluation.costs.prices import cost_text
-from medllm_hf.evaluation.judging.wording import listed, words
 from medllm_hf.evaluation.preferences.derive import COUNTS
-from medllm_hf.reporting.blocks import Block, Heading, Paragraph, Table, chance_text, interval, percent
+from medllm_hf.reporting.blocks import Block, Heading, Paragraph, Table, chance_text, interval, listed, percent, words
 
 _OUTCOMES = tuple(COUNTS.values())
 

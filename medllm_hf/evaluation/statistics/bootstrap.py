@@ -1,9 +1,21 @@
 """The bootstrap over cases, all figures on the same draws."""
 
+from collections.abc import Iterator
+
 import numpy
 
-# Draws, made in blocks that fit into memory.
+# Draws by sums, and by cases one after another, made in blocks that fit into memory.
 BLOCKS, BLOCK = 10, 200
+CASE_BLOCKS, CASE_BLOCK = 20, 500
+
+
+def drawn_cases(random: numpy.random.Generator, count: int) -> Iterator[numpy.ndarray]:
+    """Blocks of draws of `count` of `count` cases with replacement, as places: (CASE_BLOCK, count) each.
+
+    For figures that do not follow from sums over cases alone; `drawn_sums` has those that do.
+    """
+    for _ in range(CASE_BLOCKS):
+        yield random.integers(0, count, (CASE_BLOCK, count))
 
 
 def drawn_sums(table: numpy.ndarray, seed: int = 0) -> numpy.ndarray:

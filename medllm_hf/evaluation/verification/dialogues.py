@@ -2,13 +2,15 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import cast
 
 from medllm_hf.evaluation.consultations.cases import read_cases
 from medllm_hf.evaluation.consultations.derive import derive, stored_run
-from medllm_hf.evaluation.costs.prices import with_cost
 from medllm_hf.evaluation.judging.canaries import canaries
-from medllm_hf.evaluation.judging.derive import load_metric, metrics_of, score_rows
+from medllm_hf.evaluation.judging.derive import derive as derive_judgements
+from medllm_hf.evaluation.judging.derive import load_metric
 from medllm_hf.evaluation.judging.dialogues import record
+from medllm_hf.evaluation.judging.records import Dialogue
 from medllm_hf.evaluation.preferences import records as pairs
 from medllm_hf.evaluation.preferences.canaries import pair_canaries
 from medllm_hf.evaluation.preferences.derive import derive as derive_pairs
@@ -68,7 +70,6 @@ def judgements(where: str, run: dict, dialogues: Sequence[dict]) -> tuple[list[F
     told = record(dialogues, manifest["data"]["name"])
     first = canaries(rubric["name"] == "checklist")
     wanted = [(one["id"], 0) for one in first] + [(one, i) for one in names for i in range(settings["samples"])]
-    outputs = {(row["id"], row["sample"]): row for row in run["outputs"]}
     lines = key_finding(f"{where}/outputs.jsonl", run["outputs"], wanted, ("id", "sample"))
     found = [
         *(compared(f"{name} data.{key}", told[key], manifest["data"][key]) for key in ("sha256", "n")),
@@ -81,11 +82,9 @@ def judgements(where: str, run: dict, dialogues: Sequence[dict]) -> tuple[list[F
     ]
     if lines.state != CONFIRMED:
         return [*found, Finding(f"{where}/metrics.json", UNKNOWN, "its outputs are not whole")], {}
-    rows = score_rows(metric, dialogues, outputs, rubric["name"], settings["samples"])
-    low = score_rows(metric, first, outputs, rubric["name"], 1)
-    derived = with_cost(metrics_of(metric, rows, outputs, low, manifest), manifest)
-    found.append(row_finding(f"{where}/scores.jsonl", rows, run["scores"]))
-    return [*found, *metric_findings(f"{where}/metrics.json", derived, run["metrics"])], derived
+    derived = derive_judgements(manifest, run["outputs"], [cast(Dialogue, one) for one in dialogues])
+    found.append(row_finding(f"{where}/scores.jsonl", derived.scores, run["scores"]))
+    return [*found, *metric_findings(f"{where}/metrics.json", derived.metrics, run["metrics"])], derived.metrics
 
 
 def preferences(where: str, run: dict) -> tuple[list[Finding], dict]:

@@ -87,7 +87,7 @@ def score_dialogues(predictions: Sequence, references: Sequence | None = None, o
     names = [""] * len(items) if options.groups is None else options.groups
     return {
         **summary(items, rubric, options.language, options.seed),
-        "groups": _by_group(items, names, rubric, options.seed),
+        "groups": by_group(items, names, rubric, options.seed),
         "items": items,
     }
 
@@ -166,7 +166,7 @@ def _sample(reply: str, rubric: str, reference: Reference) -> Sample:
     return {"scores": {"checklist": _weighted(scores, reference)}, "unscored": unscored, "points": scores}
 
 
-def _by_group(items: Sequence[Item], groups: Sequence[str], rubric: str, seed: int) -> list[dict]:
+def by_group(items: Sequence[Item], groups: Sequence[str], rubric: str, seed: int) -> list[dict]:
     """A row of means for each group, in the order in which the groups first come."""
     members = {name: [item for item, own in zip(items, groups, strict=True) if own == name] for name in dict.fromkeys(groups)}
     return [{"group": name, **means(own, _criteria(rubric), seed)} for name, own in members.items()]

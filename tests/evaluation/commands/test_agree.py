@@ -13,8 +13,8 @@ from support.exam_runs import answered, as_shown, questions, right_with, run_fol
 from support.judged_runs import KEYS, dialogue, honest, judged, verdict, write
 
 from medllm_hf.cli import main
-from medllm_hf.evaluation.agreement.figures import figures
-from medllm_hf.evaluation.exchange.published_verdicts import import_scores
+from medllm_hf.evaluation.agreement.measures import figures
+from medllm_hf.evaluation.commands.import_scores import import_scores
 from medllm_hf.evaluation.runs.folder import read_run
 
 DIALOGUES = [dialogue(i, 2 + i % 4) for i in range(12)]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from support.commands import one_line_error, run
 
-from medllm_hf.evaluation.exchange.published_verdicts import import_scores
+from medllm_hf.evaluation.commands.import_scores import import_scores
 from medllm_hf.evaluation.judging.derive import load_metric
 from medllm_hf.evaluation.runs.folder import read_run
 

@@ -10,8 +10,8 @@ from support.consulting import case, consult, reply, write_cases
 from support.exam_runs import answered, as_shown, questions, right_with, run_folder
 from support.judged_runs import KEYS, asked_score, dialogue, honest, judged, verdict, write
 
+from medllm_hf.evaluation.commands.import_scores import import_scores
 from medllm_hf.evaluation.commands.report import report
-from medllm_hf.evaluation.exchange.published_verdicts import import_scores
 from tests.evaluation.exchange.test_published_verdicts import CMB_CLIN, CMD, CMID, DEPARTMENTS, INTENTS
 
 SYSTEMS = ("a-7b", "b-7b")

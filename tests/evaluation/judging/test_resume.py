@@ -13,7 +13,6 @@ from support.commands import one_line_error, run
 from support.judged_runs import CANARIES, dialogue, honest, judged, killed, write
 
 from medllm_hf.errors import UserError
-from medllm_hf.evaluation.judging import run as judging
 from medllm_hf.evaluation.judging.derive import load_metric
 from medllm_hf.evaluation.runs.folder import read_run
 
@@ -25,11 +24,7 @@ SETTINGS = {"samples": 2, "concurrency": 4}
 @pytest.fixture(scope="module", autouse=True)
 def loaded():
     """The metric is loaded once, so that a child is killed in its work and not in its start."""
-    metric = load_metric()
-    patch = pytest.MonkeyPatch()
-    patch.setattr(judging, "load_metric", lambda: metric)
-    yield
-    patch.undo()
+    load_metric()
 
 
 def slowly(body: dict) -> Behaviour:

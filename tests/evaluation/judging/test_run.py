@@ -10,8 +10,8 @@ from support.commands import run
 from support.judged_runs import CANARIES, KEYS, asked_score, dialogue, honest, judged, judged_run, verdict, write
 
 from medllm_hf.errors import UserError
+from medllm_hf.evaluation.commands.judge import judge
 from medllm_hf.evaluation.judging.derive import family, load_metric
-from medllm_hf.evaluation.judging.run import judge
 from medllm_hf.evaluation.runs.folder import open_run, read_run, write_jsonl
 
 SECRET = "sk-do-not-print-me"

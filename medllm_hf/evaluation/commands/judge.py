@@ -1,0 +1,30 @@
+"""The verb `eval judge`: a judge model scores dialogues by a rubric."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from medllm_hf.evaluation.judging.dialogues import read_dialogues
+from medllm_hf.evaluation.judging.run import plan_of, preview, run_plan
+from medllm_hf.evaluation.judging.settings import Settings
+
+
+def judge(dialogues: str, judge: str, out: str, overwrite: bool = False, dry_run: bool = False, **flags: Any) -> int:
+    """Judges the dialogues of a file or run and writes the run folder `out`, or goes on with it; returns the exit code.
+
+    Args:
+        judge: `URL#MODEL` of an endpoint, a checkpoint folder or a Hub id.
+        dry_run: prints what the run would cost, and neither sends nor writes anything.
+        flags: the fields of `Settings`, as the command line has read them.
+
+    Raises:
+        UserError: settings out of range; dialogues, a checkpoint or an endpoint that cannot be had; `out` holds something
+            else; or the endpoint refuses every request.
+    """
+    plan = plan_of(read_dialogues(dialogues), judge, Settings(**flags), Path(dialogues).name)
+    if dry_run:
+        print(preview(plan, out, overwrite))
+        return 0
+    ended = run_plan(plan, out, overwrite)
+    print(ended.text, file=sys.stderr if ended.failed else sys.stdout)
+    return int(ended.failed)

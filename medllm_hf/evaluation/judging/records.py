@@ -1,0 +1,98 @@
+"""The records of a judge run: what a judge reads, what it says, and what the manifest tells; each is read by one reader."""
+
+from typing import NotRequired, TypedDict
+
+from medllm_hf.evaluation.runs.records import DataRecord, ModelRecord
+from medllm_hf.metrics.llm_judge.figures import Item as Item
+from medllm_hf.metrics.llm_judge.rubrics import Point as Point
+from medllm_hf.metrics.llm_judge.rubrics import Turn as Turn
+from medllm_hf.metrics.llm_judge.scoring import Reference as Reference
+
+
+class Transcript(TypedDict):
+    """What a judge reads."""
+
+    id: str
+    turns: list[Turn]
+    reference: NotRequired[str | list[Point]]
+
+
+class Dialogue(Transcript):
+    """A dialogue for judging: `model` is the doctor, and `source` and `case_id` together name the case."""
+
+    case_id: str
+    model: str
+    source: str
+    group: str
+
+
+class Output(TypedDict):
+    """A line of outputs.jsonl: the judge's reply on a dialogue; `error` says why an endpoint never gives one.
+
+    An imported reply has none of the fields that may be absent but `imported`.
+    """
+
+    id: str
+    sample: int
+    reply: str
+    form: NotRequired[str]
+    schema: NotRequired[bool]
+    finish: NotRequired[str | None]
+    attempts: NotRequired[list[str]]
+    error: NotRequired[str]
+    model: NotRequired[str | None]
+    prompt_tokens: NotRequired[int | None]
+    completion_tokens: NotRequired[int | None]
+    seconds: NotRequired[float]
+    retries: NotRequired[int]
+    imported: NotRequired[bool]
+
+
+class ScoreRow(Dialogue):
+    """A line of scores.jsonl: a dialogue and what one reply says of it, or why that is not known."""
+
+    sample: int
+    scores: dict[str, float | None]
+    unscored: str | None
+
+
+class RubricRecord(TypedDict):
+    """What a manifest says of a rubric."""
+
+    name: str
+    version: str
+    language: str
+    sha256: str
+    criteria: list[str]
+    low: float
+    high: float
+
+
+class RunSettings(TypedDict):
+    """What the figures need of the settings."""
+
+    samples: int
+    failure_limit: float
+
+
+class Spent(TypedDict):
+    """What a role has spent beside the tokens in the outputs."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    uncounted: int
+    most_prompt_tokens: int
+    most_completion_tokens: int
+
+
+class JudgeManifest(TypedDict):
+    """What is read of the manifest of a judge run."""
+
+    judge: ModelRecord
+    rubric: RubricRecord
+    data: DataRecord
+    settings: RunSettings
+    systems: list[str]
+    imported: NotRequired[bool]
+    prices: NotRequired[dict[str, dict[str, float] | str]]
+    spent_besides: NotRequired[dict[str, Spent]]

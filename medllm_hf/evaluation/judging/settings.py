@@ -1,0 +1,70 @@
+"""How a judge is asked, and what a manifest says of it."""
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+from medllm_hf.endpoints.address import Endpoint
+from medllm_hf.errors import UserError
+from medllm_hf.evaluation.models import ModelSpec, parse_model
+
+# Requests for one reply, as long as none brings a usable verdict.
+ATTEMPTS = 3
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How dialogues are judged.
+
+    Attributes:
+        samples: Replies for each dialogue, each with a seed of its own made from `seed`, the dialogue and its number.
+        failure_limit: The highest share of unscored replies with which a headline figure is given.
+        concurrency: The most requests at once.
+        timeout: Seconds for one request.
+        key_env: The variable with the key of an endpoint.
+        enable_thinking: What the judge's chat template is told; None tells it nothing.
+        prices: The file of prices, by which costs are reckoned.
+        budget: What the command may spend at most, `spent_before` included, in the currency of the prices.
+    """
+
+    rubric: str = "disc-medllm"
+    language: str = "zh"
+    samples: int = 1
+    temperature: float = 0.0
+    seed: int = 0
+    max_new_tokens: int = 2048
+    failure_limit: float = 0.05
+    concurrency: int = Endpoint.concurrency
+    timeout: float = Endpoint.timeout
+    key_env: str = "OPENAI_API_KEY"
+    enable_thinking: bool | None = None
+    prices: str | None = None
+    budget: float | None = None
+    spent_before: Fraction = Fraction(0)
+
+    def record(self) -> dict:
+        """What the manifest says under "settings": all that may change an output or a figure."""
+        names = ("samples", "temperature", "seed", "max_new_tokens", "failure_limit")
+        thinking = {} if self.enable_thinking is None else {"enable_thinking": self.enable_thinking}
+        return {**{name: getattr(self, name) for name in names}, "attempts": ATTEMPTS, **thinking}
+
+    def party(self, judge: str) -> ModelSpec:
+        """The judge that `URL#MODEL`, a checkpoint folder or a Hub id names."""
+        thinking = self.enable_thinking
+        return parse_model(judge, self.key_env, concurrency=self.concurrency, timeout=self.timeout, enable_thinking=thinking)
+
+
+def check_settings(settings: Settings, verb: str) -> None:
+    """Check that the settings of a verb are in range.
+
+    Raises:
+        UserError: one is not.
+    """
+    checks = (
+        (settings.samples < 1, f"--samples {settings.samples}", "1 or more"),
+        (settings.temperature < 0, f"--temperature {settings.temperature:g}", "0 or more"),
+        (settings.max_new_tokens < 1, f"--max-new-tokens {settings.max_new_tokens}", "1 or more"),
+        (not 0 <= settings.failure_limit <= 1, f"--failure-limit {settings.failure_limit:g}", "a share from 0 to 1"),
+    )
+    for wrong, found, expected in checks:
+        if wrong:
+            raise UserError(found, expected, f"see `medllm {verb} --help`")
