@@ -60,7 +60,9 @@ def refused(work, folder: Path) -> str:
     return str(error.value)
 
 
-@pytest.mark.parametrize(("key", "value"), SETTINGS_OF_ADAPTERS, ids=lambda value: repr(value)[:30])
+@pytest.mark.parametrize(
+    ("key", "value"), SETTINGS_OF_ADAPTERS, ids=lambda value: "absent" if value is ABSENT else repr(value)[:30]
+)
 def test_settings_of_adapters(tiny, tmp_path, key, value):
     folder = write_adapter(tmp_path / "adapter", tiny["base"], {key: value})
     line = refused(lambda: merge(str(folder), str(tmp_path / "out")), tmp_path)
