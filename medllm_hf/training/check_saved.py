@@ -164,7 +164,7 @@ def _check_pairs(folder: Path, shapes: dict[str, list[int]]) -> None:
 
 
 def _check_template(folder: Path) -> None:
-    """Check that there is one chat template, which the tokenizer uses."""
+    """Check that there is one default chat template, which the tokenizer uses."""
     file = folder / CHAT_TEMPLATE_FILE
     if not file.exists():
         raise UserError(f"no {CHAT_TEMPLATE_FILE} in {folder}", "the template of the training", "copy it from the base")
