@@ -1,7 +1,6 @@
 """The verb `eval consult`: simulated patients consult a model, and a judge may score the dialogues after it."""
 
 import sys
-from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, cast
@@ -17,11 +16,10 @@ from medllm_hf.evaluation.consultations.run import (
     talks_of,
 )
 from medllm_hf.evaluation.consultations.settings import Settings
-from medllm_hf.evaluation.consultations.transcript import KEY, Dialogue
+from medllm_hf.evaluation.consultations.transcript import KEY
 from medllm_hf.evaluation.costs.estimate import spent_in, told
 from medllm_hf.evaluation.costs.prices import priced
 from medllm_hf.evaluation.judging.dialogues import read_dialogues
-from medllm_hf.evaluation.judging.records import Dialogue as Transcribed
 from medllm_hf.evaluation.judging.records import Output
 from medllm_hf.evaluation.judging.run import KEY as JUDGE_KEY
 from medllm_hf.evaluation.judging.run import estimate, plan_of, run_plan
@@ -69,10 +67,10 @@ def _estimate(plan: Plan, out: str, judge: str | None, overwrite: bool) -> str:
     spent = spent_in(out, prices["prices"]) if prices and rows else Fraction(0)
     if judge:
         folder = Path(out) / "judge"
-        judge_plan = plan_of(_to_judge(most), judge, JudgeSettings(**_judge_settings(plan.settings)), "dialogues.jsonl")
+        judge_plan = plan_of(most, judge, JudgeSettings(**_judge_settings(plan.settings)), "dialogues.jsonl")
         over = not any(one.most.calls for one in estimates.values())
         there = outputs_in(folder, judge_plan.manifest, JUDGE_KEY) if over and folder.is_dir() and not overwrite else {}
-        estimates["judge"] = estimate(judge_plan, cast(dict[tuple, Output], there), _to_judge(usual))
+        estimates["judge"] = estimate(judge_plan, cast(dict[tuple, Output], there), usual)
         own = judge_plan.manifest.get("prices", {})
         spent += spent_in(folder, own) if there and own else 0
         prices = {"prices": {**prices["prices"], **own}} if prices else {}
@@ -85,11 +83,6 @@ def _judge(out: str, judge: str, settings: Settings, spent: Fraction) -> int:
     ended = run_plan(plan_of(read_dialogues(out), judge, asked, "dialogues.jsonl"), Path(out) / "judge")
     print(ended.text, file=sys.stderr if ended.failed else sys.stdout)
     return int(ended.failed)
-
-
-def _to_judge(dialogues: Sequence[Dialogue]) -> list[Transcribed]:
-    """Consultations as a judge reads them."""
-    return [cast(Transcribed, one) for one in dialogues]
 
 
 def _judge_settings(settings: Settings) -> dict:

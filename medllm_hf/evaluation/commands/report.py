@@ -5,8 +5,6 @@ from pathlib import Path
 
 from medllm_hf.errors import UserError
 from medllm_hf.evaluation.exams.derive import check_run
-from medllm_hf.evaluation.exams.derive import result_row as result_row
-from medllm_hf.evaluation.exams.derive import results_table as results_table
 from medllm_hf.evaluation.exams.page import write_pages
 from medllm_hf.evaluation.exams.plots import draw
 from medllm_hf.evaluation.exams.report import values

@@ -6,6 +6,8 @@ from typing import NotRequired, TypedDict
 
 from medllm_hf.evaluation.consultations.cases import Case
 from medllm_hf.evaluation.consultations.patient import SILENCE, ends, patient_messages, said
+from medllm_hf.metrics.llm_judge.rubrics import Point as Point
+from medllm_hf.metrics.llm_judge.rubrics import Turn as Turn
 
 # Who speaks at an even turn, and who at an odd one.
 ROLES = ("patient", "doctor")
@@ -36,15 +38,9 @@ class Call(TypedDict):
     error: NotRequired[str]
 
 
-class Turn(TypedDict):
-    """What one side, "patient" or "doctor", has said."""
-
-    role: str
-    content: str
-
-
 class Dialogue(TypedDict):
-    """A consultation for judging; `model` is the doctor's name, `reference` what is known of the case."""
+    """A dialogue for judging: `model` is the doctor, `source` and `case_id` together name the case, `reference` says what is
+    known of it, or the points of a checklist."""
 
     id: str
     case_id: str
@@ -52,7 +48,7 @@ class Dialogue(TypedDict):
     source: str
     group: str
     turns: list[Turn]
-    reference: NotRequired[object]
+    reference: NotRequired[str | list[Point]]
 
 
 def first_turn(case: Case) -> Call:

@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
+from pathlib import Path
 from typing import Protocol, TypedDict
 
 from medllm_hf.endpoints.address import Endpoint
@@ -62,6 +63,8 @@ def read_prices(path: str) -> tuple[str, dict[str, dict[str, float]]]:
         UserError: no such file, or one of another layout.
     """
     do = f"write it as {_LAYOUT}"
+    if not Path(path).exists():
+        raise UserError(f"no {path}", "a file of prices", do)
     try:
         prices = json.loads(read_text(path), object_pairs_hook=_once)
     except (ValueError, RecursionError) as error:

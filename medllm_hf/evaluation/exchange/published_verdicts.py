@@ -10,11 +10,12 @@ from medllm_hf.data.consultations import consultations
 from medllm_hf.data.dialogues import valid_text
 from medllm_hf.data.files import BadRow, file_rows, input_files, parsed
 from medllm_hf.errors import UserError
-from medllm_hf.evaluation.judging.derive import derive, load_metric
+from medllm_hf.evaluation.judging.derive import derive
 from medllm_hf.evaluation.judging.dialogues import record
 from medllm_hf.evaluation.judging.records import Dialogue, JudgeManifest, Turn
 from medllm_hf.evaluation.judging.run import KEY, outputs_of
 from medllm_hf.evaluation.runs.folder import open_run
+from medllm_hf.metrics.llm_judge import scoring
 
 SOURCE = "https://github.com/FudanDISC/DISC-MedLLM"
 # What the publishers say of their judge; version, temperature and date are not told.
@@ -45,7 +46,7 @@ def import_verdicts(scores: list[str], out: str, dialogues: str | None = None, o
     found, without = _dialogues(rows, dialogues)
     (digest, example), *_ = prompts.items()
     name = "disc-medllm" if _WAIVER in example["prompt"] else "disc-medllm-plain"
-    rubric = {**load_metric().rubric_record(name, "en"), "version": "published", "sha256": digest, "whole_points": False}
+    rubric = {**scoring.rubric_record(name, "en"), "version": "published", "sha256": digest, "whole_points": False}
     manifest = {
         "kind": "judge",
         "imported": True,

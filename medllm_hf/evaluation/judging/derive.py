@@ -1,12 +1,11 @@
 """Outputs and manifest of a judge run → scores, metrics, warnings. Nothing here asks a model, so anybody can do it again.
 
-Each reply is parsed once, by the metric that `load_metric` gives: to scores by criterion, or to `Unscored` with its reason.
+Each reply is parsed once, by the metric `llm_judge`: to scores by criterion, or to `Unscored` with its reason.
 """
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from types import ModuleType
 from typing import cast
 
 from medllm_hf.errors import UserError
@@ -36,11 +35,6 @@ FAMILIES = (
     "kimi|moonshot", "claude", "gemini|gemma", "mixtral|mistral", "llama", "gpt|^o[134]\\b|davinci",
 )  # fmt: skip
 _AGAIN = "run `medllm eval judge` again"
-
-
-def load_metric() -> ModuleType:
-    """The functions of the project's own metric for judging."""
-    return scoring
 
 
 @dataclass(frozen=True)
@@ -142,9 +136,9 @@ def _read(
     one: Transcript, outputs: Mapping[tuple[str, int], Output], rubric: RubricRecord, samples: int
 ) -> tuple[Item, list[dict[str, float] | Unscored]]:
     """The dialogue as the metric gives it, and what each reply says: nobody else parses a reply of a run."""
-    metric, own = load_metric(), [outputs[one["id"], sample] for sample in range(samples)]
-    reference = metric.reference(one.get("reference"), rubric["name"])
-    item = metric.scored(one["turns"], reference, [row["reply"] for row in own], rubric["name"])
+    own = [outputs[one["id"], sample] for sample in range(samples)]
+    reference = scoring.reference(one.get("reference"), rubric["name"])
+    item = scoring.scored(one["turns"], reference, [row["reply"] for row in own], rubric["name"])
     verdicts: list[dict[str, float] | Unscored] = []
     for row, sample in zip(own, item["samples"], strict=True):
         if sample["scores"] is None:
@@ -202,9 +196,9 @@ def _system(judged: Iterable[Judged], system: str, rubric: RubricRecord) -> dict
     own = [one for one in judged if one.dialogue["model"] == system]
     if not own:
         raise ValueError(f"no dialogue of {system}")
-    metric, items = load_metric(), [one.item for one in own]
-    found = metric.summary(items, rubric["name"], rubric["language"])
-    groups = metric.by_group(items, [one.group for one in own], rubric["name"], 0)
+    items = [one.item for one in own]
+    found = scoring.summary(items, rubric["name"], rubric["language"])
+    groups = scoring.by_group(items, [one.group for one in own], rubric["name"], 0)
     return {**{name: value for name, value in found.items() if name != "rubric"}, "groups": groups}
 
 
@@ -312,9 +306,9 @@ def _dialogue(row: ScoreRow) -> Dialogue:
 
 def _contradiction(manifest: JudgeManifest, outputs: Iterable[Output], dialogues: Sequence[Dialogue]) -> str | None:
     """What in a run of the right fields lets nothing follow from it, None where all does."""
-    rubric, metric, samples = manifest["rubric"], load_metric(), manifest["settings"]["samples"]
+    rubric, samples = manifest["rubric"], manifest["settings"]["samples"]
     try:
-        known = metric.rubric_record(rubric["name"], rubric["language"])
+        known = scoring.rubric_record(rubric["name"], rubric["language"])
     except KeyError as error:
         return f"no rubric or language {error}"
     if other := [key for key in ("criteria", "low", "high") if dict(rubric)[key] != known[key]]:
@@ -330,7 +324,7 @@ def _contradiction(manifest: JudgeManifest, outputs: Iterable[Output], dialogues
         if any(turn["role"] not in ("patient", "doctor") for turn in one["turns"]):
             return f"a turn of neither patient nor doctor in {one['id']}"
         try:
-            metric.reference(one.get("reference"), rubric["name"])
+            scoring.reference(one.get("reference"), rubric["name"])
         except ValueError as error:
             return f"{one['id']}: {error}"
     return None if samples > 0 and dialogues else "no replies"

@@ -2,6 +2,7 @@
 
 from typing import NotRequired, TypedDict
 
+from medllm_hf.evaluation.consultations.transcript import Dialogue as Dialogue
 from medllm_hf.evaluation.runs.records import DataRecord, ModelRecord
 from medllm_hf.metrics.llm_judge.figures import Item as Item
 from medllm_hf.metrics.llm_judge.rubrics import Point as Point
@@ -15,15 +16,6 @@ class Transcript(TypedDict):
     id: str
     turns: list[Turn]
     reference: NotRequired[str | list[Point]]
-
-
-class Dialogue(Transcript):
-    """A dialogue for judging: `model` is the doctor, and `source` and `case_id` together name the case."""
-
-    case_id: str
-    model: str
-    source: str
-    group: str
 
 
 class Output(TypedDict):

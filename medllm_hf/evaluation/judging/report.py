@@ -5,8 +5,9 @@ from statistics import fmean
 
 from medllm_hf.evaluation.agreement.measures import compare, quadratic_kappa, samples_alpha
 from medllm_hf.evaluation.agreement.report import Ratings, overall_of
-from medllm_hf.evaluation.judging.derive import JudgeRun, family, load_metric
+from medllm_hf.evaluation.judging.derive import JudgeRun, family
 from medllm_hf.evaluation.judging.paired_differences import System, comparisons, systems_of
+from medllm_hf.metrics.llm_judge import scoring
 
 # The share of full marks from which on a criterion is said to be at its ceiling.
 CEILING = 0.5
@@ -36,7 +37,7 @@ def _set(runs: list[JudgeRun]) -> dict:
     systems = systems_of(runs)
     manifest = runs[0].manifest
     settings = [run.manifest["settings"] for run in runs]
-    pooled = load_metric().summary([one.item for run in runs for one in run.dialogues], manifest["rubric"]["name"])
+    pooled = scoring.summary([one.item for run in runs for one in run.dialogues], manifest["rubric"]["name"])
     return {
         "name": ", ".join(dict.fromkeys(one.case[0] for run in runs for one in run.dialogues if one.case[0])) or "dialogues",
         "judge": manifest["judge"],

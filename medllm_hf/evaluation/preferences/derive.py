@@ -13,7 +13,7 @@ import numpy
 
 from medllm_hf.evaluation.consultations.transcript import Dialogue
 from medllm_hf.evaluation.costs.prices import with_cost
-from medllm_hf.evaluation.judging.derive import family, load_metric, usage
+from medllm_hf.evaluation.judging.derive import family, usage
 from medllm_hf.evaluation.preferences.canaries import is_passed, pair_canaries
 from medllm_hf.evaluation.preferences.records import (
     ORDERS,
@@ -27,6 +27,7 @@ from medllm_hf.evaluation.preferences.records import (
 )
 from medllm_hf.evaluation.statistics.bootstrap import drawn_sums, interval, quotient
 from medllm_hf.evaluation.statistics.tests import mcnemar
+from medllm_hf.metrics.llm_judge import scoring
 
 # What an outcome counts for the first system in the win rate.
 WORTH = {"win": 1.0, "tie": 0.5, "inconsistent": 0.5, "loss": 0.0}
@@ -50,14 +51,14 @@ def derive(manifest: Manifest, outputs: Outputs, pairs: Sequence[Pair]) -> Deriv
 
 def pair_rows(pairs: Iterable[Pair], outputs: Outputs, samples: int) -> list[PairScore]:
     """The rows of scores.jsonl, one for each case and sample."""
-    metric, rows = load_metric(), []
+    rows: list[PairScore] = []
     for pair in pairs:
         for sample in range(samples):
             verdicts: dict[str, dict[str, str] | None] = {}
             reasons = []
             for order in ORDERS:
                 output = outputs[output_id(pair["id"], order), sample]
-                shown, why = metric.pair_verdict(output["reply"])
+                shown, why = scoring.pair_verdict(output["reply"])
                 verdicts[order] = shown and {key: _system(side, order) for key, side in shown.items()}
                 if shown is None:
                     reasons.append(f"order {order}: {output.get('error') or why}")

@@ -7,8 +7,8 @@ from typing import Literal, NotRequired, TypedDict, cast
 from medllm_hf.errors import UserError
 from medllm_hf.evaluation.consultations.transcript import Dialogue
 from medllm_hf.evaluation.costs.prices import check_costs
-from medllm_hf.evaluation.judging.derive import load_metric
 from medllm_hf.evaluation.runs.records import DataRecord, ModelRecord, read_record, read_records
+from medllm_hf.metrics.llm_judge import scoring
 
 Side = Literal["first", "second"]
 # The order in which the judge is shown the systems: "21" shows the second one first.
@@ -128,7 +128,7 @@ def stored_run(where: str, run: Mapping) -> StoredRun:
     check_costs(run["manifest"], ["judge"], f"{where}/manifest.json")
     outputs = read_records(run["outputs"], PairOutput, f"{where}/outputs.jsonl")
     scores = read_records(run["scores"], PairScore, f"{where}/scores.jsonl")
-    criteria, known = manifest["rubric"]["criteria"], load_metric().pair_record()["criteria"]
+    criteria, known = manifest["rubric"]["criteria"], scoring.pair_record()["criteria"]
     if not scores or manifest["settings"]["samples"] < 1 or "overall" not in criteria or not set(criteria) <= set(known):
         what = "no cases, samples or criteria"
         raise UserError(f"a damaged run in {where}: {what}", "what the format says", "run `medllm eval pair` again")

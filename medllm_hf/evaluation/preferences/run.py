@@ -3,14 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import cast
 
 from medllm_hf.errors import UserError
 from medllm_hf.evaluation.consultations.transcript import Dialogue
 from medllm_hf.evaluation.costs.ledger import Spending
 from medllm_hf.evaluation.costs.prices import cost_text, priced
-from medllm_hf.evaluation.judging.derive import load_metric
 from medllm_hf.evaluation.judging.dialogues import read_dialogues, record
 from medllm_hf.evaluation.judging.records import Output, Reference, Transcript
 from medllm_hf.evaluation.judging.requests import Asking, Outputs, form_of, judge_estimate
@@ -31,6 +29,7 @@ from medllm_hf.evaluation.preferences.records import (
 from medllm_hf.evaluation.runs.folder import RunFolder, open_run, outputs_in, read_run
 from medllm_hf.evaluation.runs.records import read_record
 from medllm_hf.folders import read_json
+from medllm_hf.metrics.llm_judge import scoring
 
 
 @dataclass(frozen=True)
@@ -49,23 +48,21 @@ class System:
     patient: str | None
 
 
-@dataclass(frozen=True)
-class _PairMetric:
-    """The metric as `fill` asks it, for the turns of two dialogues in the place of one's."""
-
-    metric: ModuleType
+class _PairQuestions:
+    """The metric's words on pairs, as `fill` asks them: the turns of two dialogues stand in the place of one's."""
 
     def messages(
         self, turns: list, rubric: str, language: str, reference: Reference, form: str, again: str | None
     ) -> list[dict[str, str]]:
         first, second = turns
-        return self.metric.pair_messages(first, second, language, reference, form, again)
+        # `matched` refuses a reference that is no text.
+        return scoring.pair_messages(first, second, language, cast(str | None, reference), form, again)
 
     def response_format(self, rubric: str, reference: Reference) -> dict:
-        return self.metric.pair_response_format()
+        return scoring.pair_response_format()
 
     def verdict(self, reply: str, rubric: str, reference: Reference) -> tuple[dict[str, str] | None, str | None]:
-        return self.metric.pair_verdict(reply)
+        return scoring.pair_verdict(reply)
 
 
 @dataclass(frozen=True)
@@ -76,7 +73,6 @@ class Plan:
     party: ModelSpec
     settings: Settings
     manifest: dict
-    metric: _PairMetric
 
     @property
     def wanted(self) -> list[tuple[Transcript, int]]:
@@ -85,7 +81,7 @@ class Plan:
 
     def asking(self, rows: Outputs) -> Asking:
         """How the judge is asked, where the run has the outputs `rows`."""
-        return Asking(self.metric, self.settings, form_of(rows, self.wanted[0][0], self.party))
+        return Asking(_PairQuestions(), self.settings, form_of(rows, self.wanted[0][0], self.party))
 
 
 def plan_run(first: str, second: str, judge: str, settings: Settings) -> Plan:
@@ -102,13 +98,12 @@ def plan_run(first: str, second: str, judge: str, settings: Settings) -> Plan:
     check_settings(settings, "eval pair")
     systems = {"first": _system(first, "--first"), "second": _system(second, "--second")}
     pairs = matched(systems["first"], systems["second"])
-    metric = load_metric()
     party = settings.party(judge)
     judged = {pair["id"] for pair in pairs}
     manifest = {
         "kind": "pair",
         "judge": party.record,
-        "rubric": metric.pair_record(settings.language),
+        "rubric": scoring.pair_record(settings.language),
         "systems": {side: system.name for side, system in systems.items()},
         "data": {side: record([dict(pair[side]) for pair in pairs], systems[side].source) for side in SIDES},
         "patients": {side: system.patient for side, system in systems.items() if system.patient},
@@ -116,7 +111,7 @@ def plan_run(first: str, second: str, judge: str, settings: Settings) -> Plan:
         "settings": settings.record(),
         **priced(settings.prices, {"judge": party}, settings.budget),
     }
-    return Plan(pairs, party, settings, manifest, _PairMetric(metric))
+    return Plan(pairs, party, settings, manifest)
 
 
 def estimate_run(plan: Plan, out: str, overwrite: bool = False) -> str:
@@ -175,7 +170,7 @@ def units(pairs: Sequence[Pair], samples: int) -> list[tuple[Transcript, int]]:
     for one in pairs:
         turns = {"12": (one["first"]["turns"], one["second"]["turns"]), "21": (one["second"]["turns"], one["first"]["turns"])}
         for order in ORDERS:
-            # The turns of both dialogues stand where `_PairMetric` looks for them.
+            # The turns of both dialogues stand where `_PairQuestions` looks for them.
             unit = {"id": output_id(one["id"], order), "turns": turns[order], "reference": one.get("reference")}
             wanted += [(cast(Transcript, unit), sample) for sample in range(samples)]
     return wanted
@@ -200,7 +195,7 @@ def run_summary(out: str | Path) -> str:
 
 
 def _system(path: str, flag: str) -> System:
-    dialogues = [cast(Dialogue, one) for one in read_dialogues(path)]
+    dialogues = read_dialogues(path)
     names = list(dict.fromkeys(one["model"] for one in dialogues))
     if len(names) > 1:
         found = f"dialogues of {len(names)} systems in {path} ({', '.join(names[:5])})"

@@ -8,7 +8,6 @@ from medllm_hf.evaluation.consultations.cases import read_cases
 from medllm_hf.evaluation.consultations.derive import derive, stored_run
 from medllm_hf.evaluation.judging.canaries import canaries
 from medllm_hf.evaluation.judging.derive import derive as derive_judgements
-from medllm_hf.evaluation.judging.derive import load_metric
 from medllm_hf.evaluation.judging.dialogues import record
 from medllm_hf.evaluation.judging.records import Dialogue
 from medllm_hf.evaluation.preferences import records as pairs
@@ -25,6 +24,7 @@ from medllm_hf.evaluation.verification.findings import (
     metric_findings,
     row_finding,
 )
+from medllm_hf.metrics.llm_judge import scoring
 
 
 def consultations(where: str, run: dict, known: Known, dialogues: Sequence[dict]) -> list[Finding]:
@@ -60,7 +60,7 @@ def consultations(where: str, run: dict, known: Known, dialogues: Sequence[dict]
 
 def judgements(where: str, run: dict, dialogues: Sequence[dict]) -> tuple[list[Finding], dict]:
     """The findings on a judge run of the `dialogues`, and the metrics that follow from the judge's replies."""
-    manifest, metric = run["manifest"], load_metric()
+    manifest = run["manifest"]
     rubric, settings, name = manifest["rubric"], manifest["settings"], f"{where}/manifest.json"
     names = [one["id"] for one in dialogues]
     stored = [row for row in run["scores"] if row["sample"] == 0]
@@ -75,7 +75,7 @@ def judgements(where: str, run: dict, dialogues: Sequence[dict]) -> tuple[list[F
         *(compared(f"{name} data.{key}", told[key], manifest["data"][key]) for key in ("sha256", "n")),
         *(
             compared(f"{name} rubric.{key}", value, rubric.get(key))
-            for key, value in metric.rubric_record(rubric["name"], rubric["language"]).items()
+            for key, value in scoring.rubric_record(rubric["name"], rubric["language"]).items()
         ),
         compared(f"{name} systems", list(dict.fromkeys(one["model"] for one in dialogues)), manifest["systems"]),
         lines,
@@ -102,7 +102,7 @@ def preferences(where: str, run: dict) -> tuple[list[Finding], dict]:
             compared(f"{name} data.{side}.{key}", told[key], run["manifest"]["data"][side][key]) for key in ("sha256", "n")
         ]
         found.append(compared(f"{name} systems.{side}", own[0]["model"], manifest["systems"][side]))
-    asked = load_metric().pair_record(manifest["rubric"]["language"])
+    asked = scoring.pair_record(manifest["rubric"]["language"])
     found += [compared(f"{name} rubric.{key}", value, run["manifest"]["rubric"].get(key)) for key, value in asked.items()]
     wanted = [*pairs.output_ids(pair_canaries(), 1), *pairs.output_ids(cases, manifest["settings"]["samples"])]
     lines = key_finding(f"{where}/outputs.jsonl", run["outputs"], wanted, ("id", "sample"))

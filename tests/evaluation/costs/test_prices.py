@@ -63,7 +63,7 @@ def test_what_is_no_file_of_prices(tmp_path, text, named):
 @pytest.mark.parametrize(
     ("words", "named"),
     [
-        (["--prices", "nowhere.json"], "no nowhere.json"),
+        (["--prices", "nowhere.json"], "no nowhere.json; expected a file of prices; write it as {"),
         (["--prices", "."], "a folder at ."),
         (["--budget", "1"], "--budget without --prices"),
         (["--prices", "prices.json", "--budget", "0"], "--budget 0"),

@@ -9,8 +9,8 @@ import pytest
 from support.commands import one_line_error, run
 
 from medllm_hf.evaluation.commands.import_scores import import_scores
-from medllm_hf.evaluation.judging.derive import load_metric
 from medllm_hf.evaluation.runs.folder import read_run
+from medllm_hf.metrics.llm_judge import scoring
 
 KEYS = ["proactivity", "accuracy", "helpfulness", "linguistic_quality"]
 # The README of DISC-MedLLM; the last column is its average.
@@ -98,7 +98,7 @@ def test_the_two_published_prompts_are_two_rubrics(imported):
     rubrics = {name: one["manifest"]["rubric"] for name, one in imported.items()}
     assert (rubrics["cmb-clin"]["name"], rubrics["cmd"]["name"]) == ("disc-medllm-plain", "disc-medllm")
     assert rubrics["cmd"] == rubrics["cmid"] and rubrics["cmd"]["sha256"] != rubrics["cmb-clin"]["sha256"]
-    own = load_metric().rubric_record("disc-medllm", "en")
+    own = scoring.rubric_record("disc-medllm", "en")
     assert rubrics["cmd"]["version"] == "published" != own["version"] and rubrics["cmd"]["sha256"] != own["sha256"]
 
 

@@ -13,18 +13,11 @@ from support.commands import one_line_error, run
 from support.judged_runs import CANARIES, dialogue, honest, judged, killed, write
 
 from medllm_hf.errors import UserError
-from medllm_hf.evaluation.judging.derive import load_metric
 from medllm_hf.evaluation.runs.folder import read_run
 
 DIALOGUES = [dialogue(i, 2 + i % 4) for i in range(20)]
 NAMES = {(name, 0) for name in CANARIES} | {(one["id"], sample) for one in DIALOGUES for sample in (0, 1)}
 SETTINGS = {"samples": 2, "concurrency": 4}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def loaded():
-    """The metric is loaded once, so that a child is killed in its work and not in its start."""
-    load_metric()
 
 
 def slowly(body: dict) -> Behaviour:

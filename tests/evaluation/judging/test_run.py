@@ -11,8 +11,9 @@ from support.judged_runs import CANARIES, KEYS, asked_score, dialogue, honest, j
 
 from medllm_hf.errors import UserError
 from medllm_hf.evaluation.commands.judge import judge
-from medllm_hf.evaluation.judging.derive import family, load_metric
+from medllm_hf.evaluation.judging.derive import family
 from medllm_hf.evaluation.runs.folder import open_run, read_run, write_jsonl
+from medllm_hf.metrics.llm_judge import scoring
 
 SECRET = "sk-do-not-print-me"
 
@@ -55,9 +56,9 @@ def test_the_figures_follow_from_the_stored_replies(tmp_path):
     for row in found["outputs"]:
         replies.setdefault(row["id"], []).append(row["reply"])
     first = [row for row in found["scores"] if row["sample"] == 0]
-    metric, groups = load_metric(), [row["group"] for row in first]
-    options = metric.JudgeOptions(replies=[replies[row["id"]] for row in first], groups=groups)
-    again = metric.score_dialogues([row["turns"] for row in first], options=options)
+    groups = [row["group"] for row in first]
+    options = scoring.JudgeOptions(replies=[replies[row["id"]] for row in first], groups=groups)
+    again = scoring.score_dialogues([row["turns"] for row in first], options=options)
     system = found["metrics"]["systems"]["doctor-7b"]
     assert {name: again[name] for name in system} == json.loads(json.dumps(system))
     assert (system["n"], system["unscored"], found["metrics"]["failures"]["unscored"]) == (6, 1, 2)

@@ -14,8 +14,6 @@ from support.pair_judges import CANARIES, compared, honest
 
 from medllm_hf.errors import UserError
 from medllm_hf.evaluation.commands.pair import pair
-from medllm_hf.evaluation.judging.derive import load_metric
-from medllm_hf.evaluation.preferences import run as pairwise
 from medllm_hf.evaluation.preferences.records import ORDERS
 from medllm_hf.evaluation.runs.folder import read_run
 
@@ -24,16 +22,6 @@ SECOND = [dialogue(i, 3, "b-7b") for i in range(12)]
 NAMES = [(name, 0) for name in CANARIES] + [(f"own/{i}:{o}", s) for i in range(12) for o in ORDERS for s in (0, 1)]
 SETTINGS = {"samples": 2, "concurrency": 4}
 NOBODY = ("--judge", "http://127.0.0.1:9/v1#m")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def loaded():
-    """The metric is loaded once, so that a child is killed in its work and not in its start."""
-    metric = load_metric()
-    patch = pytest.MonkeyPatch()
-    patch.setattr(pairwise, "load_metric", lambda: metric)
-    yield
-    patch.undo()
 
 
 @pytest.fixture
