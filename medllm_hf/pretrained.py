@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 from medllm_hf.errors import UserError, first_line
 from medllm_hf.folders import read_json
 from medllm_hf.generation_settings import ALL, AT_LOADING, check_settings
-from medllm_hf.loading_report import MEND, check_family, check_loading, without_bars, without_report
+from medllm_hf.loading_report import MEND, check_family, check_loading, without_bars, without_report, without_values
 from medllm_hf.templates.template_checks import check_chat_template
 from medllm_hf.vocabulary import check_ids
 from medllm_hf.weight_files import ADAPTER, ADAPTER_WEIGHTS, check_regular, choose
@@ -251,7 +251,7 @@ def check_weights(folder: Path, shapes: Mapping[str, Sequence[int]]) -> None:
         return
     empty = {name: torch.empty(tuple(shape), device="meta") for name, shape in shapes.items()}
     options: dict[str, Any] = {"state_dict": empty, "device_map": {"": "meta"}, "output_loading_info": True}
-    with _told(folder, "weights that transformers loads with this config.json"), without_report(), without_bars():
+    with _told(folder, "weights that transformers loads with this config.json"), without_values():
         loaded = kind.from_pretrained(None, config=config, ignore_mismatched_sizes=True, trust_remote_code=False, **options)
     check_loading(folder, cast("tuple[PreTrainedModel, dict]", loaded)[1])
 

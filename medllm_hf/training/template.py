@@ -66,7 +66,7 @@ def read_template(tokenizer: PreTrainedTokenizerBase, day: str | None = None) ->
     """
     text = template_text(tokenizer)
     if not has_marks(text):
-        text = _known_to_trl(tokenizer) or text
+        text = _known_to_trl(tokenizer, text) or text
     text = with_thinking_switch(text)
     closing, tail = answer_end(tokenizer, text)
     configured = stop_ids(tokenizer)
@@ -104,11 +104,15 @@ def marked_text(tokenizer: PreTrainedTokenizerBase, template: TrainingTemplate, 
     return "".join(re.findall(f"{opened}(.*?){closed}", whole, flags=re.DOTALL))
 
 
-def _known_to_trl(tokenizer: PreTrainedTokenizerBase) -> str | None:
+def _known_to_trl(tokenizer: PreTrainedTokenizerBase, text: str) -> str | None:
+    own = tokenizer.chat_template
+    tokenizer.chat_template = text  # of several named ones TRL is asked about this one
     try:
         return get_training_chat_template(tokenizer)
     except Exception:  # TRL renders probes of tool calls first, and what a template raises then is of any kind
         return None
+    finally:
+        tokenizer.chat_template = own
 
 
 def with_thinking_switch(text: str) -> str:
