@@ -135,8 +135,6 @@ class Visitor:
         self.page.type(value)
         self.page.press("Enter")
         self.page.until(f"Number({field}.value) === {float(value)} && {RESTS}")
-        time.sleep(0.5)  # the page begins to be drawn anew a moment after the key, and a question asked in between is cut off
-        self.page.until(RESTS)
 
     def download(self, label: str, folder: Path) -> str:
         """The text of the file that a button of the exports gives."""
