@@ -1,10 +1,9 @@
 """One conversation on the page: its messages, what can be done with it, its settings and exports."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import streamlit as st
 
-from medllm_hf.chat.sampling import SamplingParams
 from medllm_hf.chat.web.conversation import (
     Conversation,
     Draft,
@@ -72,7 +71,16 @@ def _growing(line: Line, job: Job, texts: dict[str, str], waits: bool) -> None:
 
 def _submit(line: Line, conversation: Conversation, text: str, replaces: bool = False) -> None:
     if text.strip() and conversation.job is None:
+        _take_settings(conversation)
         ask(line, conversation, text.strip(), replaces)
+
+
+def _take_settings(conversation: Conversation) -> None:
+    """Takes what the fields of the settings hold; the run of the script that was to take a change may have been cut short."""
+    fields, id = st.session_state, conversation.id
+    conversation.system = fields.get(f"system-{id}", conversation.system).strip()
+    names = [name for name in ("do_sample", *NUMBERS) if f"{name}-{id}" in fields]
+    conversation.sampling = replace(conversation.sampling, **{name: fields[f"{name}-{id}"] for name in names})
 
 
 def _after(conversation: Conversation, texts: dict[str, str]) -> None:
@@ -130,20 +138,15 @@ def _settings(conversation: Conversation, texts: dict[str, str]) -> None:
     """The fields of the settings; empty ones are the model's own."""
     id = conversation.id
     # Streamlit forgets the fields of a conversation that is not shown, so each begins with what is known.
-    text = st.text_area(texts["system"], conversation.system, key=f"system-{id}", placeholder=texts["system hint"])
-    conversation.system = text.strip()
+    st.text_area(texts["system"], conversation.system, key=f"system-{id}", placeholder=texts["system hint"])
     known, own = asdict(conversation.sampling), texts["own"]
     words = {True: texts["yes"], False: texts["no"]}
     place = None if known["do_sample"] is None else list(words).index(known["do_sample"])
-    chosen = {
-        "do_sample": st.selectbox(
-            texts["do_sample"], list(words), place, format_func=words.get, key=f"do_sample-{id}", placeholder=own
-        )
-    }
+    st.selectbox(texts["do_sample"], list(words), place, format_func=words.get, key=f"do_sample-{id}", placeholder=own)
     for name, (least, step) in NUMBERS.items():
         value, most = known[name], 1.0 if name == "top_p" else None
-        chosen[name] = st.number_input(texts[name], least, most, value, step, key=f"{name}-{id}", placeholder=own)
-    conversation.sampling = SamplingParams(**chosen)
+        st.number_input(texts[name], least, most, value, step, key=f"{name}-{id}", placeholder=own)
+    _take_settings(conversation)
 
 
 def _exports(conversation: Conversation, texts: dict[str, str]) -> None:

@@ -57,8 +57,8 @@ def test_an_answer_comes_in_pieces_and_stops(visitor):
     visitor.page.until(f"{SAID}.length === 2")
     states = [visitor.said()[1]]
     while len(states) < 4:
-        if (text := visitor.page.until(f"{SAID}[1]")) != states[-1]:
-            states.append(text)
+        last = json.dumps(states[-1])
+        states.append(visitor.page.until(f"{SAID}[1] !== {last} && {SAID}[1]"))
     visitor.press("Stop")
     visitor.sees("Stopped by you.")
     states.append(visitor.said()[1])

@@ -78,6 +78,20 @@ def test_an_endpoint_that_fails_leaves_the_question(visitor, endpoint):
     assert sent["top_p"] == 0.9 and "temperature" not in sent
 
 
+def test_a_setting_counts_for_the_question_sent_right_after_it(visitor, endpoint):
+    """Both reach the server at once: the question cuts the run of the script short that would have taken the setting."""
+    visitor.click("document.querySelector('textarea[data-testid=stChatInputTextArea]')")
+    visitor.page.type("头痛")
+    visitor.press("Settings")
+    field = "[...document.querySelectorAll('input')].find(e => e.ariaLabel === 'Temperature')"
+    visitor.click(field)
+    visitor.page.type("0.5")
+    visitor.page.press("Enter")
+    visitor.page.run("document.querySelector('[data-testid=stChatInputSubmitButton]').click()")
+    visitor.page.until(f"{SAID}[1] === '答：头痛'")
+    assert endpoint.requests[-1].body["temperature"] == 0.5
+
+
 @pytest.mark.slow
 def test_an_answer_goes_on_while_another_conversation_is_shown(visitor):
     visitor.type("慢慢说")
