@@ -4,6 +4,7 @@ import html
 
 from medllm_hf.chat.web.conversation import visible
 
+# The row with "Stop" stays where it is while the answer above grows: a click on what moves away is lost.
 STYLE = """<style>
 .medllm-said { white-space: pre-wrap; overflow-wrap: anywhere; line-height: 1.65; unicode-bidi: plaintext; }
 .medllm-note { color: gray; font-size: 0.85rem; overflow-wrap: anywhere; }
@@ -16,6 +17,8 @@ STYLE = """<style>
 .stMain [data-testid="stBottomBlockContainer"] { padding-bottom: 1.25rem; max-width: 72rem; }
 div:has(> .st-key-disclaimer), div:has(> .st-key-disclaimer-beside) { position: sticky; top: 0; z-index: 99; }
 div:has(> .st-key-kept), .stStatusWidget, .stTextArea [data-testid="InputInstructions"] { display: none; }
+[class*="st-key-actions-"]:has([class*="st-key-stop-"]) { position: fixed; bottom: 6.5rem; z-index: 98; width: auto; }
+.stMainBlockContainer:has([class*="st-key-stop-"]) { padding-bottom: 4.5rem; }
 @media (min-width: 769px) { div:has(> .st-key-disclaimer-beside) { display: none; } }
 @media (max-width: 768px) {
   .stMain { padding-top: 3.75rem; }

@@ -10,6 +10,7 @@ from support.browser import browser
 from support.commands import run
 from support.made import rows_of
 from support.web_visits import SAID, Server, Visitor, button
+from transformers import AutoTokenizer
 
 from medllm_hf.chat.web.conversation import visible
 from medllm_hf.chat.web.texts import TEXTS
@@ -28,10 +29,15 @@ def chromium(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def server(tiny, tmp_path_factory):
-    # With the 1,024 places that it has an answer is over in three seconds, which a browser beside other programs may take.
+    # As it comes the model's answer ends after seconds: at its 1,024 places, or because it begins the next question.
     base = Path(shutil.copytree(tiny["base"], tmp_path_factory.mktemp("long") / "base"))
-    config = json.loads((base / "config.json").read_text(encoding="utf-8"))
-    (base / "config.json").write_text(json.dumps({**config, "max_position_embeddings": 16_384}), encoding="utf-8")
+    ends = AutoTokenizer.from_pretrained(base).all_special_ids
+    for name, change in (
+        ("config.json", {"max_position_embeddings": 16_384}),
+        ("generation_config.json", {"suppress_tokens": ends}),
+    ):
+        settings = json.loads((base / name).read_text(encoding="utf-8"))
+        (base / name).write_text(json.dumps({**settings, **change}), encoding="utf-8")
     with Server(str(base), *SHORT) as running:
         yield running
         assert running.process.poll() is None
@@ -55,10 +61,12 @@ def test_an_answer_comes_in_pieces_and_stops(visitor):
     long_answers(visitor)
     visitor.type("头痛")
     visitor.page.until(f"{SAID}.length === 2")
-    states = [visitor.said()[1]]
-    while len(states) < 4:
+    states, place = [visitor.said()[1]], f"{button('Stop')}.getBoundingClientRect().y"
+    stop = visitor.page.run(place)
+    while len(states) < 4 or len(states[-1]) < 500:
         last = json.dumps(states[-1])
         states.append(visitor.page.until(f"{SAID}[1] !== {last} && {SAID}[1]"))
+    assert visitor.page.run(place) == stop, "a click on what moves away is lost"
     visitor.press("Stop")
     visitor.sees("Stopped by you.")
     states.append(visitor.said()[1])
