@@ -109,7 +109,14 @@ def _data_inputs(parser: Parser) -> None:
         help="files (.json, .jsonl, .csv, each also .gz, .parquet), folders, globs or Hub datasets ORG/NAME",
     )  # fmt: skip
     parser.add_argument(
-        "--format", default="auto", help="auto (default), disc, firefly, sharegpt, messages, alpaca, huatuo or mcq"
+        "--format", default="auto", help="auto (default), disc, firefly, sharegpt, messages, alpaca, pair, huatuo or mcq"
+    )
+    parser.add_argument(
+        "--columns", metavar="KEY=NAME,…",
+        help="the columns of the dialogue: user=ask,assistant=reply or messages=meta.turns, and system=…; dots go into objects",
+    )  # fmt: skip
+    parser.add_argument(
+        "--roles", metavar="KEY=NAME,…", help="other names of roles: user=patient,assistant=doctor, and system=…"
     )
     parser.add_argument("--revision", help="branch, tag or commit of the Hub datasets")
     parser.add_argument(

@@ -17,6 +17,7 @@ from tqdm import tqdm
 from medllm_hf.data import card
 from medllm_hf.data.benchmarks.catalogue import BENCHMARKS
 from medllm_hf.data.benchmarks.read import load_benchmark
+from medllm_hf.data.columns import parse_names
 from medllm_hf.data.dialogues import Policy, check_format
 from medllm_hf.data.files import file_rows, input_files
 from medllm_hf.data.mcq import McqItem, load_items
@@ -50,6 +51,8 @@ def build(
     out: str,
     license: str | None = None,
     format: str = "auto",
+    columns: str | None = None,
+    roles: str | None = None,
     revision: str | None = None,
     trailing_user: str = "cut",
     bad_row: str = "drop",
@@ -66,6 +69,7 @@ def build(
     Large inputs are screened by processes of their own: a script that calls this needs `if __name__ == "__main__":`.
 
     Args:
+        columns, roles: other names of columns and roles, as `parse_names` reads them.
         near_duplicates: "group" keeps near-duplicates in one split, "drop" leaves out all but one, "off" does not look.
         benchmarks: held-out questions to look for; see `question_set`.
         on_personal_data: "mask", "drop" the dialogue, or "refuse".
@@ -82,13 +86,13 @@ def build(
     if not 0 <= test_fraction < 1:
         raise UserError(f"--test-fraction {test_fraction}", "at least 0 and below 1", "choose another")
     check_format(format)
+    policy = Policy(trailing_user, bad_row, parse_names(columns, roles))
     sets = [question_set(name) for name in benchmarks or []]
     with new_folder(out, overwrite) as folder:
         spill = folder / ".spill"
         spill.mkdir()
         questions = [(asked.name, item) for asked in sets for item in asked.items]
         index = decontamination.index(questions) if questions else None
-        policy = Policy(trailing_user, bad_row)
         settings = Settings(files, format, policy, on_personal_data, near_duplicates != "off", index, spill)
         summary = _write(folder, settings, sets, questions, options)
     print("\n".join(card.screen_lines(summary, out)))

@@ -8,6 +8,7 @@ from contextlib import nullcontext
 from dataclasses import asdict
 
 from medllm_hf.control_tokens import CONTROL_TOKENS
+from medllm_hf.data.columns import parse_names
 from medllm_hf.data.dialogues import Policy, Problem, check_format, examine
 from medllm_hf.data.files import file_rows, input_files
 from medllm_hf.errors import UserError
@@ -20,6 +21,8 @@ SHOWN = 20
 def check(
     inputs: list[str],
     format: str = "auto",
+    columns: str | None = None,
+    roles: str | None = None,
     revision: str | None = None,
     trailing_user: str = "cut",
     bad_row: str = "drop",
@@ -31,7 +34,7 @@ def check(
         UserError: inputs that cannot be read, an unknown format, a row that the policy makes fatal, or `list_file` exists.
     """
     check_format(format)
-    policy = Policy(trailing_user, bad_row)
+    policy = Policy(trailing_user, bad_row, parse_names(columns, roles))
     counts: Counter[str] = Counter()
     shown: dict[str, list[Problem]] = {"repaired": [], "rejected": []}
     if list_file and os.path.exists(list_file):

@@ -3,18 +3,18 @@
 import hashlib
 import json
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from medllm_hf.data.columns import MACHINES, Names, known, to_try, value_at
 from medllm_hf.data.files import BadRow, parsed, stem
-from medllm_hf.data.mcq import item_from_row
+from medllm_hf.data.formats import FORMATS, detect, turn_list
 from medllm_hf.errors import UserError
 
 
 @dataclass(frozen=True)
 class Policy:
-    """What is done with a user turn that nobody answered, and with a row that cannot be used.
+    """What is done with a user turn that nobody answered, and with a row that cannot be used; and the names in the rows.
 
     trailing_user: "cut" keeps the turns before it (the row counts as repaired), "drop" rejects the row, "fail" stops.
     bad_row: "drop" rejects the row, "fail" stops.
@@ -22,6 +22,7 @@ class Policy:
 
     trailing_user: str = "cut"
     bad_row: str = "drop"
+    names: Names = field(default_factory=Names)
 
 
 @dataclass(frozen=True)
@@ -37,100 +38,6 @@ class Problem:
     def refusal(self) -> UserError:
         """The error that stops the work at this row."""
         return UserError(f"{self.file}:{self.line} {self.field}: {self.reason}", "a whole dialogue", "mend it or choose drop")
-
-
-@dataclass(frozen=True)
-class Format:
-    """One layout of rows: `fits` tells whether a row has it, `turns` takes the turns out or raises BadRow."""
-
-    fits: Callable[[dict], bool]
-    turns: Callable[[dict], list[dict]]
-
-
-def disc(row: dict) -> list[dict]:
-    """The turns of DISC-Med-SFT: `conversation` of role and content."""
-    return _turns(row, "conversation", "role", "content")
-
-
-def messages(row: dict) -> list[dict]:
-    """The turns of TRL's and the OpenAI API's format: `messages` of role and content."""
-    return _turns(row, "messages", "role", "content")
-
-
-def sharegpt(row: dict) -> list[dict]:
-    """The turns of ShareGPT: `conversations` of from and value; human and gpt are its names of user and assistant."""
-    names = {"human": "user", "gpt": "assistant"}
-    return [{**turn, "role": names.get(turn["role"], turn["role"])} for turn in _turns(row, "conversations", "from", "value")]
-
-
-def firefly(row: dict) -> list[dict]:
-    """The turns of Firefly: `conversation` of rounds, each with human and assistant."""
-    turns = []
-    for i, part in enumerate(_listed(row, "conversation")):
-        if not isinstance(part, dict):
-            raise BadRow(f"conversation[{i}]", f"a {type(part).__name__}, not an object of human and assistant")
-        turns += _round(_text(part, "human", f"conversation[{i}]."), _text(part, "assistant", f"conversation[{i}]."))
-    return turns
-
-
-def alpaca(row: dict) -> list[dict]:
-    """The turns of Alpaca: `history` of pairs, then `instruction` and `input`, joined by a line break, and `output`."""
-    turns = []
-    for i, pair in enumerate(_listed(row, "history") if _filled(row, "history") else []):
-        if not isinstance(pair, list) or len(pair) != 2 or not all(isinstance(text, str) for text in pair):
-            raise BadRow(f"history[{i}]", "not a pair of texts")
-        turns += _round(*pair)
-    asked = [_text(row, "instruction"), _text(row, "input") if _filled(row, "input") else ""]
-    return turns + _round("\n".join(text for text in asked if text.strip()), _text(row, "output"))
-
-
-def huatuo(row: dict) -> list[dict]:
-    """The turns of HuatuoGPT: `data` of texts that begin with 问： or 答：; the colon may be the narrow one."""
-    roles = {"问：": "user", "问:": "user", "答：": "assistant", "答:": "assistant"}
-    turns = []
-    for i, text in enumerate(_listed(row, "data")):
-        if not isinstance(text, str) or text[:2] not in roles:
-            raise BadRow(f"data[{i}]", "not a text that begins with 问： or 答：")
-        turns.append({"role": roles[text[:2]], "content": text[2:]})
-    return turns
-
-
-def mcq(row: dict) -> list[dict]:
-    """An exam question as one round: the stem without its options, answered by the text of the right options."""
-    try:
-        item = item_from_row(row)
-    except ValueError as error:
-        raise BadRow("question", str(error)) from error
-    return _round(item.question, item.reply_prefix + item.option_text(item.answer))
-
-
-def _has(column: str) -> Callable[[dict], bool]:
-    return lambda row: _filled(row, column)
-
-
-def _is_instruction(row: dict) -> bool:
-    # The instruction itself may be empty, and all be in `input`.
-    return "instruction" in row and (_filled(row, "instruction") or _filled(row, "output"))
-
-
-def _has_rounds(row: dict) -> bool:
-    try:
-        rounds = _listed(row, "conversation")
-    except BadRow:
-        return False
-    return bool(rounds) and isinstance(rounds[0], dict) and "human" in rounds[0]
-
-
-# In the order of detection: the first that fits is taken.
-FORMATS = {
-    "messages": Format(_has("messages"), messages),
-    "firefly": Format(_has_rounds, firefly),
-    "disc": Format(_has("conversation"), disc),
-    "sharegpt": Format(_has("conversations"), sharegpt),
-    "huatuo": Format(_has("data"), huatuo),
-    "alpaca": Format(_is_instruction, alpaca),
-    "mcq": Format(_has("question"), mcq),
-}
 
 
 def check_format(name: str) -> None:
@@ -159,24 +66,60 @@ def examine(file: Path, line: int, raw: object, format: str, policy: Policy) -> 
 def dialogue(row: object, format: str, source: str, policy: Policy) -> tuple[dict, str | None]:
     """The row as `{"id", "source", "messages"}` and what was repaired in it, None if nothing.
 
-    The id is the row's own, or made from the content; so is the source, or else `source`. A text in the column `system`
+    The id is the row's own, or made from the content; so is the source, or else `source`. A text in a column of that name
     becomes the system turn.
 
     Raises:
         BadRow: it cannot be used.
     """
-    if isinstance(row, list) and row and all(isinstance(text, str) for text in row):
-        row = {"data": row}  # HuatuoGPT's first files
-    if not isinstance(row, dict):
+    names = policy.names
+    if isinstance(row, list) and row and isinstance(row[0], str | dict | list):
+        turns, row = turn_list(row, "row", names), {}
+    elif not isinstance(row, dict):
         raise BadRow("row", f"a {type(row).__name__}, not an object")
-    turns = FORMATS[_detected(row) if format == "auto" else format].turns(row)
-    if _filled(row, "system"):
-        if turns and turns[0]["role"] == "system":
-            raise BadRow("system", "a second system turn, beside the one in the dialogue")
-        turns = [{"role": "system", "content": _text(row, "system")}, *turns]
+    else:
+        kind = detect(row, names) if format == "auto" else FORMATS[format]
+        if kind is None:
+            raise BadRow("row", to_try(row))
+        turns = _with_system(row, kind.turns(row, names), names)
+    notes = [turn["note"] for turn in turns if turn.get("note")]
+    turns, joined = join_turns(turns, names)
     turns, repair = check_turns(turns, policy)
-    own = row["source"] if isinstance(row.get("source"), str) and row["source"].strip() else source
-    return {"id": _row_id(row, turns), "source": valid_text(own, "source"), "messages": turns}, repair
+    own = row.get("source")
+    named = own if isinstance(own, str) and own.strip() else source
+    whole = {"id": _row_id(row, turns), "source": valid_text(named, "source"), "messages": turns}
+    return whole, "; ".join(filter(None, [*notes, joined, repair])) or None
+
+
+def _with_system(row: dict, turns: list[dict], names: Names) -> list[dict]:
+    columns = [names.columns["system"]] if "system" in names.columns else list(known(tuple(row))["system"])
+    for column in columns:
+        text = value_at(row, column)
+        if text in (None, ""):
+            continue
+        if not isinstance(text, str):
+            raise BadRow(column, f"a {type(text).__name__}, not a text")
+        if turns and names.roles.get(turns[0]["role"].casefold()) == "system":
+            raise BadRow(column, "a second system turn, beside the one in the dialogue")
+        return [{"role": "system", "content": text}, *turns]
+    return turns
+
+
+def join_turns(turns: list[dict], names: Names) -> tuple[list[dict], str | None]:
+    """The turns with the roles user, assistant and system, and what was repaired, None if nothing.
+
+    Where people speak (see `columns`), what one says in several turns is one turn, with line breaks.
+    """
+    people = any(turn["role"].casefold() in names.roles and turn["role"].casefold() not in MACHINES for turn in turns)
+    found: list[dict] = []
+    for turn in turns:
+        role = names.roles.get(turn["role"].casefold(), turn["role"])
+        if people and found and found[-1]["role"] == role:
+            parts = [text for text in (found[-1]["content"], turn["content"]) if text.strip()]
+            found[-1] = {"role": role, "content": "\n".join(parts)}
+        else:
+            found.append({"role": role, "content": turn["content"]})
+    return found, "what one side said in several turns was joined" if len(found) < len(turns) else None
 
 
 def check_turns(turns: list[dict], policy: Policy) -> tuple[list[dict], str | None]:
@@ -234,51 +177,8 @@ def _printable(file: Path) -> str:
     return os.fsencode(file).decode("utf-8", "replace")
 
 
-def _detected(row: dict) -> str:
-    for name, known in FORMATS.items():
-        if known.fits(row):
-            return name
-    raise BadRow("row", "no column messages, conversation, conversations, data, instruction or question")
-
-
 def _row_id(row: dict, turns: list[dict]) -> str:
     for key in ("id", "_id", "conversation_id"):
         if isinstance(row.get(key), str | int) and not isinstance(row[key], bool) and str(row[key]):
             return valid_text(str(row[key]), key)
     return content_hash(turns)[:16]
-
-
-def _turns(row: dict, column: str, role: str, content: str) -> list[dict]:
-    turns = _listed(row, column)
-    for i, turn in enumerate(turns):
-        if not isinstance(turn, dict) or not isinstance(turn.get(role), str) or not isinstance(turn.get(content), str):
-            raise BadRow(f"{column}[{i}]", f"not an object with the texts {role} and {content}")
-    return [{"role": turn[role], "content": turn[content]} for turn in turns]
-
-
-def _round(question: str, answer: str) -> list[dict]:
-    return [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
-
-
-def _listed(row: dict, column: str) -> list:
-    """The list in a column; a text there is JSON, as lists are in CSV."""
-    value = row.get(column)
-    if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except (ValueError, RecursionError) as error:
-            raise BadRow(column, "a text that is not JSON") from error
-    if not isinstance(value, list):
-        raise BadRow(column, f"a {type(value).__name__}, not a list of turns")
-    return value
-
-
-def _filled(row: dict, column: str) -> bool:
-    """Whether an optional column is there; CSV writes a missing value as an empty text."""
-    return row.get(column) not in (None, "")
-
-
-def _text(row: dict, column: str, where: str = "") -> str:
-    if not isinstance(row.get(column), str):
-        raise BadRow(where + column, f"a {type(row.get(column)).__name__}, not a text")
-    return row[column]

@@ -172,7 +172,7 @@ def parquet_rows(file: Path) -> Iterator[tuple[int, object]]:
                     for raw in _python_rows(batch):
                         number += 1
                         yield number, raw
-    except (pyarrow.ArrowException, OSError, UnicodeEncodeError) as error:  # the latter of names that are not UTF-8
+    except (pyarrow.ArrowException, OSError, UnicodeError) as error:  # the latter of names that are not UTF-8
         raise OSError(f"{first_line(error)}; {total - number} of {total} rows") from error
 
 

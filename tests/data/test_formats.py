@@ -7,8 +7,9 @@ import pytest
 from support.commands import run
 
 from medllm_hf.data.check import SHOWN, check
-from medllm_hf.data.dialogues import FORMATS, Policy, dialogue, examine
+from medllm_hf.data.dialogues import Policy, dialogue, examine
 from medllm_hf.data.files import BadRow, file_rows, input_files
+from medllm_hf.data.formats import FORMATS
 from medllm_hf.errors import UserError
 
 USER, ANSWER = {"role": "user", "content": "头痛两天"}, {"role": "assistant", "content": "发热吗？"}
@@ -39,7 +40,7 @@ PUBLISHED = {
             ({"id": "b", "messages": [{**turn, "name": None} for turn in TWO_ROUNDS]}, "b", TWO_ROUNDS),
             ({"id": "c", "messages": GOOD, "system": "你是医生"}, "c", [SYSTEM, *GOOD]),
         ],
-        ({"messages": [USER, {"role": "tool", "content": "x"}]}, "turn 1", "role 'tool' where assistant was expected"),
+        ({"messages": [USER, {"role": "nurse", "content": "x"}]}, "turn 1", "role 'nurse' where assistant was expected"),
     ),
     "firefly": (
         [
@@ -65,7 +66,7 @@ PUBLISHED = {
                 [SYSTEM, *GOOD],
             ),
         ],
-        ({"conversation": [{"human": "头痛"}]}, "conversation[0].assistant", "a NoneType, not a text"),
+        ({"conversation": [{"human": "头痛", "assistant": None}]}, "conversation[0].assistant", "a NoneType, not a text"),
     ),
     "sharegpt": (
         [
@@ -100,7 +101,7 @@ PUBLISHED = {
                 [SYSTEM, {"role": "user", "content": "请回答\n头痛两天"}, ANSWER],
             ),
         ],
-        ({"instruction": "头痛", "output": "好", "history": [["只有问"]]}, "history[0]", "not a pair of texts"),
+        ({"instruction": "头痛", "output": "好", "history": [["只有问"]]}, "history[0]", "neither a turn nor a pair of texts"),
     ),
     "huatuo": (
         [
@@ -108,7 +109,15 @@ PUBLISHED = {
             ({"id": "h2", "data": ["问:头痛两天", "答:发热吗？", "问：没有", "答:多休息。"]}, "h2", TWO_ROUNDS),
             (["问：头痛两天", "答：发热吗？"], None, GOOD),
         ],
-        ({"data": ["问：头痛", "医生：好"]}, "data[1]", "not a text that begins with 问： or 答："),
+        ({"data": ["问：头痛", "护士：好"]}, "data[1]", "not a text that begins with 问：, 答： or another role"),
+    ),
+    "pair": (
+        [
+            ({"id": "p1", "ask": "头痛两天", "answer": "发热吗？"}, "p1", GOOD),
+            ({"id": "p2", "Question": "没有", "Response": "多休息。", "history": [["头痛两天", "发热吗？"]]}, "p2", TWO_ROUNDS),
+            ({"id": "p3", "system_prompt": "你是医生", "问题": "头痛两天", "回答": "发热吗？"}, "p3", [SYSTEM, *GOOD]),
+        ],
+        ({"query": "头痛两天", "response": None}, "response", "a NoneType, not a text"),
     ),
     "mcq": (
         [
@@ -188,8 +197,8 @@ def test_source_is_the_rows_own_or_the_file(tmp_path):
         ({"messages": [*GOOD, SYSTEM]}, "turn 2", "where user"),
         ({"messages": [*GOOD, ANSWER]}, "turn 2", "where user"),
         ({"messages": [{"role": "doctor\u2028\x1b[2J", "content": "x"}, ANSWER]}, "turn 0", r"'doctor\u2028\x1b[2J'"),
-        ({"messages": [USER, {"role": "assistant", "content": None}]}, "messages[1]", "texts"),
-        ({"messages": [USER, {"role": "assistant", "content": [{"type": "text"}]}]}, "messages[1]", "texts"),
+        ({"messages": [USER, {"role": "assistant", "content": None}]}, "messages[1]", "not a text"),
+        ({"messages": [USER, {"role": "assistant", "content": [{"type": "text"}]}]}, "messages[1]", "not a text"),
         ({"messages": [{"role": "user", "content": " \n"}, ANSWER]}, "turn 0", "empty"),
         ({"messages": [{"role": "user", "content": "\ud800"}, ANSWER]}, "turn 0", "Unicode"),
         ({"messages": GOOD, "id": "\udfff"}, "id", "Unicode"),

@@ -37,6 +37,7 @@ def struct(*names):
 # The columns of all formats, as Parquet types them; CSV has the same.
 COLUMNS = {
     **dict.fromkeys(("id", "source", "system", "instruction", "input", "output", "question", "answer"), pyarrow.string()),
+    **dict.fromkeys(("ask", "query", "Question", "Response", "system_prompt", "问题", "回答"), pyarrow.string()),
     **{"messages": pyarrow.list_(struct("role", "content")), "conversation": pyarrow.list_(struct("role", "content"))},
     **{"conversations": pyarrow.list_(struct("from", "value")), "data": pyarrow.list_(pyarrow.string())},
     **{"options": struct("A", "B", "C"), "history": pyarrow.list_(pyarrow.list_(pyarrow.string())), "_id": pyarrow.int64()},

@@ -1,0 +1,144 @@
+"""Names of columns and of roles, as published files have them: the tables stand here once."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+from medllm_hf.errors import UserError
+
+# What a column holds → its names, the likeliest first; compared without case, spaces, - and _.
+COLUMNS: dict[str, tuple[str, ...]] = {
+    "turns": (
+        *("messages", "conversation", "conversations", "dialogue", "dialogues", "dialog", "dialogs", "data", "dialoginfo"),
+        *("dialoguecontent", "turns", "utterances", "chat", "rounds", "对话", "对话内容", "会话", "text"),
+    ),
+    "user": (
+        *("question", "questions", "问题", "提问", "ask", "query", "inquiry", "prompt", "instruction", "instruct", "input"),
+        *("inputs", "问", "患者问题", "患者提问", "用户问题", "用户", "user", "human", "patient", "患者", "病人", "q"),
+    ),
+    "assistant": (
+        *("answer", "answers", "回答", "答案", "response", "responses", "output", "outputs", "target", "targets", "completion"),
+        *("reply", "回复", "答", "医生回答", "医生回复", "chosen", "responsechosen", "assistant", "gpt", "bot", "doctor"),
+        *("医生", "a"),
+    ),
+    "system": ("system", "systemprompt", "systemmessage", "系统", "系统提示"),
+    "history": ("history", "历史"),
+    "instruction": ("instruction", "instruct"),
+    "input": ("input",),
+    "title": ("title", "标题"),
+    # Of an object that is one turn.
+    "role": ("role", "from", "speaker", "sender", "author", "角色", "说话人"),
+    "content": ("content", "value", "text", "sentence", "utterance", "message", "内容", "文本"),
+}  # fmt: skip
+# People who talk say several things in a row; a model and its user take turns.
+_PEOPLE = {
+    "user": ("patient", "client", "患者", "病人", "咨询者", "家属"),
+    "assistant": ("doctor", "therapist", "counselor", "医生", "大夫", "咨询师"),
+}
+_MACHINES = {
+    "user": ("user", "usr", "human", "prompter", "用户", "人类", "问"),
+    "assistant": ("assistant", "gpt", "chatgpt", "bot", "chatbot", "model", "ai", "助手", "机器人", "答"),
+    "system": ("system", "系统"),
+}
+MACHINES = {name for names in _MACHINES.values() for name in names}
+ROLES = {name: role for table in (_PEOPLE, _MACHINES) for role, names in table.items() for name in names}
+# Who speaks where a tool is called; `tool_calls` stands beside a role in the OpenAI API's format.
+TOOLS = {"tool", "tools", "tool_call", "tool_calls", "tool_response", "function", "function_call", "observation", "ipython"}
+OWN_COLUMNS = ("user", "assistant", "system", "messages")
+
+
+@dataclass(frozen=True)
+class Names:
+    """The names that a user gave, beside the common ones.
+
+    columns: of OWN_COLUMNS what has a column of its own, by a path of names with dots; empty for the common names.
+    roles: a name of a role in small letters → user, assistant or system; the common names are in it.
+    """
+
+    columns: Mapping[str, str] = field(default_factory=dict)
+    roles: Mapping[str, str] = field(default_factory=lambda: ROLES)
+
+
+def parse_names(columns: str | None, roles: str | None) -> Names:
+    """The names in `--columns user=ask,assistant=answer` and `--roles user=patient,assistant=doctor`.
+
+    Raises:
+        UserError: something else than KEY=NAME, an unknown key, one twice, or columns that make no dialogue.
+    """
+    own = _pairs(columns, "--columns", OWN_COLUMNS)
+    given = dict(own)
+    if len(given) < len(own):
+        raise UserError(f"--columns {columns!r} with one key twice", "each once", "leave one out")
+    if given and ("messages" in given) == bool({"user", "assistant"} & given.keys()):
+        raise UserError(f"--columns {columns!r}", "user and assistant, or messages alone", "name the columns of a dialogue")
+    if given and "messages" not in given and not {"user", "assistant"} <= given.keys():
+        raise UserError(f"--columns {columns!r}", "both user and assistant", "name the other column too")
+    named = {name.casefold(): role for role, name in _pairs(roles, "--roles", ("user", "assistant", "system"))}
+    return Names(given, {**ROLES, **named})
+
+
+def _pairs(text: str | None, flag: str, keys: tuple[str, ...]) -> list[tuple[str, str]]:
+    pairs = []
+    for part in (text or "").split(",") if text is not None else []:
+        key, _, name = (word.strip() for word in part.partition("="))
+        if key not in keys or not name:
+            raise UserError(f"{flag} {text!r}", f"KEY=NAME,… with the keys {', '.join(keys)}", "write it so")
+        pairs.append((key, name))
+    return pairs
+
+
+@lru_cache(maxsize=4096)
+def known(columns: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
+    """What columns may hold → those of the `columns` that have a name for it, the likeliest first."""
+    normal: dict[str, list[str]] = {}
+    for column in columns:
+        normal.setdefault(re.sub(r"[\s_-]+", "", column).casefold(), []).append(column)
+    return {kind: tuple(column for name in names for column in normal.get(name, [])) for kind, names in COLUMNS.items()}
+
+
+def value_at(value: object, path: str) -> object:
+    """What stands at a path such as `meta.question` or `choices.0.text`, whose names may hold dots; None if nothing does."""
+    if isinstance(value, list):
+        place, _, rest = path.partition(".")
+        entry = value[int(place)] if place.isdecimal() and int(place) < len(value) else None
+        return value_at(entry, rest) if rest else entry
+    if not isinstance(value, dict):
+        return None
+    if path in value:
+        return value[path]
+    heads = [path[:i] for i, char in enumerate(path) if char == "." and path[:i] in value]
+    return value_at(value[heads[-1]], path[len(heads[-1]) + 1 :]) if heads else None
+
+
+def to_try(row: dict) -> str:
+    """The columns of a row for which there is no use, and the `--columns` to try, for a message.
+
+    Proposed are a list of objects as the messages, or else the two longest texts in the order of the columns.
+    """
+    found = dict(list(_paths(row))[:200])
+    shown = ", ".join(list(row)[:12]) + (", …" if len(row) > 12 else "")
+    lists = [path for path, value in found.items() if isinstance(value, list) and value and isinstance(value[0], dict | list)]
+    texts = [path for path, value in found.items() if isinstance(value, str) and value.strip() and not _is_number(value)]
+    longest = sorted(sorted(texts, key=lambda path: -len(str(found[path])))[:2], key=texts.index)
+    if lists:
+        proposed = f"try --columns messages={lists[0]}"
+    elif len(longest) == 2:
+        proposed = f"try --columns user={longest[0]},assistant={longest[1]}"
+    else:
+        proposed = "give files with --columns user=…,assistant=… or messages=…"
+    return f"no columns of a dialogue among {shown or 'none'}; {proposed}"
+
+
+def _paths(row: dict, before: str = "", depth: int = 0) -> "list[tuple[str, object]]":
+    found: list[tuple[str, object]] = []
+    for name, value in list(row.items())[:200]:
+        if isinstance(value, dict) and depth < 2:
+            found += _paths(value, f"{before}{name}.", depth + 1)
+        else:
+            found.append((f"{before}{name}", value))
+    return found
+
+
+def _is_number(text: str) -> bool:
+    return not re.search(r"[^\W\d_]", text)

@@ -1,0 +1,285 @@
+"""A row of any known format → its turns, with the names of their roles as the row has them."""
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+
+from medllm_hf.data.columns import TOOLS, Names, known, to_try, value_at
+from medllm_hf.data.mcq import item_from_row
+from medllm_hf.data.row_readers import BadRow
+
+# What people write where they ask nothing beyond the title.
+_NOTHING = {"", "无", "暂无", "无。"}
+
+
+@dataclass(frozen=True)
+class Format:
+    """One format of rows: `fits` tells whether a row has it, `turns` takes the turns out or raises BadRow.
+
+    A turn is `{"role", "content"}`, of which the content may be a list yet; `note` beside them tells what was repaired.
+    """
+
+    fits: Callable[[dict, Names], bool]
+    turns: Callable[[dict, Names], list[dict]]
+
+
+def named_columns(row: dict, names: Names) -> list[dict]:
+    """The turns in the columns of `--columns`."""
+    columns = names.columns
+    values = {key: value_at(row, path) for key, path in columns.items()}
+    missing = [columns[key] for key in ("messages", "user", "assistant") if key in columns and values[key] is None]
+    if missing:
+        raise BadRow("row", f"no column {missing[0]} among {', '.join(list(row)[:12])}")
+    if "messages" in columns:
+        return turn_list(values["messages"], columns["messages"], names)
+    asked = _asked(values["user"], columns["user"], names)
+    return asked + _answered(values["assistant"], columns["assistant"], names)
+
+
+def turns_column(row: dict, names: Names) -> list[dict]:
+    """The turns in the column that holds all of them, as TRL, the OpenAI API, ShareGPT, Firefly, HuatuoGPT and others do."""
+    column = _turns_column(row, names) or next((name for name in known(tuple(row))["turns"] if _filled(row, name)), None)
+    if column is None:
+        raise BadRow("row", to_try(row))
+    return turn_list(row[column], column, names)
+
+
+def pair(row: dict, names: Names) -> list[dict]:
+    """The turns of a question and its answer, which may follow a `history`, as in Alpaca, ChatGLM and tables of questions.
+
+    An `instruction` and its `input` are joined by a line break. A question may hold the whole dialogue before the answer, or
+    be given in several wordings, of which the first is taken; one that says nothing is replaced by the title.
+    """
+    if not _is_pair(row, names):
+        raise BadRow("row", to_try(row))
+    columns = known(tuple(row))
+    turns = []
+    for column in columns["history"]:
+        turns += turn_list(row[column], column, names) if _filled(row, column) else []
+    column = _first_filled(row, columns["user"])
+    value = row[column]
+    if column in columns["instruction"] + columns["input"]:
+        parts = [name for name in columns["instruction"][:1] + columns["input"][:1] if _filled(row, name)]
+        texts = [_wording(row[name], name)[0] for name in parts]
+        value = "\n".join(text for text in texts if text.strip()) if len(parts) > 1 else value
+    if isinstance(value, str | None) and (value or "").strip() in _NOTHING and columns["title"]:
+        value = row[columns["title"][0]]
+    asked = _asked(value, column, names)
+    answer = _first_filled(row, columns["assistant"])
+    return turns + asked + _answered(row[answer], answer, names)
+
+
+def question(row: dict, names: Names) -> list[dict]:
+    """An exam question as one round: the stem without its options, answered by the text of the right options."""
+    try:
+        item = item_from_row(row)
+    except ValueError as error:
+        raise BadRow("question", str(error)) from error
+    return _round(item.question, item.reply_prefix + item.option_text(item.answer))
+
+
+def _is_question(row: dict, names: Names) -> bool:
+    return _filled(row, "question") and (_filled(row, "options") or (_filled(row, "A") and _filled(row, "B")))
+
+
+def _is_pair(row: dict, names: Names) -> bool:
+    columns = known(tuple(row))
+    # Either may be empty, which is for `check_turns` to say.
+    return all(columns[side] for side in ("user", "assistant")) and any(
+        _filled(row, column) for side in ("user", "assistant") for column in columns[side]
+    )
+
+
+def _has_turns(row: dict, names: Names) -> bool:
+    return _turns_column(row, names) is not None
+
+
+def _may_have_turns(row: dict, names: Names) -> bool:
+    return any(_filled(row, column) for column in known(tuple(row))["turns"][:3] if column != "text")
+
+
+def _turns_column(row: dict, names: Names) -> str | None:
+    """The column that has turns in it, by its name and its value."""
+    for column in known(tuple(row))["turns"]:
+        value = row[column]
+        if isinstance(value, dict | list) and value:
+            return column
+        if isinstance(value, str) and (value.lstrip()[:1] == "[" or split(value, names.roles)):
+            return column
+    return None
+
+
+# In the order of detection: the first that fits is taken.
+_KINDS = {
+    "turns": Format(_has_turns, turns_column),
+    "mcq": Format(_is_question, question),
+    "pair": Format(_is_pair, pair),
+    # What is named as turns and holds none is told so.
+    "no turns": Format(_may_have_turns, turns_column),
+}
+# What `--format` takes, beside auto: the names under which they are known.
+FORMATS = {
+    **dict.fromkeys(("messages", "disc", "sharegpt", "firefly", "huatuo"), _KINDS["turns"]),
+    **dict.fromkeys(("alpaca", "pair"), _KINDS["pair"]),
+    "mcq": _KINDS["mcq"],
+}
+
+
+def detect(row: dict, names: Names) -> Format | None:
+    """The format of a row, None if it has none that is known."""
+    if names.columns:
+        return Format(lambda row, names: True, named_columns)
+    return next((kind for kind in _KINDS.values() if kind.fits(row, names)), None)
+
+
+def turn_list(value: object, where: str, names: Names) -> list[dict]:
+    """The turns in a list of turns, of rounds, or of texts such as `医生：…`; also as JSON, or as one text with such marks.
+
+    Raises:
+        BadRow: none of these, or a call of a tool.
+    """
+    if isinstance(value, str):
+        marked = split(value, names.roles)
+        if marked:
+            return marked
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError) as error:
+            raise BadRow(where, "a text that is not JSON") from error
+    if isinstance(value, dict):
+        # So the `datasets` library keeps a list of objects.
+        sides = list(value.values())
+        if not sides or not all(isinstance(side, list) and len(side) == len(sides[0]) for side in sides):
+            raise BadRow(where, "a dict, not a list of turns")
+        value = [dict(zip(value, entry, strict=True)) for entry in zip(*sides, strict=True)]
+    if not isinstance(value, list):
+        raise BadRow(where, f"a {type(value).__name__}, not a list of turns")
+    return [turn for i, entry in enumerate(value) for turn in _entry(entry, f"{where}[{i}]", names)]
+
+
+def _entry(entry: object, where: str, names: Names) -> list[dict]:
+    """The one or two turns in an entry of a list."""
+    if isinstance(entry, dict):
+        columns = known(tuple(entry))
+        if columns["role"] and columns["content"]:
+            role, content = entry[columns["role"][0]], entry[columns["content"][0]]
+            if entry.get("tool_calls") or (isinstance(role, str) and role.casefold() in TOOLS):
+                raise BadRow(where, "the call of a tool or its result, which a dialogue of user and assistant cannot hold")
+            if isinstance(role, str):
+                return [{"role": role, "content": _text(content, where)}]
+        elif columns["user"] and columns["assistant"]:
+            return [
+                {"role": role, "content": _text(entry[columns[role][0]], f"{where}.{columns[role][0]}")}
+                for role in ("user", "assistant")
+            ]
+        elif len(entry) == 1 and next(iter(entry)).casefold() in names.roles:
+            return [{"role": role, "content": _text(content, where)} for role, content in entry.items()]
+        elif sum(name.casefold() in names.roles for name in entry) == 2:
+            sides = [name for name in entry if name.casefold() in names.roles]
+            sides.sort(key=lambda name: names.roles[name.casefold()] != "user")
+            return [{"role": side, "content": _text(entry[side], f"{where}.{side}")} for side in sides]
+        raise BadRow(
+            where, f"not an object with the texts role and content, but with {', '.join(list(entry)[:8]) or 'nothing'}"
+        )
+    if isinstance(entry, list) and len(entry) == 2 and all(isinstance(text, str) for text in entry):
+        return _round(*entry)
+    if isinstance(entry, str) and (mark := _marks(frozenset(names.roles)).match(entry)):
+        return [{"role": mark["name"] or mark["tag"], "content": entry[mark.end() :].strip()}]
+    if isinstance(entry, str):
+        raise BadRow(where, "not a text that begins with 问：, 答： or another role")
+    raise BadRow(where, "neither a turn nor a pair of texts")
+
+
+def split(text: str, roles: Mapping[str, str]) -> list[dict] | None:
+    """The turns in one text such as `<user>: … <bot>: …` or `病人：…⏎医生：…`, None where it holds no dialogue.
+
+    An answer without a text at the end is the place for the answer, and is left out.
+    """
+    if not (start := _MAY_BEGIN.match(text)):
+        return None
+    marks = _marks(frozenset(roles))
+    first = marks.match(text, start.start("name"))
+    if not first:
+        return None
+    found = [first, *(mark for mark in marks.finditer(text, first.end()) if mark["tag"] or mark["line"])]
+    names = [mark["tag"] or mark["name"] for mark in found]
+    sides = [roles[name.casefold()] for name in names]
+    # 患者：男，45岁… is how many a question begins.
+    if not first["tag"] and (sides[0] != "user" or "assistant" not in sides):
+        return None
+    ends = [*(mark.start() for mark in found[1:]), len(text)]
+    texts = [text[mark.end() : end].strip() for mark, end in zip(found, ends, strict=True)]
+    if len(texts) > 1 and not texts[-1] and sides[-1] == "assistant":
+        names.pop()
+    return [{"role": name, "content": content} for name, content in zip(names, texts, strict=False)]
+
+
+# A mark of the beginning of a text is none of a dialogue.
+_MAY_BEGIN = re.compile(r"\s*(?:<s>\s*)?(?P<name>[^\n:：>]{1,30}[:：>])")
+
+
+@lru_cache(maxsize=16)
+def _marks(roles: frozenset[str]) -> re.Pattern[str]:
+    names = "|".join(re.escape(name) for name in sorted(roles, key=lambda name: (-len(name), name)))
+    # A line break may be spelled out, as in tables.
+    plain = rf"(?P<line>\n|\\n)?[ \t\u3000]*(?P<name>{names})[ \t]*[:：]"
+    return re.compile(rf"<(?P<tag>{names})>[ \t]*[:：]?|{plain}", re.IGNORECASE | re.ASCII)
+
+
+def _asked(value: object, where: str, names: Names) -> list[dict]:
+    """The turns up to the question."""
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        return turn_list(value, where, names)
+    text, note = _wording(value, where)
+    turns = split(text, names.roles)
+    if not turns:
+        return [{"role": "user", "content": text, "note": note}]
+    if names.roles[turns[-1]["role"].casefold()] != "user":
+        raise BadRow(where, "a dialogue in one text that does not end with a question")
+    return turns
+
+
+def _answered(value: object, where: str, names: Names) -> list[dict]:
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        return turn_list(value, where, names)
+    text, note = _wording(value, where)
+    return [{"role": "assistant", "content": text, "note": note}]
+
+
+def _wording(value: object, where: str) -> tuple[str, str | None]:
+    """The first of the wordings in nested lists of texts, and a note if there are several."""
+    note = None
+    while isinstance(value, list) and value and isinstance(value[0], str | list):
+        note = note or ("the first of several wordings was taken" if len(value) > 1 else None)
+        value = value[0]
+    return _text(value, where), note
+
+
+def _text(value: object, where: str) -> str:
+    """The text in a content, which may be a list of one text, or of the text parts of the OpenAI API."""
+    if isinstance(value, list) and len(value) == 1 and isinstance(value[0], str):
+        return value[0]
+    if isinstance(value, list) and value and all(isinstance(part, dict) for part in value):
+        texts = [part.get("text") for part in value]
+        kinds = {part.get("type") for part in value} - {"text", None}
+        if kinds or not all(isinstance(text, str) for text in texts):
+            raise BadRow(where, f"content with a part that is not a text ({', '.join(sorted(map(str, kinds))) or 'no text'})")
+        return "\n".join(map(str, texts))
+    if not isinstance(value, str):
+        raise BadRow(where, f"a {type(value).__name__}, not a text")
+    return value
+
+
+def _round(asked: str, answer: str) -> list[dict]:
+    return [{"role": "user", "content": asked}, {"role": "assistant", "content": answer}]
+
+
+def _first_filled(row: dict, columns: tuple[str, ...]) -> str:
+    return next((column for column in columns if _filled(row, column)), columns[0])
+
+
+def _filled(row: dict, column: str) -> bool:
+    """Whether an optional column is there; CSV writes a missing value as an empty text."""
+    return row.get(column) not in (None, "")

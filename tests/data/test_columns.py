@@ -1,0 +1,166 @@
+"""Columns and roles under the names that published files give them, and under names that the user gives."""
+
+import json
+
+import pytest
+
+from medllm_hf.data.check import check
+from medllm_hf.data.columns import Names, parse_names, to_try
+from medllm_hf.data.dialogues import Policy, dialogue
+from medllm_hf.data.files import BadRow
+from medllm_hf.errors import UserError
+from tests.data.test_formats import GOOD, SYSTEM, TWO_ROUNDS, USUAL, write_lines
+
+ASKED, ANSWERED = "头痛两天", "发热吗？"
+
+
+def read(row, columns=None, roles=None):
+    """The turns of a row and what was repaired in it."""
+    found, repair = dialogue(row, "auto", "x", Policy(names=parse_names(columns, roles)))
+    return found["messages"], repair
+
+
+@pytest.mark.parametrize(
+    ("user", "assistant"),
+    [
+        *(("question", "answer"), ("问题", "回答"), ("提问", "回答"), ("ask", "answer"), ("query", "response")),
+        *(
+            ("prompt", "response"),
+            ("input", "output"),
+            ("input", "target"),
+            ("instruction", "response"),
+            ("instruct", "output"),
+        ),
+        *(("Question", "Answer"), ("QUERY", "Response"), ("prompt", "completion"), ("Question", "Complex_CoT Response")),
+        *(
+            ("user", "assistant"),
+            ("Patient", "Doctor"),
+            ("患者", "医生"),
+            ("human", "gpt"),
+            ("问", "答"),
+            ("questions", "answers"),
+        ),
+    ],
+)
+def test_a_question_and_its_answer(user, assistant):
+    names = assistant.split()
+    row = {user: ASKED, **dict.fromkeys(names, "想一想"), names[-1]: ANSWERED, "department": "内科", "rank": 1}
+    assert read(row) == (GOOD, None)
+    assert read({**row, "system_prompt": "你是医生"}) == ([SYSTEM, *GOOD], None)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"conversations": [{"role": "user", "content": ASKED}, {"role": "assistant", "content": ANSWERED}]},
+        {"messages": [{"from": "Human", "value": ASKED}, {"from": "Assistant", "value": ANSWERED}]},
+        {"dialogue": [{"speaker": "患者", "sentence": ASKED}, {"speaker": "医生", "sentence": ANSWERED}]},
+        {"messages": [{"role": "patient", "content": ASKED}, {"role": "DOCTOR", "content": ANSWERED}]},
+        {"Dialogue": ["病人：" + ASKED, "医生：" + ANSWERED]},
+        ["患者:" + ASKED, "医生:" + ANSWERED],
+        [{"role": "user", "content": ASKED}, {"role": "assistant", "content": ANSWERED}],
+        {"turns": [{"human": ASKED, "assistant": ANSWERED}]},
+        {"对话": [{"病人": ASKED}, {"医生": ANSWERED}]},
+        {"conversation": [[ASKED, ANSWERED]]},
+        {"conversations": {"from": ["human", "gpt"], "value": [ASKED, ANSWERED]}},
+        {"messages": json.dumps([{"role": "user", "content": ASKED}, {"role": "assistant", "content": ANSWERED}])},
+        {"messages": [{**GOOD[0], "content": [{"type": "text", "text": ASKED}]}, {**GOOD[1], "content": [ANSWERED]}]},
+        {"instruction": [ASKED], "input": "", "output": [ANSWERED]},
+        {"questions": [[ASKED]], "answers": [ANSWERED]},
+        {"prompt": [{"role": "user", "content": ASKED}], "completion": [{"role": "assistant", "content": ANSWERED}]},
+        {"text": f"<human>: {ASKED}\n<bot>: {ANSWERED}"},
+        {"ask": "无", "title": ASKED, "answer": ANSWERED},
+        {"history": [], "query": ASKED, "response": ANSWERED, "text": "别的"},
+        {"data": "2020-01-01", "question": ASKED, "answer": ANSWERED},
+    ],
+)  # fmt: skip
+def test_one_round_in_many_layouts(row):
+    assert read(row) == (GOOD, None)
+
+
+@pytest.mark.parametrize(
+    ("asked", "column"),
+    [
+        (f" <user>: {ASKED} <bot>: {ANSWERED} <user>: 没有", "instruction"),
+        (f"病人：{ASKED}\\n医生：{ANSWERED}\\n病人：没有\\n医生：", "input"),
+        (f"<s>问：\n{ASKED}\n答：\n{ANSWERED}\n问：\n没有\n答：\n", "query"),
+        (f"Human: {ASKED}\nAssistant: {ANSWERED}\nHuman: 没有\nAssistant:", "prompt"),
+    ],
+)
+def test_a_question_that_holds_the_whole_dialogue_is_split(asked, column):
+    assert read({column: asked, "output": "多休息。"}) == (TWO_ROUNDS, None)
+
+
+def test_a_question_that_begins_like_a_mark_is_left_as_it_is():
+    for asked in ("患者：男，45岁，头痛两天", "问：头痛两天怎么办", "主诉：头痛\n医生：开了布洛芬", "I asked: why?"):
+        assert read({"question": asked, "answer": ANSWERED})[0][0]["content"] == asked
+    assert read({"instruction": f"<user>: {ASKED}", "output": ANSWERED})[0] == GOOD
+
+
+@pytest.mark.parametrize(
+    ("row", "where", "reason"),
+    [
+        ({"instruction": "<user>: 头痛 <bot>: 多久了", "output": "休息"}, "instruction", "does not end with a question"),
+        ({"instruction": "<bot>: 你好 <user>: 头痛", "output": "休息"}, "turn 0", "where user"),
+        ({"instruction": "<user>: 头痛 <user>: 发热", "output": "休息"}, "turn 1", "where assistant"),
+        ({"messages": [GOOD[0], {"role": "assistant", "content": None, "tool_calls": [{}]}]}, "messages[1]", "tool"),
+        ({"chat": [{"from": "human", "value": "几点"}, {"from": "observation", "value": "9"}]}, "chat[1]", "tool"),
+        ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}]}, "messages[0]", "image_url"),
+        ({"messages": [{"谁": "甲", "说": "乙"}]}, "messages[0]", "with 谁, 说"),
+        ({"title": "标题", "body": {"q": "头痛两天了", "a": "多休息为好"}}, "row", "--columns user=body.q,assistant=body.a"),
+        ({"system_prompt": "你是护士"}, "row", "among system_prompt"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_a_dialogue_says_why(row, where, reason):
+    with pytest.raises(BadRow) as caught:
+        dialogue(row, "auto", "x", USUAL)
+    assert (caught.value.where, reason in caught.value.reason) == (where, True), caught.value.reason
+
+
+def test_several_wordings_and_several_messages_in_a_row_are_repaired():
+    assert read({"questions": [[ASKED, "头疼两天"]], "answers": [ANSWERED]}) == (
+        GOOD,
+        "the first of several wordings was taken",
+    )
+    said = [{"speaker": "患者", "text": "头痛"}, {"speaker": "患者", "text": "两天"}, {"speaker": "医生", "text": ANSWERED}]
+    turns, repair = read({"dialogue": said})
+    assert (turns[0]["content"], repair) == ("头痛\n两天", "what one side said in several turns was joined")
+    with pytest.raises(BadRow, match="where assistant"):  # a model's user does not
+        read({"messages": [GOOD[0], *GOOD]})
+
+
+def test_names_that_the_user_gives(tmp_path, capsys):
+    nested = {"meta": {"asks": ASKED, "who": "你是医生"}, "replies": [{"t": ANSWERED}], "messages": [GOOD[0]]}
+    assert read(nested, "user=meta.asks, assistant=replies.0.t,system=meta.who") == ([SYSTEM, *GOOD], None)
+    assert read({"a.b": {"talk": GOOD}, "question": "x", "answer": "y"}, "messages=a.b.talk")[0] == GOOD
+    said = {"dialogue": [{"role": "来访", "content": ASKED}, {"role": "Nurse", "content": ANSWERED}]}
+    assert read(said, roles="user=来访,assistant=nurse") == (GOOD, None)
+    assert read({"说": ["来访：" + ASKED, "NURSE: " + ANSWERED]}, "messages=说", "user=来访,assistant=nurse") == (GOOD, None)
+    path = write_lines(tmp_path / "a.jsonl", [{"asks": ASKED, "says": ANSWERED}])
+    assert check([path], columns="user=asks,assistant=says") == 0
+    assert check([path], columns="user=asks,assistant=nothing") == 1
+    assert "no column nothing among asks, says" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("flag", "value"),
+    [
+        *(("--columns", "ask"), ("--columns", "user=a"), ("--columns", "user=a,messages=c"), ("--columns", "bot=a")),
+        *(("--columns", "system=a"), ("--columns", "user=,assistant=b"), ("--columns", "user=a,user=b,assistant=c")),
+        ("--columns", ""),
+        *(("--roles", "doctor=医生"), ("--roles", "user"), ("--roles", "user=a,")),
+    ],
+)  # fmt: skip
+def test_names_that_are_refused(flag, value, tmp_path, refused):
+    path = write_lines(tmp_path / "a.jsonl", [{"messages": GOOD}])
+    assert flag in refused("data", "check", path, flag, value)
+    with pytest.raises(UserError):
+        parse_names(**{flag.removeprefix("--"): value, **{"columns" if flag == "--roles" else "roles": None}})
+
+
+def test_what_to_try_is_said_of_the_columns():
+    assert to_try({"id": "12345678", "topic": "头痛", "text_a": "头痛两天了", "text_b": "请多休息"}).endswith(
+        "user=text_a,assistant=text_b"
+    )
+    assert to_try({"id": 1, "items": [{"x": 1}]}).endswith("messages=items")
+    assert "among none" in to_try({}) and Names() == Names()
