@@ -3,7 +3,7 @@ TORCH ?= torch==2.13.0
 OUT ?= medllm-demo
 MARK ?= not slow
 LIBRARIES = transformers|trl|peft|accelerate|datasets|huggingface_hub
-EXTRAS = train,eval,serve,web,test
+EXTRAS = train,eval,serve,web,xlsx,test
 # constraints.txt without what constraints-oldest.txt names.
 OTHERS = grep -vE "^($$(sed -n 's/==.*//p' constraints-oldest.txt | paste -sd'|'))==" constraints.txt
 
@@ -30,7 +30,7 @@ lint: .venv/installed
 .venv/installed: setup.cfg constraints.txt
 	$(PYTHON) -m venv .venv
 	.venv/bin/pip install --quiet $(TORCH)
-	.venv/bin/pip install --quiet --constraint constraints.txt --editable ".[train,eval,serve,harness,llamacpp,web,test]"
+	.venv/bin/pip install --quiet --constraint constraints.txt --editable ".[train,eval,serve,harness,llamacpp,web,xlsx,test]"
 	touch $@
 
 .venv-oldest/installed: setup.cfg constraints.txt constraints-oldest.txt

@@ -106,7 +106,7 @@ def merge(parser: Parser) -> None:
 def _data_inputs(parser: Parser) -> None:
     parser.add_argument(
         "inputs", metavar="INPUT", nargs="+",
-        help="files (.json, .jsonl, .csv, each also .gz, .parquet), folders, globs or Hub datasets ORG/NAME",
+        help="files (JSON, CSV, TSV, each also .gz, .xlsx, .parquet, .zip), folders, globs or Hub datasets ORG/NAME",
     )  # fmt: skip
     parser.add_argument(
         "--format", default="auto", help="auto (default), disc, firefly, sharegpt, messages, alpaca, pair, huatuo or mcq"
@@ -117,6 +117,9 @@ def _data_inputs(parser: Parser) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--roles", metavar="KEY=NAME,…", help="other names of roles: user=patient,assistant=doctor, and system=…"
+    )
+    parser.add_argument(
+        "--encoding", help="of the text in the files; default: UTF-8, GB18030 or UTF-16, as they are found to be"
     )
     parser.add_argument("--revision", help="branch, tag or commit of the Hub datasets")
     parser.add_argument(

@@ -15,12 +15,13 @@ import numpy as np
 from tqdm import tqdm
 
 from medllm_hf.data import card
+from medllm_hf.data.archives import archive_of
 from medllm_hf.data.benchmarks.catalogue import BENCHMARKS
 from medllm_hf.data.benchmarks.read import load_benchmark
-from medllm_hf.data.columns import parse_names
-from medllm_hf.data.dialogues import Policy, check_format
-from medllm_hf.data.files import file_rows, input_files
+from medllm_hf.data.dialogues import dialogue_rows, make_policy
+from medllm_hf.data.files import input_files
 from medllm_hf.data.mcq import McqItem, load_items
+from medllm_hf.data.recognition import recognise
 from medllm_hf.data.screening import decontamination
 from medllm_hf.data.screening.chunk import Listed, Overlap, Settings
 from medllm_hf.data.screening.near_duplicates import SLOTS
@@ -53,6 +54,7 @@ def build(
     format: str = "auto",
     columns: str | None = None,
     roles: str | None = None,
+    encoding: str | None = None,
     revision: str | None = None,
     trailing_user: str = "cut",
     bad_row: str = "drop",
@@ -85,8 +87,7 @@ def build(
     options = Options(_licence(license), near_duplicates, on_personal_data, on_overlap, test_fraction, seed)
     if not 0 <= test_fraction < 1:
         raise UserError(f"--test-fraction {test_fraction}", "at least 0 and below 1", "choose another")
-    check_format(format)
-    policy = Policy(trailing_user, bad_row, parse_names(columns, roles))
+    policy = make_policy(format, columns, roles, encoding, trailing_user, bad_row)
     sets = [question_set(name) for name in benchmarks or []]
     with new_folder(out, overwrite) as folder:
         spill = folder / ".spill"
@@ -156,7 +157,7 @@ def _write(
         counts=gathered.counts + decision.counts,
         kinds=gathered.kinds,
         written=written,
-        inputs=[(name, sha256(file)) for name, file in zip(names, settings.files, strict=True)],
+        inputs=_inputs(names, settings),
         sets=sets,
         unsearched=settings.index.unsearched if settings.index else 0,
         not_compared=decision.not_compared,
@@ -172,12 +173,25 @@ def _write(
     return summary
 
 
+def _inputs(names: list[str], settings: Settings) -> list[tuple[str, str, str]]:
+    """The name of each file, the hash of it or of its archive, and what it was read as."""
+    hashes: dict[Path, str] = {}
+    found = []
+    for name, file in zip(names, settings.files, strict=True):
+        archive = archive_of(file)
+        origin = archive or file
+        hashes[origin] = hashes.get(origin) or sha256(origin)
+        kind = str(recognise(file, settings.policy.encoding)) + (f", in {archive.name}" if archive else "")
+        found.append((name, hashes[origin], kind))
+    return found
+
+
 def _gather(settings: Settings, names: list[str], listing: TextIO) -> Gathered:
     """The first pass. Signatures go to the file `slots` beside the spilled rows."""
     gathered, parts, rows = Gathered(), [], 0
     with (
         (settings.folder / "slots").open("wb") as slots,
-        closing(screen_all(_chunks(settings.files), settings)) as results,
+        closing(screen_all(_chunks(settings), settings)) as results,
         tqdm(unit=" rows", disable=None) as bar,
     ):
         for result in results:
@@ -205,11 +219,11 @@ def _gather(settings: Settings, names: list[str], listing: TextIO) -> Gathered:
     return gathered
 
 
-def _chunks(files: list[Path]) -> Iterator[list[tuple[int, int, object]]]:
+def _chunks(settings: Settings) -> Iterator[list[tuple[int, int, object]]]:
     """Yields lists of (number of the file, line, raw row), by the rows alone, so that the borders are always the same."""
     chunk, size = [], 0
-    for number, file in enumerate(files):
-        for line, raw in file_rows(file):
+    for number, file in enumerate(settings.files):
+        for line, raw in dialogue_rows(file, settings.format, settings.policy):
             chunk.append((number, line, raw))
             size += len(raw) if isinstance(raw, bytes) else len(dumps(raw))
             if len(chunk) == CHUNK_ROWS or size >= CHUNK_BYTES:

@@ -34,7 +34,7 @@ class QuestionSet:
 
 @dataclass(frozen=True)
 class Summary:
-    """What the pages are written from. `inputs` are (file, SHA-256).
+    """What the pages are written from. `inputs` are (file, SHA-256, what it was read as).
 
     counts: read, accepted, repaired, rejected, control, personal, exact, overlap, near, clusters, clustered; see
         `chunk.Screened` and `splits.decide`.
@@ -44,7 +44,7 @@ class Summary:
     counts: Counter[str]
     kinds: Counter[str]
     written: Written
-    inputs: list[tuple[str, str]]
+    inputs: list[tuple[str, str, str]]
     sets: list[QuestionSet]
     unsearched: int
     not_compared: int
@@ -99,7 +99,7 @@ def card(summary: Summary) -> str:
             repaired=summary.counts["repaired"],
             screening="\n".join(f"- {line}" for line in _results(summary)),
             settings=f"`--test-fraction {options.test_fraction} --seed {options.seed}`",
-            hashes="\n".join(f"- `{_plain(name)}`: `{digest}`" for name, digest in summary.inputs),
+            hashes="\n".join(f"- `{_plain(name)}`: `{digest}` ({_plain(kind)})" for name, digest, kind in summary.inputs),
         )
     )
 

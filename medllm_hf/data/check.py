@@ -6,11 +6,11 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import asdict
+from pathlib import Path
 
 from medllm_hf.control_tokens import CONTROL_TOKENS
-from medllm_hf.data.columns import parse_names
-from medllm_hf.data.dialogues import Policy, Problem, check_format, examine
-from medllm_hf.data.files import file_rows, input_files
+from medllm_hf.data.dialogues import Policy, Problem, dialogue_rows, examine, make_policy
+from medllm_hf.data.files import input_files
 from medllm_hf.errors import UserError
 from medllm_hf.folders import new_file
 
@@ -23,6 +23,7 @@ def check(
     format: str = "auto",
     columns: str | None = None,
     roles: str | None = None,
+    encoding: str | None = None,
     revision: str | None = None,
     trailing_user: str = "cut",
     bad_row: str = "drop",
@@ -33,14 +34,13 @@ def check(
     Raises:
         UserError: inputs that cannot be read, an unknown format, a row that the policy makes fatal, or `list_file` exists.
     """
-    check_format(format)
-    policy = Policy(trailing_user, bad_row, parse_names(columns, roles))
+    policy = make_policy(format, columns, roles, encoding, trailing_user, bad_row)
     counts: Counter[str] = Counter()
     shown: dict[str, list[Problem]] = {"repaired": [], "rejected": []}
     if list_file and os.path.exists(list_file):
         raise UserError(f"a file at {list_file}", "a name that is free", "choose another for --list")
     with new_file(list_file) if list_file else nullcontext() as listing:
-        for row, problem in _examined_rows(inputs, format, revision, policy):
+        for row, problem in _examined_rows(input_files(inputs, revision), format, policy):
             verdict = "accepted" if problem is None else "repaired" if row else "rejected"
             counts[verdict] += 1
             if row and any(token in turn["content"] for turn in row["messages"] for token in CONTROL_TOKENS):
@@ -53,14 +53,12 @@ def check(
     return 1 if counts["rejected"] else 0
 
 
-def _examined_rows(
-    inputs: list[str], format: str, revision: str | None, policy: Policy
-) -> Iterator[tuple[dict | None, Problem | None]]:
+def _examined_rows(files: list[Path], format: str, policy: Policy) -> Iterator[tuple[dict | None, Problem | None]]:
     from tqdm import tqdm
 
     with tqdm(unit=" rows", disable=None) as bar:
-        for file in input_files(inputs, revision):
-            for line, raw in file_rows(file):
+        for file in files:
+            for line, raw in dialogue_rows(file, format, policy):
                 row, problem = examine(file, line, raw, format, policy)
                 if problem and problem.fatal:
                     raise problem.refusal()

@@ -111,11 +111,14 @@ def value_at(value: object, path: str) -> object:
     return value_at(value[heads[-1]], path[len(heads[-1]) + 1 :]) if heads else None
 
 
-def to_try(row: dict) -> str:
-    """The columns of a row for which there is no use, and the `--columns` to try, for a message.
+def no_column(row: dict, names: Names) -> str:
+    """Says that the columns of a row make no dialogue, which they are, and the `--columns` to try.
 
     Proposed are a list of objects as the messages, or else the two longest texts in the order of the columns.
     """
+    missing = [path for key, path in names.columns.items() if key != "system" and value_at(row, path) is None]
+    if missing:
+        return f"no column {missing[0]} among the columns {', '.join(list(row)[:12]) or 'none'}"
     found = dict(list(_paths(row))[:200])
     shown = ", ".join(list(row)[:12]) + (", …" if len(row) > 12 else "")
     lists = [path for path, value in found.items() if isinstance(value, list) and value and isinstance(value[0], dict | list)]

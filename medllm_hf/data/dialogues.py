@@ -3,26 +3,34 @@
 import hashlib
 import json
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import chain, islice
 from pathlib import Path
 
-from medllm_hf.data.columns import MACHINES, Names, known, to_try, value_at
-from medllm_hf.data.files import BadRow, parsed, stem
+from medllm_hf.data.columns import MACHINES, Names, known, no_column, parse_names, value_at
+from medllm_hf.data.files import BadRow, file_rows, parsed, stem
 from medllm_hf.data.formats import FORMATS, detect, turn_list
+from medllm_hf.data.recognition import check_encoding
 from medllm_hf.errors import UserError
+
+# By so much of a file it is told whether it holds dialogues.
+_FIRST_ROWS, _FIRST_BYTES = 200, 2**20
 
 
 @dataclass(frozen=True)
 class Policy:
-    """What is done with a user turn that nobody answered, and with a row that cannot be used; and the names in the rows.
+    """What is done with a user turn that nobody answered, and with a row that cannot be used; and what is said of the files.
 
     trailing_user: "cut" keeps the turns before it (the row counts as repaired), "drop" rejects the row, "fail" stops.
     bad_row: "drop" rejects the row, "fail" stops.
+    names: of the columns and roles. encoding: of the text, None where the file says it.
     """
 
     trailing_user: str = "cut"
     bad_row: str = "drop"
     names: Names = field(default_factory=Names)
+    encoding: str | None = None
 
 
 @dataclass(frozen=True)
@@ -48,6 +56,58 @@ def check_format(name: str) -> None:
     """
     if name != "auto" and name not in FORMATS:
         raise UserError(f"format {name!r}", "auto, " + ", ".join(FORMATS), "choose one of these")
+
+
+def make_policy(
+    format: str, columns: str | None, roles: str | None, encoding: str | None, trailing_user: str, bad_row: str
+) -> Policy:
+    """The policy of the command line; `format` is checked beside it.
+
+    Raises:
+        UserError: an unknown format or encoding, or names that cannot be read.
+    """
+    check_format(format)
+    check_encoding(encoding)
+    return Policy(trailing_user, bad_row, parse_names(columns, roles), encoding)
+
+
+def dialogue_rows(file: Path, format: str, policy: Policy) -> Iterator[tuple[int, object]]:
+    """Yields (number, raw row) of `file_rows`, for `examine`; of a file that is something else one `BadRow` that says so.
+
+    It is something else if none of its first rows is of a known format.
+
+    Raises:
+        UserError: see `file_rows`.
+    """
+    rows = file_rows(file, policy.encoding)
+    first: list[tuple[int, object]] = []
+    size = 0
+    for number, raw in islice(rows, _FIRST_ROWS):
+        first.append((number, raw))
+        size += len(raw) if isinstance(raw, bytes) else 1000
+        if size > _FIRST_BYTES:
+            break
+    reasons = [_unfit(raw, format, policy.names) for _, raw in first]
+    if len(reasons) > 1 and all(reasons):
+        # What a row has for columns says more than that another is no JSON.
+        reason = max(filter(None, reasons), key=lambda reason: "columns" in reason)
+        yield first[0][0], BadRow("file", f"none of its first {len(first)} rows is a dialogue: {reason}")
+        return
+    yield from chain(first, rows)
+
+
+def _unfit(raw: object, format: str, names: Names) -> str | None:
+    """Why a raw row has no known format, None if it has one."""
+    try:
+        row = parsed(raw)
+    except BadRow as error:
+        return error.reason
+    if isinstance(row, list) and row and isinstance(row[0], str | dict | list):
+        return None
+    if not isinstance(row, dict):
+        return f"a {type(row).__name__}, not an object"
+    kind = detect(row, names) if format == "auto" else FORMATS[format]
+    return None if kind and kind.fits(row, names) else no_column(row, names)
 
 
 def examine(file: Path, line: int, raw: object, format: str, policy: Policy) -> tuple[dict | None, Problem | None]:
@@ -80,7 +140,7 @@ def dialogue(row: object, format: str, source: str, policy: Policy) -> tuple[dic
     else:
         kind = detect(row, names) if format == "auto" else FORMATS[format]
         if kind is None:
-            raise BadRow("row", to_try(row))
+            raise BadRow("row", no_column(row, names))
         turns = _with_system(row, kind.turns(row, names), names)
     notes = [turn["note"] for turn in turns if turn.get("note")]
     turns, joined = join_turns(turns, names)

@@ -1,30 +1,44 @@
-"""What a user names as input → files → raw rows, one at a time. The kinds of file themselves are in `kinds`."""
+"""What a user names as input → files → raw rows, one at a time."""
 
-import codecs
 import functools
 import glob
-import gzip
 import json
 import os
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from medllm_hf.data.row_readers import BROKEN, CHUNK, BadRow, array_rows, csv_rows, line_rows, parquet_rows
+from medllm_hf.data.archives import archive_of, entries, on_disk
+from medllm_hf.data.recognition import Kind, recognise, text_stream
+from medllm_hf.data.row_readers import (
+    BROKEN,
+    BadRow,
+    array_rows,
+    csv_rows,
+    line_rows,
+    member_rows,
+    object_rows,
+    parquet_rows,
+    whole_row,
+    xlsx_rows,
+)
 from medllm_hf.errors import UserError, first_line
 from medllm_hf.folders import check_file
 
-SUFFIXES = (".jsonl", ".json", ".csv", ".jsonl.gz", ".json.gz", ".csv.gz", ".parquet")
+_TEXTS = (".jsonl", ".json", ".csv", ".tsv", ".ndjson")
+# What folders, archives, globs and datasets are searched for; a file that is named itself may have any name.
+SUFFIXES = (*_TEXTS, *(text + ".gz" for text in _TEXTS), ".parquet", ".xlsx")
+_ARCHIVE = ".zip"
 # What the `datasets` library writes beside the rows; read only when it is named itself.
 _BOOKKEEPING = ("dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json")
-_KNOWN = "files ending in " + ", ".join(SUFFIXES)
+_KNOWN = "files ending in " + ", ".join((*SUFFIXES, _ARCHIVE))
 
 
 def input_files(inputs: list[str], revision: str | None = None) -> list[Path]:
     """The files that `inputs` name, in the order of the inputs, sorted within each, none twice.
 
     An input is a file, a folder (searched to the bottom, hidden names left out), a glob, or the id of a dataset on the
-    Hub, ORG/NAME, of which the data files at `revision` are fetched, or taken from the cache without a network.
+    Hub, ORG/NAME, of which the data files at `revision` are fetched, or taken from the cache without a network. A zip archive
+    stands for the files in it, ARCHIVE/NAME, each of which may be named itself.
 
     Raises:
         UserError: an input that is none of these or holds no file of a known kind.
@@ -39,25 +53,24 @@ def input_files(inputs: list[str], revision: str | None = None) -> list[Path]:
 @functools.cache
 def stem(file: Path) -> str:
     """The name of a file without the suffix of its kind: `a.b` of `a.b.jsonl.gz`."""
-    suffix = max((suffix for suffix in SUFFIXES if file.name.lower().endswith(suffix)), key=len)
+    suffix = max((suffix for suffix in SUFFIXES if file.name.lower().endswith(suffix)), key=len, default=file.suffix)
     # A name that is not UTF-8 must not reach the rows.
-    return os.fsencode(file.name[: -len(suffix)]).decode("utf-8", "replace")
+    return os.fsencode(file.name[: len(file.name) - len(suffix)]).decode("utf-8", "replace")
 
 
-def file_rows(file: Path) -> Iterator[tuple[int, object]]:
-    """Yields (number, raw row): the line where it begins (JSON lines, CSV) or its position from 1 (JSON array, Parquet).
+def file_rows(file: Path, encoding: str | None = None) -> Iterator[tuple[int, object]]:
+    """Yields (number, raw row): the line where it begins (JSON lines, tables) or its position from 1 (JSON arrays, Parquet).
 
     Rows of JSON are the undecoded bytes, for `parsed`; others are dicts. A `BadRow` stands for what cannot be read.
 
     Raises:
-        UserError: a file that cannot be read at all.
+        UserError: a file that cannot be read at all, or that is something else.
     """
-    if file.exists():
+    if archive_of(file) is None:
         check_file(file)
-    rows = parquet_rows(file) if file.name.lower().endswith(".parquet") else _text_rows(file)
     number = 0
     try:
-        for number, raw in rows:
+        for number, raw in _rows(file, recognise(file, encoding)):
             yield number, raw
     except BROKEN as error:
         if number == 0:
@@ -78,7 +91,7 @@ def parsed(raw: object) -> object:
     try:
         return json.loads(raw.decode("utf-8"))
     except UnicodeDecodeError as error:
-        raise BadRow("row", f"not UTF-8 ({error.reason} at byte {error.start})") from error
+        raise BadRow("row", f"not UTF-8 ({error.reason} at byte {error.start}); --encoding names another") from error
     except (ValueError, RecursionError) as error:
         raise BadRow("row", f"not JSON ({first_line(error)})") from error
 
@@ -88,16 +101,16 @@ def _files(name: str, revision: str | None) -> list[Path]:
     if os.path.isdir(name):
         return _known_files(path, name)
     if os.path.exists(name):
-        if not path.name.lower().endswith(SUFFIXES):
-            raise UserError(name, _KNOWN, "convert it to JSON lines")
-        return [path]
+        return _unpacked([path], name)
+    if archive_of(path) is not None:
+        return [file for file in entries(archive_of(path) or path) if file == path or path in file.parents] or [path]
     if glob.has_magic(name):
         matches = [Path(match) for match in sorted(glob.glob(name, recursive=True))]
-        files = [file for file in matches if file.is_file() and file.name.lower().endswith(SUFFIXES)]
+        files = [file for file in matches if file.is_file() and file.name.lower().endswith((*SUFFIXES, _ARCHIVE))]
         if not files:
             raise UserError(f"nothing that {name} matches", _KNOWN, "check the pattern")
-        return files
-    if path.is_absolute() or name.startswith(".") or name.count("/") != 1 or name.lower().endswith(SUFFIXES):
+        return _unpacked(files, name)
+    if path.is_absolute() or name.startswith(".") or name.count("/") != 1 or name.lower().endswith((*SUFFIXES, _ARCHIVE)):
         raise UserError(f"no file {name}", "dialogue files, folders, globs or a dataset ORG/NAME", "check the path")
     return _known_files(_hub_folder(name, revision), name)
 
@@ -106,12 +119,30 @@ def _known_files(folder: Path, name: str) -> list[Path]:
     files = [
         file
         for file in sorted(folder.rglob("*"))
-        if file.name.lower().endswith(SUFFIXES) and file.name not in _BOOKKEEPING and file.is_file()
+        if file.name.lower().endswith((*SUFFIXES, _ARCHIVE)) and file.name not in _BOOKKEEPING and file.is_file()
         and not any(part.startswith(".") for part in file.relative_to(folder).parts)
     ]  # fmt: skip
     if not files:
         raise UserError(f"no data files in {name}", _KNOWN, "check the path")
-    return files
+    return _unpacked(files, name)
+
+
+def _unpacked(files: list[Path], name: str) -> list[Path]:
+    """The files, and in place of each archive the data files in it.
+
+    Raises:
+        UserError: an archive without one.
+    """
+    found = []
+    for file in files:
+        if not file.name.lower().endswith(_ARCHIVE) or not file.is_file():
+            found.append(file)
+            continue
+        inside = [one for one in entries(file) if one.name.lower().endswith(SUFFIXES) and one.name not in _BOOKKEEPING]
+        if not inside:
+            raise UserError(f"no data files in {file}", _KNOWN.replace(f", {_ARCHIVE}", ""), "check the archive")
+        found += inside
+    return found
 
 
 def _hub_folder(name: str, revision: str | None) -> Path:
@@ -120,7 +151,7 @@ def _hub_folder(name: str, revision: str | None) -> Path:
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     # The card too: it holds the licence, and with it the client finds something and does not warn that it found nothing.
-    patterns = ["README.md", *("*" + suffix for suffix in SUFFIXES)]
+    patterns = ["README.md", *("*" + suffix for suffix in (*SUFFIXES, _ARCHIVE))]
     try:
         return Path(snapshot_download(name, repo_type="dataset", revision=revision, allow_patterns=patterns))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
@@ -131,14 +162,21 @@ def _hub_folder(name: str, revision: str | None) -> Path:
         ) from error
 
 
-def _text_rows(file: Path) -> Iterator[tuple[int, object]]:
-    kind = file.name.lower().removesuffix(".gz")
-    with gzip.open(file) if file.name.lower().endswith(".gz") else file.open("rb") as stream:
-        if kind.endswith(".csv"):
-            yield from csv_rows(stream, file)
-            return
-        if stream.peek(3).startswith(codecs.BOM_UTF8):
-            stream.read(3)
-        # A row in lines may be a list itself, as Huatuo's are; an array of rows never begins with a text.
-        array = kind.endswith(".json") and re.match(rb'\s*\[(?!\s*")', stream.peek(CHUNK))
-        yield from array_rows(stream) if array else line_rows(stream)
+def _rows(file: Path, kind: Kind) -> Iterator[tuple[int, object]]:
+    if kind.form in ("parquet", "xlsx"):
+        with on_disk(file) as path:
+            yield from parquet_rows(path) if kind.form == "parquet" else xlsx_rows(path)
+        return
+    with text_stream(file, kind) as stream:
+        if kind.form == "csv":
+            yield from csv_rows(stream, file, kind.delimiter, kind.quoted)
+        elif kind.form == "lines":
+            yield from line_rows(stream)
+        elif kind.form == "array":
+            yield from array_rows(stream)
+        elif kind.form in ("members", "named"):
+            yield from member_rows(stream, lists=kind.form == "members")
+        elif kind.form == "objects":
+            yield from object_rows(stream)
+        else:
+            yield from whole_row(stream)

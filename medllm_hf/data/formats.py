@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
-from medllm_hf.data.columns import TOOLS, Names, known, to_try, value_at
+from medllm_hf.data.columns import TOOLS, Names, known, no_column, value_at
 from medllm_hf.data.mcq import item_from_row
 from medllm_hf.data.row_readers import BadRow
 
@@ -29,9 +29,8 @@ def named_columns(row: dict, names: Names) -> list[dict]:
     """The turns in the columns of `--columns`."""
     columns = names.columns
     values = {key: value_at(row, path) for key, path in columns.items()}
-    missing = [columns[key] for key in ("messages", "user", "assistant") if key in columns and values[key] is None]
-    if missing:
-        raise BadRow("row", f"no column {missing[0]} among {', '.join(list(row)[:12])}")
+    if not _has_named_columns(row, names):
+        raise BadRow("row", no_column(row, names))
     if "messages" in columns:
         return turn_list(values["messages"], columns["messages"], names)
     asked = _asked(values["user"], columns["user"], names)
@@ -42,7 +41,7 @@ def turns_column(row: dict, names: Names) -> list[dict]:
     """The turns in the column that holds all of them, as TRL, the OpenAI API, ShareGPT, Firefly, HuatuoGPT and others do."""
     column = _turns_column(row, names) or next((name for name in known(tuple(row))["turns"] if _filled(row, name)), None)
     if column is None:
-        raise BadRow("row", to_try(row))
+        raise BadRow("row", no_column(row, names))
     return turn_list(row[column], column, names)
 
 
@@ -53,7 +52,7 @@ def pair(row: dict, names: Names) -> list[dict]:
     be given in several wordings, of which the first is taken; one that says nothing is replaced by the title.
     """
     if not _is_pair(row, names):
-        raise BadRow("row", to_try(row))
+        raise BadRow("row", no_column(row, names))
     columns = known(tuple(row))
     turns = []
     for column in columns["history"]:
@@ -78,6 +77,10 @@ def question(row: dict, names: Names) -> list[dict]:
     except ValueError as error:
         raise BadRow("question", str(error)) from error
     return _round(item.question, item.reply_prefix + item.option_text(item.answer))
+
+
+def _has_named_columns(row: dict, names: Names) -> bool:
+    return all(value_at(row, path) is not None for key, path in names.columns.items() if key != "system")
 
 
 def _is_question(row: dict, names: Names) -> bool:
@@ -130,7 +133,7 @@ FORMATS = {
 def detect(row: dict, names: Names) -> Format | None:
     """The format of a row, None if it has none that is known."""
     if names.columns:
-        return Format(lambda row, names: True, named_columns)
+        return Format(_has_named_columns, named_columns)
     return next((kind for kind in _KINDS.values() if kind.fits(row, names)), None)
 
 

@@ -5,7 +5,7 @@ import gzip
 import io
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,26 +50,119 @@ def line_rows(stream: ByteStream) -> Iterator[tuple[int, object]]:
 
 def array_rows(stream: ByteStream) -> Iterator[tuple[int, object]]:
     """Yields (position, bytes) of the entries of a JSON array."""
-    buffer = _read(stream, CHUNK)
-    start, number, last = buffer.index(b"[") + 1, 1, b""
-    while last != b"]":
-        end = _entry_end(buffer, start)
-        if end is None:
-            more = _read(stream, max(CHUNK, len(buffer) - start))
-            if not more or len(buffer) - start > LARGEST_ROW:
-                reason = f"a row of more than {LARGEST_ROW:,} bytes" if more else "the file ends"
-                yield number, BadRow("file", f"{reason}, or a quote or bracket is never closed: the rest is not read")
+    text = _Text(stream)
+    text.next_char()
+    text.at += 1
+    number, whole = yield from _entries(text, 1)
+    if whole and text.next_char():
+        yield number, BadRow("file", "text after the end of the array: the rest is not read")
+
+
+def member_rows(stream: ByteStream, lists: bool) -> Iterator[tuple[int, object]]:
+    """Yields (position, bytes) of the rows in a JSON object: the entries of its lists, or else its objects."""
+    text = _Text(stream)
+    text.next_char()
+    text.at += 1
+    number = 1
+    while True:
+        name = text.entry(b":}")
+        if name is None or text.mark == b"}":
+            break
+        begin = text.next_char()
+        if lists and begin == b"[":
+            text.at += 1
+            number, whole = yield from _entries(text, number)
+            if not whole:
                 return
-            buffer, start = buffer[start:] + more, 0
+        member = text.entry(b",}")
+        if member is None:
+            yield number, BadRow("file", f"{text.failure()}, or a quote or bracket is never closed: the rest is not read")
+            return
+        if not lists and begin == b"{":
+            yield number, member
+            number += 1
+        if text.mark == b"}":
+            return
+
+
+def object_rows(stream: ByteStream) -> Iterator[tuple[int, object]]:
+    """Yields (position, bytes) of JSON objects that stand one after the other, each on as many lines as it likes."""
+    text, number = _Text(stream), 1
+    while begin := text.next_char():
+        if begin == b",":
+            text.at += 1
             continue
-        entry, last = buffer[start:end], buffer[end : end + 1]
+        if begin != b"{":
+            yield number, BadRow("file", "text between objects: the rest is not read")
+            return
+        text.at += 1
+        inside = text.entry(b"}", commas=False)
+        if inside is None:
+            yield number, BadRow("file", f"{text.failure()}, or a quote or bracket is never closed: the rest is not read")
+            return
+        yield number, b"{" + inside + b"}"
+        number += 1
+
+
+def whole_row(stream: ByteStream) -> Iterator[tuple[int, object]]:
+    """Yields (1, bytes) of a file that is one row."""
+    data = _read(stream, LARGEST_ROW + 1)
+    yield 1, data if len(data) <= LARGEST_ROW else BadRow("row", f"longer than {LARGEST_ROW:,} bytes")
+
+
+class _Text:
+    """A place in a stream of JSON. `mark` is the sign that ended the last entry."""
+
+    def __init__(self, stream: ByteStream):
+        self.stream, self.buffer, self.at, self.mark, self.ended = stream, b"", 0, b"", False
+
+    def more(self) -> bool:
+        """Reads on, and forgets what lies before the place."""
+        more = _read(self.stream, max(CHUNK, len(self.buffer) - self.at))
+        self.buffer, self.at = self.buffer[self.at :] + more, 0
+        self.ended = not more
+        return bool(more)
+
+    def next_char(self) -> bytes:
+        """The next sign that is not white space, which stays; nothing at the end."""
+        while True:
+            match = _SPACE.match(self.buffer, self.at)
+            self.at = match.end() if match else self.at
+            if self.at < len(self.buffer):
+                return self.buffer[self.at : self.at + 1]
+            if not self.more():
+                return b""
+
+    def entry(self, ends: bytes, commas: bool = True) -> bytes | None:
+        """What stands before the next of the signs `ends` outside of brackets and texts, None if it is not found."""
+        while (end := entry_end(self.buffer, self.at, ends, commas)) is None:
+            if len(self.buffer) - self.at > LARGEST_ROW or not self.more():
+                return None
+        found, self.mark = self.buffer[self.at : end], self.buffer[end : end + 1]
+        self.at = end + 1
+        return found
+
+    def failure(self) -> str:
+        return "the file ends" if self.ended else f"a row of more than {LARGEST_ROW:,} bytes"
+
+
+def _entries(text: _Text, number: int) -> Generator[tuple[int, object], None, tuple[int, bool]]:
+    """Yields the entries of the array in which `text` is, from `number` on; returns the next number and whether it ended."""
+    first = True
+    while True:
+        entry = text.entry(b",]")
+        if entry is None:
+            yield number, BadRow("file", f"{text.failure()}, or a quote or bracket is never closed: the rest is not read")
+            return number, False
         if entry.strip():
             yield number, entry
-        elif (number, last) != (1, b"]"):
+        elif not (first and text.mark == b"]"):
             yield number, BadRow("row", "nothing before a comma or the end of the array")
-        start, number = end + 1, number + 1
-    if (buffer[start:] + _read(stream, CHUNK)).strip():
-        yield number, BadRow("file", "text after the end of the array: the rest is not read")
+        else:
+            return number, True
+        number, first = number + 1, False
+        if text.mark == b"]":
+            return number, True
 
 
 def _read(stream: ByteStream, size: int) -> bytes:
@@ -90,30 +183,32 @@ def _read(stream: ByteStream, size: int) -> bytes:
     return b"".join(parts)
 
 
+_SPACE = re.compile(rb"\s*+")
 _TEXT = rb'"(?:[^"\\]++|\\.)*+"'
-_TO_COMMA_OR_BRACKET = re.compile(rb'(?:[^"\[\]{},]++|' + _TEXT + rb")*+[\[\]{},]", re.DOTALL)
 _TO_BRACKET = re.compile(rb'(?:[^"\[\]{}]++|' + _TEXT + rb")*+[\[\]{}]", re.DOTALL)
+_TO_SIGN = re.compile(rb'(?:[^"\[\]{},:]++|' + _TEXT + rb")*+[\[\]{},:]", re.DOTALL)
 
 
-def _entry_end(buffer: bytes, at: int) -> int | None:
-    """Where the comma or bracket stands that ends the entry of an array which begins at `at`; None if it is not in sight.
+def entry_end(buffer: bytes, at: int, ends: bytes, commas: bool = True) -> int | None:
+    """Where the first of the signs `ends` stands that is outside of brackets and texts; None if it is not in sight.
 
-    Only texts and brackets are told apart, so that a broken entry is passed over and the next one is found.
+    Only texts and brackets are told apart, so that a broken entry is passed over and the next one is found. Without `commas`
+    no sign but a bracket is looked for, which is faster.
     """
     depth = 0
-    while match := (_TO_BRACKET if depth else _TO_COMMA_OR_BRACKET).match(buffer, at):
+    while match := (_TO_SIGN if commas and not depth else _TO_BRACKET).match(buffer, at):
         at = match.end()
         mark = buffer[at - 1 : at]
+        if not depth and mark in ends:
+            return at - 1
         if mark in b"[{":
             depth += 1
-        elif depth:
+        elif depth and mark in b"]}":
             depth -= 1
-        elif mark in b",]":
-            return at - 1
     return None
 
 
-def csv_rows(stream: ByteStream, file: Path) -> Iterator[tuple[int, object]]:
+def csv_rows(stream: ByteStream, file: Path, delimiter: str = ",", quoted: bool = True) -> Iterator[tuple[int, object]]:
     """Yields (line where it begins, dict) of CSV whose first line names the columns.
 
     Raises:
@@ -123,7 +218,7 @@ def csv_rows(stream: ByteStream, file: Path) -> Iterator[tuple[int, object]]:
     csv.field_size_limit(LARGEST_ROW)
     # Bytes that are not UTF-8 become lone surrogates, by which the row is rejected and not the file.
     text = io.TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape", newline="")
-    reader = csv.reader(text, strict=True)
+    reader = csv.reader(text, table_dialect(delimiter, quoted), strict=True)
     header: list[str] = []
     while True:
         line = reader.line_num + 1
@@ -137,13 +232,24 @@ def csv_rows(stream: ByteStream, file: Path) -> Iterator[tuple[int, object]]:
             yield line, BadRow("row", f"not CSV ({error})")
             continue
         if not header:
-            if len(set(cells)) < len(cells) or not all(name.isprintable() for name in cells):
+            named = [cell for cell in cells if cell]
+            if not named or len(set(named)) < len(named) or not all(name.isprintable() for name in cells):
                 raise _no_header(file)
             header = cells
         elif len(cells) == len(header):
             yield line, dict(zip(header, cells, strict=True))
         elif cells:
             yield line, BadRow("row", f"{len(cells)} cells under {len(header)} columns")
+
+
+def table_dialect(separator: str, quoted: bool) -> type[csv.Dialect]:
+    """The dialect of a table; without quotes they are signs as others are."""
+
+    class Table(csv.excel):
+        delimiter = separator
+        quoting = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
+
+    return Table
 
 
 def _no_header(file: Path) -> UserError:
@@ -189,3 +295,43 @@ def _python_row(one: "RecordBatch") -> list[object]:
         return one.to_pylist()
     except (ValueError, OverflowError) as error:
         return [BadRow("row", f"not readable ({first_line(error)})")]
+
+
+def xlsx_rows(file: Path) -> Iterator[tuple[int, object]]:
+    """Yields (row, dict) of the sheets of an Excel workbook; the first row of a sheet that is not empty names the columns.
+
+    Rows of later sheets are numbered on. A number is its text, a formula what was last calculated for it.
+
+    Raises:
+        UserError: the package that reads it is not installed, or it is no workbook.
+    """
+    try:
+        from openpyxl import load_workbook
+    except ImportError as error:
+        do = "install medllm_hf[xlsx], or save it as CSV"
+        raise UserError(f"{file} without the package openpyxl", "it, to read Excel workbooks", do) from error
+    try:
+        book = load_workbook(file, read_only=True, data_only=True)
+    except Exception as error:  # it raises whatever its parsers do
+        raise UserError(f"{file} that cannot be read ({first_line(error)})", "an Excel workbook", "save it again") from error
+    number = 0
+    try:
+        for sheet in book.worksheets:
+            header: list[str] = []
+            for cells in sheet.iter_rows(values_only=True):
+                number += 1
+                texts = [_cell_text(cell) for cell in cells]
+                if not header:
+                    header = texts if any(texts) else []
+                elif any(texts):
+                    yield number, {name: text for name, text in zip(header, texts, strict=False) if name}
+    except Exception as error:
+        raise OSError(first_line(error)) from error
+    finally:
+        book.close()
+
+
+def _cell_text(cell: object) -> str:
+    if isinstance(cell, float) and cell.is_integer():
+        cell = int(cell)
+    return "" if cell is None else str(cell)

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from medllm_hf.data.check import check
-from medllm_hf.data.columns import Names, parse_names, to_try
+from medllm_hf.data.columns import Names, no_column, parse_names
 from medllm_hf.data.dialogues import Policy, dialogue
 from medllm_hf.data.files import BadRow
 from medllm_hf.errors import UserError
@@ -139,7 +139,7 @@ def test_names_that_the_user_gives(tmp_path, capsys):
     path = write_lines(tmp_path / "a.jsonl", [{"asks": ASKED, "says": ANSWERED}])
     assert check([path], columns="user=asks,assistant=says") == 0
     assert check([path], columns="user=asks,assistant=nothing") == 1
-    assert "no column nothing among asks, says" in capsys.readouterr().out
+    assert "no column nothing among the columns asks, says" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -159,8 +159,8 @@ def test_names_that_are_refused(flag, value, tmp_path, refused):
 
 
 def test_what_to_try_is_said_of_the_columns():
-    assert to_try({"id": "12345678", "topic": "头痛", "text_a": "头痛两天了", "text_b": "请多休息"}).endswith(
+    assert no_column({"id": "12345678", "topic": "头痛", "text_a": "头痛两天了", "text_b": "请多休息"}, Names()).endswith(
         "user=text_a,assistant=text_b"
     )
-    assert to_try({"id": 1, "items": [{"x": 1}]}).endswith("messages=items")
-    assert "among none" in to_try({}) and Names() == Names()
+    assert no_column({"id": 1, "items": [{"x": 1}]}, Names()).endswith("messages=items")
+    assert "among none" in no_column({}, Names()) and Names() == Names()

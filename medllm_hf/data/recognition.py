@@ -1,0 +1,300 @@
+"""What a file is: container, encoding and form, by its first bytes; its name decides only what they leave open."""
+
+import codecs
+import csv
+import gzip
+import io
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from medllm_hf.data.archives import opened
+from medllm_hf.data.columns import ROLES, known
+from medllm_hf.data.row_readers import BROKEN, ByteStream, entry_end, table_dialect
+from medllm_hf.errors import UserError
+
+SAMPLE = 2**18
+# The first bytes of what is no data file, or one that needs something done to it first.
+_OTHERS = (
+    (b"%PDF", "a PDF", "take the text out of it"),
+    (b"\xd0\xcf\x11\xe0", "a file of old Office", "save it as .xlsx or .csv"),
+    (b"Rar!", "a RAR archive", "unpack it"),
+    (b"7z\xbc\xaf\x27\x1c", "a 7z archive", "unpack it"),
+    (b"BZh", "a bzip2 file", "unpack it"),
+    (b"\xfd7zXZ", "an xz file", "unpack it"),
+    (b"ARROW1", "an Arrow file", "load it with `datasets` and write Parquet"),
+    (b"version https://git-lfs", "a Git LFS pointer in place of the file", "run `git lfs pull`, or fetch the file itself"),
+    (b"<!DOCTYPE", "a web page", "fetch the file itself"),
+    (b"<html", "a web page", "fetch the file itself"),
+)
+_BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
+_DELIMITERS = {",": "commas", "\t": "tabs", ";": "semicolons"}
+_SHOWN = {"utf-8": "UTF-8", "gb18030": "GB18030", "utf-16-le": "UTF-16", "utf-16-be": "UTF-16"}
+_FORMS = {
+    "lines": "JSON lines", "array": "a JSON array", "objects": "JSON objects", "members": "lists of rows in a JSON object",
+    "named": "a JSON object of rows", "turns": "one dialogue as a JSON array", "parquet": "Parquet",
+    "xlsx": "an Excel workbook",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a file is. `bom` is the number of bytes before the text; `quoted` tells whether quotes mean something in a table.
+
+    form: lines, array, objects (one after the other), members (an object with lists of rows), named (an object whose members
+    are the rows), turns (an array that is one dialogue), csv, parquet or xlsx.
+    """
+
+    form: str
+    encoding: str = "utf-8"
+    bom: int = 0
+    delimiter: str = ","
+    quoted: bool = True
+    gzipped: bool = False
+
+    def __str__(self) -> str:
+        form = f"a table separated by {_DELIMITERS[self.delimiter]}" if self.form == "csv" else _FORMS[self.form]
+        parts = ["gzip" if self.gzipped else "", form, "" if self.form in ("parquet", "xlsx") else self._encoding_shown()]
+        return ", ".join(filter(None, parts))
+
+    def _encoding_shown(self) -> str:
+        return _SHOWN.get(self.encoding, self.encoding) + (" with a byte order mark" if self.bom else "")
+
+
+def check_encoding(name: str | None) -> None:
+    """Check that `--encoding` is one that Python knows.
+
+    Raises:
+        UserError: it is not.
+    """
+    try:
+        known_name = name is None or codecs.lookup(name)._is_text_encoding
+    except (LookupError, ValueError):
+        known_name = False
+    if not known_name:
+        raise UserError(f"--encoding {name!r}", "an encoding such as utf-8, gb18030, utf-16 or big5", "choose another")
+
+
+def recognise(file: Path, encoding: str | None = None) -> Kind:
+    """What `file` is; `encoding` is what the user says of its text.
+
+    Raises:
+        UserError: it holds no rows that can be read, and what it is instead; or it cannot be read at all.
+    """
+    with opened(file) as stream:
+        sample = stream.read(SAMPLE)
+    gzipped = sample.startswith(b"\x1f\x8b") or file.name.lower().endswith(".gz")
+    if gzipped:
+        with opened(file) as stream:
+            sample = _unzipped_sample(stream)
+    if sample.startswith(b"PAR1") or file.name.lower().endswith(".parquet"):
+        return Kind("parquet")
+    if sample.startswith(b"PK\x03\x04") and b"[Content_Types].xml" in sample or file.name.lower().endswith(".xlsx"):
+        return Kind("xlsx")
+    if sample.startswith(b"PK\x03\x04"):
+        raise UserError(f"{file}, a zip archive", "a file in it", "name the archive as an input of `data`, or unpack it")
+    for magic, what, do in _OTHERS:
+        if sample.startswith(magic):
+            raise UserError(f"{file}, {what}", "JSON, CSV, Excel or Parquet", do)
+    if sample[257:262] == b"ustar":
+        raise UserError(f"{file}, a tar archive", "JSON, CSV, Excel or Parquet", "unpack it")
+    whole = len(sample) < SAMPLE
+    coding, bom = (encoding, 0) if encoding else _encoding(sample, whole)
+    if encoding and sample.startswith(codecs.BOM_UTF8):
+        bom = 3
+    text = sample[bom:].decode(coding, "replace")
+    kind = _form(text, whole, file)
+    return Kind(kind.form, coding, bom, kind.delimiter, kind.quoted, gzipped)
+
+
+@contextmanager
+def text_stream(file: Path, kind: Kind) -> Iterator[ByteStream]:
+    """Yields the text of a file as UTF-8, whatever it is in; bytes that are none in its encoding stay as they are."""
+    with opened(file) as raw:
+        stream = gzip.GzipFile(fileobj=raw) if kind.gzipped else raw
+        stream.read(kind.bom)
+        if kind.encoding.lower().replace("_", "-") in ("utf-8", "utf8", "ascii"):
+            yield stream  # type: ignore[misc]
+        else:
+            yield io.BufferedReader(_Recoded(stream, kind.encoding), 2**16)
+
+
+class _Recoded(io.RawIOBase):
+    """A stream in another encoding as UTF-8."""
+
+    def __init__(self, stream: IO[bytes] | gzip.GzipFile, encoding: str):
+        wide = codecs.lookup(encoding).name.startswith(("utf-16", "utf-32"))
+        self.errors = "surrogatepass" if wide else "surrogateescape"
+        self.decoder = codecs.getincrementaldecoder(encoding)(self.errors)
+        self.stream, self.ready, self.ended = stream, b"", False
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: "bytearray | memoryview") -> int:  # type: ignore[override]
+        while not self.ready and not self.ended:
+            block = self.stream.read(2**16)
+            self.ended = not block
+            try:
+                self.ready = self.decoder.decode(block, self.ended).encode("utf-8", self.errors)
+            except UnicodeError as error:
+                raise OSError(f"text that is not {self.decoder.__class__.__name__}: {error}") from error
+        size = min(len(buffer), len(self.ready))
+        buffer[:size], self.ready = self.ready[:size], self.ready[size:]
+        return size
+
+
+def _unzipped_sample(stream: IO[bytes]) -> bytes:
+    """The beginning of a gzip file, as far as it is whole."""
+    parts, left = [], SAMPLE
+    unzipped = gzip.GzipFile(fileobj=stream)
+    try:
+        while left and (part := unzipped.read1(left)):
+            parts.append(part)
+            left -= len(part)
+    except BROKEN:
+        if not parts:
+            raise
+    return b"".join(parts)
+
+
+def _encoding(sample: bytes, whole: bool) -> tuple[str, int]:
+    """The encoding in which the whole sample decodes, and the length of its mark; UTF-8 if there is none."""
+    for mark, name in _BOMS:
+        if sample.startswith(mark):
+            return name, len(mark)
+    if sample.count(0) > len(sample) // 10:
+        zeros = sample[::2].count(0), sample[1::2].count(0)
+        name = "utf-16-be" if zeros[0] > zeros[1] else "utf-16-le"
+        if max(zeros) > 9 * min(zeros) and _decodes(sample, name, whole):
+            return name, 0
+    if _decodes(sample, "utf-8", whole):
+        return "utf-8", 0
+    # A damaged file in UTF-8 may happen to decode as GB18030, but most of it is UTF-8 all the same.
+    strange = sum(byte >= 0x80 for byte in sample)
+    broken = sample.decode("utf-8", "replace").count("\ufffd")
+    return ("gb18030", 0) if 4 * broken > strange and _decodes(sample, "gb18030", whole) else ("utf-8", 0)
+
+
+def _decodes(sample: bytes, encoding: str, whole: bool) -> bool:
+    try:
+        codecs.getincrementaldecoder(encoding)("strict").decode(sample, whole)
+    except UnicodeError:
+        return False
+    return True
+
+
+def _form(text: str, whole: bool, file: Path) -> Kind:
+    name = file.name.lower().removesuffix(".gz")
+    begin = text.lstrip()[:1]
+    lines = [line for line in text.splitlines() if line.strip()]
+    complete = lines if whole or len(lines) < 2 else lines[:-1]
+    table = name.endswith((".csv", ".tsv"))
+    if begin and begin in "[{" and not (table and not re.match(r"\s*(\[\s*)?[{\]]", text)):
+        return Kind(_json_form(text, complete[:20], whole))
+    if table:
+        return _table(complete) or Kind("csv", delimiter="\t" if name.endswith(".tsv") else ",")
+    if not begin or name.endswith((".jsonl", ".json", ".ndjson")):
+        # Lines of another thing are told as such by who reads them.
+        return Kind("lines")
+    found = _table(complete)
+    if found and len(complete) > 1:
+        return found
+    raise UserError(
+        f"{file}, a text that is neither JSON nor a table", "JSON, CSV, Excel or Parquet", "convert it to JSON lines"
+    )
+
+
+def _json_form(text: str, lines: list[str], whole: bool) -> str:
+    values = [_value(line) for line in lines]
+    rows = [isinstance(value, dict | list) for value in values]
+    if len(lines) > 1 and rows[0] and (isinstance(values[0], dict) or isinstance(values[1], list)):
+        return "lines"
+    array = text.lstrip().startswith("[")
+    if array and re.match(r'\s*\[\s*"', text):
+        return "lines" if rows[0] else "turns"
+    if array:
+        first = _first_entry(text, text.index("[") + 1)
+        return "turns" if isinstance(first, dict) and _is_turn(first) else "array"
+    if len(lines) > 1 and sum(rows) * 2 >= len(rows):
+        return "lines"
+    form = _object_form(text)
+    # A row on one line is a line, however long.
+    return "lines" if form == "objects" and (rows[:1] == [True] or len(lines) == 1) else form
+
+
+def _object_form(text: str) -> str:
+    """Whether an object is a row ("objects": others may follow), or holds rows in lists ("members") or by names ("named")."""
+    sketch = dict(_sketch(text.encode("utf-8", "surrogatepass")))
+    columns = known(tuple(sketch))
+    if columns["user"] and columns["assistant"]:
+        return "objects"
+    for column in columns["turns"]:
+        value = sketch[column]
+        first = value[0] if isinstance(value, list) and value else None
+        if isinstance(first, str) or (isinstance(first, dict) and _is_turn(first, rounds=True)):
+            return "objects"
+    arrays = any(isinstance(value, list) and value and isinstance(value[0], dict | list) for value in sketch.values())
+    held = sum(isinstance(value, dict) for value in sketch.values())
+    return "members" if arrays else "named" if held and held == len(sketch) else "objects"
+
+
+def _sketch(data: bytes) -> Iterator[tuple[str, object]]:
+    """Yields the members of the object that begins in `data`: of a list its first entry alone, of what is cut off None."""
+    at = data.index(b"{") + 1
+    while match := re.compile(rb'\s*("(?:[^"\\]|\\.)*")\s*:\s*').match(data, at):
+        name, at = _value(match[1].decode("utf-8", "replace")), match.end()
+        end = entry_end(data, at, b",}")
+        if data[at : at + 1] == b"[":
+            first = entry_end(data, at + 1, b",]")
+            yield str(name), [_value(data[at + 1 : first].decode("utf-8", "replace"))] if first else []
+        else:
+            cut: object = {} if data[at : at + 1] == b"{" else None
+            yield str(name), cut if end is None else _value(data[at:end].decode("utf-8", "replace"))
+        if end is None or data[end : end + 1] == b"}":
+            return
+        at = end + 1
+
+
+def _first_entry(text: str, at: int) -> object:
+    data = text[at:].encode("utf-8", "surrogatepass")
+    end = entry_end(data, 0, b",]")
+    return None if end is None else _value(data[:end].decode("utf-8", "replace"))
+
+
+def _is_turn(entry: dict, rounds: bool = False) -> bool:
+    columns = known(tuple(entry))
+    if columns["role"] and columns["content"]:
+        role = entry[columns["role"][0]]
+        return isinstance(role, str) and (rounds or role.casefold() in ROLES)
+    return rounds and bool(entry) and all(name.casefold() in ROLES for name in entry)
+
+
+def _value(text: str) -> object:
+    """What the JSON says, None if it is none."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _table(lines: list[str]) -> Kind | None:
+    """The table in the lines: the delimiter that gives the most lines as many cells as the header has, None if none does."""
+    best: tuple[float, int, Kind] | None = None
+    for delimiter in _DELIMITERS:
+        for quoted in (True, False):
+            dialect = table_dialect(delimiter, quoted)
+            try:
+                rows = list(csv.reader([line + "\n" for line in lines[:200]], dialect))
+            except csv.Error:
+                continue
+            width = len(rows[0]) if rows else 0
+            even = sum(len(row) == width for row in rows) / len(rows) if rows else 0.0
+            # A last row may be cut off in the middle of a quoted cell. Without quotes only where with them it does not work.
+            if width > 1 and (best is None or (even > best[0] + 0.1 if not quoted else (even, width) > best[:2])):
+                best = even, width, Kind("csv", delimiter=delimiter, quoted=quoted)
+    return best[2] if best and best[0] > 0.8 else None
