@@ -11,34 +11,36 @@ from medllm_hf.errors import UserError
 COLUMNS: dict[str, tuple[str, ...]] = {
     "turns": (
         *("messages", "conversation", "conversations", "dialogue", "dialogues", "dialog", "dialogs", "data", "dialoginfo"),
-        *("dialoguecontent", "turns", "utterances", "chat", "rounds", "对话", "对话内容", "会话", "text"),
+        *("dialoguecontent", "dialogueturns", "turns", "utterances", "chat", "rounds", "对话", "对话内容", "会话", "text"),
     ),
     "user": (
         *("question", "questions", "问题", "提问", "ask", "query", "inquiry", "prompt", "instruction", "instruct", "input"),
         *("inputs", "问", "患者问题", "患者提问", "用户问题", "用户", "user", "human", "patient", "患者", "病人", "q"),
+        *("questiontext", "questionbody", "userquery", "userinput", "usermessage", "patientquestion", "病人提问", "context"),
     ),
     "assistant": (
         *("answer", "answers", "回答", "答案", "response", "responses", "output", "outputs", "target", "targets", "completion"),
         *("reply", "回复", "答", "医生回答", "医生回复", "chosen", "responsechosen", "assistant", "gpt", "bot", "doctor"),
-        *("医生", "a"),
+        *("医生", "a", "answertext", "answerbody", "referenceanswer", "reference", "参考答案", "标准答案", "botresponse"),
+        *("assistantresponse", "modeloutput", "doctoranswer", "doctorresponse", "doctorreply"),
     ),
     "system": ("system", "systemprompt", "systemmessage", "系统", "系统提示"),
     "history": ("history", "历史"),
     "instruction": ("instruction", "instruct"),
     "input": ("input",),
-    "title": ("title", "标题"),
+    "title": ("title", "questiontitle", "标题"),
     # Of an object that is one turn.
     "role": ("role", "from", "speaker", "sender", "author", "角色", "说话人"),
     "content": ("content", "value", "text", "sentence", "utterance", "message", "内容", "文本"),
 }  # fmt: skip
 # People who talk say several things in a row; a model and its user take turns.
 _PEOPLE = {
-    "user": ("patient", "client", "患者", "病人", "咨询者", "家属"),
-    "assistant": ("doctor", "therapist", "counselor", "医生", "大夫", "咨询师"),
+    "user": ("patient", "client", "seeker", "患者", "病人", "咨询者", "家属"),
+    "assistant": ("doctor", "therapist", "counselor", "supporter", "医生", "大夫", "咨询师"),
 }
 _MACHINES = {
-    "user": ("user", "usr", "human", "prompter", "用户", "人类", "问"),
-    "assistant": ("assistant", "gpt", "chatgpt", "bot", "chatbot", "model", "ai", "助手", "机器人", "答"),
+    "user": ("user", "usr", "human", "prompter", "用户", "人类", "问", "问题"),
+    "assistant": ("assistant", "gpt", "chatgpt", "bot", "chatbot", "model", "ai", "助手", "机器人", "答", "回答"),
     "system": ("system", "系统"),
 }
 MACHINES = {name for names in _MACHINES.values() for name in names}

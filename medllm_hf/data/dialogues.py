@@ -103,7 +103,10 @@ def _unfit(raw: object, format: str, names: Names) -> str | None:
     except BadRow as error:
         return error.reason
     if isinstance(row, list) and row and isinstance(row[0], str | dict | list):
-        return None
+        try:
+            return None if turn_list(row, "row", names) else "no turns"
+        except BadRow as error:
+            return error.reason
     if not isinstance(row, dict):
         return f"a {type(row).__name__}, not an object"
     kind = detect(row, names) if format == "auto" else FORMATS[format]
@@ -168,18 +171,23 @@ def _with_system(row: dict, turns: list[dict], names: Names) -> list[dict]:
 def join_turns(turns: list[dict], names: Names) -> tuple[list[dict], str | None]:
     """The turns with the roles user, assistant and system, and what was repaired, None if nothing.
 
-    Where people speak (see `columns`), what one says in several turns is one turn, with line breaks.
+    Where people speak (see `columns`), what one says in several turns is one turn, with line breaks, and what the assistant
+    says before the user says anything is left out.
     """
     people = any(turn["role"].casefold() in names.roles and turn["role"].casefold() not in MACHINES for turn in turns)
     found: list[dict] = []
+    repairs = {}
     for turn in turns:
         role = names.roles.get(turn["role"].casefold(), turn["role"])
         if people and found and found[-1]["role"] == role:
             parts = [text for text in (found[-1]["content"], turn["content"]) if text.strip()]
             found[-1] = {"role": role, "content": "\n".join(parts)}
+            repairs["what one side said in several turns was joined"] = True
+        elif people and role == "assistant" and all(before["role"] == "system" for before in found):
+            repairs["what was said before the first question was left out"] = True
         else:
             found.append({"role": role, "content": turn["content"]})
-    return found, "what one side said in several turns was joined" if len(found) < len(turns) else None
+    return found, "; ".join(repairs) or None
 
 
 def check_turns(turns: list[dict], policy: Policy) -> tuple[list[dict], str | None]:
@@ -198,7 +206,7 @@ def check_turns(turns: list[dict], policy: Policy) -> tuple[list[dict], str | No
     for i, turn in enumerate(turns):
         expected = "system" if i < start else ("user", "assistant")[(i - start) % 2]
         if turn["role"] != expected:
-            raise BadRow(f"turn {i}", f"role {turn['role'][:20]!r} where {expected} was expected")
+            raise BadRow(f"turn {i}", _wrong_role(turn["role"][:20], expected))
         if not turn["content"].strip():
             raise BadRow(f"turn {i}", "empty content")
         valid_text(turn["content"], f"turn {i}")
@@ -211,6 +219,11 @@ def check_turns(turns: list[dict], policy: Policy) -> tuple[list[dict], str | No
         turns = turns[:-1]
         repairs.append("user turn without an answer was cut from the end")
     return turns, "; ".join(repairs) or None
+
+
+def _wrong_role(role: str, expected: str) -> str:
+    hint = "" if role in ("user", "assistant", "system") else "; --roles says whose it is"
+    return f"role {role!r} where {expected} was expected{hint}"
 
 
 def content_hash(turns: list[dict]) -> str:

@@ -10,6 +10,7 @@ from medllm_hf.data.columns import TOOLS, Names, known, no_column, value_at
 from medllm_hf.data.mcq import item_from_row
 from medllm_hf.data.row_readers import BadRow
 
+ROUND = ("user", "assistant")
 # What people write where they ask nothing beyond the title.
 _NOTHING = {"", "无", "暂无", "无。"}
 
@@ -109,7 +110,7 @@ def _turns_column(row: dict, names: Names) -> str | None:
         value = row[column]
         if isinstance(value, dict | list) and value:
             return column
-        if isinstance(value, str) and (value.lstrip()[:1] == "[" or split(value, names.roles)):
+        if isinstance(value, str) and (value.lstrip()[:1] == "[" or split(value, names.roles, question=False)):
             return column
     return None
 
@@ -144,13 +145,13 @@ def turn_list(value: object, where: str, names: Names) -> list[dict]:
         BadRow: none of these, or a call of a tool.
     """
     if isinstance(value, str):
-        marked = split(value, names.roles)
+        marked = split(value, names.roles, question=False)
         if marked:
             return marked
         try:
             value = json.loads(value)
         except (ValueError, RecursionError) as error:
-            raise BadRow(where, "a text that is not JSON") from error
+            raise BadRow(where, "a text that is not JSON, nor turns such as 医生：…") from error
     if isinstance(value, dict):
         # So the `datasets` library keeps a list of objects.
         sides = list(value.values())
@@ -173,32 +174,32 @@ def _entry(entry: object, where: str, names: Names) -> list[dict]:
             if isinstance(role, str):
                 return [{"role": role, "content": _text(content, where)}]
         elif columns["user"] and columns["assistant"]:
-            return [
-                {"role": role, "content": _text(entry[columns[role][0]], f"{where}.{columns[role][0]}")}
-                for role in ("user", "assistant")
-            ]
+            sides = ("system", "user", "assistant") if columns["system"] and _filled(entry, columns["system"][0]) else ROUND
+            return [{"role": side, "content": _text(entry[columns[side][0]], f"{where}.{columns[side][0]}")} for side in sides]
         elif len(entry) == 1 and next(iter(entry)).casefold() in names.roles:
             return [{"role": role, "content": _text(content, where)} for role, content in entry.items()]
         elif sum(name.casefold() in names.roles for name in entry) == 2:
-            sides = [name for name in entry if name.casefold() in names.roles]
-            sides.sort(key=lambda name: names.roles[name.casefold()] != "user")
-            return [{"role": side, "content": _text(entry[side], f"{where}.{side}")} for side in sides]
+            pair = [name for name in entry if name.casefold() in names.roles]
+            pair.sort(key=lambda name: names.roles[name.casefold()] != "user")
+            return [{"role": name, "content": _text(entry[name], f"{where}.{name}")} for name in pair]
         raise BadRow(
             where, f"not an object with the texts role and content, but with {', '.join(list(entry)[:8]) or 'nothing'}"
         )
     if isinstance(entry, list) and len(entry) == 2 and all(isinstance(text, str) for text in entry):
         return _round(*entry)
     if isinstance(entry, str) and (mark := _marks(frozenset(names.roles)).match(entry)):
-        return [{"role": mark["name"] or mark["tag"], "content": entry[mark.end() :].strip()}]
+        name = mark["name"] or mark["tag"] or mark["bracket"]
+        return [{"role": name, "content": entry[mark.end() :].strip()}]
     if isinstance(entry, str):
         raise BadRow(where, "not a text that begins with 问：, 答： or another role")
     raise BadRow(where, "neither a turn nor a pair of texts")
 
 
-def split(text: str, roles: Mapping[str, str]) -> list[dict] | None:
+def split(text: str, roles: Mapping[str, str], question: bool) -> list[dict] | None:
     """The turns in one text such as `<user>: … <bot>: …` or `病人：…⏎医生：…`, None where it holds no dialogue.
 
-    An answer without a text at the end is the place for the answer, and is left out.
+    A `question` that is a dialogue begins with the user. An answer without a text at the end is the place for the answer, and
+    is left out.
     """
     if not (start := _MAY_BEGIN.match(text)):
         return None
@@ -207,10 +208,10 @@ def split(text: str, roles: Mapping[str, str]) -> list[dict] | None:
     if not first:
         return None
     found = [first, *(mark for mark in marks.finditer(text, first.end()) if mark["tag"] or mark["line"])]
-    names = [mark["tag"] or mark["name"] for mark in found]
+    names = [mark["tag"] or mark["name"] or mark["bracket"] for mark in found]
     sides = [roles[name.casefold()] for name in names]
     # 患者：男，45岁… is how many a question begins.
-    if not first["tag"] and (sides[0] != "user" or "assistant" not in sides):
+    if not first["tag"] and (not {"user", "assistant"} <= set(sides) or (question and sides[0] != "user")):
         return None
     ends = [*(mark.start() for mark in found[1:]), len(text)]
     texts = [text[mark.end() : end].strip() for mark, end in zip(found, ends, strict=True)]
@@ -220,14 +221,14 @@ def split(text: str, roles: Mapping[str, str]) -> list[dict] | None:
 
 
 # A mark of the beginning of a text is none of a dialogue.
-_MAY_BEGIN = re.compile(r"\s*(?:<s>\s*)?(?P<name>[^\n:：>]{1,30}[:：>])")
+_MAY_BEGIN = re.compile(r"\s*(?:<s>\s*)?(?P<name>[^\n:：>\]】]{1,30}[:：>\]】])")
 
 
 @lru_cache(maxsize=16)
 def _marks(roles: frozenset[str]) -> re.Pattern[str]:
     names = "|".join(re.escape(name) for name in sorted(roles, key=lambda name: (-len(name), name)))
     # A line break may be spelled out, as in tables.
-    plain = rf"(?P<line>\n|\\n)?[ \t\u3000]*(?P<name>{names})[ \t]*[:：]"
+    plain = rf"(?P<line>\n|\\n)?[ \t\u3000]*(?:(?P<name>{names})[ \t]*[:：]|[\[【](?P<bracket>{names})[\]】][ \t]*[:：]?)"
     return re.compile(rf"<(?P<tag>{names})>[ \t]*[:：]?|{plain}", re.IGNORECASE | re.ASCII)
 
 
@@ -236,7 +237,7 @@ def _asked(value: object, where: str, names: Names) -> list[dict]:
     if isinstance(value, list) and value and isinstance(value[0], dict):
         return turn_list(value, where, names)
     text, note = _wording(value, where)
-    turns = split(text, names.roles)
+    turns = split(text, names.roles, question=True)
     if not turns:
         return [{"role": "user", "content": text, "note": note}]
     if names.roles[turns[-1]["role"].casefold()] != "user":

@@ -70,6 +70,11 @@ def test_a_question_and_its_answer(user, assistant):
         {"prompt": [{"role": "user", "content": ASKED}], "completion": [{"role": "assistant", "content": ANSWERED}]},
         {"text": f"<human>: {ASKED}\n<bot>: {ANSWERED}"},
         {"ask": "无", "title": ASKED, "answer": ANSWERED},
+        {"context": f"问题：{ASKED}\n回答：", "target": ANSWERED},
+        {"Context": ASKED, "Response": ANSWERED},
+        {"questionTitle": "标题", "questionText": ASKED, "answerText": ANSWERED},
+        {"dialogue": f"[patient] {ASKED}\n[doctor] {ANSWERED}"},
+        {"messages": [f"【患者】{ASKED}", f"【医生】：{ANSWERED}"]},
         {"history": [], "query": ASKED, "response": ANSWERED, "text": "别的"},
         {"data": "2020-01-01", "question": ASKED, "answer": ANSWERED},
     ],
@@ -91,6 +96,11 @@ def test_a_question_that_holds_the_whole_dialogue_is_split(asked, column):
     assert read({column: asked, "output": "多休息。"}) == (TWO_ROUNDS, None)
 
 
+def test_a_round_may_bring_the_system_turn():
+    rounds = [{"system": "你是医生", "input": ASKED, "output": ANSWERED}, {"input": "没有", "output": "多休息。"}]
+    assert read({"conversation": rounds})[0] == [SYSTEM, *TWO_ROUNDS]
+
+
 def test_a_question_that_begins_like_a_mark_is_left_as_it_is():
     for asked in ("患者：男，45岁，头痛两天", "问：头痛两天怎么办", "主诉：头痛\n医生：开了布洛芬", "I asked: why?"):
         assert read({"question": asked, "answer": ANSWERED})[0][0]["content"] == asked
@@ -106,6 +116,7 @@ def test_a_question_that_begins_like_a_mark_is_left_as_it_is():
         ({"messages": [GOOD[0], {"role": "assistant", "content": None, "tool_calls": [{}]}]}, "messages[1]", "tool"),
         ({"chat": [{"from": "human", "value": "几点"}, {"from": "observation", "value": "9"}]}, "chat[1]", "tool"),
         ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}]}, "messages[0]", "image_url"),
+        ({"messages": [{"role": "speaker", "content": "甲"}]}, "turn 0", "--roles says whose"),
         ({"messages": [{"谁": "甲", "说": "乙"}]}, "messages[0]", "with 谁, 说"),
         ({"title": "标题", "body": {"q": "头痛两天了", "a": "多休息为好"}}, "row", "--columns user=body.q,assistant=body.a"),
         ({"system_prompt": "你是护士"}, "row", "among system_prompt"),
@@ -125,6 +136,8 @@ def test_several_wordings_and_several_messages_in_a_row_are_repaired():
     said = [{"speaker": "患者", "text": "头痛"}, {"speaker": "患者", "text": "两天"}, {"speaker": "医生", "text": ANSWERED}]
     turns, repair = read({"dialogue": said})
     assert (turns[0]["content"], repair) == ("头痛\n两天", "what one side said in several turns was joined")
+    opened = {"dialogue": "Doctor: Hello!\nPatient: 头痛两天\nDoctor: 发热吗？"}
+    assert read(opened) == (GOOD, "what was said before the first question was left out")
     with pytest.raises(BadRow, match="where assistant"):  # a model's user does not
         read({"messages": [GOOD[0], *GOOD]})
 
