@@ -1,7 +1,6 @@
 """The verb `data build`: read → check → mask → compare → split → Parquet and card, in two passes over the rows."""
 
 import json
-import re
 import shutil
 from collections import Counter
 from collections.abc import Iterator
@@ -18,10 +17,10 @@ from medllm_hf.data import card
 from medllm_hf.data.archives import archive_of
 from medllm_hf.data.benchmarks.catalogue import BENCHMARKS
 from medllm_hf.data.benchmarks.read import load_benchmark
-from medllm_hf.data.dialogues import dialogue_rows, make_policy
+from medllm_hf.data.dialogues import Rejections, dialogue_rows, make_policy, read_as
 from medllm_hf.data.files import input_files
+from medllm_hf.data.licences import check_licence
 from medllm_hf.data.mcq import McqItem, load_items
-from medllm_hf.data.recognition import recognise
 from medllm_hf.data.screening import decontamination
 from medllm_hf.data.screening.chunk import Listed, Overlap, Settings
 from medllm_hf.data.screening.near_duplicates import SLOTS
@@ -43,6 +42,7 @@ class Gathered:
     kinds: Counter[str] = field(default_factory=Counter)
     examples: list[tuple[str, int, int, int, str]] = field(default_factory=list)
     overlaps: list[Overlap] = field(default_factory=list)
+    rejections: Rejections = field(default_factory=Rejections)
     columns: dict[str, np.ndarray] = field(default_factory=dict)
     chunks: list[int] = field(default_factory=list)
 
@@ -84,7 +84,7 @@ def build(
     check_free(out, overwrite)
     files = input_files(inputs, revision)
     check_apart(out, files)
-    options = Options(_licence(license), near_duplicates, on_personal_data, on_overlap, test_fraction, seed)
+    options = Options(check_licence(license), near_duplicates, on_personal_data, on_overlap, test_fraction, seed)
     if not 0 <= test_fraction < 1:
         raise UserError(f"--test-fraction {test_fraction}", "at least 0 and below 1", "choose another")
     policy = make_policy(format, columns, roles, encoding, trailing_user, bad_row)
@@ -124,13 +124,6 @@ def short_names(files: list[Path]) -> list[str]:
     return [name.encode("utf-8", "replace").decode() for name in names]
 
 
-def _licence(name: str | None) -> str:
-    if name is None or not re.fullmatch(r"[a-z0-9][a-z0-9.+-]*", name):
-        found = "no --license" if name is None else f"--license {name!r}"
-        raise UserError(found, "an identifier of the Hub", "give one, such as --license apache-2.0, or --license unknown")
-    return name
-
-
 def _write(
     folder: Path, settings: Settings, sets: list[card.QuestionSet], questions: list[tuple[str, McqItem]], options: Options
 ) -> card.Summary:
@@ -148,7 +141,8 @@ def _write(
         for row in _left_out(gathered, decision, questions, names, options):
             listing.write(_json_line(row, names))
     if not decision.keep.any():
-        raise UserError("no usable dialogue", "at least one", "run `medllm data check` on the inputs")
+        why = f" ({gathered.rejections.lines()[0]})" if gathered.rejections.lines() else ""
+        raise UserError(f"no usable dialogue{why}", "at least one", "run `medllm data check` on the inputs")
     test = in_test(columns["key"], decision, options)
     written = write_splits(folder, spill, gathered.chunks, columns["id"], decision, test)
     shutil.rmtree(spill)
@@ -158,6 +152,7 @@ def _write(
         kinds=gathered.kinds,
         written=written,
         inputs=_inputs(names, settings),
+        rejections=gathered.rejections.lines(),
         sets=sets,
         unsearched=settings.index.unsearched if settings.index else 0,
         not_compared=decision.not_compared,
@@ -181,7 +176,7 @@ def _inputs(names: list[str], settings: Settings) -> list[tuple[str, str, str]]:
         archive = archive_of(file)
         origin = archive or file
         hashes[origin] = hashes.get(origin) or sha256(origin)
-        kind = str(recognise(file, settings.policy.encoding)) + (f", in {archive.name}" if archive else "")
+        kind = read_as(file, settings.format, settings.policy) + (f", in {archive.name}" if archive else "")
         found.append((name, hashes[origin], kind))
     return found
 
@@ -201,6 +196,8 @@ def _gather(settings: Settings, names: list[str], listing: TextIO) -> Gathered:
                 raise UserError(*result.refused)
             for row in result.listed:
                 listing.write(_json_line(row, names))
+                if row.verdict == "rejected":
+                    gathered.rejections.add(f"{names[row.file]}:{row.line}", row.field, row.reason)
             if settings.near_duplicates:
                 slots.write(result.columns.pop("slots").tobytes())
             parts.append(result.columns)
@@ -245,7 +242,7 @@ def _overlap_refusal(gathered: Gathered, questions: list[tuple[str, McqItem]], f
 def _left_out(
     gathered: Gathered, decision: Decision, questions: list[tuple[str, McqItem]], names: list[str], options: Options
 ) -> Iterator[Listed]:
-    """Yields the rows that comparing left out, and those that hold a held-out question."""
+    """Yields the rows that comparing left out or kept, and those that hold a held-out question."""
     columns = gathered.columns
     every = np.arange(len(decision.first))
     repeated = np.flatnonzero(decision.first != every).tolist()
@@ -260,8 +257,9 @@ def _left_out(
         if decision.first[hit.row] == hit.row:
             name, item = questions[hit.question]
             yield listed(verdict, hit.row, f"{name} {item.id} with {hit.edits} edits in turn {hit.turn}: {hit.excerpt}")
+    verdict = "near-duplicate" if options.near_duplicates == "drop" else "near-duplicate, kept"
     for row, twin in decision.repeats.items():
-        yield listed("near-duplicate", row, f"much the same as {card.place(names, columns, twin)}")
+        yield listed(verdict, row, f"much the same as {card.place(names, columns, twin)}")
 
 
 def _json_line(row: Listed, names: list[str]) -> str:

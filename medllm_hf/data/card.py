@@ -19,7 +19,7 @@ from medllm_hf.folders import project_file
 
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"), (10_000_000, "1M<n<10M"))
 # Of what may be endless, the lines that a page shows; problems.jsonl has all.
-SHOWN_SOURCES, SHOWN_HITS = 50, 1_000
+SHOWN_SOURCES, SHOWN_HITS, SHOWN_REASONS = 50, 1_000, 20
 _TEXT = 160
 
 
@@ -34,7 +34,8 @@ class QuestionSet:
 
 @dataclass(frozen=True)
 class Summary:
-    """What the pages are written from. `inputs` are (file, SHA-256, what it was read as).
+    """What the pages are written from. `inputs` are (file, SHA-256, what it was read as);
+    `rejections` are the reasons, how often and with an example each.
 
     counts: read, accepted, repaired, rejected, control, personal, exact, overlap, near, clusters, clustered; see
         `chunk.Screened` and `splits.decide`.
@@ -45,6 +46,7 @@ class Summary:
     kinds: Counter[str]
     written: Written
     inputs: list[tuple[str, str, str]]
+    rejections: list[str]
     sets: list[QuestionSet]
     unsearched: int
     not_compared: int
@@ -58,10 +60,11 @@ def place(names: list[str], columns: dict[str, np.ndarray], row: int) -> str:
 def screen_lines(summary: Summary, out: str) -> list[str]:
     """What the verb prints at the end."""
     counts = summary.counts
-    left_out = [f"{count} {name}" for name, count in losses(summary) if name != "rejected" and count]
+    left_out = [f"{count} {name}" for name, count in losses(summary) if count]
     sizes = ", ".join(f"{name} {part['dialogues']}" for name, part in summary.written.splits.items())
     return [
         f"read {counts['read']}: accepted {counts['accepted']}, repaired {counts['repaired']}, rejected {counts['rejected']}",
+        *(f"rejected {line}" for line in summary.rejections[:SHOWN_REASONS]),
         f"personal data in {counts['personal']} dialogues, held-out questions in {counts['overlap']}",
         f"wrote {out}: {sizes}; left out: {', '.join(left_out) or 'nothing'}",
     ]
@@ -97,6 +100,7 @@ def card(summary: Summary) -> str:
             sources=_sources(summary.written.sources),
             steps=_steps(summary, total),
             repaired=summary.counts["repaired"],
+            rejections=_rejections(summary.rejections),
             screening="\n".join(f"- {line}" for line in _results(summary)),
             settings=f"`--test-fraction {options.test_fraction} --seed {options.seed}`",
             hashes="\n".join(f"- `{_plain(name)}`: `{digest}` ({_plain(kind)})" for name, digest, kind in summary.inputs),
@@ -115,6 +119,14 @@ def _sources(sources: Counter[str]) -> str:
 def _steps(summary: Summary, total: int) -> str:
     steps = [("read", summary.counts["read"]), *((f"left out: {name}", count) for name, count in losses(summary))]
     return _table(("step", "rows"), [*steps, ("written", total)])
+
+
+def _rejections(lines: list[str]) -> str:
+    if not lines:
+        return "No row was rejected."
+    more = [f"- and {len(lines) - SHOWN_REASONS} other reasons"] if len(lines) > SHOWN_REASONS else []
+    shown = [f"- {_plain(line)}" for line in lines[:SHOWN_REASONS]]
+    return "\n".join(["Rejected, by reason, with an example each:", "", *shown, *more])
 
 
 def _results(summary: Summary) -> list[str]:
@@ -163,7 +175,10 @@ def screening(
     """
     total = sum(part["dialogues"] for part in summary.written.splits.values())
     lines = ["# Screening", "", _steps(summary, total), "", *(f"- {line}" for line in _results(summary))]
-    lines.append("- Each row that was rejected, repaired, masked or left out has a line in `problems.jsonl`.")
+    lines.append(
+        "- Each row that was rejected, repaired, masked, left out or kept as a near-duplicate has a line in `problems.jsonl`."
+    )
+    lines += ["", _rejections(summary.rejections)]
     found = [(kind, summary.kinds[kind], stands) for kind, stands in KINDS.items()]
     lines += ["", "## Personal data", "", _table(("kind", "found", "placeholder"), found)]
     if examples and summary.options.on_personal_data == "mask":

@@ -5,17 +5,46 @@ import os
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from medllm_hf.control_tokens import CONTROL_TOKENS
-from medllm_hf.data.dialogues import Policy, Problem, dialogue_rows, examine, make_policy
+from medllm_hf.data.dialogues import Policy, Problem, Rejections, dialogue_rows, examine, make_policy, read_as
 from medllm_hf.data.files import input_files
 from medllm_hf.errors import UserError
 from medllm_hf.folders import new_file
 
-# Of each kind of problem, lines on the screen.
+# Of each verdict, reasons on the screen; of the kinds of files, too.
 SHOWN = 20
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What a build would make of the rows.
+
+    counts: accepted, repaired and rejected rows, and "control": the dialogues that spell control tokens. reasons: verdict → its
+    problems by reason. kinds: what files were read as → how many.
+    """
+
+    counts: Counter[str]
+    reasons: dict[str, Rejections]
+    kinds: Counter[str]
+
+    def lines(self) -> list[str]:
+        """The counts, what the files were read as, and the reasons with an example each, as they are shown."""
+        accepted, repaired, rejected = (self.counts[verdict] for verdict in ("accepted", "repaired", "rejected"))
+        lines = [f"read {accepted + repaired + rejected}: accepted {accepted}, repaired {repaired}, rejected {rejected}"]
+        if not accepted + repaired + rejected:
+            lines.append("no rows in the inputs; expected dialogues; check the files")
+        for kind, count in self.kinds.most_common(SHOWN):
+            lines.append(f"{count} file{'s' if count > 1 else ''} read as {kind}")
+        if control := self.counts["control"]:
+            lines.append(f"{control} dialogues spell control tokens in their text: kept, the chat templates neutralise them")
+        for verdict, found in self.reasons.items():
+            lines += [f"{verdict} {line}" for line in found.lines()[:SHOWN]]
+            if len(found.lines()) > SHOWN:
+                lines.append(f"and {len(found.lines()) - SHOWN} more reasons; `--list FILE` writes every row")
+        return lines
 
 
 def check(
@@ -29,28 +58,30 @@ def check(
     bad_row: str = "drop",
     list_file: str | None = None,
 ) -> int:
-    """Prints how many rows are accepted, repaired and rejected, and the first of the last two; returns 1 if any is rejected.
+    """Prints how many rows are accepted, repaired and rejected, and why; returns 1 if any is rejected or there are none.
 
     Raises:
         UserError: inputs that cannot be read, an unknown format, a row that the policy makes fatal, or `list_file` exists.
     """
     policy = make_policy(format, columns, roles, encoding, trailing_user, bad_row)
     counts: Counter[str] = Counter()
-    shown: dict[str, list[Problem]] = {"repaired": [], "rejected": []}
+    reasons = {"repaired": Rejections(), "rejected": Rejections()}
     if list_file and os.path.exists(list_file):
         raise UserError(f"a file at {list_file}", "a name that is free", "choose another for --list")
     with new_file(list_file) if list_file else nullcontext() as listing:
-        for row, problem in _examined_rows(input_files(inputs, revision), format, policy):
+        files = input_files(inputs, revision)
+        for row, problem in _examined_rows(files, format, policy):
             verdict = "accepted" if problem is None else "repaired" if row else "rejected"
             counts[verdict] += 1
             if row and any(token in turn["content"] for turn in row["messages"] for token in CONTROL_TOKENS):
                 counts["control"] += 1
-            if problem and len(shown[verdict]) < SHOWN:
-                shown[verdict].append(problem)
+            if problem:
+                reasons[verdict].add(f"{problem.file}:{problem.line}", problem.field, problem.reason)
             if problem and listing:
                 listing.write(_listed(verdict, problem))
-    _print(counts, shown)
-    return 1 if counts["rejected"] else 0
+    checked = Checked(counts, reasons, Counter(read_as(file, format, policy) for file in files))
+    print("\n".join(checked.lines()))
+    return 1 if counts["rejected"] or not counts else 0
 
 
 def _examined_rows(files: list[Path], format: str, policy: Policy) -> Iterator[tuple[dict | None, Problem | None]]:
@@ -64,18 +95,6 @@ def _examined_rows(files: list[Path], format: str, policy: Policy) -> Iterator[t
                     raise problem.refusal()
                 yield row, problem
                 bar.update()
-
-
-def _print(counts: Counter[str], shown: dict[str, list[Problem]]) -> None:
-    accepted, repaired, rejected = (counts[verdict] for verdict in ("accepted", "repaired", "rejected"))
-    print(f"read {accepted + repaired + rejected}: accepted {accepted}, repaired {repaired}, rejected {rejected}")
-    if counts["control"]:
-        print(f"{counts['control']} dialogues spell control tokens in their text: kept, the chat templates neutralise them")
-    for verdict, problems in shown.items():
-        for problem in problems:
-            print(f"{verdict} {problem.file}:{problem.line} {problem.field}: {problem.reason}")
-        if counts[verdict] > len(problems):
-            print(f"and {counts[verdict] - len(problems)} more {verdict}; `--list FILE` writes them all")
 
 
 def _listed(verdict: str, problem: Problem) -> str:

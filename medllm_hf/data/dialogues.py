@@ -3,6 +3,8 @@
 import hashlib
 import json
 import os
+import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import chain, islice
@@ -10,12 +12,14 @@ from pathlib import Path
 
 from medllm_hf.data.columns import MACHINES, Names, known, no_column, parse_names, value_at
 from medllm_hf.data.files import BadRow, file_rows, parsed, stem
-from medllm_hf.data.formats import FORMATS, detect, turn_list
-from medllm_hf.data.recognition import check_encoding
+from medllm_hf.data.formats import FORMATS, columns_used, detect, turn_list
+from medllm_hf.data.recognition import check_encoding, recognise
 from medllm_hf.errors import UserError
 
 # By so much of a file it is told whether it holds dialogues.
 _FIRST_ROWS, _FIRST_BYTES = 200, 2**20
+# Reasons that are counted apart; foreign text in them may make no two alike.
+MOST_REASONS = 1_000
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,27 @@ class Problem:
     def refusal(self) -> UserError:
         """The error that stops the work at this row."""
         return UserError(f"{self.file}:{self.line} {self.field}: {self.reason}", "a whole dialogue", "mend it or choose drop")
+
+
+class Rejections:
+    """Problems counted by their reason, each with the first as an example."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+        self.examples: dict[str, str] = {}
+
+    def add(self, place: str, field: str, reason: str) -> None:
+        """Counts a problem at a place."""
+        # What only this row has: numbers, and what a message shows in brackets or of the columns.
+        kind = re.sub(r"\d+|\(.*\)|among .*", "", f"{field} {reason}")
+        if kind not in self.counts and len(self.counts) >= MOST_REASONS:
+            kind = ""
+        self.counts[kind] += 1
+        self.examples.setdefault(kind, f"{place} {field}: {reason}")
+
+    def lines(self) -> list[str]:
+        """`COUNT, such as PLACE FIELD: REASON`, the most frequent first."""
+        return [f"{count}, such as {self.examples[kind]}" for kind, count in self.counts.most_common()]
 
 
 def check_format(name: str) -> None:
@@ -94,6 +119,16 @@ def dialogue_rows(file: Path, format: str, policy: Policy) -> Iterator[tuple[int
         yield first[0][0], BadRow("file", f"none of its first {len(first)} rows is a dialogue: {reason}")
         return
     yield from chain(first, rows)
+
+
+def read_as(file: Path, format: str, policy: Policy) -> str:
+    """What a file is read as: its kind, and where its first dialogue stands in the row."""
+    kind = str(recognise(file, policy.encoding))
+    for _, raw in islice(file_rows(file, policy.encoding), _FIRST_ROWS):
+        if _unfit(raw, format, policy.names) is None:
+            row = parsed(raw)
+            return f"{kind}, {columns_used(row, format, policy.names)}" if isinstance(row, dict) else kind
+    return kind
 
 
 def _unfit(raw: object, format: str, names: Names) -> str | None:

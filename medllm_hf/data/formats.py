@@ -138,6 +138,19 @@ def detect(row: dict, names: Names) -> Format | None:
     return next((kind for kind in _KINDS.values() if kind.fits(row, names)), None)
 
 
+def columns_used(row: dict, format: str, names: Names) -> str:
+    """Where the dialogue stands in a row of a known format, for a report."""
+    kind = detect(row, names) if format == "auto" else FORMATS[format]
+    if names.columns:
+        return ", ".join(f"{key} in {path}" for key, path in names.columns.items())
+    if kind is _KINDS["mcq"]:
+        return "exam questions"
+    columns = known(tuple(row))
+    if kind is _KINDS["pair"]:
+        return ", ".join(f"{side} in {_first_filled(row, columns[side])}" for side in ROUND)
+    return f"turns in {_turns_column(row, names) or next(iter(columns['turns']), 'none')}"
+
+
 def turn_list(value: object, where: str, names: Names) -> list[dict]:
     """The turns in a list of turns, of rounds, or of texts such as `医生：…`; also as JSON, or as one text with such marks.
 

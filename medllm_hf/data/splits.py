@@ -37,8 +37,8 @@ class Decision:
     """What becomes of the rows of the first pass; arrays have one entry a row.
 
     keep: whether the row is written. labels: the first row of its cluster of near-duplicates, itself if there is none.
-    first: the first row that is exactly equal, itself if there is none. repeats: for each row that is left out as a
-    near-duplicate the kept row that it repeats. pairs: near-duplicates to show and their estimated similarity.
+    first: the first row that is exactly equal, itself if there is none. repeats: for each near-duplicate, which is left out
+    or kept, the row that it repeats. pairs: near-duplicates to show and their estimated similarity.
     not_compared: see `near_duplicates.clusters`.
     """
 
@@ -87,9 +87,8 @@ def decide(columns: dict[str, np.ndarray], leaks: np.ndarray, slots: np.ndarray 
     shares = near_duplicates.similarity(slots, kept[:SHOWN_PAIRS], repeats[:SHOWN_PAIRS])
     pairs = list(zip(repeats.tolist(), kept.tolist(), shares.tolist(), strict=False))
     counts["near"] = len(repeats)
-    if options.near_duplicates != "drop":
-        return Decision(keep, labels, first, {}, pairs, not_compared, counts)
-    keep[repeats] = False
+    if options.near_duplicates == "drop":
+        keep[repeats] = False
     return Decision(keep, labels, first, dict(zip(repeats.tolist(), kept.tolist(), strict=True)), pairs, not_compared, counts)
 
 

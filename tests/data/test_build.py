@@ -76,6 +76,31 @@ def test_no_personal_data_is_left_in_any_file(tmp_path):
     assert MOBILE not in shown and EMAIL not in shown
 
 
+def test_rejections_are_told_by_reason_with_an_example_each(tmp_path):
+    rows = [row("头痛两天", "请休息")] + [{"messages": [{"role": "user", "content": "在吗"}]}] * 3 + [{"messages": "甲"}]
+    rows.append(row("腹泻三天了怎么办", "多喝水"))
+    path = write(tmp_path / "rows.jsonl", rows)
+    done = run("medllm", "data", "build", path, "--out", "out", "--license", "mit", cwd=tmp_path)
+    reasons = ["3, such as rows.jsonl:2 dialogue: no answer by the assistant", "1, such as rows.jsonl:5 messages: a text that"]
+    assert all(f"rejected {line}" in done.stdout for line in reasons) and "left out: 4 rejected" in done.stdout
+    for page in ("README.md", "screening.md"):
+        assert all(f"- {line}" in (tmp_path / "out" / page).read_text(encoding="utf-8") for line in reasons)
+    bad = write(tmp_path / "bad.jsonl", rows[1:4])
+    with pytest.raises(UserError, match=r"no usable dialogue \(3, such as bad.jsonl:1 dialogue: no answer"):
+        build([bad], str(tmp_path / "no"), "mit")
+
+
+def test_near_duplicates_that_are_kept_are_listed(tmp_path):
+    text = text_of(random.Random(3), 400)
+    rows = [row(text, "请休息"), row("腹泻三天了怎么办", "多喝水"), row(text + "谢谢", "请休息")]
+    path = write(tmp_path / "rows.jsonl", rows)
+    for choice, verdict in (("group", "near-duplicate, kept"), ("drop", "near-duplicate")):
+        build([path], str(tmp_path / choice), "mit", near_duplicates=choice)
+        (problem,) = problems(tmp_path / choice)
+        assert (problem["verdict"], problem["line"]) == (verdict, 3) and "rows.jsonl:1" in problem["reason"]
+    assert len(rows_of(tmp_path / "group")) == 3 and len(rows_of(tmp_path / "drop")) == 2
+
+
 def test_personal_data_dropped_or_refused(tmp_path):
     build([messy(tmp_path)[0]], str(tmp_path / "out"), "mit", on_personal_data="drop")
     assert ("personal data", 46) in {(problem["verdict"], problem["line"]) for problem in problems(tmp_path / "out")}
@@ -171,6 +196,10 @@ def test_load_dataset_takes_the_data_files_only(tmp_path):
     [
         ([], "--license"),
         (["--license", "my licence: free"], "--license"),
+        (["--license", "apache2"], "apache-2.0?"),
+        (["--license", "Apache License 2.0"], "apache-2.0?"),
+        (["--license", "cc-by-nc-4"], "cc-by-nc-4.0?"),
+        (["--license", "proprietary"], "repositories-licenses"),
         (["--license", "mit", "--test-fraction", "1"], "--test-fraction"),
         (["--license", "mit", "--test-fraction", "0.9999"], "test split"),
         (["--license", "mit", "--benchmarks", "nothing-there"], "nothing-there"),

@@ -7,7 +7,7 @@ import pytest
 from support.commands import run
 
 from medllm_hf.data.check import SHOWN, check
-from medllm_hf.data.dialogues import Policy, dialogue, examine
+from medllm_hf.data.dialogues import MOST_REASONS, Policy, Rejections, dialogue, examine
 from medllm_hf.data.files import BadRow, file_rows, input_files
 from medllm_hf.data.formats import FORMATS
 from medllm_hf.errors import UserError
@@ -267,21 +267,45 @@ def test_control_tokens_are_kept_and_counted(tmp_path, capsys):
     assert "1 dialogues spell control tokens" in capsys.readouterr().out
 
 
-def test_the_screen_shows_some_and_the_list_all(tmp_path, capsys):
-    path = write_lines(tmp_path / "a.jsonl", [{"messages": GOOD}, *[{"x": 1}] * (SHOWN + 7), TRAILING])
+def test_the_screen_shows_reasons_and_the_list_all(tmp_path, capsys):
+    bad = [{"messages": [*GOOD, {"role": "user", "content": ""}, ANSWER]}, {"x": 1}, {"messages": "x"}]
+    path = write_lines(tmp_path / "a.jsonl", [{"messages": GOOD}, *bad * 9, bad[0], TRAILING])
     assert check([path], list_file=str(tmp_path / "problems.jsonl")) == 1
     shown = capsys.readouterr().out.splitlines()
-    assert shown[0] == f"read {SHOWN + 9}: accepted 1, repaired 1, rejected {SHOWN + 7}"
-    assert sum(line.startswith(f"rejected {path}:") for line in shown) == SHOWN
-    assert shown[-1].startswith("and 7 more rejected")
+    assert shown[:2] == ["read 30: accepted 1, repaired 1, rejected 28", "1 file read as JSON lines, UTF-8, turns in messages"]
+    assert shown[2] == f"repaired 1, such as {path}:30 turns: {CUT}"
+    assert shown[3] == f"rejected 10, such as {path}:2 turn 2: empty content"
+    assert [line.partition(":")[0] for line in shown[4:]] == [f"rejected 9, such as {path}"] * 2
     listed = [json.loads(line) for line in (tmp_path / "problems.jsonl").read_text(encoding="utf-8").splitlines()]
-    assert [problem["line"] for problem in listed] == list(range(2, SHOWN + 10))
-    assert listed[-1] == {"verdict": "repaired", "file": path, "line": SHOWN + 9, "field": "turns", "reason": CUT}
+    assert [problem["line"] for problem in listed] == list(range(2, 31))
+    assert listed[-1] == {"verdict": "repaired", "file": path, "line": 30, "field": "turns", "reason": CUT}
     with pytest.raises(UserError, match="choose another"):
         check([path], list_file=path)  # an input is not overwritten
     with pytest.raises(UserError, match="place to write"):
         check([path], list_file=str(tmp_path / "none" / "x"))
     assert sorted(file.name for file in tmp_path.iterdir()) == ["a.jsonl", "problems.jsonl"]
+
+
+def test_many_reasons_are_cut_off(tmp_path, capsys):
+    roles = [
+        {"messages": [{"role": "甲乙丙丁戊己庚辛壬癸"[i // 10] + "abcdefghij"[i % 10], "content": "x"}]} for i in range(30)
+    ]
+    assert check([write_lines(tmp_path / "a.jsonl", roles)]) == 1
+    shown = capsys.readouterr().out.splitlines()
+    assert sum(line.startswith("rejected 1, such as") for line in shown) == SHOWN
+    assert shown[-1] == "and 10 more reasons; `--list FILE` writes every row"
+    many = Rejections()
+    for i in range(2 * MOST_REASONS):
+        many.add("x:1", "row", "".join(chr(ord("a") + int(digit)) for digit in str(i)))
+    assert len(many.lines()) == MOST_REASONS + 1
+    assert many.lines()[0].startswith(f"{MOST_REASONS}, such as x:1 row: ")
+
+
+def test_an_empty_input_is_not_fine(tmp_path, capsys):
+    for name, text in (("a.jsonl", ""), ("b.json", "[]"), ("c.csv", "question,answer\n")):
+        (tmp_path / name).write_text(text, encoding="utf-8")
+        assert check([str(tmp_path / name)]) == 1
+        assert capsys.readouterr().out.startswith("read 0: accepted 0, repaired 0, rejected 0\nno rows in the inputs")
 
 
 def test_real_dialogues(disc):

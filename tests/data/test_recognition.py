@@ -185,7 +185,7 @@ def test_archives_stand_for_the_files_in_them(tmp_path, monkeypatch):
     assert {row["source"] for row in reading(["talks.zip"])[0]} == {"a", "b", "c", "d"}
     build(["talks.zip"], "out", "mit")
     card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
-    assert "(a table separated by commas, GB18030, in talks.zip)" in card
+    assert "(a table separated by commas, GB18030, user in ask, assistant in answer, in talks.zip)" in card
     for name in ("talks.zip/none.csv", "talks.zip/more.zip/none.csv"):
         with pytest.raises(UserError, match="none.csv"):
             reading([name])
