@@ -26,6 +26,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     ),
     "system": ("system", "systemprompt", "systemmessage", "系统", "系统提示"),
     "history": ("history", "历史"),
+    "preferred": ("chosen", "responsechosen"),
     "instruction": ("instruction", "instruct"),
     "input": ("input",),
     "title": ("title", "questiontitle", "标题"),
@@ -35,7 +36,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 # People who talk say several things in a row; a model and its user take turns.
 _PEOPLE = {
-    "user": ("patient", "client", "seeker", "患者", "病人", "咨询者", "家属"),
+    "user": ("patient", "client", "seeker", "患者", "病人", "来访者", "求助者", "咨询者", "家属"),
     "assistant": ("doctor", "therapist", "counselor", "supporter", "医生", "大夫", "咨询师"),
 }
 _MACHINES = {

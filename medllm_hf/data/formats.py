@@ -43,7 +43,12 @@ def turns_column(row: dict, names: Names) -> list[dict]:
     column = _turns_column(row, names) or next((name for name in known(tuple(row))["turns"] if _filled(row, name)), None)
     if column is None:
         raise BadRow("row", no_column(row, names))
-    return turn_list(row[column], column, names)
+    turns = turn_list(row[column], column, names)
+    if turns and names.roles.get(turns[-1]["role"].casefold()) == "user":
+        # Of two answers beside the dialogue, the one that people prefer.
+        for preferred in known(tuple(row))["preferred"]:
+            turns += _answered(row[preferred], preferred, names)
+    return turns
 
 
 def pair(row: dict, names: Names) -> list[dict]:
@@ -201,8 +206,7 @@ def _entry(entry: object, where: str, names: Names) -> list[dict]:
     if isinstance(entry, list) and len(entry) == 2 and all(isinstance(text, str) for text in entry):
         return _round(*entry)
     if isinstance(entry, str) and (mark := _marks(frozenset(names.roles)).match(entry)):
-        name = mark["name"] or mark["tag"] or mark["bracket"]
-        return [{"role": name, "content": entry[mark.end() :].strip()}]
+        return [{"role": _name(mark), "content": entry[mark.end() :].strip()}]
     if isinstance(entry, str):
         raise BadRow(where, "not a text that begins with 问：, 答： or another role")
     raise BadRow(where, "neither a turn nor a pair of texts")
@@ -211,26 +215,44 @@ def _entry(entry: object, where: str, names: Names) -> list[dict]:
 def split(text: str, roles: Mapping[str, str], question: bool) -> list[dict] | None:
     """The turns in one text such as `<user>: … <bot>: …` or `病人：…⏎医生：…`, None where it holds no dialogue.
 
-    A `question` that is a dialogue begins with the user. An answer without a text at the end is the place for the answer, and
-    is left out.
+    A `question` that is a dialogue begins with the user, or, if its end waits for the answer, with what becomes the system
+    turn. An answer without a text at the end is the place for the answer, and is left out.
     """
-    if not (start := _MAY_BEGIN.match(text)):
+    start = _MAY_BEGIN.match(text)
+    waits = question and text.rstrip()[-1:] in (":", "：")
+    if not start and not waits:
         return None
     marks = _marks(frozenset(roles))
-    first = marks.match(text, start.start("name"))
-    if not first:
+    first = marks.match(text, start.start("name")) if start else None
+    if first:
+        found = [first, *_line_marks(marks, text, first.end())]
+        sides = [roles[_name(mark).casefold()] for mark in found]
+        # 患者：男，45岁… is how many a question begins.
+        if first["tag"] or ({"user", "assistant"} <= set(sides) and (sides[0] == "user" or not question)):
+            return _between(text, found, roles)
+    found = _line_marks(marks, text, 0) if waits else []
+    sides = [roles[_name(mark).casefold()] for mark in found]
+    if len(found) < 2 or (sides[0], sides[-1]) != ("user", "assistant") or text[found[-1].end() :].strip():
         return None
-    found = [first, *(mark for mark in marks.finditer(text, first.end()) if mark["tag"] or mark["line"])]
-    names = [mark["tag"] or mark["name"] or mark["bracket"] for mark in found]
-    sides = [roles[name.casefold()] for name in names]
-    # 患者：男，45岁… is how many a question begins.
-    if not first["tag"] and (not {"user", "assistant"} <= set(sides) or (question and sides[0] != "user")):
-        return None
+    before = text[: found[0].start()].strip()
+    return [{"role": "system", "content": before}] * bool(before) + _between(text, found, roles)
+
+
+def _line_marks(marks: re.Pattern[str], text: str, at: int) -> list[re.Match[str]]:
+    return [mark for mark in marks.finditer(text, at) if mark["tag"] or mark["line"]]
+
+
+def _between(text: str, found: list[re.Match[str]], roles: Mapping[str, str]) -> list[dict]:
+    """The turns behind the marks."""
     ends = [*(mark.start() for mark in found[1:]), len(text)]
-    texts = [text[mark.end() : end].strip() for mark, end in zip(found, ends, strict=True)]
-    if len(texts) > 1 and not texts[-1] and sides[-1] == "assistant":
-        names.pop()
-    return [{"role": name, "content": content} for name, content in zip(names, texts, strict=False)]
+    turns = [{"role": _name(mark), "content": text[mark.end() : end].strip()} for mark, end in zip(found, ends, strict=True)]
+    if len(turns) > 1 and not turns[-1]["content"] and roles[turns[-1]["role"].casefold()] == "assistant":
+        turns.pop()
+    return turns
+
+
+def _name(mark: re.Match[str]) -> str:
+    return mark["tag"] or mark["name"] or mark["bracket"]
 
 
 # A mark of the beginning of a text is none of a dialogue.
@@ -259,6 +281,8 @@ def _asked(value: object, where: str, names: Names) -> list[dict]:
 
 
 def _answered(value: object, where: str, names: Names) -> list[dict]:
+    if isinstance(value, dict):
+        return _entry(value, where, names)
     if isinstance(value, list) and value and isinstance(value[0], dict):
         return turn_list(value, where, names)
     text, note = _wording(value, where)

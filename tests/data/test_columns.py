@@ -72,6 +72,9 @@ def test_a_question_and_its_answer(user, assistant):
         {"ask": "无", "title": ASKED, "answer": ANSWERED},
         {"context": f"问题：{ASKED}\n回答：", "target": ANSWERED},
         {"Context": ASKED, "Response": ANSWERED},
+        {"conversations": [{"from": "human", "value": ASKED}], "chosen": {"from": "gpt", "value": ANSWERED}, "rejected": "x"},
+        {"messages": GOOD[:1], "chosen": ANSWERED, "rejected": "别问了"},
+        {"prompt": ASKED, "chosen": [GOOD[1]], "rejected": [GOOD[0]]},
         {"questionTitle": "标题", "questionText": ASKED, "answerText": ANSWERED},
         {"dialogue": f"[patient] {ASKED}\n[doctor] {ANSWERED}"},
         {"messages": [f"【患者】{ASKED}", f"【医生】：{ANSWERED}"]},
@@ -99,6 +102,13 @@ def test_a_question_that_holds_the_whole_dialogue_is_split(asked, column):
 def test_a_round_may_bring_the_system_turn():
     rounds = [{"system": "你是医生", "input": ASKED, "output": ANSWERED}, {"input": "没有", "output": "多休息。"}]
     assert read({"conversation": rounds})[0] == [SYSTEM, *TWO_ROUNDS]
+
+
+def test_what_stands_before_a_dialogue_in_one_text_is_the_system_turn():
+    asked = f"你是医生\n来访者：{ASKED}\n医生：{ANSWERED}\n来访者：没有\n医生："
+    assert read({"instruction": asked, "output": "多休息。"})[0] == [SYSTEM, *TWO_ROUNDS]
+    for asked in ("请判断类型：\n答：", f"你是医生\n来访者：{ASKED}", "医生：\n医生：", "说明：\n来访者：", "：", "a:"):
+        assert read({"instruction": asked, "output": "好"})[0][0]["content"] == asked
 
 
 def test_a_question_that_begins_like_a_mark_is_left_as_it_is():
