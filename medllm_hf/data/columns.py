@@ -37,7 +37,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
 # People who talk say several things in a row; a model and its user take turns.
 _PEOPLE = {
     "user": ("patient", "client", "seeker", "患者", "病人", "来访者", "求助者", "咨询者", "家属"),
-    "assistant": ("doctor", "therapist", "counselor", "supporter", "医生", "大夫", "咨询师"),
+    "assistant": ("doctor", "therapist", "counselor", "supporter", "医生", "大夫", "咨询师", "心理咨询师"),
 }
 _MACHINES = {
     "user": ("user", "usr", "human", "prompter", "用户", "人类", "问", "问题"),

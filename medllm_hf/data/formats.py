@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TypeGuard
 
 from medllm_hf.data.columns import TOOLS, Names, known, no_column, value_at
 from medllm_hf.data.mcq import item_from_row
@@ -55,7 +56,8 @@ def pair(row: dict, names: Names) -> list[dict]:
     """The turns of a question and its answer, which may follow a `history`, as in Alpaca, ChatGLM and tables of questions.
 
     An `instruction` and its `input` are joined by a line break. A question may hold the whole dialogue before the answer, or
-    be given in several wordings, of which the first is taken; one that says nothing is replaced by the title.
+    be given in several wordings, of which the first is taken; one that says nothing is replaced by the title. As many
+    answers as questions are rounds.
     """
     if not _is_pair(row, names):
         raise BadRow("row", no_column(row, names))
@@ -71,8 +73,10 @@ def pair(row: dict, names: Names) -> list[dict]:
         value = "\n".join(text for text in texts if text.strip()) if len(parts) > 1 else value
     if isinstance(value, str | None) and (value or "").strip() in _NOTHING and columns["title"]:
         value = row[columns["title"][0]]
-    asked = _asked(value, column, names)
     answer = _first_filled(row, columns["assistant"])
+    if _are_texts(value) and _are_texts(row[answer]) and len(value) == len(row[answer]):
+        return turns + [turn for texts in zip(value, row[answer], strict=True) for turn in _round(*texts)]
+    asked = _asked(value, column, names)
     return turns + asked + _answered(row[answer], answer, names)
 
 
@@ -281,21 +285,31 @@ def _asked(value: object, where: str, names: Names) -> list[dict]:
 
 
 def _answered(value: object, where: str, names: Names) -> list[dict]:
-    if isinstance(value, dict):
+    if isinstance(value, dict) and known(tuple(value))["role"]:
         return _entry(value, where, names)
-    if isinstance(value, list) and value and isinstance(value[0], dict):
+    if isinstance(value, list) and value and isinstance(value[0], dict) and known(tuple(value[0]))["role"]:
         return turn_list(value, where, names)
     text, note = _wording(value, where)
     return [{"role": "assistant", "content": text, "note": note}]
 
 
 def _wording(value: object, where: str) -> tuple[str, str | None]:
-    """The first of the wordings in nested lists of texts, and a note if there are several."""
+    """The first of the wordings in nested lists of texts, or of objects with a text, and a note if there are several."""
     note = None
-    while isinstance(value, list) and value and isinstance(value[0], str | list):
+    while isinstance(value, list) and value and isinstance(value[0], str | list | dict):
+        if isinstance(value[0], dict) and "type" in value[0]:
+            break  # the parts of one text
         note = note or ("the first of several wordings was taken" if len(value) > 1 else None)
         value = value[0]
+    if isinstance(value, dict):
+        columns = known(tuple(value))
+        column = next(iter(columns["assistant"] + columns["content"]), None)
+        value = value[column] if column else value
     return _text(value, where), note
+
+
+def _are_texts(value: object) -> TypeGuard[list[str]]:
+    return isinstance(value, list) and len(value) > 1 and all(isinstance(text, str) for text in value)
 
 
 def _text(value: object, where: str) -> str:

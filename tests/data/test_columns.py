@@ -152,6 +152,16 @@ def test_several_wordings_and_several_messages_in_a_row_are_repaired():
         read({"messages": [GOOD[0], *GOOD]})
 
 
+def test_as_many_answers_as_questions_are_rounds():
+    assert read({"input": [ASKED, "没有"], "output": [ANSWERED, "多休息。"]}) == (TWO_ROUNDS, None)
+    answers = [{"answer_text": ANSWERED, "has_label": 1}, {"answer_text": "多休息。"}]
+    assert read({"question": ASKED, "answers": answers}) == (GOOD, "the first of several wordings was taken")
+    assert read({"prompt": ASKED, "chosen": {"answer": ANSWERED, "chain_of_thought": "想"}}) == (GOOD, None)
+    for answers in ([], [{}], [None], {"x": "y"}, [[[]]], [{"role": "x"}]):
+        with pytest.raises(BadRow):
+            read({"question": ASKED, "answers": answers})
+
+
 def test_names_that_the_user_gives(tmp_path, capsys):
     nested = {"meta": {"asks": ASKED, "who": "你是医生"}, "replies": [{"t": ANSWERED}], "messages": [GOOD[0]]}
     assert read(nested, "user=meta.asks, assistant=replies.0.t,system=meta.who") == ([SYSTEM, *GOOD], None)
