@@ -119,7 +119,7 @@ def _turns_column(row: dict, names: Names) -> str | None:
         value = row[column]
         if isinstance(value, dict | list) and value:
             return column
-        if isinstance(value, str) and (value.lstrip()[:1] == "[" or split(value, names.roles, question=False)):
+        if isinstance(value, str) and (re.match(r'\s*\[\s*["\[{]', value) or split(value, names.roles, question=False)):
             return column
     return None
 

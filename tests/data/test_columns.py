@@ -72,6 +72,7 @@ def test_a_question_and_its_answer(user, assistant):
         {"ask": "无", "title": ASKED, "answer": ANSWERED},
         {"context": f"问题：{ASKED}\n回答：", "target": ANSWERED},
         {"Context": ASKED, "Response": ANSWERED},
+        {"text": ASKED, "answer": ANSWERED},
         {"conversations": [{"from": "human", "value": ASKED}], "chosen": {"from": "gpt", "value": ANSWERED}, "rejected": "x"},
         {"messages": GOOD[:1], "chosen": ANSWERED, "rejected": "别问了"},
         {"prompt": ASKED, "chosen": [GOOD[1]], "rejected": [GOOD[0]]},
@@ -112,6 +113,7 @@ def test_what_stands_before_a_dialogue_in_one_text_is_the_system_turn():
 
 
 def test_a_question_that_begins_like_a_mark_is_left_as_it_is():
+    assert read({"text": "[男] 头痛", "answer": ANSWERED})[0][0]["content"] == "[男] 头痛"
     for asked in ("患者：男，45岁，头痛两天", "问：头痛两天怎么办", "主诉：头痛\n医生：开了布洛芬", "I asked: why?"):
         assert read({"question": asked, "answer": ANSWERED})[0][0]["content"] == asked
     assert read({"instruction": f"<user>: {ASKED}", "output": ANSWERED})[0] == GOOD
