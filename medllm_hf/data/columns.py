@@ -16,7 +16,8 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "user": (
         *("question", "questions", "问题", "提问", "ask", "query", "inquiry", "prompt", "instruction", "instruct", "input"),
         *("inputs", "问", "患者问题", "患者提问", "用户问题", "用户", "user", "human", "patient", "患者", "病人", "q"),
-        *("questiontext", "questionbody", "userquery", "userinput", "usermessage", "patientquestion", "病人提问", "context", "text"),
+        *("questiontext", "questionbody", "userquery", "userinput", "usermessage", "patientquestion", "病人提问"),
+        *("context", "text"),
     ),
     "assistant": (
         *("answer", "answers", "回答", "答案", "response", "responses", "output", "outputs", "target", "targets", "completion"),
