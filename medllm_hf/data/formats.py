@@ -313,15 +313,15 @@ def _are_texts(value: object) -> TypeGuard[list[str]]:
 
 
 def _text(value: object, where: str) -> str:
-    """The text in a content, which may be a list of one text, or of the text parts of the OpenAI API."""
-    if isinstance(value, list) and len(value) == 1 and isinstance(value[0], str):
-        return value[0]
+    """The text in a content, which may be a list of texts, or of the text parts of the OpenAI API."""
+    if isinstance(value, list) and value and all(isinstance(line, str) for line in value):
+        return "\n".join(value)
     if isinstance(value, list) and value and all(isinstance(part, dict) for part in value):
-        texts = [part.get("text") for part in value]
-        kinds = {part.get("type") for part in value} - {"text", None}
+        texts = [part.get("text", part.get("value")) for part in value]
+        kinds = {part.get("type") for part in value if isinstance(part.get("type"), str)} - {"text"}
         if kinds or not all(isinstance(text, str) for text in texts):
-            raise BadRow(where, f"content with a part that is not a text ({', '.join(sorted(map(str, kinds))) or 'no text'})")
-        return "\n".join(map(str, texts))
+            raise BadRow(where, f"content with a part that is not a text ({', '.join(sorted(kinds)) or 'no text'})")
+        return "\n".join(texts)
     if not isinstance(value, str):
         raise BadRow(where, f"a {type(value).__name__}, not a text")
     return value

@@ -72,6 +72,7 @@ def test_a_question_and_its_answer(user, assistant):
         {"ask": "无", "title": ASKED, "answer": ANSWERED},
         {"context": f"问题：{ASKED}\n回答：", "target": ANSWERED},
         {"Context": ASKED, "Response": ANSWERED},
+        {"messages": [{"role": "user", "content": [{"type": "text", "value": ASKED}]}, GOOD[1]]},
         {"text": ASKED, "answer": ANSWERED},
         {"conversations": [{"from": "human", "value": ASKED}], "chosen": {"from": "gpt", "value": ANSWERED}, "rejected": "x"},
         {"messages": GOOD[:1], "chosen": ANSWERED, "rejected": "别问了"},
@@ -162,6 +163,16 @@ def test_as_many_answers_as_questions_are_rounds():
     for answers in ([], [{}], [None], {"x": "y"}, [[[]]], [{"role": "x"}]):
         with pytest.raises(BadRow):
             read({"question": ASKED, "answers": answers})
+
+
+def test_a_content_in_lines_is_joined():
+    turns, _ = read(
+        {"conversations": [{"from": "user", "value": ["头痛", "两天"]}, {"from": "assistant", "value": ["嗯", "发热吗"]}]}
+    )
+    assert [turn["content"] for turn in turns] == ["头痛\n两天", "嗯\n发热吗"]
+    for part in ({"type": ["x"], "text": "y"}, {"type": {}}):
+        with pytest.raises(BadRow):
+            read({"messages": [{"role": "user", "content": [part, {"type": "audio"}]}, GOOD[1]]})
 
 
 def test_names_that_the_user_gives(tmp_path, capsys):
