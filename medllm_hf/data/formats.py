@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TypeGuard
 
-from medllm_hf.data.columns import TOOLS, Names, known, no_column, value_at
+from medllm_hf.data.columns import MACHINES, TOOLS, Names, known, no_column, value_at
 from medllm_hf.data.mcq import item_from_row
 from medllm_hf.data.row_readers import BadRow
 
@@ -237,6 +237,10 @@ def split(text: str, roles: Mapping[str, str], question: bool) -> list[dict] | N
     found = _line_marks(marks, text, 0) if waits else []
     sides = [roles[_name(mark).casefold()] for mark in found]
     if len(found) < 2 or (sides[0], sides[-1]) != ("user", "assistant") or text[found[-1].end() :].strip():
+        return None
+    # One question about a text is no dialogue, nor is a question about a dialogue: 患者：… 医生：… 问题：… 答：
+    speakers = {_name(mark).casefold() for mark in found}
+    if len(speakers) > 2 or (len(found) == 2 and speakers & MACHINES):
         return None
     before = text[: found[0].start()].strip()
     return [{"role": "system", "content": before}] * bool(before) + _between(text, found, roles)

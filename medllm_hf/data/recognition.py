@@ -271,7 +271,8 @@ def _is_turn(entry: dict, rounds: bool = False) -> bool:
     if columns["role"] and columns["content"]:
         role = entry[columns["role"][0]]
         return isinstance(role, str) and (rounds or role.casefold() in ROLES)
-    return rounds and bool(entry) and all(name.casefold() in ROLES for name in entry)
+    # A question and its answer are a row of their own.
+    return rounds and bool(entry) and all(name.casefold() in ROLES.keys() - {"问", "答", "问题", "回答"} for name in entry)
 
 
 def _value(text: str) -> object:

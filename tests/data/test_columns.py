@@ -109,7 +109,16 @@ def test_a_round_may_bring_the_system_turn():
 def test_what_stands_before_a_dialogue_in_one_text_is_the_system_turn():
     asked = f"你是医生\n来访者：{ASKED}\n医生：{ANSWERED}\n来访者：没有\n医生："
     assert read({"instruction": asked, "output": "多休息。"})[0] == [SYSTEM, *TWO_ROUNDS]
-    for asked in ("请判断类型：\n答：", f"你是医生\n来访者：{ASKED}", "医生：\n医生：", "说明：\n来访者：", "：", "a:"):
+    for asked in (
+        "请判断类型：\n答：",
+        f"你是医生\n来访者：{ASKED}",
+        "医生：\n医生：",
+        "说明：\n来访者：",
+        "：",
+        "a:",
+        "头痛两天。\n问题：这是什么症状\n答：",
+        "病历\n患者：头痛\n医生：多久了\n问题：总结对话\n答：",
+    ):
         assert read({"instruction": asked, "output": "好"})[0][0]["content"] == asked
 
 

@@ -91,6 +91,7 @@ TURNS = [{"role": "user", "content": "头痛"}, {"role": "assistant", "content":
             6,
         ),
         ("held.json", {"data": [{"question": "头痛", "answer": "多久了？"}] * 2}, 1, "lists of rows in a JSON object", 2),
+        ("held.json", {"data": [{"问题": "头痛", "回答": "多久了？"}] * 2}, 1, "lists of rows in a JSON object", 2),
         ("held.json", {"train": [{"messages": TURNS}], "note": "x]"}, None, "lists of rows in a JSON object", 1),
         ("named.json", {"10": {"dialogue": TURNS}, "11": {"dialogue": TURNS}}, 1, "a JSON object of rows", 2),
     ],
