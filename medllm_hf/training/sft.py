@@ -1,6 +1,5 @@
 """The verb `sft`: checks recipe and command strictly, then plans or trains."""
 
-import difflib
 import os
 import warnings
 from dataclasses import dataclass, field, fields
@@ -11,6 +10,7 @@ import yaml
 
 from medllm_hf.errors import UserError, first_line
 from medllm_hf.folders import project_file, read_text
+from medllm_hf.training.option_names import counterpart
 
 if TYPE_CHECKING:
     from trl import TrlParser
@@ -148,16 +148,21 @@ def check_options(names: list[str], found: str) -> None:
     """Check that the installed `trl sft` has every option in `names`; `found` says where a wrong one stands.
 
     Raises:
-        UserError: naming the nearest option.
+        UserError: naming all wrong ones, each with the option that means it.
     """
     from trl.scripts.sft import make_parser
 
     known = {action.dest for action in make_parser()._actions} - {"help"} | {"env", "config"}
-    for name in names:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            expected = "--overwrite" if name == "overwrite_output_dir" else near[0] if near else "an option of `trl sft`"
-            raise UserError(found.format(name), expected, "mend or remove it")
+    wrong = {name: counterpart(name, known) for name in names if name not in known}
+    if len(wrong) == 1:
+        ((name, option),) = wrong.items()
+        expected = "no such option" if option == "" else option or "an option of `trl sft`"
+        raise UserError(found.format(name), expected, "remove it" if option == "" else "mend or remove it")
+    if wrong:
+        meant = [f"{option} for {name}" for name, option in wrong.items() if option]
+        without = [name for name, option in wrong.items() if not option]
+        expected = ", ".join([*meant, *([f"nothing for {', '.join(without)}"] if without else [])])
+        raise UserError(found.format(", ".join(wrong)), expected, "mend or remove them")
 
 
 def make_parser() -> "TrlParser":
