@@ -72,6 +72,8 @@ def derive(questions: Iterable[PresentedQuestion], outputs: Iterable[Output], ma
     by_key = {(row["id"], row["rotation"]): row for row in outputs}
     scores = [score_row(one, predict(by_key[one.key])) for one in questions if one.key in by_key]
     metrics = _metrics(scores)
+    if any("logprobs" in row for row in by_key.values()):
+        metrics["ties"] = count_ties(by_key.values())
     if manifest and "endpoint" in manifest["model"]:
         metrics = with_cost({**metrics, "usage": sum_usage(by_key.values())}, dict(manifest))
     return Derived(scores, metrics, list_warnings(by_key.values()))
@@ -85,12 +87,19 @@ def output_row(one: PresentedQuestion, answer: Mapping) -> Output:
 def predict(output: Output) -> str:
     """What the model answered, in letters as shown: its reply, or the answer with the highest (mean) log-probability.
 
-    Of equal ones it is the first in the alphabet, whatever order the output's fields are read in.
+    Where the best are equal, none was chosen: "", which counts as unparsed.
     """
     if "reply" in output:
         return output["reply"]
+    best = best_answers(output)
+    return best[0] if len(best) == 1 else ""
+
+
+def best_answers(output: Output) -> list[str]:
+    """The answers, by their letters, whose (mean) log-probability is the highest; none for a reply."""
     lengths = output.get("lengths", {})
-    return max(sorted(output["logprobs"]), key=lambda letters: output["logprobs"][letters] / lengths.get(letters, 1))
+    values = {letters: value / lengths.get(letters, 1) for letters, value in output.get("logprobs", {}).items()}
+    return [letters for letters, value in values.items() if value == max(values.values())]
 
 
 def score_row(one: PresentedQuestion, prediction: str) -> ScoreRow:
@@ -123,8 +132,15 @@ def sum_usage(outputs: Iterable[Output]) -> dict[str, int]:
 
 def list_warnings(outputs: Iterable[Output]) -> tuple[str, ...]:
     """What a reader of an exam's metrics should know of its outputs."""
-    cut = sum(row.get("finish") == "length" for row in outputs)
-    return (f"{cut} replies cut at --max-new-tokens",) if cut else ()
+    rows = list(outputs)
+    cut, ties = sum(row.get("finish") == "length" for row in rows), count_ties(rows)
+    said = [f"{cut} replies cut at --max-new-tokens"] if cut else []
+    return (*said, *([f"{ties} ties of the best answers, of which none is taken"] if ties else []))
+
+
+def count_ties(outputs: Iterable[Output]) -> int:
+    """In how many outputs several answers have the highest log-probability."""
+    return sum(len(best_answers(row)) > 1 for row in outputs)
 
 
 def _metrics(scores: Sequence[ScoreRow]) -> dict[str, Any]:

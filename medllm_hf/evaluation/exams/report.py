@@ -29,7 +29,7 @@ def _detail(run: Run) -> dict:
     kinds = [rows[0].kind for rows in run.items.values()]
     detail = {
         "weights_sha256": run.manifest["model"].get("weights_sha256"),
-        **({"cost": run.metrics["cost"]} if "cost" in run.metrics else {}),
+        **{key: run.metrics[key] for key in ("cost", "ties") if key in run.metrics},
         "groups": run.metrics["groups"],
         "single": kinds.count("single"),
         "multi": kinds.count("multi"),
