@@ -8,6 +8,7 @@ from pathlib import Path
 
 from medllm_hf.evaluation.judging.derive import Judged, JudgeRun
 from medllm_hf.evaluation.judging.paired_differences import systems_of
+from medllm_hf.evaluation.judging.report import judge_sets
 from medllm_hf.folders import write_text
 from medllm_hf.reporting.blocks import Block, words
 from medllm_hf.reporting.html import page_of, pictures
@@ -16,9 +17,9 @@ from medllm_hf.reporting.html import page_of, pictures
 _ESCAPED = str.maketrans({letter: f"\\u{ord(letter):04x}" for letter in "<>&\u2028\u2029"})
 
 
-def write_page(blocks: list[Block], values: dict, sets: list[list[JudgeRun]], folder: Path) -> int:
+def write_page(blocks: list[Block], values: dict, runs: list[JudgeRun], folder: Path) -> int:
     """Writes report.html and returns the number of dialogues in it."""
-    data = page_data(values, sets)
+    data = page_data(values, judge_sets(runs))
     text = page_of("evaluation/judging/dialogues")(blocks=blocks, pictures=pictures(folder), data=safe_json(data))
     write_text(folder / "report.html", text)
     return sum(len(one["rows"]) for one in data["sets"])

@@ -82,7 +82,7 @@ def _values(run: PairRun) -> dict:
     return {"run": run.name, "systems": run.systems, **told, **run.metrics, "unscored_reasons": dict(reasons)}
 
 
-def write_pair_page(blocks: list[Block], runs: list[PairRun], folder: Path) -> int:
+def write_pair_page(blocks: list[Block], values: dict, runs: list[PairRun], folder: Path) -> int:
     """Writes report.html with every dialogue and what the judge said of it, and returns the number of cases in it."""
     numbers: dict[str, int] = {}
     sets = [_set(run, lambda turns: numbers.setdefault(turns, len(numbers))) for run in runs]
