@@ -18,9 +18,8 @@ from medllm_hf.evaluation.judging.report import judge_values
 from medllm_hf.evaluation.judging.tables import judge_blocks
 from medllm_hf.evaluation.preferences.report import check_pair_run, pair_values, write_pair_page
 from medllm_hf.evaluation.preferences.tables import pair_blocks
-from medllm_hf.evaluation.runs.folder import read_run
+from medllm_hf.evaluation.runs.folder import FinishedRun, read_run
 from medllm_hf.evaluation.runs.names import distinct_names
-from medllm_hf.evaluation.verification.findings import damage_told
 from medllm_hf.folders import check_free, new_folder, write_json, write_text
 from medllm_hf.reporting.blocks import Block, markdown
 
@@ -35,7 +34,7 @@ class Kind:
             and report.html; `write_page` returns how many of the things that are `browsed` are in it.
     """
 
-    check: Callable[[str, dict], Any]
+    check: Callable[[str, FinishedRun], Any]
     values: Callable[[list], dict]
     blocks: Callable[[dict], list[Block]]
     draw: Callable[[dict, Path], None] | None
@@ -63,19 +62,19 @@ def report(runs: list[str], out: str, overwrite: bool = False) -> None:
     check_free(out, overwrite)
     names = distinct_names(runs)
     read = [read_run(run) for run in runs]
-    kinds = {name: run["manifest"].get("kind") for name, run in zip(names, read, strict=True)}
+    kinds = {name: str(run["manifest"].get("kind")) for name, run in zip(names, read, strict=True)}
     kind = _AS.get(kinds[names[0]], kinds[names[0]])
     if any(_AS.get(other, other) != kind for other in kinds.values()):
         found = ", ".join(f"{name} of kind {kind}" for name, kind in kinds.items())
         raise UserError(found, "runs of one kind", "report them apart")
     if kind not in KINDS:
         raise UserError(f"{names[0]} of kind {kind}", f"one of {', '.join([*KINDS, *_AS])}", "see `medllm eval`")
-    with new_folder(out, overwrite) as folder, damage_told(runs):
+    with new_folder(out, overwrite) as folder:
         summary = _write_report(KINDS[kind], dict(zip(names, read, strict=True)), folder)
     print(f"wrote {out}/report.md and {out}/report.html: {summary}")
 
 
-def _write_report(kind: Kind, runs: dict[str, dict], folder: Path) -> str:
+def _write_report(kind: Kind, runs: dict[str, FinishedRun], folder: Path) -> str:
     """Writes the report of runs of one kind into `folder` and returns one line on what is in it."""
     checked = [kind.check(name, run) for name, run in runs.items()]
     found = kind.values(checked)

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Protocol, TypedDict
@@ -25,7 +25,7 @@ class Priced(Protocol):
     def endpoint(self) -> Endpoint | None: ...
 
 
-def priced(path: str | None, parties: Mapping[str, Priced], budget: float | None) -> dict:
+def record_prices(path: str | None, parties: Mapping[str, Priced], budget: float | None) -> dict:
     """What goes into the manifest of a run whose roles `parties` play: {"prices": ...}, or nothing without a file of prices.
 
     A checkpoint that we serve ourselves costs nothing and needs no price.
@@ -110,6 +110,17 @@ def money(value: Fraction | float, currency: str) -> str:
     """0.5, USD → "0.5000 USD"; what is smaller keeps two digits."""
     number = float(value)
     return f"{number:,.4f} {currency}" if number == 0 or number >= 0.001 else f"{number:.2g} {currency}"
+
+
+def sum_usage(outputs: Iterable[Mapping]) -> dict[str, int]:
+    """Calls, requests and tokens of the outputs of an endpoint; `unknown` counts the replies without counts of tokens."""
+    rows = list(outputs)
+    return {
+        "calls": len(rows),
+        "retries": sum(row["retries"] for row in rows),
+        **{name: sum(row[name] or 0 for row in rows) for name in ("prompt_tokens", "completion_tokens")},
+        "unknown": sum(row["prompt_tokens"] is None for row in rows),
+    }
 
 
 def tokens_of(usage: dict, role: str) -> tuple[int, int]:

@@ -76,7 +76,7 @@ def _file_questions(file: str) -> Questions:
 def questions_hash(items: Iterable[McqItem]) -> str:
     """One SHA-256 over all that the questions hold, in their order."""
     lines = (json_line({**asdict(item), "answer": sorted(item.answer)}) for item in items)
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
+    return hashlib.sha256("".join(lines).encode(errors="backslashreplace")).hexdigest()
 
 
 def left_out(record: dict) -> str:
