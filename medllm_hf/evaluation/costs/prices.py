@@ -187,7 +187,7 @@ class Costs(TypedDict):
 
 
 def check_costs(manifest: Mapping[str, object], roles: Sequence[str], where: str) -> None:
-    """Checks that `with_cost` can reckon by a manifest whose run has only these `roles`.
+    """Check that `with_cost` can reckon by a manifest whose run has only these `roles`.
 
     Raises:
         UserError: prices without a currency or without numbers, or a spending of a role that has no price.

@@ -16,8 +16,7 @@ from medllm_hf.evaluation.costs.estimate import Estimate, Volume, about, at_most
 from medllm_hf.evaluation.costs.ledger import Spending
 from medllm_hf.evaluation.costs.prices import cost_text, record_prices, sum_usage
 from medllm_hf.evaluation.exams.derive import derive, list_warnings, output_row, read_outputs
-from medllm_hf.evaluation.exams.prompts import PresentedQuestion, Prompts, present_options
-from medllm_hf.evaluation.exams.questions import Questions, read_examples
+from medllm_hf.evaluation.exams.prompts import PresentedQuestion, Prompts, Questions, present_options, read_examples
 from medllm_hf.evaluation.exams.settings import ResolvedSettings
 from medllm_hf.evaluation.runs.folder import RunFolder, open_run, outputs_in, read_run, weights_hash
 from medllm_hf.generation_settings import ENDS

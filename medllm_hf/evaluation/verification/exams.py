@@ -8,8 +8,15 @@ from typing import NotRequired, TypedDict
 from medllm_hf.data.mcq import McqItem
 from medllm_hf.errors import UserError
 from medllm_hf.evaluation.exams.derive import Output, derive, stored_run
-from medllm_hf.evaluation.exams.prompts import PresentedQuestion, Prompts, answers, candidates, present_options
-from medllm_hf.evaluation.exams.questions import questions_hash, read_questions
+from medllm_hf.evaluation.exams.prompts import (
+    PresentedQuestion,
+    Prompts,
+    answers,
+    candidates,
+    present_options,
+    questions_hash,
+    read_questions,
+)
 from medllm_hf.evaluation.runs.folder import FinishedRun
 from medllm_hf.evaluation.runs.records import DataRecord, read_record
 from medllm_hf.evaluation.verification.findings import (
