@@ -1,15 +1,14 @@
 """The evaluation runs in a repository folder, and what follows from their raw outputs."""
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 
 from medllm_hf.errors import UserError
-from medllm_hf.evaluation.runs.folder import combined_hash, read_run
+from medllm_hf.evaluation.runs.folder import combined_hash, read_rows, read_run
 from medllm_hf.evaluation.verification.dialogues import consultations, held_by, judgements, preferences
 from medllm_hf.evaluation.verification.exams import exam
-from medllm_hf.evaluation.verification.findings import DIFFERENT, Finding, Known, guarded
-from medllm_hf.folders import read_text, sha256
+from medllm_hf.evaluation.verification.findings import Finding, Known, guarded
+from medllm_hf.folders import sha256
 
 RUN_FILES = ("manifest.json", "outputs.jsonl", "scores.jsonl", "metrics.json")
 DIALOGUES, JUDGE = "dialogues.jsonl", "judge"
@@ -21,13 +20,13 @@ def published(folder: Path) -> list[dict]:
     Each is what `read_run` gives, with "name", its path under `eval/`; a judge's also with the name of the "cases", and a
     comparison with "held": which side's dialogues are those of which consultations, see `held_by`.
     """
-    runs = []
+    runs: list[dict] = []
     for path in _folders(folder):
-        run = {**read_run(path), "name": path.name}
+        run = read_run(path)
         if run["manifest"]["kind"] == "mcq":
-            runs.append(run)
+            runs.append({**run, "name": path.name})
         elif run["manifest"]["kind"] == "pair":
-            runs.append({**run, "held": held_by(run, consultations_in(_folders(folder)))})
+            runs.append({**run, "name": path.name, "held": held_by(run, consultations_in(_folders(folder)))})
         elif (path / JUDGE).is_dir():
             cases = run["manifest"]["data"]["name"]
             runs.append({**read_run(path / JUDGE), "name": f"{path.name}/{JUDGE}", "cases": cases})
@@ -40,18 +39,11 @@ def consultations_in(folders: Iterable[Path]) -> dict[str, list[dict]]:
     Raises:
         UserError: some that are none.
     """
-    try:
-        return {path.name: _dialogues(path) for path in folders if (path / DIALOGUES).is_file()}
-    except ValueError as error:
-        raise UserError(f"damaged {DIALOGUES} ({error})", "JSON lines", "run `medllm eval consult` again") from error
+    return {path.name: read_rows(path / DIALOGUES) for path in folders if (path / DIALOGUES).is_file()}
 
 
 def _folders(folder: Path) -> list[Path]:
     return sorted((folder / "eval").glob("*/"))
-
-
-def _dialogues(path: Path) -> list[dict]:
-    return [json.loads(line) for line in read_text(path / DIALOGUES).split("\n") if line]
 
 
 def rederived(folder: Path, known: Known) -> tuple[list[Finding], list[dict]]:
@@ -73,17 +65,17 @@ def _rederived(path: Path, known: Known) -> tuple[list[Finding], list[dict]]:
 
     def work() -> list[Finding]:
         run = read_run(path)
-        if run["manifest"]["kind"] == "mcq":
+        if run["manifest"].get("kind") == "mcq":
             found, metrics = exam(where, run, known)
             runs.append({**run, "name": path.name, "metrics": metrics})
             return found
-        if run["manifest"]["kind"] == "pair":
+        if run["manifest"].get("kind") == "pair":
             found, metrics = preferences(where, run)
             if metrics:
                 held = held_by(run, consultations_in(sorted(path.parent.glob("*/"))))
                 runs.append({**run, "name": path.name, "metrics": metrics, "held": held})
             return found
-        dialogues = _dialogues(path)
+        dialogues = read_rows(path / DIALOGUES)
         found = consultations(where, run, known, dialogues)
         if (path / JUDGE).is_dir():
             found += guarded(f"{where}/{JUDGE}", lambda: judge(dialogues, run["manifest"]["data"]["name"]))
@@ -96,12 +88,7 @@ def _rederived(path: Path, known: Known) -> tuple[list[Finding], list[dict]]:
             runs.append({**run, "name": f"{path.name}/{JUDGE}", "cases": cases, "metrics": metrics})
         return found
 
-    try:
-        return guarded(where, work), runs
-    except UserError as error:
-        return [Finding(where, DIFFERENT, str(error))], runs
-    except FileNotFoundError as error:
-        return [Finding(where, DIFFERENT, f"no {Path(error.filename).name}")], runs
+    return guarded(where, work), runs
 
 
 def repository_hash(folder: Path) -> str:

@@ -4,7 +4,7 @@ import sys
 from typing import Any
 
 from medllm_hf.errors import UserError
-from medllm_hf.evaluation.exams.questions import left_out, read_questions
+from medllm_hf.evaluation.exams.prompts import left_out, read_questions
 from medllm_hf.evaluation.exams.run import estimate_cost, prepare_exam, run_exam, summary
 from medllm_hf.evaluation.exams.settings import Settings, resolve_defaults
 

@@ -66,7 +66,7 @@ class Settings:
 
 
 def check_settings(settings: Settings) -> None:
-    """Checks that the settings are in range and go together.
+    """Check that the settings are in range and go together.
 
     Raises:
         UserError: otherwise.

@@ -1,17 +1,23 @@
-"""What a model is shown: options in some order, few-shot examples, the prompt, and the answers whose probabilities decide."""
+"""From a file of questions to what a model is shown: options in some order, few-shot examples, the prompt, and the answers
+whose probabilities decide."""
 
 import hashlib
 import json
 import random
 import unicodedata
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import combinations
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medllm_hf.control_tokens import escape_control_tokens
-from medllm_hf.data.mcq import McqItem
+from medllm_hf.data.benchmarks.catalogue import BENCHMARKS
+from medllm_hf.data.mcq import McqItem, load_items
 from medllm_hf.errors import UserError
+from medllm_hf.evaluation.exams.settings import Settings
+from medllm_hf.evaluation.runs.folder import json_line
+from medllm_hf.folders import sha256
 from medllm_hf.templates.answer_end import answer_end
 from medllm_hf.templates.rendering import render
 
@@ -20,6 +26,56 @@ if TYPE_CHECKING:  # the report reads runs without transformers, which takes a s
 
 # Stands between the parts of a plain prompt, and so ends an answer in one.
 BLANK = "\n\n"
+
+
+@dataclass(frozen=True)
+class Questions:
+    """Questions and what the manifest says of them under "data"."""
+
+    items: tuple[McqItem, ...]
+    record: dict
+
+
+def read_questions(data: str, path: str | None = None, split: str | None = None) -> Questions:
+    """The questions of a benchmark's split, "test" if none is named, or of a file.
+
+    `sha256` in the record is that of the file; for a benchmark it is `questions_hash`, since it may come as several files
+    or as an archive.
+
+    Raises:
+        UserError: neither a benchmark nor a file of questions, or a flag that only benchmarks have.
+    """
+    if data in BENCHMARKS:
+        from medllm_hf.data.benchmarks.read import load_benchmark  # a report reads no benchmark
+
+        read = load_benchmark(data, path, split or "test")
+        return Questions(read.items, {
+            "name": read.name, "split": read.split, "sha256": questions_hash(read.items), "n": len(read.items),
+            "files": read.files, "hub": read.hub, "revision": read.revision, "left_out": read.left_out,
+            "empty_options": read.empty_options, "licence": read.licence,
+        })  # fmt: skip
+    if path is not None or split is not None:
+        raise UserError(f"--data-path or --split with {data}", f"a benchmark: {', '.join(BENCHMARKS)}", "name one with --data")
+    if not Path(data).is_file():
+        raise UserError(f"no file and no benchmark {data}", f"questions or one of {', '.join(BENCHMARKS)}", "check --data")
+    return _file_questions(data)
+
+
+def _file_questions(file: str) -> Questions:
+    items = tuple(load_items(file))
+    return Questions(items, {"name": Path(file).name, "split": None, "sha256": sha256(Path(file)), "n": len(items)})
+
+
+def questions_hash(items: Iterable[McqItem]) -> str:
+    """One SHA-256 over all that the questions hold, in their order."""
+    lines = (json_line({**asdict(item), "answer": sorted(item.answer)}) for item in items)
+    return hashlib.sha256("".join(lines).encode(errors="backslashreplace")).hexdigest()
+
+
+def left_out(record: dict) -> str:
+    """What is said of the rows of a benchmark that are no questions; "" where there are none."""
+    counts = ", ".join(f"{count} {kind}" for kind, count in record.get("left_out", {}).items())
+    return f"{record['name']} {record['split']}: {record['n']} questions, left out: {counts}" if counts else ""
 
 
 @dataclass(frozen=True)
@@ -100,6 +156,28 @@ def draw(pool: Iterable[McqItem], questions: Sequence[McqItem], shots: int, seed
         nearest = rng.sample(same, min(shots, len(same)))
         chosen[kind] = (*rng.sample(other, shots - len(nearest)), *nearest)
     return Examples(chosen, len(pool) - len(free))
+
+
+def read_examples(questions: Questions, settings: Settings) -> tuple[Examples, dict]:
+    """The solved examples that `settings` ask for, and what the manifest says of them under "data".
+
+    Raises:
+        UserError: they cannot be had, or there are too few.
+    """
+    if not settings.shots:
+        return Examples({}, 0), {}
+    if settings.examples is not None:
+        if not Path(settings.examples).is_file():
+            raise UserError(f"no file {settings.examples}", "a file of solved examples", "check --examples")
+        source = _file_questions(settings.examples)
+    elif settings.data in BENCHMARKS:
+        source = read_questions(settings.data, settings.data_path, "dev")
+    else:
+        raise UserError("--shots with a question file alone", "a file of solved examples", "add --examples FILE")
+    drawn = draw(source.items, questions.items, settings.shots, settings.seed)
+    names = {kind: [item.id for item in items] for kind, items in drawn.of_kind.items()}
+    also = {"in_questions": drawn.left_out, "ids": names}
+    return drawn, {"examples": {name: source.record[name] for name in ("name", "split", "sha256", "n")} | also}
 
 
 def _bare(text: str) -> str:

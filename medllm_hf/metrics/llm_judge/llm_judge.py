@@ -11,8 +11,6 @@ import evaluate
 # such an import: evaluate takes it for an address.
 from .calling import endpoint_judge as endpoint_judge
 from .figures import means as means
-from .labels import plain as plain
-from .objects import object_verdicts as object_verdicts
 from .pairs import pair_messages, pair_record, pair_response_format, pair_verdict
 from .prompts import messages
 from .rubrics import Turn

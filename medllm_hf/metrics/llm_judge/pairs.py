@@ -9,10 +9,9 @@ import json
 import re
 from collections.abc import Sequence
 
-from .labels import Scale
 from .prompts import object_schema, quoted, transcript
 from .rubrics import RUBRICS, Criterion, Turn
-from .verdicts import read_verdict
+from .verdicts import Scale, read_verdict
 
 NAME, VERSION = "disc-medllm-pair", "1"
 VERDICTS = ("first", "second", "tie")

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 from .calling import endpoint_judge
 from .figures import Item, Sample, bounds, ceiling, detectable, distribution, length, means, within_item
-from .labels import Scale
 from .pairs import pair_messages as pair_messages
 from .pairs import pair_record as pair_record
 from .pairs import pair_response_format as pair_response_format
@@ -17,7 +16,7 @@ from .pairs import pair_verdict as pair_verdict
 from .prompts import digest, messages
 from .prompts import response_format as response_format
 from .rubrics import LANGUAGES, RUBRICS, Point, Turn, point_names
-from .verdicts import read_verdict
+from .verdicts import Scale, read_verdict
 
 Judge = Callable[[list[dict[str, str]]], str]
 Reference = str | list[Point] | None
