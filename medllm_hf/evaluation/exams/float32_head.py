@@ -23,7 +23,7 @@ def float32_head(network: torch.nn.Module) -> Iterator[None]:
     if type(head) is not torch.nn.Linear or "forward" in vars(head):
         yield
         return
-    head.forward = lambda hidden: _in_float32(head, hidden)  # type: ignore[method-assign]  # what calls it keeps its hooks
+    head.forward = lambda input: _in_float32(head, input)  # type: ignore[method-assign]  # so that its hooks stay
     try:
         yield
     finally:
