@@ -1,7 +1,7 @@
 """A published exam run, done again from its outputs: scores, metrics, and the hashes of questions, prompts and weights."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 
 from medllm_hf.data.mcq import McqItem
 from medllm_hf.evaluation.exams.derive import Output, derive, read_outputs, read_question
@@ -23,23 +23,28 @@ from medllm_hf.pretrained import load_tokenizer
 LANGUAGES = ("zh", "en")
 
 
-def exam(where: str, run: dict, known: Known) -> tuple[list[Finding], dict]:
-    """The findings on a run, which `read_run` gave, and the metrics that follow from its outputs."""
+def exam(where: str, run: dict, known: Known) -> Generator[Finding, None, dict]:
+    """Yields the findings on a run, which `read_run` gave; returns the metrics that follow from its outputs.
+
+    The prompts come last: their tokenizer takes seconds to load, and all else is told without it.
+    """
     manifest, settings = run["manifest"], run["manifest"]["settings"]
-    found = [compared(f"{where}/manifest.json model.weights_sha256", known.weights, manifest["model"]["weights_sha256"])]
+    yield compared(f"{where}/manifest.json model.weights_sha256", known.weights, manifest["model"]["weights_sha256"])
     data, sets = question_sets(where, run, known)
     items = sets[0]
-    found += [data, compared(f"{where}/manifest.json data.n", len(items), manifest["data"]["n"])]
+    yield data
+    yield compared(f"{where}/manifest.json data.n", len(items), manifest["data"]["n"])
     shown = present_options(items, settings["seed"], settings["shuffle_options"], settings["circular"])
     outputs = read_outputs(run["outputs"])
     lines = key_finding(f"{where}/outputs.jsonl", outputs, [one.key for one in shown], ("id", "rotation"))
     if lines.state == CONFIRMED:
         lines = output_finding(where, shown, outputs, settings) or lines
-    found.append(lines)
+    yield lines
     derived = derive(shown, outputs, manifest)
-    found.append(row_finding(f"{where}/scores.jsonl", derived.scores, run["scores"]))
-    found += metric_findings(f"{where}/metrics.json", derived.metrics, run["metrics"])
-    return [*found, *prompt_findings(where, run, sets, known)], derived.metrics
+    yield row_finding(f"{where}/scores.jsonl", derived.scores, run["scores"])
+    yield from metric_findings(f"{where}/metrics.json", derived.metrics, run["metrics"])
+    yield from prompt_findings(where, run, sets, known)
+    return derived.metrics
 
 
 def items_of(scores: Sequence[dict], language: str) -> tuple[McqItem, ...]:
