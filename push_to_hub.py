@@ -1,6 +1,8 @@
 """Publishes on the Hub: `python push_to_hub.py {model,dataset,metric} PATH --repo-id ORG/NAME [--dry-run]`."""
 
 import argparse
+import atexit
+import gc
 import os
 import sys
 from pathlib import Path
@@ -44,6 +46,7 @@ def build_parser() -> OneLineParser:
 def main(arguments: list[str] | None = None) -> int:
     """Returns the exit code: 0 done, 1 a failed upload, 2 the user's mistake (one line on stderr)."""
     show_any_name()
+    atexit.register(gc.freeze)  # as `medllm_hf.cli` does
     options = build_parser().parse_args(arguments)
     from medllm_hf.tested_versions import watch
 

@@ -89,6 +89,14 @@ def test_recipe_with_a_value_of_another_type_and_a_misspelt_option(tmp_path, ref
     assert "output_dir" in refused("sft", "--config", str(recipe), "--output_dirr", "x")
 
 
+@pytest.mark.parametrize("program", ["from medllm_hf.cli import main", "from push_to_hub import main"])
+def test_a_process_that_ends_does_not_search_for_garbage(program):
+    # What is registered first is run last.
+    told = "import atexit, gc\natexit.register(lambda: print('frozen', gc.get_freeze_count() > 1000))\n"
+    done = run(sys.executable, "-c", f"{told}{program}\nmain(['--help'])", cwd=ROOT)
+    assert done.returncode == 0 and done.stdout.endswith("frozen True\n"), done.stderr
+
+
 def test_the_module_is_the_same_program():
     assert run(sys.executable, "-m", "medllm_hf", "--version").stdout == run("medllm", "--version").stdout != ""
 

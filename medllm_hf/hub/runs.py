@@ -1,6 +1,6 @@
 """The evaluation runs in a repository folder, and what follows from their raw outputs."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from medllm_hf.errors import UserError
@@ -51,44 +51,43 @@ def rederived(folder: Path, known: Known) -> tuple[list[Finding], list[dict]]:
 
     A run from which none follow is not among them.
     """
-    findings: list[Finding] = []
     runs: list[dict] = []
+    return list(verify_runs(folder, known, runs)), runs
+
+
+def verify_runs(folder: Path, known: Known, runs: list[dict]) -> Iterator[Finding]:
+    """Yields each finding of `rederived` as soon as it is made, and adds its runs to `runs`."""
     for path in _folders(folder):
-        found, derived = _rederived(path, known)
-        findings += found
-        runs += derived
-    return findings, runs
+        where = f"eval/{path.name}"
+        yield from guarded(where, _run_findings(where, path, known, runs))
 
 
-def _rederived(path: Path, known: Known) -> tuple[list[Finding], list[dict]]:
-    where, runs = f"eval/{path.name}", []
-
-    def work() -> list[Finding]:
-        run = read_run(path)
-        if run["manifest"].get("kind") == "mcq":
-            found, metrics = exam(where, run, known)
-            runs.append({**run, "name": path.name, "metrics": metrics})
-            return found
-        if run["manifest"].get("kind") == "pair":
-            found, metrics = preferences(where, run)
-            if metrics:
-                held = held_by(run, consultations_in(sorted(path.parent.glob("*/"))))
-                runs.append({**run, "name": path.name, "metrics": metrics, "held": held})
-            return found
-        dialogues = read_rows(path / DIALOGUES)
-        found = consultations(where, run, known, dialogues)
-        if (path / JUDGE).is_dir():
-            found += guarded(f"{where}/{JUDGE}", lambda: judge(dialogues, run["manifest"]["data"]["name"]))
-        return found
-
-    def judge(dialogues: list[dict], cases: str) -> list[Finding]:
-        run = read_run(path / JUDGE)
-        found, metrics = judgements(f"{where}/{JUDGE}", run, dialogues)
+def _run_findings(where: str, path: Path, known: Known, runs: list[dict]) -> Iterator[Finding]:
+    run = read_run(path)
+    if run["manifest"].get("kind") == "mcq":
+        metrics = yield from exam(where, run, known)
+        runs.append({**run, "name": path.name, "metrics": metrics})
+    elif run["manifest"].get("kind") == "pair":
+        found, metrics = preferences(where, run)
         if metrics:
-            runs.append({**run, "name": f"{path.name}/{JUDGE}", "cases": cases, "metrics": metrics})
-        return found
+            held = held_by(run, consultations_in(sorted(path.parent.glob("*/"))))
+            runs.append({**run, "name": path.name, "metrics": metrics, "held": held})
+        yield from found
+    else:
+        dialogues = read_rows(path / DIALOGUES)
+        yield from consultations(where, run, known, dialogues)
+        if (path / JUDGE).is_dir():
+            judged = _judge_findings(f"{where}/{JUDGE}", path, dialogues, run["manifest"]["data"]["name"], runs)
+            yield from guarded(f"{where}/{JUDGE}", judged)
 
-    return guarded(where, work), runs
+
+def _judge_findings(where: str, path: Path, dialogues: list[dict], cases: str, runs: list[dict]) -> Iterator[Finding]:
+    """The findings on the judge's run inside the consult run `path`, whose dialogues are on `cases`."""
+    run = read_run(path / JUDGE)
+    found, metrics = judgements(where, run, dialogues)
+    if metrics:
+        runs.append({**run, "name": f"{path.name}/{JUDGE}", "cases": cases, "metrics": metrics})
+    yield from found
 
 
 def repository_hash(folder: Path) -> str:

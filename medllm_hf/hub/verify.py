@@ -11,7 +11,7 @@ from medllm_hf.evaluation.runs.folder import combined_hash
 from medllm_hf.evaluation.verification.findings import CONFIRMED, DIFFERENT, UNKNOWN, Finding, Known
 from medllm_hf.folders import sha256
 from medllm_hf.hub.card_figures import card_findings
-from medllm_hf.hub.runs import rederived, repository_hash
+from medllm_hf.hub.runs import repository_hash, verify_runs
 from medllm_hf.pretrained import check_known, check_name, refusing_hub_errors, snapshot
 
 # Card and evidence, and what the hash of the prompts needs: no weights.
@@ -19,10 +19,10 @@ FETCHED = ("README.md", "eval/**", ".eval_results/*", "datasets/*", "*.json", "*
 
 
 def verify(repository: str, revision: str | None = None, data: list[str] | None = None) -> int:
-    """Prints each figure and hash of a repository as confirmed, different or not derivable; returns the exit code.
+    """Prints each figure and hash of a repository, once it is done again, as confirmed, different or not derivable.
 
-    It is 0 when there are figures and all are confirmed, else 1. Weights on the Hub are not fetched: their hash is made from
-    those that the Hub lists.
+    The exit code is 0 when there are figures and all are confirmed, else 1. Weights on the Hub are not fetched: their hash is
+    made from those that the Hub lists.
 
     Args:
         repository: a repository folder, or a Hub id.
@@ -34,15 +34,21 @@ def verify(repository: str, revision: str | None = None, data: list[str] | None 
     """
     known = {sha256(path): path for path in _data_files(data or [])}
     folder, weights = local(Path(repository), revision) if Path(repository).is_dir() else remote(repository, revision)
-    findings, runs = rederived(folder, Known(weights, folder, known))
-    findings += card_findings(folder, runs)
+    counts = dict.fromkeys((CONFIRMED, DIFFERENT, UNKNOWN), 0)
+    for one in _findings(folder, Known(weights, folder, known)):
+        print(one.line, flush=True)
+        counts[one.state] += 1
+    print(f"{repository}: {', '.join(f'{count} {state}' for state, count in counts.items())}")
+    return 0 if counts[CONFIRMED] == sum(counts.values()) else 1
+
+
+def _findings(folder: Path, known: Known) -> Iterator[Finding]:
+    """Yields the findings on the runs and then on the card, each as soon as it is made."""
+    runs: list[dict] = []
+    yield from verify_runs(folder, known, runs)
+    yield from card_findings(folder, runs)
     if not runs:
-        findings.append(Finding("eval/", UNKNOWN, "no run from which figures follow"))
-    for one in findings:
-        print(one.line)
-    counts = [f"{sum(one.state == state for one in findings)} {state}" for state in (CONFIRMED, DIFFERENT, UNKNOWN)]
-    print(f"{repository}: {', '.join(counts)}")
-    return 0 if all(one.state == CONFIRMED for one in findings) else 1
+        yield Finding("eval/", UNKNOWN, "no run from which figures follow")
 
 
 def _data_files(named: list[str]) -> Iterator[Path]:

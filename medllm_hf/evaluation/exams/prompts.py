@@ -5,6 +5,7 @@ import hashlib
 import json
 import random
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import combinations
@@ -72,10 +73,13 @@ def questions_hash(items: Iterable[McqItem]) -> str:
     return hashlib.sha256("".join(lines).encode(errors="backslashreplace")).hexdigest()
 
 
-def left_out(record: dict) -> str:
-    """What is said of the rows of a benchmark that are no questions; "" where there are none."""
-    counts = ", ".join(f"{count} {kind}" for kind, count in record.get("left_out", {}).items())
-    return f"{record['name']} {record['split']}: {record['n']} questions, left out: {counts}" if counts else ""
+def overview(questions: Questions) -> str:
+    """One line on questions: where they are from, how many of each kind, and how many rows of a benchmark are none."""
+    record = questions.record
+    kinds = ", ".join(f"{count} {kind}" for kind, count in Counter(item.kind for item in questions.items).items())
+    others = ", ".join(f"{count} {reason}" for reason, count in record.get("left_out", {}).items())
+    name = " ".join(filter(None, (record["name"], record["split"])))
+    return f"{name}: {record['n']} questions ({kinds})" + (f", left out: {others}" if others else "")
 
 
 @dataclass(frozen=True)

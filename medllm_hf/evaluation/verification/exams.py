@@ -1,7 +1,7 @@
 """A published exam run, done again from its outputs: scores, metrics, and the hashes of questions, prompts and weights."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import replace
 from typing import NotRequired, TypedDict
 
@@ -82,30 +82,34 @@ class Manifest(TypedDict):
     ended: str
 
 
-def exam(where: str, run: FinishedRun, known: Known) -> tuple[list[Finding], dict]:
-    """The findings on a run, which `read_run` gave, and the metrics that follow from its outputs.
+def exam(where: str, run: FinishedRun, known: Known) -> Generator[Finding, None, dict]:
+    """Yields the findings on a run, which `read_run` gave; returns the metrics that follow from its outputs.
+
+    The prompts come last: their tokenizer takes seconds to load, and all else is said without it.
 
     Raises:
         UserError: it is damaged.
     """
     manifest, stored = read_record(run["manifest"], Manifest, f"{where}/manifest.json"), stored_run(where, run)
     settings, outputs = manifest["settings"], stored.outputs
-    found = [compared(f"{where}/manifest.json model.weights_sha256", known.weights, manifest["model"]["weights_sha256"])]
+    yield compared(f"{where}/manifest.json model.weights_sha256", known.weights, manifest["model"]["weights_sha256"])
     written = [one.original() for one in stored.questions if not one.rotation]
     data, sets = question_sets(where, written, manifest["data"], known)
     items = sets[0]
-    found += [data, compared(f"{where}/manifest.json data.n", len(items), manifest["data"]["n"])]
+    yield data
+    yield compared(f"{where}/manifest.json data.n", len(items), manifest["data"]["n"])
     shown = present_options(items, settings["seed"], settings["shuffle_options"], settings["circular"])
     lines = key_finding(f"{where}/outputs.jsonl", outputs, [one.key for one in shown], ("id", "rotation"))
     if lines.state == CONFIRMED:
         lines = output_finding(where, shown, outputs, settings) or lines
-    found.append(lines)
+    yield lines
     if not {one.key for one in shown} & {(row["id"], row["rotation"]) for row in outputs}:
         raise UserError(f"no output of any question in {where}", "those of its questions", "run `medllm eval mcq` again")
     derived = derive(shown, outputs, run["manifest"])
-    found.append(row_finding(f"{where}/scores.jsonl", derived.scores, run["scores"]))
-    found += metric_findings(f"{where}/metrics.json", derived.metrics, run["metrics"])
-    return [*found, *prompt_findings(where, manifest, sets, known)], derived.metrics
+    yield row_finding(f"{where}/scores.jsonl", derived.scores, run["scores"])
+    yield from metric_findings(f"{where}/metrics.json", derived.metrics, run["metrics"])
+    yield from prompt_findings(where, manifest, sets, known)
+    return derived.metrics
 
 
 def question_sets(

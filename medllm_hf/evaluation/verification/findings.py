@@ -1,6 +1,6 @@
 """What comes of doing a published figure again: confirmed, different, or not derivable."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,14 +79,14 @@ def key_finding(file: str, rows: Iterable[Mapping], wanted: Sequence[tuple], key
     return Finding(file, CONFIRMED, f"{len(names)} lines")
 
 
-def guarded(file: str, work: Callable[[], list[Finding]]) -> list[Finding]:
-    """The findings of `work`, or one that says how the evidence is damaged."""
+def guarded(file: str, findings: Iterator[Finding]) -> Iterator[Finding]:
+    """Yields `findings`, and in the place of those that damaged evidence prevents one that says how it is damaged."""
     try:
-        return work()
+        yield from findings
     except UserError as error:
-        return [Finding(file, DIFFERENT, str(error))]
+        yield Finding(file, DIFFERENT, str(error))
     except FileNotFoundError as error:
-        return [Finding(file, DIFFERENT, f"no {Path(error.filename).name}")]
+        yield Finding(file, DIFFERENT, f"no {Path(error.filename).name}")
 
 
 def _name_row(name: tuple) -> str:

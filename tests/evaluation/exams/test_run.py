@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from support.commands import first_word
 from support.paths import SAMPLE
 from support.published import cmb_rows, write_array, write_cmb
 from tokenizers import Tokenizer
 from tokenizers.models import BPE
 from transformers import PreTrainedTokenizerFast
 
+from medllm_hf.cli import main
 from medllm_hf.data.mcq import McqItem, load_items
 from medllm_hf.evaluation.commands.mcq import mcq
 from medllm_hf.evaluation.exams.derive import derive, output_row, predict, read_questions_asked, score_row
@@ -177,8 +179,20 @@ def test_a_benchmark_by_name_with_its_left_out_rows(tiny, tmp_path, capsys):
     data = run["manifest"]["data"]
     assert (data["name"], data["split"], data["n"], data["licence"]) == ("cmb", "test", 3, "apache-2.0")
     assert data["left_out"] == {"needs an image": 1, "malformed": 2} and len(data["files"]) == 2
-    assert "cmb test: 3 questions, left out: 1 needs an image, 2 malformed" in capsys.readouterr().out
+    assert "cmb test: 3 questions (1 single, 2 multi), left out: 1 needs an image, 2 malformed" in capsys.readouterr().out
     assert data["examples"]["split"] == "dev" and data["examples"]["in_questions"] == 1
+
+
+def test_the_questions_are_told_before_torch_is_imported(tiny, questions, tmp_path):
+    words = ("eval", "mcq", "--model", str(tiny["base"]), "--data", str(questions), "--out", str(tmp_path / "run"))
+    assert first_word("medllm", *words) == ("twelve.jsonl: 12 questions (9 single, 3 multi)", [])
+
+
+def test_nothing_is_said_of_questions_for_a_model_that_is_not_there(questions, tmp_path, capsys):
+    words = ["eval", "mcq", "--model", str(tmp_path / "absent"), "--data", str(questions), "--out", str(tmp_path / "run")]
+    assert main(words) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and f"no folder {tmp_path / 'absent'}" in err
 
 
 def test_bad_questions_and_models_are_refused(tiny, tmp_path, refused):
