@@ -47,12 +47,12 @@ def test_a_damaged_exam(tmp_path: Path, monkeypatch, change, named, in_report):
     run_folder(tmp_path / "run", answered(as_shown(questions(6, options=4)), right_with(0.5, 1)))
     known = Known("cd" * 32, tmp_path, {})
 
-    def work():
-        return exam("eval/run", read_run(tmp_path / "run"), known)[0]
+    def findings():
+        yield from exam("eval/run", read_run(tmp_path / "run"), known)
 
-    assert len(guarded("eval/run", work)) > 9
+    assert len(list(guarded("eval/run", findings()))) > 9
     change(tmp_path)
-    (finding,) = guarded("eval/run", work)
+    *_, finding = guarded("eval/run", findings())
     assert (finding.figure, finding.state) == ("eval/run", DIFFERENT) and named in finding.why
     if in_report:
         with pytest.raises(UserError, match="run"):
@@ -76,11 +76,11 @@ def test_a_damaged_judge_run(tmp_path: Path, change, named):
     assert run["metrics"]["headline"]
     change(tmp_path)
 
-    def work():
+    def findings():
         (own,) = consultations_in([tmp_path]).values()
-        return judgements("eval/talk/judge", read_run(tmp_path / "run"), own)[0]
+        yield from judgements("eval/talk/judge", read_run(tmp_path / "run"), own)[0]
 
-    (finding,) = guarded("eval/talk/judge", work)
+    (finding,) = guarded("eval/talk/judge", findings())
     assert finding.figure == "eval/talk/judge" and named in finding.why
 
 
@@ -92,4 +92,4 @@ def test_a_kind_that_is_no_text(tmp_path, refused):
 
 def test_a_fault_of_our_own_is_not_called_damage():
     with pytest.raises(ZeroDivisionError):
-        guarded("eval/run", lambda: [1 / 0])
+        list(guarded("eval/run", (1 / number for number in (0,))))
