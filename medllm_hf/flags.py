@@ -238,12 +238,13 @@ def _judge_replies(parser: Parser) -> None:
 
 def eval_judge(parser: Parser) -> None:
     """Adds the arguments of `medllm eval judge`."""
+    from medllm_hf.metrics.llm_judge.rubrics import LANGUAGES, RUBRICS
+
     parser.add_argument("--dialogues", required=True, metavar="FILE_OR_RUN", help="dialogues, or a run of `eval consult`")
     parser.add_argument("--judge", required=True, metavar="SPEC", help="URL#MODEL, a checkpoint folder or a Hub id")
     parser.add_argument("--out", required=True, metavar="RUN", help="run folder to write, or to go on with")
-    rubrics = ["disc-medllm", "disc-medllm-plain", "safety", "checklist"]
-    parser.add_argument("--rubric", choices=rubrics, default=rubrics[0], help="default: disc-medllm")
-    parser.add_argument("--language", choices=["zh", "en"], default="zh", help="of the rubric (default: zh)")
+    parser.add_argument("--rubric", choices=list(RUBRICS), default="disc-medllm", help="default: disc-medllm")
+    parser.add_argument("--language", choices=LANGUAGES, default="zh", help="of the rubric (default: zh)")
     parser.add_argument("--samples", type=_whole, default=1, metavar="N", help="replies for each dialogue (default: 1)")
     _judge_replies(parser)
     _spending(parser)
