@@ -104,13 +104,13 @@ def merge(parser: Parser) -> None:
 
 
 def _data_inputs(parser: Parser) -> None:
+    from medllm_hf.data.dialogues import FORMATS
+
     parser.add_argument(
         "inputs", metavar="INPUT", nargs="+",
         help="files (.json, .jsonl, .csv, each also .gz, .parquet), folders, globs or Hub datasets ORG/NAME",
     )  # fmt: skip
-    parser.add_argument(
-        "--format", default="auto", help="auto (default), disc, firefly, sharegpt, messages, alpaca, huatuo or mcq"
-    )
+    parser.add_argument("--format", default="auto", help=f"auto (default), {', '.join(FORMATS)}")
     parser.add_argument("--revision", help="branch, tag or commit of the Hub datasets")
     parser.add_argument(
         "--on-trailing-user", dest="trailing_user", choices=["cut", "drop", "fail"], default="cut",
