@@ -66,7 +66,7 @@ OWN_PARSER = ("sft",)
 # The arguments that may name a file or folder which a verb reads, and those which it writes to.
 INPUTS = {
     *("src", "adapter", "base", "inputs", "benchmarks", "data", "data_path", "examples", "model", "cases", "doctor", "patient"),
-    *("judge", "dialogues", "first", "second", "runs", "labels", "scores", "prices"),
+    *("judge", "dialogues", "first", "second", "runs", "labels", "scores", "prices", "repository"),
 }
 OUTPUTS = {"out", "dst"}
 
@@ -102,7 +102,7 @@ def run(name: str, rest: list[str]) -> int:
     options: dict = {"arguments": rest}
     if name not in OWN_PARSER:
         options = vars(build_parser(name).parse_args(rest))
-        check_outputs(options)
+        check_paths(options)
         if verb.checkpoints:
             check_free(options["dst"], options["overwrite"])
             check_checkpoints([options[key] for key in verb.checkpoints if options[key]])
@@ -126,15 +126,20 @@ def check_checkpoints(names: list[str]) -> None:
             check_name(name)
 
 
-def check_outputs(options: dict) -> None:
-    """Returns nothing when no verb with these options would replace what it reads; a run folder that is gone on with stays.
+def check_paths(options: dict) -> None:
+    """Check that no path is empty, and that a verb with these options would not replace what it reads.
+
+    A run folder that is gone on with stays.
 
     Raises:
-        UserError: see `check_apart`.
+        UserError: an empty path, as of a variable without a value, which would stand for the current folder; see `check_apart`.
     """
-    values = [options[key] for key in INPUTS & set(options)]
-    inputs = [one for value in values for one in (value if isinstance(value, list) else [value])]
-    for out in (options[key] for key in OUTPUTS & set(options)):
+    named = {key: options[key] if isinstance(options[key], list) else [options[key]] for key in INPUTS & set(options)}
+    inputs = [one for values in named.values() for one in values]
+    outputs = {key: options[key] for key in OUTPUTS & set(options)}
+    if empty := [key for key, values in {**named, **{key: [out] for key, out in outputs.items()}}.items() if "" in values]:
+        raise UserError(f"an empty name for {min(empty)}", "a path or an id", "check what the shell puts there")
+    for out in outputs.values():
         if options.get("overwrite") or not (Path(out) / "manifest.json").is_file():
             check_apart(out, inputs, inside=True)
 

@@ -104,13 +104,13 @@ def merge(parser: Parser) -> None:
 
 
 def _data_inputs(parser: Parser) -> None:
+    from medllm_hf.data.dialogues import FORMATS
+
     parser.add_argument(
         "inputs", metavar="INPUT", nargs="+",
         help="files (.json, .jsonl, .csv, each also .gz, .parquet), folders, globs or Hub datasets ORG/NAME",
     )  # fmt: skip
-    parser.add_argument(
-        "--format", default="auto", help="auto (default), disc, firefly, sharegpt, messages, alpaca, huatuo or mcq"
-    )
+    parser.add_argument("--format", default="auto", help=f"auto (default), {', '.join(FORMATS)}")
     parser.add_argument("--revision", help="branch, tag or commit of the Hub datasets")
     parser.add_argument(
         "--on-trailing-user", dest="trailing_user", choices=["cut", "drop", "fail"], default="cut",
@@ -238,12 +238,13 @@ def _judge_replies(parser: Parser) -> None:
 
 def eval_judge(parser: Parser) -> None:
     """Adds the arguments of `medllm eval judge`."""
+    from medllm_hf.metrics.llm_judge.rubrics import LANGUAGES, RUBRICS
+
     parser.add_argument("--dialogues", required=True, metavar="FILE_OR_RUN", help="dialogues, or a run of `eval consult`")
     parser.add_argument("--judge", required=True, metavar="SPEC", help="URL#MODEL, a checkpoint folder or a Hub id")
     parser.add_argument("--out", required=True, metavar="RUN", help="run folder to write, or to go on with")
-    rubrics = ["disc-medllm", "disc-medllm-plain", "safety", "checklist"]
-    parser.add_argument("--rubric", choices=rubrics, default=rubrics[0], help="default: disc-medllm")
-    parser.add_argument("--language", choices=["zh", "en"], default="zh", help="of the rubric (default: zh)")
+    parser.add_argument("--rubric", choices=list(RUBRICS), default="disc-medllm", help="default: disc-medllm")
+    parser.add_argument("--language", choices=LANGUAGES, default="zh", help="of the rubric (default: zh)")
     parser.add_argument("--samples", type=_whole, default=1, metavar="N", help="replies for each dialogue (default: 1)")
     _judge_replies(parser)
     _spending(parser)

@@ -112,7 +112,7 @@ def check_name(name: str, expected: str = "a checkpoint folder") -> None:
     Raises:
         UserError: it can only be meant as a folder.
     """
-    if Path(name).is_absolute() or name.startswith(".") or name.count("/") != 1:
+    if Path(name).is_absolute() or name.startswith((".", "~")) or name.count("/") != 1 or Path(name).exists():
         raise UserError(f"no folder {name}", f"{expected} or a Hub id ORG/NAME", "check the path")
 
 
@@ -154,8 +154,6 @@ def load_config(name: str | Path, revision: str | None = None) -> "PreTrainedCon
     Raises:
         UserError: it cannot be had, is that of an adapter, or names what transformers does not bring along.
     """
-    from transformers import AutoConfig
-
     values = _values(name, revision, "config.json")
     if _values(name, revision, "adapter_config.json") is not None:
         # transformers would load the base that it names, from wherever that is.
@@ -164,6 +162,8 @@ def load_config(name: str | Path, revision: str | None = None) -> "PreTrainedCon
         _check_config(name, values)
     elif Path(name).is_dir():
         raise UserError(f"no config.json in {name}", "a model", "check the path")
+    from transformers import AutoConfig  # which takes seconds
+
     with _told(name, "a checkpoint that transformers loads"):
         return AutoConfig.from_pretrained(str(name), revision=revision, trust_remote_code=False)
 

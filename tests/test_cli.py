@@ -1,5 +1,6 @@
 """The command line: light to start, one line for a mistake."""
 
+import shlex
 import sys
 
 import pytest
@@ -52,6 +53,39 @@ def test_unknown_option_and_missing_argument():
 )
 def test_missing_input(command, tmp_path, refused):
     assert "missing" in refused(*command.split(), cwd=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("wrong", ["nowhere", "a_file.json", "a_folder", "~/nowhere", "lora"])
+@pytest.mark.parametrize("verb", ["chat", "web"])
+def test_a_model_that_is_none_is_told_before_torch_is_imported(verb, wrong, tmp_path):
+    (tmp_path / "a_file.json").write_text("{}")
+    (tmp_path / "a_folder").mkdir()
+    (tmp_path / "lora").mkdir()
+    (tmp_path / "lora" / "adapter_config.json").write_text("{}")
+    program = (
+        f"import sys\nfrom medllm_hf.cli import main\nassert main({[verb, wrong]!r}) == 2\n"
+        f"loaded = [name for name in {HEAVY} if name in sys.modules]\nassert not loaded, loaded\nsys.exit(2)"
+    )
+    line = one_line_error(run(sys.executable, "-c", program, cwd=tmp_path))
+    assert {"a_folder": "no config.json in", "lora": "an adapter in"}.get(wrong, "no folder") + f" {wrong};" in line
+
+
+@pytest.mark.parametrize(
+    ("command", "name"),
+    [
+        ("chat ''", "model"),
+        ("verify ''", "repository"),
+        ("convert '' out", "src"),
+        ("tiny-base ''", "dst"),
+        ("report run '' --out out", "runs"),
+        ("data build x.jsonl --benchmarks '' --out out", "benchmarks"),
+        (f"eval mcq --model '' --data {SAMPLE}/questions_test.jsonl --out out", "model"),
+    ],
+)
+def test_an_empty_name_is_not_the_current_folder(command, name, tmp_path, refused):
+    """As the shell makes of a variable without a value."""
+    assert f"found an empty name for {name};" in refused(*shlex.split(command), cwd=tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 

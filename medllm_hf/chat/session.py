@@ -12,6 +12,7 @@ from medllm_hf.chat.prompt import check_messages
 from medllm_hf.chat.sampling import SamplingFields, SamplingParams
 from medllm_hf.errors import UserError
 from medllm_hf.folders import new_file, read_json
+from medllm_hf.pretrained import check_name, load_config
 
 
 class ChatSession:
@@ -74,7 +75,11 @@ class ChatSession:
                 raise UserError("a revision, device, dtype or quantization", "none with an endpoint", "leave it out")
             session = cls(EndpointBackend(name, seed))
         else:
-            _check_path(name)
+            # A wrong path is told before torch is imported.
+            if Path(name).is_dir():
+                load_config(name)
+            else:
+                check_name(name, "the folder of a chat model")
             from medllm_hf.chat.local import load
 
             session = cls(*load(str(name), revision, device, dtype, quantization, sampling.enable_thinking), seed=seed)
@@ -198,13 +203,3 @@ class ChatSession:
             UserError: no such file, or not one with a history.
         """
         self.messages = check_messages(read_json(Path(path)).get("messages"))
-
-
-def _check_path(name: str) -> None:
-    """Check that `name` is a folder or may be a Hub id.
-
-    Raises:
-        UserError: it can only be meant as a folder, and there is none.
-    """
-    if not Path(name).is_dir() and (name.startswith((".", "/", "~")) or name.count("/") > 1):
-        raise UserError(f"no folder {name}", "the folder or Hub id of a chat model", "check the path")

@@ -34,8 +34,17 @@ def struct(*names):
     return pyarrow.struct([(name, pyarrow.string()) for name in names])
 
 
-# The columns of all formats, as Parquet types them; CSV has the same.
+def inferred(name: str) -> pyarrow.DataType:
+    """The type of a column by the values in the rows; of several kinds of them it is text."""
+    try:
+        return pyarrow.infer_type([row[name] for row in GOOD if isinstance(row, dict) and row.get(name) is not None])
+    except pyarrow.ArrowInvalid:
+        return pyarrow.string()
+
+
+# The columns of all formats, as Parquet types them; CSV has the same. What no line here types is typed by its values.
 COLUMNS = {
+    **{name: inferred(name) for row in GOOD if isinstance(row, dict) for name in row},
     **dict.fromkeys(("id", "source", "system", "instruction", "input", "output", "question", "answer"), pyarrow.string()),
     **{"messages": pyarrow.list_(struct("role", "content")), "conversation": pyarrow.list_(struct("role", "content"))},
     **{"conversations": pyarrow.list_(struct("from", "value")), "data": pyarrow.list_(pyarrow.string())},

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Hashable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import chain, count
 from pathlib import Path
 from reprlib import repr as shortened
 from tempfile import TemporaryDirectory
@@ -174,13 +175,17 @@ def _read(
             if item.id in taken or item.question in taken:
                 listed.append(LeftOut(part.shown, number, IN_TEST, f"id {item.id}"))
                 continue
-            # Most files have no ids, and those of several files may repeat.
-            if not item.id or item.id in ids:
-                item = replace(item, id="-".join(filter(None, (part.path.stem, str(number), item.id))))
-            ids.add(item.id)
-            items.append(item)
+            items.append(replace(item, id=_free_id(item.id, part.path, number, ids)))
+            ids.add(items[-1].id)
             empty += blank
     return items, listed, empty
+
+
+def _free_id(own: str, file: Path, number: int, taken: set[str]) -> str:
+    """A question's id; most files have none, and those of several files may repeat, as the files' own names may."""
+    placed = "-".join(filter(None, (file.stem, str(number), own)))
+    names = chain((own, placed), (f"{file.parent.name}-{placed}" + "+" * again for again in count()))
+    return next(name for name in names if name and name not in taken)
 
 
 def _item(benchmark: Benchmark, row: object, file: Path, answers: dict[object, object] | None) -> tuple[McqItem, int]:
