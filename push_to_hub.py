@@ -51,8 +51,9 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         folder = write_model(options) if options.kind == "model" else options.path
         from medllm_hf.hub.checks import check_files
+        from medllm_hf.hub.commands.push import push, show
         from medllm_hf.hub.repository import repository
-        from medllm_hf.hub.upload import UploadError, push, show
+        from medllm_hf.hub.upload import UploadError
 
         found = repository(options.kind, folder, options.repo_id)
         if options.kind != "model" or options.adapter:  # what `publish_model` writes is checked there

@@ -186,8 +186,8 @@ def expected_shapes(config: dict) -> dict[str, tuple[int, ...]]:
 
 def convert(
     src: str, dst: str, template: str = "medllm", dtype: str = "auto", revision: str | None = None, overwrite: bool = False
-) -> None:
-    """Writes `src` (a folder or a Hub id) in Llama layout to the folder `dst`.
+) -> str:
+    """Writes `src` (a folder or a Hub id) in Llama layout to the folder `dst`; returns a line on what was written.
 
     Raises:
         UserError: see `find_layout`, `targets`, `snapshot`; also a wrong shape, a missing tensor, a weight that is
@@ -230,7 +230,7 @@ def convert(
             "versions": {"medllm_hf": __version__, **{name: version(name) for name in ("torch", "tokenizers")}},
         }
         write_json(out / "provenance.json", provenance)
-    print(f"converted {src} to {dst}: {config['num_hidden_layers']} layers, {config['dtype']}, template {template}")
+    return f"converted {src} to {dst}: {config['num_hidden_layers']} layers, {config['dtype']}, template {template}"
 
 
 def _write_weights(source: Path, layout: Layout, config: dict, out: Path) -> None:

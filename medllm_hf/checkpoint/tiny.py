@@ -31,8 +31,8 @@ def tiny_base(
     dtype: str = "float32",
     seed: int = 42,
     overwrite: bool = False,
-) -> None:
-    """Writes a random Baichuan2 checkpoint (no code files) whose tokenizer is trained on the bundled sample.
+) -> str:
+    """Writes a random Baichuan2 checkpoint (no code files) whose tokenizer is trained on the bundled sample; says so in a line.
 
     Args:
         hidden: width, a multiple of 64 (one attention head for each 64, or 32 heads at 4096 as in the 7B).
@@ -52,7 +52,7 @@ def tiny_base(
         write_json(out / "config.json", config)
         write_json(out / "generation_config.json", GENERATION)
         _write_shards(config, seed, out)
-    print(f"wrote {dst}: {layers} layers of width {hidden}, vocabulary {vocab}, in Baichuan2's layout")
+    return f"wrote {dst}: {layers} layers of width {hidden}, vocabulary {vocab}, in Baichuan2's layout"
 
 
 def sample_texts() -> list[str]:

@@ -1,4 +1,4 @@
-"""The verb `data build`: read → check → mask → compare → split → Parquet and card, in two passes over the rows."""
+"""Dialogue files → dataset folder: read → check → mask → compare → split → Parquet and card, in two passes over the rows."""
 
 import json
 import re
@@ -60,7 +60,7 @@ def build(
     test_fraction: float = 0.05,
     seed: int = 42,
     overwrite: bool = False,
-) -> None:
+) -> card.Summary:
     """Writes a dataset folder that `load_dataset` and `trl sft` take as it is. Same input and seed, same bytes.
 
     Large inputs are screened by processes of their own: a script that calls this needs `if __name__ == "__main__":`.
@@ -90,8 +90,7 @@ def build(
         index = decontamination.index(questions) if questions else None
         policy = Policy(trailing_user, bad_row)
         settings = Settings(files, format, policy, on_personal_data, near_duplicates != "off", index, spill)
-        summary = _write(folder, settings, sets, questions, options)
-    print("\n".join(card.screen_lines(summary, out)))
+        return _write(folder, settings, sets, questions, options)
 
 
 def question_set(name: str) -> card.QuestionSet:

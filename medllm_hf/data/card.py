@@ -56,7 +56,7 @@ def place(names: list[str], columns: dict[str, np.ndarray], row: int) -> str:
 
 
 def screen_lines(summary: Summary, out: str) -> list[str]:
-    """What the verb prints at the end."""
+    """What is said at the end of a build into `out`: rows read, found, written and left out."""
     counts = summary.counts
     left_out = [f"{count} {name}" for name, count in losses(summary) if name != "rejected" and count]
     sizes = ", ".join(f"{name} {part['dialogues']}" for name, part in summary.written.splits.items())

@@ -11,7 +11,7 @@ from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
 from huggingface_hub.utils import disable_progress_bars, logging
 
 from medllm_hf.errors import UserError
-from medllm_hf.hub.plan import Plan, There, differences, make_plan, plan_lines
+from medllm_hf.hub.plan import Plan, There, differences
 from medllm_hf.hub.repository import Repository
 
 _LONGEST = 300
@@ -26,31 +26,31 @@ class UploadError(Exception):
         super().__init__(" ".join(text.split()))
 
 
-def push(repository: Repository, private: bool, yes: bool) -> None:
-    """Shows what would change, asks, and makes it so in one commit; a push of what is there already sends nothing.
-
-    Until the commit, main shows what it showed. Content that was sent before an interruption is not sent again.
-
-    Args:
-        private: the visibility that is wanted; of a repository that exists, the one that it must have.
-        yes: do not ask.
+def read_hub(repository: Repository, writing: bool) -> There | None:
+    """What the Hub has under the name, or None; before `writing`, the Hub is asked whether it knows the token.
 
     Raises:
-        UserError: no token, or one without the right; another visibility; metadata that the Hub refuses; nobody to ask.
-        UploadError: no connection, a change by somebody else meanwhile, or other content there than was sent.
+        UserError: see `client`; or the Hub refuses.
+        UploadError: no connection.
     """
     api = client()
     _quiet()
     with told(repository):
-        api.whoami()
-        there = look(api, repository)
-    plan = make_plan(repository, private, there)
-    print("\n".join(plan_lines(plan)))
-    check_visibility(plan)
-    if there and not plan.sent and not plan.removed:
-        print(f"nothing to send: {repository.name} has it all at commit {there.commit}")
-        return
-    confirm(yes)
+        if writing:
+            api.whoami()
+        return look(api, repository)
+
+
+def send_plan(plan: Plan) -> str:
+    """Makes what the Hub has what the plan says, in one commit, reads it back, and returns the id of the commit.
+
+    Until the commit, main shows what it showed. Content that was sent before an interruption is not sent again.
+
+    Raises:
+        UserError: the Hub refuses, or refuses the metadata.
+        UploadError: no connection, a change by somebody else meanwhile, or other content there than was sent.
+    """
+    api, repository = client(), plan.repository
     with told(repository):
         commit = send(api, plan)
         found = remote_files(api, repository, commit)
@@ -59,22 +59,7 @@ def push(repository: Repository, private: bool, yes: bool) -> None:
         raise UploadError(f"found other content than was sent in {', '.join(wrong[:5])} of {repository.name}; push again")
     if head != commit:
         raise UploadError(f"found commit {head} on top of the {commit} of this push; somebody else changed {repository.name}")
-    print(f"pushed {len(plan.sent)} files to {repository.name}, commit {commit}; read back, all hashes equal")
-
-
-def show(repository: Repository, private: bool) -> None:
-    """Prints the plan and sends nothing; where the Hub cannot be asked, everything counts as new and the reason is said."""
-    there = None
-    try:
-        api = client()
-        _quiet()
-        with told(repository):
-            there = look(api, repository)
-    except (UserError, UploadError) as error:
-        print(f"not compared with the Hub: {error}")
-    plan = make_plan(repository, private, there)
-    print("\n".join(plan_lines(plan)))
-    check_visibility(plan)
+    return commit
 
 
 def client() -> HfApi:
@@ -110,7 +95,7 @@ def remote_files(api: HfApi, repository: Repository, commit: str) -> list[RepoFi
 
 
 def check_visibility(plan: Plan) -> None:
-    """Returns nothing when the repository is new, or is as visible as it should be.
+    """Check that the repository is new, or is as visible as it should be.
 
     Raises:
         UserError: otherwise; a push changes no visibility.
@@ -119,25 +104,6 @@ def check_visibility(plan: Plan) -> None:
         seen, wanted = ("private", "public") if plan.there.private else ("public", "private")
         do = f"add --{seen}, or change it with `hf repos settings`"
         raise UserError(f"{plan.repository.name} {seen}", wanted, do)
-
-
-def confirm(yes: bool) -> None:
-    """Returns nothing when the user agrees.
-
-    Raises:
-        UserError: nobody is there to ask, and `yes` is false.
-        UploadError: the user does not agree.
-    """
-    if yes:
-        return
-    if not sys.stdin.isatty():
-        raise UserError("no terminal to ask on", "--yes", "read the plan and add it")
-    try:
-        answer = input("Upload? [y/N] ")
-    except EOFError:
-        answer = ""
-    if answer.strip().lower() not in ("y", "yes"):
-        raise UploadError("not confirmed, nothing uploaded")
 
 
 def send(api: HfApi, plan: Plan) -> str:
