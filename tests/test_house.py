@@ -4,6 +4,8 @@ import ast
 import configparser
 import fnmatch
 import itertools
+import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -325,6 +327,23 @@ def test_public_functions_say_what_comes_back():
             if public and node.col_offset == 0 and not ast.get_docstring(node):
                 silent.append(f"{path.name}:{node.name}")
     assert silent == []
+
+
+def test_types_are_checked_everywhere():
+    """mypy looks at the whole package, lets nothing through unannotated, and what it is told to pass over has a reason."""
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["mypy"]
+    assert set(settings["files"]) == {"medllm_hf", "push_to_hub.py"}
+    assert settings["disallow_untyped_defs"] and settings["warn_unused_ignores"]
+    assert not {"exclude", "ignore_errors", "follow_imports", "overrides"} & set(settings)
+    unexplained = []
+    for path in SOURCES:
+        lines = ["", *path.read_text(encoding="utf-8").splitlines()]
+        for above, line in itertools.pairwise(lines):
+            # In code a comment tells the reason after the mark, or on the line above.
+            mark = re.search(r"# type: ignore(\[[\w, -]+\])?(  # \w)?", line)
+            if mark and not (mark[1] and (mark[2] or above.lstrip().startswith("# "))):
+                unexplained.append(f"{path.name}: {line.strip()}")
+    assert unexplained == []
 
 
 def test_a_wheel_carries_every_data_file():

@@ -101,7 +101,8 @@ def plan_lines(plan: Plan) -> list[str]:
     lines = [f"{repository.type} {place}{repository.name}, {'private' if plan.private else 'public'} ({made})"]
     for path, state in plan.states.items():
         lines.append(f"  {state:<8}{_size(repository.files[path]):>16,}  {path}")
-    lines += [f"  {'removed':<8}{plan.there.files[path].size:>16,}  {path}" for path in plan.removed]
+    known = plan.there.files if plan.there else {}
+    lines += [f"  {'removed':<8}{known[path].size:>16,}  {path}" for path in plan.removed]
     counts = {state: list(plan.states.values()).count(state) for state in ("new", "changed", "same")}
     said = ", ".join(f"{count} {state}" for state, count in counts.items())
     total = sum(_size(repository.files[path]) for path in plan.sent)

@@ -81,8 +81,8 @@ def check_dataset(found: Repository) -> None:
     try:
         named = [entry["path"] for config in metadata.get("configs") or [] for entry in config["data_files"]]
     except (TypeError, KeyError) as error:
-        found = f"configs of another kind in README.md ({type(error).__name__} {error})"
-        raise UserError(found, "a folder of `medllm data build`", "build it again") from error
+        other = f"configs of another kind in README.md ({type(error).__name__} {error})"
+        raise UserError(other, "a folder of `medllm data build`", "build it again") from error
     if not named:
         raise UserError("no configs in README.md", "a folder of `medllm data build`", "build it")
     if missing := [path for path in named if path not in found.files]:

@@ -5,6 +5,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import cast
 
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, RepoFile, constants, get_token
 from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
@@ -16,7 +17,7 @@ from medllm_hf.hub.repository import Repository
 
 _LONGEST = 300
 # What all errors of the connection are: httpx's class, or httpx2's from huggingface_hub 2 on.
-HTTPError = HfHubHTTPError.__bases__[0]
+HTTPError = cast(type[Exception], HfHubHTTPError.__bases__[0])
 
 
 class UploadError(Exception):
@@ -79,11 +80,17 @@ def client() -> HfApi:
 
 
 def look(api: HfApi, repository: Repository) -> There | None:
-    """What the Hub has under the name, or None."""
+    """What the Hub has under the name, or None.
+
+    Raises:
+        UploadError: the Hub names no commit of what it has.
+    """
     try:
         info = api.repo_info(repository.name, repo_type=repository.type)
     except RepositoryNotFoundError:
         return None
+    if info.sha is None:
+        raise UploadError(f"found no commit of {repository.name} on the Hub; push again")
     files = remote_files(api, repository, info.sha)
     return There(info.sha, bool(info.private), {file.path: file for file in files})
 
@@ -113,6 +120,8 @@ def send(api: HfApi, plan: Plan) -> str:
         sdk = "gradio" if repository.type == "space" else None
         api.create_repo(repository.name, repo_type=repository.type, private=plan.private, space_sdk=sdk)
         there = look(api, repository)
+        if there is None:
+            raise UploadError(f"found no {repository.name} on the Hub after it was made; push again")
     operations: list[CommitOperationAdd | CommitOperationDelete] = []
     for path in plan.sent:
         add = CommitOperationAdd(path_in_repo=path, path_or_fileobj=repository.files[path])

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
-from huggingface_hub import HfApi
+from huggingface_hub import HfApi, RepoFile
 
 from medllm_hf.errors import UserError
 from medllm_hf.evaluation.runs.folder import combined_hash
@@ -63,8 +63,7 @@ def known_files(data: list[str]) -> dict[str, Path]:
 
 
 def _data_files(named: list[str]) -> Iterator[Path]:
-    for path in sorted((files("medllm_hf") / "data" / "sample").iterdir()):
-        yield Path(str(path))
+    yield from sorted(Path(str(files("medllm_hf") / "data" / "sample")).iterdir())
     for name in named:
         if not Path(name).is_file():
             raise UserError(f"no file {name}", "a file of questions or cases", "check --data")
@@ -93,7 +92,7 @@ def remote(name: str, revision: str | None) -> Published:
     with refusing_hub_errors(name, "a published model"):
         commit = HfApi().repo_info(name, revision=revision).sha
         tree = list(HfApi().list_repo_tree(name, revision=commit))
-        shards = [file for file in tree if file.path.endswith(".safetensors")]
+        shards = [file for file in tree if isinstance(file, RepoFile) and file.path.endswith(".safetensors")]
         # What is too small for LFS is listed by another hash, so it is fetched.
         small = [file.path for file in shards if not file.lfs]
         folder, _ = snapshot(name, commit, [*FETCHED, *small], "a repository folder")
