@@ -48,7 +48,11 @@ ALLOWED = {
     "push_to_hub": {"hub", "tested_versions"},
     "demo": set(),
     "cli": {"flags", "tested_versions"},
-    "flags": set(),
+    # The settings, for their choices and defaults; test_flags.py checks that they load nothing heavy.
+    "flags": {
+        *("checkpoint.settings", "data.settings", "data.dialogues", "chat.settings", "evaluation.exams.settings"),
+        *("evaluation.consultations.settings", "evaluation.judging.settings", "metrics.llm_judge.rubrics"),
+    },
     "tested_versions": set(),
     # What every room may use; metrics imports nothing of ours.
     **dict.fromkeys(

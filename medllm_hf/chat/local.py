@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from threading import Event
+from typing import get_args
 
 import torch
 from transformers import BitsAndBytesConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -10,6 +11,7 @@ from transformers import BitsAndBytesConfig, PreTrainedModel, PreTrainedTokenize
 from medllm_hf.chat.prompt import TemplateVariables, truncate_to_context
 from medllm_hf.chat.prompt_cache import PromptCache, generate_tokens, refuse_lack_of_memory
 from medllm_hf.chat.sampling import SamplingParams, check_choice, generation_config, stop_strings
+from medllm_hf.chat.settings import Quantization, SessionDtype
 from medllm_hf.chat.stop_sequences import read_stop_sequences
 from medllm_hf.chat.streaming_detokenizer import StreamingDetokenizer
 from medllm_hf.errors import UserError, first_line
@@ -20,8 +22,8 @@ from medllm_hf.vocabulary import check_ids
 
 # For models that say neither how long an answer may be nor how long all of it.
 DEFAULT_NEW_TOKENS = 1024
-DTYPES = ("auto", "float32", "bfloat16", "float16")
-QUANTIZATIONS = ("4bit", "8bit")
+DTYPES: tuple[str, ...] = get_args(SessionDtype)
+QUANTIZATIONS: tuple[str, ...] = get_args(Quantization)
 
 
 class LocalBackend:

@@ -32,14 +32,6 @@ class SamplingFields(TypedDict, total=False):
     enable_thinking: bool | None
 
 
-class SessionFields(SamplingFields, total=False):
-    """What else a session may be made with: the keywords of `ChatSession.from_pretrained`."""
-
-    device: str | None
-    dtype: str
-    quantization: str | None
-
-
 @dataclass(frozen=True)
 class SamplingParams:
     """What to change of a model's own settings; None keeps the model's.

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol, Unpack, cast
 from medllm_hf.chat.endpoint import EndpointBackend
 from medllm_hf.chat.prompt import check_messages
 from medllm_hf.chat.sampling import SamplingFields, SamplingParams
+from medllm_hf.chat.settings import DTYPE, Quantization, SessionDtype
 from medllm_hf.errors import UserError
 from medllm_hf.folders import new_file, read_json
 
@@ -82,8 +83,8 @@ class ChatSession:
         name: str,
         revision: str | None = None,
         device: str | None = None,
-        dtype: str = "auto",
-        quantization: str | None = None,
+        dtype: SessionDtype = DTYPE,
+        quantization: Quantization | None = None,
         *,
         seed: int | None = None,
         **settings: Unpack[SamplingFields],
@@ -103,7 +104,7 @@ class ChatSession:
         """
         sampling = SamplingParams(**settings)
         if name.startswith(("http://", "https://")):
-            if (revision, device, dtype, quantization) != (None, None, "auto", None):
+            if (revision, device, dtype, quantization) != (None, None, DTYPE, None):
                 raise UserError("a revision, device, dtype or quantization", "none with an endpoint", "leave it out")
             session = cls(EndpointBackend(name, seed))
         else:

@@ -12,8 +12,8 @@ from types import FrameType
 from typing import Unpack
 
 from medllm_hf.chat.line_editor import LineEditor
-from medllm_hf.chat.sampling import SessionFields
 from medllm_hf.chat.session import ChatSession
+from medllm_hf.chat.settings import SessionFields
 from medllm_hf.errors import UserError
 
 DISCLAIMER = "本模型的回答不能代替医生的诊断。The answers do not replace a doctor's diagnosis."

@@ -12,6 +12,7 @@ import torch
 # protobuf makes this class when it is imported, where no checker sees it.
 from sentencepiece.sentencepiece_model_pb2 import ModelProto  # type: ignore[attr-defined]
 
+from medllm_hf.checkpoint.settings import Dtype, TinyBaseSettings
 from medllm_hf.checkpoint.shards import DTYPES, group_by_size
 from medllm_hf.errors import UserError
 from medllm_hf.folders import new_folder, write_json
@@ -25,11 +26,11 @@ SHARDS = 3
 
 def tiny_base(
     dst: str,
-    layers: int = 2,
-    hidden: int = 256,
-    vocab: int = 4000,
-    dtype: str = "float32",
-    seed: int = 42,
+    layers: int = TinyBaseSettings.layers,
+    hidden: int = TinyBaseSettings.hidden,
+    vocab: int = TinyBaseSettings.vocab,
+    dtype: Dtype = TinyBaseSettings.dtype,
+    seed: int = TinyBaseSettings.seed,
     overwrite: bool = False,
 ) -> str:
     """Writes a random Baichuan2 checkpoint (no code files) whose tokenizer is trained on the bundled sample; says so in a line.

@@ -14,7 +14,8 @@ from medllm_hf.data.screening.chunk import Overlap
 from medllm_hf.data.screening.decontamination import SHORTEST
 from medllm_hf.data.screening.near_duplicates import GRAM, NEIGHBOURS, ONE_SIDE, SIMILAR
 from medllm_hf.data.screening.pii.masking import KINDS
-from medllm_hf.data.splits import Options, Written
+from medllm_hf.data.settings import Options
+from medllm_hf.data.splits import Written
 from medllm_hf.folders import project_file
 
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"), (10_000_000, "1M<n<10M"))

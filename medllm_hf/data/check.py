@@ -8,7 +8,7 @@ from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 
 from medllm_hf.control_tokens import CONTROL_TOKENS
-from medllm_hf.data.dialogues import Policy, Problem, check_format, examine
+from medllm_hf.data.dialogues import AUTO, OnBadRow, OnTrailingUser, Policy, Problem, check_format, examine
 from medllm_hf.data.files import file_rows, input_files
 from medllm_hf.errors import UserError
 from medllm_hf.folders import new_file
@@ -43,10 +43,10 @@ class Checked:
 
 def check(
     inputs: list[str],
-    format: str = "auto",
+    format: str = AUTO,
     revision: str | None = None,
-    trailing_user: str = "cut",
-    bad_row: str = "drop",
+    trailing_user: OnTrailingUser = Policy.trailing_user,
+    bad_row: OnBadRow = Policy.bad_row,
     list_file: str | None = None,
 ) -> Checked:
     """How many rows are accepted, repaired and rejected, and the first of the last two; `list_file` takes a line for each.

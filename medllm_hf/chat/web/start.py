@@ -9,8 +9,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Unpack
 
-from medllm_hf.chat.sampling import SessionFields
 from medllm_hf.chat.session import ChatSession
+from medllm_hf.chat.settings import HOST, PORT, SessionFields
 from medllm_hf.chat.web.request_queue import Line
 from medllm_hf.endpoints.address import is_loopback
 from medllm_hf.errors import UserError
@@ -41,8 +41,8 @@ def served() -> tuple[Line, str]:
 
 def web(
     model: str,
-    host: str = "127.0.0.1",
-    port: int = 8501,
+    host: str = HOST,
+    port: int = PORT,
     seed: int | None = None,
     system: str | None = None,
     **options: Unpack[SessionFields],

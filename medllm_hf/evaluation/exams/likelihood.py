@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerBase
 from medllm_hf.data.mcq import McqItem
 from medllm_hf.evaluation.exams.derive import Output, output_row
 from medllm_hf.evaluation.exams.prompts import PresentedQuestion, Prompts, answers, candidates
-from medllm_hf.evaluation.exams.settings import BATCH_TOKENS
+from medllm_hf.evaluation.exams.settings import BATCH_TOKENS, Settings
 from medllm_hf.evaluation.exams.shared_prefix import Block, Row, attending, device_of, keys_and_values, language_model, supports
 
 # Questions whose probabilities are computed together. The portions are the same however often a run is begun again, since
@@ -42,7 +42,7 @@ def likelihoods(
     prompts: Prompts,
     shown: Sequence[PresentedQuestion],
     wanted: set[int],
-    normalization: str = "none",
+    normalization: str = Settings.normalization,
     tokens_at_once: int = BATCH_TOKENS,
 ) -> Iterator[tuple[int, dict]]:
     """Yields (place in `shown`, {"logprobs"}) of the `wanted` questions; normalisation adds "lengths" of the answers.
@@ -105,7 +105,7 @@ class Tree:
 
 
 def log_probabilities(
-    network: torch.nn.Module, questions: Sequence[Question], tokens_at_once: int = 8192
+    network: torch.nn.Module, questions: Sequence[Question], tokens_at_once: int = BATCH_TOKENS
 ) -> Iterator[tuple[int, list[float]]]:
     """(index of the question, log-probability in nats of each candidate), each question once, in the order that is fast.
 

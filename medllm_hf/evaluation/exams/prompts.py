@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from medllm_hf.control_tokens import escape_control_tokens
 from medllm_hf.data.mcq import McqItem
 from medllm_hf.errors import UserError
+from medllm_hf.evaluation.exams.settings import Settings
 from medllm_hf.templates.answer_end import answer_end
 from medllm_hf.templates.rendering import render
 
@@ -120,7 +121,7 @@ class Prompts:
 
     tokenizer: "PreTrainedTokenizerBase | None"
     examples: dict[str, tuple[McqItem, ...]]
-    score: str = "letter"
+    score: str = Settings.score
     chat: bool = True
     ready: bool = True
     enable_thinking: bool | None = None
