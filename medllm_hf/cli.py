@@ -133,7 +133,7 @@ def check_checkpoints(names: list[str]) -> None:
 
 
 def check_outputs(options: dict) -> None:
-    """Returns nothing when no verb with these options would replace what it reads; a run folder that is gone on with stays.
+    """Check that no verb with these options would replace what it reads; a run folder that is gone on with stays.
 
     Raises:
         UserError: see `check_apart`.

@@ -299,6 +299,12 @@ def test_public_names_are_the_field_s_words():
     assert public_names(ast.parse("def told(): ...\ndef _told(): ...\nOVERLAP = 1")) == {"told", "OVERLAP"}
 
 
+def test_a_check_says_what_it_checks():
+    """Check that …, and what it raises, in place of what does not come back."""
+    asked = [path for path in SOURCES if "Returns nothing when" in path.read_text(encoding="utf-8")]
+    assert asked == []
+
+
 def drawn_tree(text: str) -> set[str]:
     """The folders and modules below `medllm_hf/` that the first code block of CONTRIBUTING.md names, by their paths in it."""
     block = text.split("```")[1].split("medllm_hf/\n", 1)[1]

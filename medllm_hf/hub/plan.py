@@ -18,7 +18,7 @@ KEPT = ".gitattributes"
 
 
 @dataclass(frozen=True)
-class There:
+class RemoteState:
     """What the Hub has under a name: the commit of main, and its files by their paths."""
 
     commit: str
@@ -39,7 +39,7 @@ class Plan:
 
     repository: Repository
     private: bool
-    there: There | None
+    there: RemoteState | None
     hashes: dict[str, str]
     states: dict[str, str]
     removed: tuple[str, ...]
@@ -50,7 +50,7 @@ class Plan:
         return [path for path, state in self.states.items() if state != "same"]
 
 
-def make_plan(repository: Repository, private: bool, there: There | None) -> Plan:
+def make_plan(repository: Repository, private: bool, there: RemoteState | None) -> Plan:
     """The plan of pushing `repository`; each file is read once."""
     hashes = hash_files(repository.files)
     known = there.files if there else {}

@@ -129,7 +129,7 @@ def check_model(model: Path) -> dict:
 
 
 def check_tensors(shard: Path) -> None:
-    """Returns nothing when every tensor of the file has elements and all are finite.
+    """Check that every tensor of the file has elements and all are finite.
 
     Raises:
         UserError: otherwise, or when the file is damaged.

@@ -47,7 +47,7 @@ def repository(kind: str, folder: str, repo_id: str) -> Repository:
 
 
 def check_name(repo_id: str) -> None:
-    """Returns nothing when the Hub takes this name.
+    """Check that the Hub takes this name.
 
     Raises:
         UserError: it is not ORG/NAME.
@@ -70,7 +70,7 @@ def _files(root: Path) -> Iterator[Path]:
 
 
 def check_dataset(found: Repository) -> None:
-    """Returns nothing when the card names a licence and every data file that it names is there.
+    """Check that the card names a licence and every data file that it names is there.
 
     Raises:
         UserError: otherwise.
@@ -90,7 +90,7 @@ def check_dataset(found: Repository) -> None:
 
 
 def check_metric(found: Repository) -> None:
-    """Returns nothing when `evaluate.load` and the page of the Space will find what they look for.
+    """Check that `evaluate.load` and the page of the Space will find what they look for.
 
     Raises:
         UserError: no module named as the repository, no `app.py`, or a README.md that makes no Space.

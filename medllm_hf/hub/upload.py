@@ -12,7 +12,7 @@ from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
 from huggingface_hub.utils import disable_progress_bars, logging
 
 from medllm_hf.errors import UserError
-from medllm_hf.hub.plan import Plan, There, differences
+from medllm_hf.hub.plan import Plan, RemoteState, differences
 from medllm_hf.hub.repository import Repository
 
 _LONGEST = 300
@@ -27,7 +27,7 @@ class UploadError(Exception):
         super().__init__(" ".join(text.split()))
 
 
-def read_hub(repository: Repository, writing: bool) -> There | None:
+def read_hub(repository: Repository, writing: bool) -> RemoteState | None:
     """What the Hub has under the name, or None; before `writing`, the Hub is asked whether it knows the token.
 
     Raises:
@@ -36,10 +36,10 @@ def read_hub(repository: Repository, writing: bool) -> There | None:
     """
     api = client()
     _quiet()
-    with told(repository):
+    with refuse_upload_errors(repository):
         if writing:
             api.whoami()
-        return look(api, repository)
+        return read_remote(api, repository)
 
 
 def send_plan(plan: Plan) -> str:
@@ -52,7 +52,7 @@ def send_plan(plan: Plan) -> str:
         UploadError: no connection, a change by somebody else meanwhile, or other content there than was sent.
     """
     api, repository = client(), plan.repository
-    with told(repository):
+    with refuse_upload_errors(repository):
         commit = send(api, plan)
         found = remote_files(api, repository, commit)
         head = api.repo_info(repository.name, repo_type=repository.type).sha
@@ -79,7 +79,7 @@ def client() -> HfApi:
     return HfApi(token=token, library_name="medllm_hf")
 
 
-def look(api: HfApi, repository: Repository) -> There | None:
+def read_remote(api: HfApi, repository: Repository) -> RemoteState | None:
     """What the Hub has under the name, or None.
 
     Raises:
@@ -92,7 +92,7 @@ def look(api: HfApi, repository: Repository) -> There | None:
     if info.sha is None:
         raise UploadError(f"found no commit of {repository.name} on the Hub; push again")
     files = remote_files(api, repository, info.sha)
-    return There(info.sha, bool(info.private), {file.path: file for file in files})
+    return RemoteState(info.sha, bool(info.private), {file.path: file for file in files})
 
 
 def remote_files(api: HfApi, repository: Repository, commit: str) -> list[RepoFile]:
@@ -119,7 +119,7 @@ def send(api: HfApi, plan: Plan) -> str:
     if there is None:
         sdk = "gradio" if repository.type == "space" else None
         api.create_repo(repository.name, repo_type=repository.type, private=plan.private, space_sdk=sdk)
-        there = look(api, repository)
+        there = read_remote(api, repository)
         if there is None:
             raise UploadError(f"found no {repository.name} on the Hub after it was made; push again")
     operations: list[CommitOperationAdd | CommitOperationDelete] = []
@@ -149,7 +149,7 @@ def _quiet() -> None:
 
 
 @contextmanager
-def told(repository: Repository) -> Iterator[None]:
+def refuse_upload_errors(repository: Repository) -> Iterator[None]:
     """Makes the client's errors errors of ours, without the token.
 
     Raises:

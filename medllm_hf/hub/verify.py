@@ -37,20 +37,17 @@ def find_published(repository: str, revision: str | None = None) -> Published:
     return local(Path(repository), revision) if Path(repository).is_dir() else remote(repository, revision)
 
 
-def verify_published(published: Published, known: dict[str, Path]) -> list[Finding]:
-    """Each figure and hash of a published model as confirmed, different or not derivable.
+def verify_published(published: Published, known: dict[str, Path]) -> Iterator[Finding]:
+    """Yields each figure and hash of a published model as confirmed, different or not derivable.
 
     Args:
         known: see `known_files`.
-
-    Raises:
-        UserError: nothing is published in it.
     """
     findings, runs = rederived(published.folder, Known(published.weights, published.folder, known))
-    findings += card_findings(published.folder, runs)
+    yield from findings
+    yield from card_findings(published.folder, runs)
     if not runs:
-        findings.append(Finding("eval/", UNKNOWN, "no run from which figures follow"))
-    return findings
+        yield Finding("eval/", UNKNOWN, "no run from which figures follow")
 
 
 def known_files(data: list[str]) -> dict[str, Path]:

@@ -21,9 +21,9 @@ def verify(repository: str, revision: str | None = None, data: list[str] | None 
     published = find_published(repository, revision)
     if published.commit:
         print(f"{repository} at commit {published.commit}")
-    findings = verify_published(published, known)
-    for one in findings:
+    counts = dict.fromkeys((CONFIRMED, DIFFERENT, UNKNOWN), 0)
+    for one in verify_published(published, known):
         print(one.line)
-    counts = [f"{sum(one.state == state for one in findings)} {state}" for state in (CONFIRMED, DIFFERENT, UNKNOWN)]
-    print(f"{repository}: {', '.join(counts)}")
-    return 0 if all(one.state == CONFIRMED for one in findings) else 1
+        counts[one.state] += 1
+    print(f"{repository}: {', '.join(f'{count} {state}' for state, count in counts.items())}")
+    return 0 if counts[CONFIRMED] == sum(counts.values()) else 1
