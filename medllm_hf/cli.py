@@ -32,13 +32,19 @@ class Verb:
 
 VERBS = {
     "demo": Verb("demo:demo", "the whole journey on the bundled sample, on a CPU, offline", flags.demo),
-    "tiny-base": Verb("checkpoint.tiny:tiny_base", "a small random checkpoint in Baichuan2's own layout", flags.tiny_base),
-    "convert": Verb(
-        "checkpoint.convert:convert", "Baichuan 7B checkpoint → Llama layout, no remote code", flags.convert, ("src",)
+    "tiny-base": Verb(
+        "checkpoint.commands.tiny_base:tiny_base", "a small random checkpoint in Baichuan2's own layout", flags.tiny_base
     ),
-    "merge": Verb("checkpoint.merge:merge", "LoRA adapter + base → full weights", flags.merge, ("adapter", "base")),
-    "data check": Verb("data.check:check", "report which dialogues can be used; exit 1 if any cannot", flags.data_check),
-    "data build": Verb("data.build:build", "dialogue files → dataset folder for load_dataset and trl sft", flags.data_build),
+    "convert": Verb(
+        "checkpoint.commands.convert:convert", "Baichuan 7B checkpoint → Llama layout, no remote code", flags.convert, ("src",)
+    ),
+    "merge": Verb("checkpoint.commands.merge:merge", "LoRA adapter + base → full weights", flags.merge, ("adapter", "base")),
+    "data check": Verb(
+        "data.commands.check:check", "report which dialogues can be used; exit 1 if any cannot", flags.data_check
+    ),
+    "data build": Verb(
+        "data.commands.build:build", "dialogue files → dataset folder for load_dataset and trl sft", flags.data_build
+    ),
     "sft": Verb(
         "training.sft:sft", "train by a recipe, as `trl sft --config` does, after checking it strictly", lambda parser: None
     ),
@@ -57,7 +63,9 @@ VERBS = {
     "report": Verb(
         "evaluation.commands.report:report", "run folders → tables, plots, a page to browse, results.json", flags.report
     ),
-    "verify": Verb("hub.verify:verify", "do every figure of a published model again from its raw outputs", flags.verify),
+    "verify": Verb(
+        "hub.commands.verify:verify", "do every figure of a published model again from its raw outputs", flags.verify
+    ),
     "chat": Verb("chat.terminal:chat", "talk to a model in the terminal", flags.chat),
     "web": Verb("chat.web.start:web", "talk to a model on a page in the browser", flags.web),
 }

@@ -43,12 +43,13 @@ _BAICHUAN = "run `medllm convert` first"
 _LONGEST = 300
 # Where a processor's class may be named, and under which keys.
 _PROCESSOR_FILES = ("processor_config.json", "preprocessor_config.json", "video_preprocessor_config.json")
+EXPECTED = "a checkpoint folder"  # of a name that is refused
 _PROCESSORS = {"AutoProcessor": "processor_class", "AutoImageProcessor": "image_processor_type",
                "AutoVideoProcessor": "video_processor_type", "AutoFeatureExtractor": "feature_extractor_type"}  # fmt: skip
 
 
 def snapshot(
-    name: str, revision: str | None = None, patterns: Sequence[str] = CHECKPOINT_FILES, expected: str = "a checkpoint folder"
+    name: str, revision: str | None = None, patterns: Sequence[str] = CHECKPOINT_FILES, expected: str = EXPECTED
 ) -> tuple[Path, str | None]:
     """The folder `name` and None, or the local snapshot of the Hub's model repository `name` and its commit.
 
@@ -106,7 +107,7 @@ def _chosen(names: Collection[str], read: Callable[[str], dict], where: str) -> 
         return []
 
 
-def check_name(name: str, expected: str = "a checkpoint folder") -> None:
+def check_name(name: str, expected: str = EXPECTED) -> None:
     """Check that `name`, which is no folder, may be the id of a repository.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The verb `data build`: read → check → mask → compare → split → Parquet and card, in two passes over the rows."""
+"""Dialogue files → dataset folder: read → check → mask → compare → split → Parquet and card, in two passes over the rows."""
 
 import json
 import re
@@ -17,13 +17,14 @@ from tqdm import tqdm
 from medllm_hf.data import card
 from medllm_hf.data.benchmarks.catalogue import BENCHMARKS
 from medllm_hf.data.benchmarks.read import load_benchmark
-from medllm_hf.data.dialogues import Policy, check_format
+from medllm_hf.data.dialogues import AUTO, OnBadRow, OnTrailingUser, Policy, check_format
 from medllm_hf.data.files import file_rows, input_files
 from medllm_hf.data.mcq import McqItem, load_items
 from medllm_hf.data.screening import decontamination
 from medllm_hf.data.screening.chunk import Listed, Overlap, Settings
 from medllm_hf.data.screening.near_duplicates import SLOTS
-from medllm_hf.data.splits import Decision, Options, decide, in_test, write_splits
+from medllm_hf.data.settings import NearDuplicates, OnOverlap, OnPersonalData, Options
+from medllm_hf.data.splits import Decision, decide, in_test, write_splits
 from medllm_hf.data.workers import screen_all
 from medllm_hf.errors import UserError
 from medllm_hf.folders import check_apart, check_free, new_folder, sha256, write_text
@@ -49,18 +50,18 @@ def build(
     inputs: list[str],
     out: str,
     license: str | None = None,
-    format: str = "auto",
+    format: str = AUTO,
     revision: str | None = None,
-    trailing_user: str = "cut",
-    bad_row: str = "drop",
-    near_duplicates: str = "group",
+    trailing_user: OnTrailingUser = Policy.trailing_user,
+    bad_row: OnBadRow = Policy.bad_row,
+    near_duplicates: NearDuplicates = Options.near_duplicates,
     benchmarks: list[str] | None = None,
-    on_personal_data: str = "mask",
-    on_overlap: str = "drop",
-    test_fraction: float = 0.05,
-    seed: int = 42,
+    on_personal_data: OnPersonalData = Options.on_personal_data,
+    on_overlap: OnOverlap = Options.on_overlap,
+    test_fraction: float = Options.test_fraction,
+    seed: int = Options.seed,
     overwrite: bool = False,
-) -> None:
+) -> card.Summary:
     """Writes a dataset folder that `load_dataset` and `trl sft` take as it is. Same input and seed, same bytes.
 
     Large inputs are screened by processes of their own: a script that calls this needs `if __name__ == "__main__":`.
@@ -90,8 +91,7 @@ def build(
         index = decontamination.index(questions) if questions else None
         policy = Policy(trailing_user, bad_row)
         settings = Settings(files, format, policy, on_personal_data, near_duplicates != "off", index, spill)
-        summary = _write(folder, settings, sets, questions, options)
-    print("\n".join(card.screen_lines(summary, out)))
+        return _write(folder, settings, sets, questions, options)
 
 
 def question_set(name: str) -> card.QuestionSet:

@@ -14,7 +14,8 @@ from medllm_hf.data.screening.chunk import Overlap
 from medllm_hf.data.screening.decontamination import SHORTEST
 from medllm_hf.data.screening.near_duplicates import GRAM, NEIGHBOURS, ONE_SIDE, SIMILAR
 from medllm_hf.data.screening.pii.masking import KINDS
-from medllm_hf.data.splits import Options, Written
+from medllm_hf.data.settings import Options
+from medllm_hf.data.splits import Written
 from medllm_hf.folders import project_file
 
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"), (10_000_000, "1M<n<10M"))
@@ -56,7 +57,7 @@ def place(names: list[str], columns: dict[str, np.ndarray], row: int) -> str:
 
 
 def screen_lines(summary: Summary, out: str) -> list[str]:
-    """What the verb prints at the end."""
+    """What is said at the end of a build into `out`: rows read, found, written and left out."""
     counts = summary.counts
     left_out = [f"{count} {name}" for name, count in losses(summary) if name != "rejected" and count]
     sizes = ", ".join(f"{name} {part['dialogues']}" for name, part in summary.written.splits.items())

@@ -1,14 +1,14 @@
-"""The verb `data check`: what a build would accept, repair and reject, and why."""
+"""What a build would accept, repair and reject, and why."""
 
 import json
 import os
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 
 from medllm_hf.control_tokens import CONTROL_TOKENS
-from medllm_hf.data.dialogues import Policy, Problem, check_format, examine
+from medllm_hf.data.dialogues import AUTO, OnBadRow, OnTrailingUser, Policy, Problem, check_format, examine
 from medllm_hf.data.files import file_rows, input_files
 from medllm_hf.errors import UserError
 from medllm_hf.folders import new_file
@@ -17,15 +17,39 @@ from medllm_hf.folders import new_file
 SHOWN = 20
 
 
+@dataclass(frozen=True)
+class Checked:
+    """What a build would make of the rows.
+
+    counts: accepted, repaired and rejected rows, and "control": the dialogues that spell control tokens. shown: verdict → the
+    first problems of that kind.
+    """
+
+    counts: Counter[str]
+    shown: dict[str, list[Problem]]
+
+    def lines(self) -> list[str]:
+        """The counts, and the first problems of each kind, as they are shown."""
+        accepted, repaired, rejected = (self.counts[verdict] for verdict in ("accepted", "repaired", "rejected"))
+        lines = [f"read {accepted + repaired + rejected}: accepted {accepted}, repaired {repaired}, rejected {rejected}"]
+        if control := self.counts["control"]:
+            lines.append(f"{control} dialogues spell control tokens in their text: kept, the chat templates neutralise them")
+        for verdict, problems in self.shown.items():
+            lines += [f"{verdict} {problem.file}:{problem.line} {problem.field}: {problem.reason}" for problem in problems]
+            if self.counts[verdict] > len(problems):
+                lines.append(f"and {self.counts[verdict] - len(problems)} more {verdict}; `--list FILE` writes them all")
+        return lines
+
+
 def check(
     inputs: list[str],
-    format: str = "auto",
+    format: str = AUTO,
     revision: str | None = None,
-    trailing_user: str = "cut",
-    bad_row: str = "drop",
+    trailing_user: OnTrailingUser = Policy.trailing_user,
+    bad_row: OnBadRow = Policy.bad_row,
     list_file: str | None = None,
-) -> int:
-    """Prints how many rows are accepted, repaired and rejected, and the first of the last two; returns 1 if any is rejected.
+) -> Checked:
+    """How many rows are accepted, repaired and rejected, and the first of the last two; `list_file` takes a line for each.
 
     Raises:
         UserError: inputs that cannot be read, an unknown format, a row that the policy makes fatal, or `list_file` exists.
@@ -46,8 +70,7 @@ def check(
                 shown[verdict].append(problem)
             if problem and listing:
                 listing.write(_listed(verdict, problem))
-    _print(counts, shown)
-    return 1 if counts["rejected"] else 0
+    return Checked(counts, shown)
 
 
 def _examined_rows(
@@ -63,18 +86,6 @@ def _examined_rows(
                     raise problem.refusal()
                 yield row, problem
                 bar.update()
-
-
-def _print(counts: Counter[str], shown: dict[str, list[Problem]]) -> None:
-    accepted, repaired, rejected = (counts[verdict] for verdict in ("accepted", "repaired", "rejected"))
-    print(f"read {accepted + repaired + rejected}: accepted {accepted}, repaired {repaired}, rejected {rejected}")
-    if counts["control"]:
-        print(f"{counts['control']} dialogues spell control tokens in their text: kept, the chat templates neutralise them")
-    for verdict, problems in shown.items():
-        for problem in problems:
-            print(f"{verdict} {problem.file}:{problem.line} {problem.field}: {problem.reason}")
-        if counts[verdict] > len(problems):
-            print(f"and {counts[verdict] - len(problems)} more {verdict}; `--list FILE` writes them all")
 
 
 def _listed(verdict: str, problem: Problem) -> str:

@@ -6,10 +6,16 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from medllm_hf.data.files import BadRow, parsed, stem
 from medllm_hf.data.mcq import item_from_row
 from medllm_hf.errors import UserError
+
+OnTrailingUser = Literal["cut", "drop", "fail"]
+OnBadRow = Literal["drop", "fail"]
+# In place of the name of a format: each row is looked at.
+AUTO = "auto"
 
 
 @dataclass(frozen=True)
@@ -20,8 +26,8 @@ class Policy:
     bad_row: "drop" rejects the row, "fail" stops.
     """
 
-    trailing_user: str = "cut"
-    bad_row: str = "drop"
+    trailing_user: OnTrailingUser = "cut"
+    bad_row: OnBadRow = "drop"
 
 
 @dataclass(frozen=True)
@@ -139,8 +145,8 @@ def check_format(name: str) -> None:
     Raises:
         UserError: it is not.
     """
-    if name != "auto" and name not in FORMATS:
-        raise UserError(f"format {name!r}", "auto, " + ", ".join(FORMATS), "choose one of these")
+    if name != AUTO and name not in FORMATS:
+        raise UserError(f"format {name!r}", ", ".join([AUTO, *FORMATS]), "choose one of these")
 
 
 def examine(file: Path, line: int, raw: object, format: str, policy: Policy) -> tuple[dict | None, Problem | None]:
@@ -169,7 +175,7 @@ def dialogue(row: object, format: str, source: str, policy: Policy) -> tuple[dic
         row = {"data": row}  # HuatuoGPT's first files
     if not isinstance(row, dict):
         raise BadRow("row", f"a {type(row).__name__}, not an object")
-    turns = FORMATS[_detected(row) if format == "auto" else format].turns(row)
+    turns = FORMATS[_detected(row) if format == AUTO else format].turns(row)
     if _filled(row, "system"):
         if turns and turns[0]["role"] == "system":
             raise BadRow("system", "a second system turn, beside the one in the dialogue")

@@ -7,7 +7,7 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 
 from medllm_hf.errors import UserError, first_line
-from medllm_hf.evaluation.runs.folder import read_run, weights_hash
+from medllm_hf.evaluation.runs.folder import FinishedRun, read_run, weights_hash
 from medllm_hf.evaluation.verification.dialogues import held_by
 from medllm_hf.folders import check_apart, check_free, new_folder, read_json
 from medllm_hf.hub.cards import About, dataset_file, model_card
@@ -50,9 +50,6 @@ def publish_model(
     check_name(repo_id)
     model = Path(path)
     shards = check_files(model)
-    # What follows reads all weights several times, and imports what takes seconds.
-    size = sum(shard.stat().st_size for shard in shards)
-    print(f"checking {path}: {size:,} bytes of weights, runs: {', '.join(runs) or 'none'}", flush=True)
     check_model(model, shards)
     read = check_runs(model, runs)
     about = About(repo_id, license, base_model, tuple(one.partition("=")[0] for one in datasets))
@@ -67,8 +64,8 @@ def publish_model(
             copy_dataset_card(dataset, folder)
         found = published(folder)
         for text in benchmarks:
-            run, dataset, task = parse_benchmark(text, found)
-            write_entry(folder, run, repo_id, dataset, task)
+            entry, dataset, task = parse_benchmark(text, found)
+            write_entry(folder, entry, repo_id, dataset, task)
         model_card(folder, about, found).save(folder / "README.md")
         check_repository(folder)
 
@@ -141,7 +138,7 @@ def check_model(model: Path, shards: list[Path]) -> None:
 
 
 def check_tensors(shard: Path) -> None:
-    """Returns nothing when every tensor of the file has elements and all are finite.
+    """Check that every tensor of the file has elements and all are finite.
 
     Raises:
         UserError: otherwise, or when the file is damaged.
@@ -156,7 +153,7 @@ def check_tensors(shard: Path) -> None:
         raise UserError(f"damaged {shard} ({first_line(error)})", "a whole safetensors file", "save it again") from error
 
 
-def check_runs(model: Path, runs: list[str]) -> list[dict]:
+def check_runs(model: Path, runs: list[str]) -> list[FinishedRun]:
     """The runs, each of them made with these very weights; of a comparison, one side.
 
     Raises:
@@ -175,7 +172,7 @@ def check_runs(model: Path, runs: list[str]) -> list[dict]:
                 raise UserError(found, "this model as one of the systems", "add --eval-run with its consultations")
             continue
         # A consultation examines the doctor.
-        side = {"mcq": "model", "consult": "doctor"}.get(run["manifest"].get("kind"))
+        side = {"mcq": "model", "consult": "doctor"}.get(str(run["manifest"].get("kind")))
         if side is None:
             found = f"a run of kind {run['manifest'].get('kind')} in {run['folder']}"
             do = "name the consultations that were judged"

@@ -1,6 +1,7 @@
 """The verb `sft`: checks recipe and command strictly, then plans or trains."""
 
 import os
+import sys
 import warnings
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -78,7 +79,10 @@ def sft(arguments: list[str]) -> None:
     if deepspeed := _value(arguments, "--deepspeed") or recipe.get("deepspeed"):
         arguments = [*arguments, "--deepspeed", str(_deepspeed_file(deepspeed))]
     if "--plan" in arguments:
-        print(_plan(arguments, recipe))
+        text, warning = _plan(arguments, recipe)
+        if warning:
+            print(warning, file=sys.stderr)
+        print(text)
         return
     if deepspeed and "LOCAL_RANK" not in os.environ:
         found = "deepspeed in the recipe and no launcher"
@@ -196,7 +200,7 @@ def _run(arguments: list[str], config: str | None) -> None:
     train(script, settings, model, mixture, additions, config)
 
 
-def _plan(arguments: list[str], recipe: dict) -> str:
+def _plan(arguments: list[str], recipe: dict) -> tuple[str, str | None]:
     # Without making TRL's objects of the options: they refuse bf16 where there is no GPU.
     from medllm_hf.training.model_checks import check_plan
     from medllm_hf.training.plan import plan
@@ -207,8 +211,8 @@ def _plan(arguments: list[str], recipe: dict) -> str:
     options = vars(parser.parse_args(arguments))
     hardware = [options.pop(name) for name in ("gpus", "nodes", "gpu_memory")]
     options = {key: value for key, value in options.items() if value is not None}
-    check_plan(options)
-    return plan(options, *hardware)
+    warning = check_plan(options)
+    return plan(options, *hardware), warning
 
 
 def _refuse(message: str) -> NoReturn:

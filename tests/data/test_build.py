@@ -27,13 +27,14 @@ from support.made import (
 
 from medllm_hf.data import build as build_module
 from medllm_hf.data.build import build, question_set, short_names
+from medllm_hf.data.card import screen_lines
 from medllm_hf.errors import UserError
 from medllm_hf.folders import sha256
 
 
-def test_every_row_is_accounted_for(tmp_path, capsys):
+def test_every_row_is_accounted_for(tmp_path):
     rows, held_out = messy(tmp_path)
-    build([rows], str(tmp_path / "out"), "mit", near_duplicates="drop", benchmarks=[held_out])
+    summary = build([rows], str(tmp_path / "out"), "mit", near_duplicates="drop", benchmarks=[held_out])
     listed = problems(tmp_path / "out")
     places = [(problem["verdict"], problem["line"], problem["field"]) for problem in listed]
     assert places == [
@@ -54,7 +55,7 @@ def test_every_row_is_accounted_for(tmp_path, capsys):
     assert reasons["near-duplicate", 45] == "much the same as messy.jsonl:3"
     assert reasons["overlap", 47].startswith("held_out.jsonl q7 with 0 edits in turn 0") and STEM in reasons["overlap", 47]
     assert len(rows_of(tmp_path / "out")) == 48 - 2 - 2 - 1 - 1
-    screen = capsys.readouterr().out
+    screen = "\n".join(screen_lines(summary, "out"))
     assert "read 48: accepted 45, repaired 1, rejected 2" in screen
     assert "2 exact duplicates, 1 with held-out questions, 1 near-duplicates" in screen
     card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")

@@ -13,7 +13,7 @@ import pytest
 from pyarrow import parquet
 
 from medllm_hf.control_tokens import CONTROL_TOKENS
-from medllm_hf.data.check import check
+from medllm_hf.data.commands.check import check
 from medllm_hf.data.dialogues import Policy, examine
 from medllm_hf.data.files import SUFFIXES, file_rows
 from medllm_hf.errors import UserError

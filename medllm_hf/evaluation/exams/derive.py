@@ -222,7 +222,7 @@ class Answer:
         return self.shown.item.question, self.own_options, self.own(self.reference)
 
 
-def read_question(row: Mapping, where: str, language: str = "zh") -> PresentedQuestion:
+def read_question(row: Mapping, where: str, language: str = McqItem.language) -> PresentedQuestion:
     """The question in a row of scores.jsonl as it was put; its `language` is not written there.
 
     Raises:

@@ -16,7 +16,7 @@ from medllm_hf.data.mcq import McqItem
 from medllm_hf.evaluation.exams.derive import Output, output_row
 from medllm_hf.evaluation.exams.float32_head import float32_head
 from medllm_hf.evaluation.exams.prompts import PresentedQuestion, Prompts, answers, candidates
-from medllm_hf.evaluation.exams.settings import BATCH_TOKENS
+from medllm_hf.evaluation.exams.settings import BATCH_TOKENS, Settings
 from medllm_hf.evaluation.exams.shared_prefix import Block, Row, attending, device_of, keys_and_values, language_model, supports
 
 # Questions whose probabilities are computed together. The portions are the same however often a run is begun again, since
@@ -43,7 +43,7 @@ def likelihoods(
     prompts: Prompts,
     shown: Sequence[PresentedQuestion],
     wanted: set[int],
-    normalization: str = "none",
+    normalization: str = Settings.normalization,
     tokens_at_once: int = BATCH_TOKENS,
 ) -> Iterator[tuple[int, dict]]:
     """Yields (place in `shown`, {"logprobs"}) of the `wanted` questions; normalisation adds "lengths" of the answers.
@@ -106,7 +106,7 @@ class Tree:
 
 
 def log_probabilities(
-    network: torch.nn.Module, questions: Sequence[Question], tokens_at_once: int = 8192
+    network: torch.nn.Module, questions: Sequence[Question], tokens_at_once: int = BATCH_TOKENS
 ) -> Iterator[tuple[int, list[float]]]:
     """(index of the question, log-probability in nats of each candidate), each question once, in the order that is fast.
 

@@ -202,7 +202,7 @@ class Prompts:
 
     tokenizer: "PreTrainedTokenizerBase | None"
     examples: dict[str, tuple[McqItem, ...]]
-    score: str = "letter"
+    score: str = Settings.score
     chat: bool = True
     ready: bool = True
     enable_thinking: bool | None = None

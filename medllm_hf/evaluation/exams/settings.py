@@ -1,10 +1,14 @@
 """What the flags of `medllm eval mcq` mean, and which of them go together."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from medllm_hf.errors import UserError
 
 NEW_TOKENS, BATCH_TOKENS = 256, 8192
+Mode = Literal["likelihood", "generate"]
+Score = Literal["letter", "text"]
+Normalization = Literal["none", "tokens", "bytes"]
 
 
 @dataclass(frozen=True)
@@ -30,9 +34,9 @@ class Settings:
     url: str | None = None
     data_path: str | None = None
     split: str | None = None
-    mode: str | None = None
-    score: str = "letter"
-    normalization: str = "none"
+    mode: Mode | None = None
+    score: Score = "letter"
+    normalization: Normalization = "none"
     shots: int = 0
     examples: str | None = None
     seed: int = 0
@@ -52,7 +56,7 @@ class Settings:
 class ResolvedSettings(Settings):
     """Settings that go together, with every default filled in; see `resolve_defaults`."""
 
-    mode: str = "likelihood"
+    mode: Mode = "likelihood"
     max_new_tokens: int = NEW_TOKENS
     batch_tokens: int = BATCH_TOKENS
 

@@ -15,7 +15,7 @@ DIALOGUE = json.dumps(
 REPLY = "第2轮追问了部位和伴随症状。\n主动性：5\n准确性：4\n有用性：3\n语言质量：5"
 
 
-def metric():
+def metric() -> evaluate.EvaluationModule:
     """A fresh instance of the metric: one instance does not serve two visitors at once."""
     return evaluate.load(str(HERE / "llm_judge.py"))
 

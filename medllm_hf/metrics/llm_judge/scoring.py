@@ -41,7 +41,7 @@ class JudgeOptions:
     judge: Judge | dict | None = None
     replies: Sequence[str | Sequence[str]] | None = None
     rubric: str = "disc-medllm"
-    language: str = "zh"
+    language: str = LANGUAGES[0]
     samples: int = 1
     groups: Sequence[str] | None = None
     seed: int = 0
@@ -100,7 +100,7 @@ def reference(value: str | list | None, rubric: str, name: str = "reference") ->
     return _suited(name, _reference(name, value), rubric)
 
 
-def rubric_record(rubric: str, language: str = "zh") -> dict:
+def rubric_record(rubric: str, language: str = LANGUAGES[0]) -> dict:
     """Name, version, language, SHA-256 of every word, criteria and scale of a rubric."""
     known = RUBRICS[rubric]
     record = {"name": rubric, "version": known.version, "language": language, "sha256": digest(rubric, language)}
@@ -130,7 +130,7 @@ def scored(turns: Sequence[Turn], reference: Reference, replies: Sequence[str], 
     }
 
 
-def summary(items: Sequence[Item], rubric: str, language: str = "zh", seed: int = 0) -> dict:
+def summary(items: Sequence[Item], rubric: str, language: str = LANGUAGES[0], seed: int = 0) -> dict:
     """The figures over items."""
     keys, known = _criteria(rubric), RUBRICS[rubric]
     return {
