@@ -49,10 +49,10 @@ def test_what_was_confirmed_before_damage_is_met_stands(whole, tmp_path, capsys)
     shutil.copytree(whole, tmp_path / "repository")
     manifest = tmp_path / "repository" / "eval" / "exam" / "manifest.json"
     values = read_json(manifest)
-    del values["settings"]["prompt_sha256"]
+    values["settings"]["shots"] = 1  # whose examples are looked for at the end
     write_json(manifest, values)
     code, lines = verified(tmp_path / "repository", capsys, whole)
-    assert code == 1 and "different     eval/exam: damaged (KeyError 'prompt_sha256')" in lines
+    assert code == 1 and any(line.startswith("different     eval/exam:") and "no data.examples" in line for line in lines)
     assert any(line.startswith("confirmed     eval/exam/metrics.json accuracy") for line in lines)
     # No figure of the card follows from a run that is not whole.
     assert any(line.startswith("not derivable README.md model-index accuracy of exam") for line in lines)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import torch
 from torch.nn.functional import linear
@@ -23,7 +24,7 @@ def float32_head(network: torch.nn.Module) -> Iterator[None]:
     if type(head) is not torch.nn.Linear or "forward" in vars(head):
         yield
         return
-    head.forward = lambda input: _in_float32(head, input)  # type: ignore[method-assign]  # so that its hooks stay
+    head.forward = partial(_in_float32, head)  # type: ignore[method-assign]  # so that its hooks stay
     try:
         yield
     finally:
