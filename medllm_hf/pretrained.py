@@ -164,7 +164,8 @@ def load_config(name: str | Path, revision: str | None = None) -> "PreTrainedCon
         _check_config(name, values)
     elif Path(name).is_dir():
         raise UserError(f"no config.json in {name}", "a model", "check the path")
-    with _told(name, "a checkpoint that transformers loads"):
+    told = () if values is not None else ("check the name, the network and HF_TOKEN", "no folder and no model of the Hub ")
+    with _told(name, "a checkpoint that transformers loads", *told):
         return AutoConfig.from_pretrained(str(name), revision=revision, trust_remote_code=False)
 
 

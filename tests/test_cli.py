@@ -1,5 +1,6 @@
 """The command line: light to start, one line for a mistake."""
 
+import shlex
 import sys
 
 import pytest
@@ -87,6 +88,13 @@ def test_recipe_with_a_value_of_another_type_and_a_misspelt_option(tmp_path, ref
     assert "num_train_epochs" in refused("sft", "--config", str(recipe))
     recipe.write_text("num_train_epochs: 1\n")
     assert "output_dir" in refused("sft", "--config", str(recipe), "--output_dirr", "x")
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_reader_that_goes_away_is_no_failure_of_ours(unbuffered, tmp_path):
+    command = shlex.join([sys.executable, "-m", "medllm_hf", "data", "check", str(SAMPLE / "dialogues.jsonl")])
+    done = run("bash", "-c", f"set -o pipefail; {command} | true", cwd=tmp_path, env={"PYTHONUNBUFFERED": unbuffered})
+    assert (done.returncode, done.stderr) == (1, "")
 
 
 def test_the_module_is_the_same_program():
