@@ -5,6 +5,7 @@ import atexit
 import gc
 import importlib
 import os
+import select
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -152,6 +153,16 @@ def check_paths(options: dict) -> None:
             check_apart(out, inputs, inside=True)
 
 
+def nobody_reads() -> bool:
+    """Whether what is printed goes to a pipe whose reader has gone, as with `| head`; what is left goes nowhere then."""
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), 0)
+    gone = any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
+    if gone:  # the interpreter would complain when it flushes at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return gone
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Returns the exit code: 0 done, 1 a failure, 2 the user's mistake (one line on stderr)."""
     arguments = sys.argv[1:] if arguments is None else arguments
@@ -168,10 +179,16 @@ def main(arguments: list[str] | None = None) -> int:
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
         os.environ.setdefault("TQDM_DISABLE", "1")
     try:
-        return run(*find_verb(arguments))
+        code = run(*find_verb(arguments))
+        sys.stdout.flush()
+        return code
     except UserError as error:
         print(f"medllm: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:
+        if not nobody_reads():
+            raise
+        return 1
     except OSError as error:
         if error.filename is None:  # no file or folder is at fault
             raise

@@ -165,7 +165,8 @@ def load_config(name: str | Path, revision: str | None = None) -> "PreTrainedCon
         raise UserError(f"no config.json in {name}", "a model", "check the path")
     from transformers import AutoConfig  # which takes seconds
 
-    with _told(name, "a checkpoint that transformers loads"):
+    told = () if values is not None else ("check the name, the network and HF_TOKEN", "no folder and no model of the Hub ")
+    with _told(name, "a checkpoint that transformers loads", *told):
         return AutoConfig.from_pretrained(str(name), revision=revision, trust_remote_code=False)
 
 

@@ -131,6 +131,13 @@ def test_a_process_that_ends_does_not_search_for_garbage(program):
     assert done.returncode == 0 and done.stdout.endswith("frozen True\n"), done.stderr
 
 
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_reader_that_goes_away_is_no_failure_of_ours(unbuffered, tmp_path):
+    command = shlex.join([sys.executable, "-m", "medllm_hf", "data", "check", str(SAMPLE / "dialogues.jsonl")])
+    done = run("bash", "-c", f"set -o pipefail; {command} | true", cwd=tmp_path, env={"PYTHONUNBUFFERED": unbuffered})
+    assert (done.returncode, done.stderr) == (1, "")
+
+
 def test_the_module_is_the_same_program():
     assert run(sys.executable, "-m", "medllm_hf", "--version").stdout == run("medllm", "--version").stdout != ""
 

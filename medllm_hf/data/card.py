@@ -61,9 +61,10 @@ def screen_lines(summary: Summary, out: str) -> list[str]:
     counts = summary.counts
     left_out = [f"{count} {name}" for name, count in losses(summary) if name != "rejected" and count]
     sizes = ", ".join(f"{name} {part['dialogues']}" for name, part in summary.written.splits.items())
+    held_out = f"in {counts['overlap']}" if summary.sets else "not looked for (--benchmarks)"
     return [
         f"read {counts['read']}: accepted {counts['accepted']}, repaired {counts['repaired']}, rejected {counts['rejected']}",
-        f"personal data in {counts['personal']} dialogues, held-out questions in {counts['overlap']}",
+        f"personal data in {counts['personal']} dialogues, held-out questions {held_out}",
         f"wrote {out}: {sizes}; left out: {', '.join(left_out) or 'nothing'}",
     ]
 

@@ -254,7 +254,8 @@ def load_parts(
     names = [script.dataset_train_split] + ([script.dataset_test_split] if settings.eval_strategy != "no" else [])
     for name in names:
         if name not in splits:
-            raise UserError(f"splits {', '.join(splits)}", f"a split {name}", "name the split or build one")
+            without = "" if name == names[0] else ", or add --eval_strategy no"
+            raise UserError(f"splits {', '.join(splits)}", f"a split {name}", f"name the split or build one{without}")
     if len(names) > 1:
         check_evaluation(settings, additions.dev_questions, evaluated_sources(splits[names[1]]))
     length, workers = settings.max_length, settings.dataset_num_proc

@@ -235,6 +235,11 @@ def test_out_of_memory_is_one_line(tiny, tmp_path, when):
     assert done.returncode == (2 if when == "from_pretrained" else 1)
 
 
+def test_a_mistyped_folder_that_could_be_a_hub_id_is_told_as_one():
+    told = one_line_error(run("medllm", "chat", "work/ful", env={"HF_HUB_OFFLINE": "1"}))
+    assert "found no folder and no model of the Hub work/ful: " in told and "check the name, the network and HF_TOKEN" in told
+
+
 def test_missing_things_are_one_line():
     for name in ("./no-such-folder", "no/such/folder"):
         assert f"found no folder {name};" in one_line_error(run("medllm", "chat", name))

@@ -63,6 +63,14 @@ def test_every_row_is_accounted_for(tmp_path):
         assert line in card
 
 
+def test_the_screen_says_when_no_held_out_questions_were_looked_for(tmp_path, capsys):
+    rows, held_out = messy(tmp_path)
+    build([rows], str(tmp_path / "without"), "mit")
+    assert "held-out questions not looked for (--benchmarks)" in capsys.readouterr().out
+    build([rows], str(tmp_path / "with"), "mit", benchmarks=[held_out])
+    assert "held-out questions in 1" in capsys.readouterr().out
+
+
 def test_no_personal_data_is_left_in_any_file(tmp_path):
     build([messy(tmp_path)[0]], str(tmp_path / "out"), "mit")
     written = {row["id"]: row for row in rows_of(tmp_path / "out")}
