@@ -178,7 +178,10 @@ def eval_mcq(parser: Parser) -> None:
     parser.add_argument(
         "--shots", type=_whole, default=0, metavar="N", help="solved examples before each question (default: 0)"
     )
-    parser.add_argument("--examples", metavar="FILE", help="where they come from; default: the benchmark's dev split")
+    parser.add_argument(
+        "--examples", metavar="FILE_OR_BENCHMARK",
+        help="a file of them, or a benchmark, NAME or NAME=PATH, for its dev split (default: that of --data)",
+    )  # fmt: skip
     parser.add_argument("--seed", type=_seed, default=0, help="of examples and orders of options (default: 0)")
     parser.add_argument("--shuffle-options", action="store_true", help="show each question's options in an order of its own")
     parser.add_argument("--circular", action="store_true", help="ask with every rotation of the options; right if all are")
