@@ -232,8 +232,8 @@ def test_odd_rows_raise_nothing_but_value_errors():
              "cop", "kind", "question_type", "image", "id", "", 5)  # fmt: skip
     values = (None, "", " ", "A", "AB", "甲", "['甲', '乙']", "{[]: 1}", "['\\d', '乙']", "A. 甲 B. 乙", "(A) 甲\n(B) 乙", 0, 1,
               2.5, float("nan"), float("inf"), True, [], ["甲", "乙"], [1], [["A"]], {"text": ["甲", "乙"], "label": [1, 2]},
-              "opb", {"text": [None], "label": [[]]}, {"A": "甲", "B": "乙"}, [{"label": "A", "text": "甲"}, {"label": 2}], 10**400,
-              "\ud800", "[" * 9000, {"A": None, "B": "乙"}, "单选", "multi")  # fmt: skip
+              "opb", {"text": [None], "label": [[]]}, {"A": "甲", "B": "乙"}, [{"label": "A", "text": "甲"}, {"label": 2}],
+              10**400, "\ud800", "[" * 9000, {"A": None, "B": "乙"}, "单选", "multi")  # fmt: skip
     read = 0
     for _ in range(20_000):
         row = {rng.choice(names): rng.choice(values) for _ in range(rng.randint(2, 9))}
