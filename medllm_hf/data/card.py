@@ -13,7 +13,7 @@ from medllm_hf.data.mcq import McqItem
 from medllm_hf.data.screening.chunk import Overlap
 from medllm_hf.data.screening.decontamination import SHORTEST
 from medllm_hf.data.screening.near_duplicates import GRAM, NEIGHBOURS, ONE_SIDE, SIMILAR
-from medllm_hf.data.screening.pii.masking import KINDS
+from medllm_hf.data.screening.pii.masking import KINDS, NOT_LOOKED_FOR
 from medllm_hf.data.splits import Options, Written
 from medllm_hf.folders import project_file
 
@@ -124,7 +124,8 @@ def _results(summary: Summary) -> list[str]:
         personal += " (" + ", ".join(f"{kind} {count}" for kind, count in sorted(summary.kinds.items())) + ")"
     treated = "masked" if options.on_personal_data == "mask" else "these dialogues were left out"
     lines = [
-        f"{personal}; {treated}. The screening knows numbers, addresses and links by their form; it does not find names.",
+        f"{personal}; {treated}. The screening knows phone, identity and card numbers, WeChat and QQ ids, e-mail and links by "
+        f"their form and their label. Not looked for: {NOT_LOOKED_FOR}.",
         f"Exact duplicates, compared without white space, width and case: {counts['exact']} left out.",
     ]
     if options.near_duplicates == "off":

@@ -30,6 +30,7 @@ def test_the_card_is_valid_and_tells_what_was_done(tmp_path):
     for path in map(Path, inputs):
         assert f"- `{path.name}`: `{sha256(path)}`" in text
     assert f"Looked for the 1 questions of held_out.jsonl (`{sha256(Path(held_out))}`)" in text
+    assert "Not looked for: names of people, postal addresses, and record, visit and order numbers." in text
     sources = Counter(one["source"] for one in rows_of(tmp_path / "out"))
     shown = sorted(sources.items(), key=lambda source: (-source[1], source[0]))
     assert all(f"| {name} | {count} |" in text for name, count in shown[:50])
