@@ -22,6 +22,7 @@ _KIND = ("questiontype", "题型", "题目类型", "试题类型", "type", "类�
 _SUBJECT = ("subject", "subjectname", "metainfo", "examclass", "clinicaldepartment", "科目", "学科", "科室", "category")
 _ID = ("id", "qid")
 _PICTURE = ("qimage", "image", "images", "img", "图片")
+_LABEL, _TEXT = ("label", "key", "letter", "标号"), ("text", "value", "content", "内容")
 _LETTER_COLUMN = re.compile(r"(?:op|option|choice|选项|答案选项)?([a-z]|[0-9])", re.IGNORECASE)
 _KINDS = (
     ("multi", re.compile(r"multi|多选|多项选|不定项|x型", re.IGNORECASE)),
@@ -204,7 +205,16 @@ def _options(row: dict, names: dict[str, str]) -> tuple[dict[str, str], dict[str
     if len(pairs) < 2:
         raise ValueError("options is not an object of at least two texts")
     letters = _as_letters([label for label, _ in pairs])
-    return letters, {letters[label]: checked_text(text, "an option") for label, text in pairs}
+    return letters, _without_letters({letters[label]: checked_text(text, "an option") for label, text in pairs})
+
+
+def _without_letters(options: dict[str, str]) -> dict[str, str]:
+    """The options without their letters, where each has its own before it; a space is no mark, since texts begin "A 型" too."""
+    marks = {letter: re.match(rf"[(（]?{letter}[.．、:：)）]\s*(?=\S)", text) for letter, text in options.items()}
+    return {
+        letter: options[letter][mark.end() :] if mark and all(marks.values()) else options[letter]
+        for letter, mark in marks.items()
+    }
 
 
 def _written(text: str) -> object:
@@ -230,19 +240,15 @@ def _as_letters(labels: list) -> dict[str, str]:
 
 def _labelled(options: list) -> dict[str, object]:
     if options and all(isinstance(option, dict) for option in options):
-        pairs = [(o.get("label", o.get("key")), o.get("text", o.get("value"))) for o in options]
+        pairs = [(_either(option, _LABEL), _either(option, _TEXT)) for option in options]
         if not all(isinstance(label, str | int) for label, _ in pairs):
             raise ValueError("options is a list without labels")
         return {str(label): text for label, text in pairs} if len(dict(pairs)) == len(pairs) else {}
-    if all(isinstance(option, str) for option in options):
-        # A space is no mark here: the texts themselves may be "A 型" and "B 型".
-        marked = [
-            re.match(rf"[(（]?{letter}[.．、:：)）]\s*(?=\S)", text)
-            for letter, text in zip(ascii_uppercase, options, strict=False)
-        ]
-        if len(marked) == len(options) and all(marked):
-            options = [text[mark.end() :] for mark, text in zip(marked, options, strict=True) if mark]
     return dict(zip(ascii_uppercase, options, strict=False)) if len(options) <= len(ascii_uppercase) else {}
+
+
+def _either(option: dict, names: tuple[str, ...]) -> object:
+    return next((option[name] for name in names if name in option), None)
 
 
 def _kind(row: dict, names: dict[str, str]) -> str | None:

@@ -70,6 +70,8 @@ def test_answers_that_are_none(answer):
         {"optionA": "甲", "optionB": "乙", "optionC": "丙"},
         {"opa": "甲", "opb": "乙", "opc": "丙"},
         {"选项A": "甲", "选项B": "乙", "选项C": "丙"},
+        {"option_a": "A) 甲", "option_b": "B) 乙", "option_c": "C) 丙"},
+        {"选项": [{"标号": "A", "内容": "甲"}, {"标号": "B", "内容": "乙"}, {"标号": "C", "内容": "丙"}]},
         {"option1": "甲", "option2": "乙", "option3": "丙"},
     ],
 )
