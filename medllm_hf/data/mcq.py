@@ -7,7 +7,7 @@ from fractions import Fraction
 from functools import cache, partial
 from pathlib import Path
 
-from medllm_hf.data.exam_rows import Positions, exam_fields, position_base
+from medllm_hf.data.exam_rows import NeedsImage, Positions, exam_fields, position_base
 from medllm_hf.data.files import BadRow, file_rows, parsed
 from medllm_hf.errors import UserError
 
@@ -90,7 +90,20 @@ def chance_level(items: Iterable[McqItem]) -> float:
     return float(sum(chances) / len(chances))
 
 
+@dataclass(frozen=True)
+class QuestionFile:
+    """The questions of a file, and how many others come with a picture, which no text can answer."""
+
+    items: tuple[McqItem, ...]
+    with_picture: int
+
+
 def load_items(path: str) -> list[McqItem]:
+    """The questions of a file; see `read_question_file`."""
+    return list(read_question_file(path).items)
+
+
+def read_question_file(path: str) -> QuestionFile:
     """The questions of a file in any layout that `exam_fields` reads; one without an id is named by its line.
 
     Raises:
@@ -98,11 +111,14 @@ def load_items(path: str) -> list[McqItem]:
     """
     items: dict[str, McqItem] = {}
     bad: list[tuple[int, str]] = []
-    read = 0
+    read = with_picture = 0
     for number, raw in file_rows(Path(path)):
         read += 1
         try:
             item = item_from_row(parsed(raw), partial(file_positions, path))
+        except NeedsImage:
+            with_picture += 1
+            continue
         except ValueError as error:
             bad.append((number, error.reason if isinstance(error, BadRow) else str(error)))
             continue
@@ -112,10 +128,12 @@ def load_items(path: str) -> list[McqItem]:
         items[item.id] = item
     if bad:
         more = f" ({len(bad)} of {read} lines are no questions, this is the first)" if len(bad) > 1 else ""
-        raise UserError(f"{path} line {bad[0][0]}: {bad[0][1]}{more}", "multiple-choice questions", "mend or remove the line")
+        do = "mend or remove the line; a benchmark's own file, given by NAME=FILE or --data-path, is read without such lines"
+        raise UserError(f"{path} line {bad[0][0]}: {bad[0][1]}{more}", "multiple-choice questions", do)
     if not items:
-        raise UserError(f"no questions in {path}", "questions as JSON lines, a JSON array or CSV", "check the file")
-    return list(items.values())
+        none = f"no questions in {path}" + (f" but {with_picture} with a picture" if with_picture else "")
+        raise UserError(none, "questions as JSON lines, a JSON array or CSV", "check the file")
+    return QuestionFile(tuple(items.values()), with_picture)
 
 
 def _readable_rows(path: str) -> Iterator[object]:

@@ -19,8 +19,9 @@ from medllm_hf.data.build import question_set
 from medllm_hf.data.check import check
 from medllm_hf.data.dialogues import Policy, examine
 from medllm_hf.data.exam_rows import answer_letters, lettered_lines
-from medllm_hf.data.mcq import chance_level, file_positions, item_from_row, load_items
+from medllm_hf.data.mcq import chance_level, file_positions, item_from_row, load_items, read_question_file
 from medllm_hf.errors import UserError
+from medllm_hf.evaluation.exams.questions import left_out, read_questions
 
 
 @pytest.mark.parametrize(
@@ -215,6 +216,18 @@ def test_published_layouts_are_known_by_their_columns(tmp_path, layout, capsys):
     dialogue, problem = examine(tmp_path / "whatever.jsonl", 1, json.dumps(row).encode(), "auto", Policy())
     assert problem is None and [turn["content"] for turn in dialogue["messages"]] == ["选丙", "答案：丙"]
     assert check([path]) == 0 and "accepted 1" in capsys.readouterr().out
+
+
+def test_questions_with_a_picture_are_left_out_and_counted(tmp_path):
+    row = PUBLISHED["mlec-qa"]
+    write_lines(tmp_path / "q.jsonl", [row, {**row, "qid": "5", "qimage": "images/5.png"}])
+    read = read_question_file(str(tmp_path / "q.jsonl"))
+    assert ([one.id for one in read.items], read.with_picture) == (["4"], 1)
+    questions = read_questions(str(tmp_path / "q.jsonl"))
+    assert left_out(questions.record) == "q.jsonl: 1 questions, left out: 1 needs an image"
+    write_lines(tmp_path / "q.jsonl", [{**row, "qimage": "images/5.png"}])
+    with pytest.raises(UserError, match="no questions in .* but 1 with a picture"):
+        load_items(str(tmp_path / "q.jsonl"))
 
 
 def test_medmcqa_under_any_name(tmp_path):

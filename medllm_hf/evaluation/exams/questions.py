@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from medllm_hf.data.benchmarks.catalogue import BENCHMARKS
-from medllm_hf.data.benchmarks.read import load_benchmark
-from medllm_hf.data.mcq import McqItem, load_items
+from medllm_hf.data.benchmarks.read import IMAGE, load_benchmark
+from medllm_hf.data.mcq import McqItem, read_question_file
 from medllm_hf.errors import UserError
 from medllm_hf.evaluation.exams.prompts import Examples, draw
 from medllm_hf.evaluation.exams.settings import Settings
@@ -88,8 +88,9 @@ def _dev_path(name: str, path: str | None) -> str | None:
 
 
 def _file_questions(file: str) -> Questions:
-    items = tuple(load_items(file))
-    return Questions(items, {"name": Path(file).name, "split": None, "sha256": sha256(Path(file)), "n": len(items)})
+    read = read_question_file(file)
+    record = {"name": Path(file).name, "split": None, "sha256": sha256(Path(file)), "n": len(read.items)}
+    return Questions(read.items, record | ({"left_out": {IMAGE: read.with_picture}} if read.with_picture else {}))
 
 
 def questions_hash(items: Iterable[McqItem]) -> str:
@@ -99,6 +100,7 @@ def questions_hash(items: Iterable[McqItem]) -> str:
 
 
 def left_out(record: dict) -> str:
-    """What is said of the rows of a benchmark that are no questions; "" where there are none."""
+    """What is said of the rows of a benchmark or file that are no questions; "" where there are none."""
     counts = ", ".join(f"{count} {kind}" for kind, count in record.get("left_out", {}).items())
-    return f"{record['name']} {record['split']}: {record['n']} questions, left out: {counts}" if counts else ""
+    name = " ".join(filter(None, (record["name"], record["split"])))
+    return f"{name}: {record['n']} questions, left out: {counts}" if counts else ""

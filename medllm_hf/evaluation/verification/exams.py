@@ -65,7 +65,7 @@ def question_sets(where: str, run: dict, known: Known) -> tuple[Finding, list[tu
     for items in written:
         if questions_hash(items) == record["sha256"]:
             return Finding(figure, CONFIRMED, record["name"]), [items]
-    if "left_out" in record:
+    if "files" in record:  # a benchmark
         why = f"other questions in {where}/scores.jsonl than {record['name']} has by this hash"
         return Finding(figure, DIFFERENT, why), written
     return Finding(figure, UNKNOWN, f"{record['name']} is not at hand; name it with --data"), written
