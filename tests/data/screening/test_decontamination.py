@@ -165,7 +165,14 @@ def test_a_short_stem_counts_only_beside_its_options(stem, options, answer, said
     assert found(asked, bank) == {0: {0}, 1: {0}}
     # A stem that asks in so many words counts with its right answer too, one that may be a name does not.
     alone = found([dialogue(stem, f"答案：{right}")], bank)
-    assert bool(alone[0]) == any(word in stem for word in ("是", "的"))
+    assert bool(alone[0]) == any(word in stem for word in ("是", "的", "引起", "导致"))
+
+
+@pytest.mark.parametrize("stem", ["小儿骨骺端低度恶性肿瘤绝大部分发生于", "高龄房颤合并肾功能不全时抗凝药宜选用"])
+def test_a_stem_whose_end_asks_counts_by_itself(stem):
+    bank = [question(stem, "桡骨", "股骨", "胫骨", "肋骨")]
+    assert found([dialogue(f"想问{stem}什么")], bank) == {0: {0}}
+    assert found([dialogue(stem[:-3])], bank) == {0: set()}
 
 
 def test_other_questions_on_one_pattern_are_not_confused():
