@@ -3,7 +3,7 @@
 import html
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -25,11 +25,12 @@ _TEXT = 160
 
 @dataclass(frozen=True)
 class QuestionSet:
-    """Held-out questions; `origin` is the hash of their file, or the revision on the Hub."""
+    """Held-out questions; `origin` is the hash of their file, or the revision on the Hub, `left_out` what is in it besides."""
 
     name: str
     items: tuple[McqItem, ...]
     origin: str
+    left_out: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -140,7 +141,9 @@ def _results(summary: Summary) -> list[str]:
     if not summary.sets:
         lines.append("No held-out questions were looked for.")
     for asked in summary.sets:
-        lines.append(f"Looked for the {len(asked.items)} questions of {_plain(asked.name)} (`{asked.origin}`).")
+        besides = ", ".join(f"{count} {kind}" for kind, count in asked.left_out.items())
+        besides = f"; not for the others there: {besides}" if besides else ""
+        lines.append(f"Looked for the {len(asked.items)} questions of {_plain(asked.name)} (`{asked.origin}`){besides}.")
     if summary.sets:
         done = "left out" if options.on_overlap == "drop" else "kept"
         lines.append(f"Dialogues that hold one of these questions: {counts['overlap']}, {done}.")

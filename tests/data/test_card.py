@@ -41,6 +41,15 @@ def test_the_card_is_valid_and_tells_what_was_done(tmp_path):
     assert str(tmp_path) not in text + (tmp_path / "out" / "screening.md").read_text(encoding="utf-8")
 
 
+def test_the_card_says_which_held_out_questions_were_not_looked_for(tmp_path):
+    rows = [row(f"头痛{n}天了怎么办", "请休息，多喝水", source="b") for n in "一二三"]
+    question = {"question": STEM, "options": ["甲", "乙"], "answer": "A"}
+    bank = write(tmp_path / "q.jsonl", [question, {**question, "image": "7.png"}])
+    build([write(tmp_path / "rows.jsonl", rows)], str(tmp_path / "out"), "other", benchmarks=[bank])
+    text = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+    assert "Looked for the 1 questions of q.jsonl" in text and "; not for the others there: 1 needs an image." in text
+
+
 def test_third_party_text_cannot_break_the_pages(tmp_path):
     nasty = "![x](http://example.com/x.png) <img src=x> | a\n# title {braces} `code`"
     question = {"id": "n", "question": STEM + nasty, "options": {"A": nasty, "B": "乙"}, "answer": "A"}
