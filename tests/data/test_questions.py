@@ -18,7 +18,7 @@ from medllm_hf.data.benchmarks.rows import needs_picture
 from medllm_hf.data.build import question_set
 from medllm_hf.data.check import check
 from medllm_hf.data.dialogues import Policy, examine
-from medllm_hf.data.exam_rows import answer_letters, lettered_lines
+from medllm_hf.data.exam_rows import answer_letters, is_exam_row, lettered_lines
 from medllm_hf.data.mcq import chance_level, file_positions, item_from_row, load_items, read_question_file
 from medllm_hf.errors import UserError
 from medllm_hf.evaluation.exams.questions import left_out, read_questions
@@ -259,8 +259,10 @@ def test_odd_rows_raise_nothing_but_value_errors():
     assert read > 20
 
 
-def test_a_row_without_options_is_no_exam_question(tmp_path):
-    assert examine(tmp_path / "a.jsonl", 1, {"question": "头痛怎么办", "answer": "A"}, "auto", Policy())[0] is None
+def test_a_row_without_options_is_no_exam_question():
+    assert not is_exam_row({"question": "头痛怎么办", "answer": "A"})
+    assert not is_exam_row({"question": "头痛怎么办", "options": ["休息", "就医"]})
+    assert is_exam_row({"question": "头痛怎么办", "options": ["休息", "就医"], "answer": "A"})
 
 
 PICTURES = [
