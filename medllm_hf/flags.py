@@ -193,7 +193,10 @@ def eval_mcq(parser: Parser) -> None:
     divided = "what an answer's log-probability is divided by (default: nothing)"
     _setting(parser, Settings, "normalization", help=divided)
     _setting(parser, Settings, "shots", metavar="N", help="solved examples before each question (default: %(default)s)")
-    parser.add_argument("--examples", metavar="FILE", help="where they come from; default: the benchmark's dev split")
+    parser.add_argument(
+        "--examples", metavar="FILE_OR_BENCHMARK",
+        help="a file of them, or a benchmark, NAME or NAME=PATH, for its dev split (default: that of --data)",
+    )  # fmt: skip
     _setting(parser, Settings, "seed", help="of examples and orders of options (default: %(default)s)")
     parser.add_argument("--shuffle-options", action="store_true", help="show each question's options in an order of its own")
     parser.add_argument("--circular", action="store_true", help="ask with every rotation of the options; right if all are")

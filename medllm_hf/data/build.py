@@ -16,10 +16,10 @@ from tqdm import tqdm
 
 from medllm_hf.data import card
 from medllm_hf.data.benchmarks.catalogue import BENCHMARKS
-from medllm_hf.data.benchmarks.read import load_benchmark
+from medllm_hf.data.benchmarks.read import IMAGE, load_benchmark
 from medllm_hf.data.dialogues import AUTO, OnBadRow, OnTrailingUser, Policy, check_format
 from medllm_hf.data.files import file_rows, input_files
-from medllm_hf.data.mcq import McqItem, load_items
+from medllm_hf.data.mcq import McqItem, read_question_file
 from medllm_hf.data.screening import decontamination
 from medllm_hf.data.screening.chunk import Listed, Overlap, Settings
 from medllm_hf.data.screening.near_duplicates import SLOTS
@@ -98,16 +98,18 @@ def question_set(name: str) -> card.QuestionSet:
     """The held-out questions in a file, or the test split of a benchmark by its name, NAME or NAME=PATH of published files.
 
     Raises:
-        UserError: they cannot be read; see `load_items` and `load_benchmark`.
+        UserError: they cannot be read; see `read_question_file` and `load_benchmark`.
     """
     benchmark, _, path = name.partition("=")
     if benchmark in BENCHMARKS:
         found = load_benchmark(benchmark, path or None)
         origin = f"revision {found.revision}" if found.revision else ", ".join(sorted(found.files.values()))
-        return card.QuestionSet(benchmark, found.items, origin)
+        return card.QuestionSet(benchmark, found.items, origin, found.left_out)
     if not Path(name).is_file():
         raise UserError(f"no file and no benchmark {name}", "questions, or one of " + ", ".join(BENCHMARKS), "check the name")
-    return card.QuestionSet(Path(name).name, tuple(load_items(name)), sha256(Path(name)))
+    read = read_question_file(name)
+    left_out = {IMAGE: read.with_picture} if read.with_picture else {}
+    return card.QuestionSet(Path(name).name, read.items, sha256(Path(name)), left_out)
 
 
 def short_names(files: list[Path]) -> list[str]:

@@ -3,7 +3,7 @@
 import html
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,7 @@ from medllm_hf.data.mcq import McqItem
 from medllm_hf.data.screening.chunk import Overlap
 from medllm_hf.data.screening.decontamination import SHORTEST
 from medllm_hf.data.screening.near_duplicates import GRAM, NEIGHBOURS, ONE_SIDE, SIMILAR
-from medllm_hf.data.screening.pii.masking import KINDS
+from medllm_hf.data.screening.pii.masking import KINDS, NOT_LOOKED_FOR
 from medllm_hf.data.settings import Options
 from medllm_hf.data.splits import Written
 from medllm_hf.folders import project_file
@@ -26,11 +26,12 @@ _TEXT = 160
 
 @dataclass(frozen=True)
 class QuestionSet:
-    """Held-out questions; `origin` is the hash of their file, or the revision on the Hub."""
+    """Held-out questions; `origin` is the hash of their file, or the revision on the Hub, `left_out` what is in it besides."""
 
     name: str
     items: tuple[McqItem, ...]
     origin: str
+    left_out: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,8 @@ def _results(summary: Summary) -> list[str]:
         personal += " (" + ", ".join(f"{kind} {count}" for kind, count in sorted(summary.kinds.items())) + ")"
     treated = "masked" if options.on_personal_data == "mask" else "these dialogues were left out"
     lines = [
-        f"{personal}; {treated}. The screening knows numbers, addresses and links by their form; it does not find names.",
+        f"{personal}; {treated}. The screening knows phone, identity and card numbers, WeChat and QQ ids, e-mail and links by "
+        f"their form and their label. Not looked for: {NOT_LOOKED_FOR}.",
         f"Exact duplicates, compared without white space, width and case: {counts['exact']} left out.",
     ]
     if options.near_duplicates == "off":
@@ -141,7 +143,9 @@ def _results(summary: Summary) -> list[str]:
     if not summary.sets:
         lines.append("No held-out questions were looked for.")
     for asked in summary.sets:
-        lines.append(f"Looked for the {len(asked.items)} questions of {_plain(asked.name)} (`{asked.origin}`).")
+        besides = ", ".join(f"{count} {kind}" for kind, count in asked.left_out.items())
+        besides = f"; not for the others there: {besides}" if besides else ""
+        lines.append(f"Looked for the {len(asked.items)} questions of {_plain(asked.name)} (`{asked.origin}`){besides}.")
     if summary.sets:
         done = "left out" if options.on_overlap == "drop" else "kept"
         lines.append(f"Dialogues that hold one of these questions: {counts['overlap']}, {done}.")

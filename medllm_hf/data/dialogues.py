@@ -5,11 +5,13 @@ import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
+from medllm_hf.data.exam_rows import Positions, is_exam_row
 from medllm_hf.data.files import BadRow, parsed, stem
-from medllm_hf.data.mcq import item_from_row
+from medllm_hf.data.mcq import file_positions, item_from_row
 from medllm_hf.errors import UserError
 
 OnTrailingUser = Literal["cut", "drop", "fail"]
@@ -101,10 +103,10 @@ def huatuo(row: dict) -> list[dict]:
     return turns
 
 
-def mcq(row: dict) -> list[dict]:
+def mcq(row: dict, positions: Positions = lambda: None) -> list[dict]:
     """An exam question as one round: the stem without its options, answered by the text of the right options."""
     try:
-        item = item_from_row(row)
+        item = item_from_row(row, positions)
     except ValueError as error:
         raise BadRow("question", str(error)) from error
     return _round(item.question, item.reply_prefix + item.option_text(item.answer))
@@ -135,7 +137,7 @@ FORMATS = {
     "sharegpt": Format(_has("conversations"), sharegpt),
     "huatuo": Format(_has("data"), huatuo),
     "alpaca": Format(_is_instruction, alpaca),
-    "mcq": Format(_has("question"), mcq),
+    "mcq": Format(is_exam_row, mcq),
 }
 
 
@@ -156,17 +158,19 @@ def examine(file: Path, line: int, raw: object, format: str, policy: Policy) -> 
     collects the problems raises the `refusal` of a fatal one.
     """
     try:
-        row, repair = dialogue(parsed(raw), format, stem(file), policy)
+        row, repair = dialogue(parsed(raw), format, stem(file), policy, partial(file_positions, str(file)))
     except BadRow as error:
         return None, Problem(_printable(file), line, error.where, error.reason, error.fatal or policy.bad_row == "fail")
     return row, Problem(_printable(file), line, "turns", repair) if repair else None
 
 
-def dialogue(row: object, format: str, source: str, policy: Policy) -> tuple[dict, str | None]:
+def dialogue(
+    row: object, format: str, source: str, policy: Policy, positions: Positions = lambda: None
+) -> tuple[dict, str | None]:
     """The row as `{"id", "source", "messages"}` and what was repaired in it, None if nothing.
 
     The id is the row's own, or made from the content; so is the source, or else `source`. A text in the column `system`
-    becomes the system turn.
+    becomes the system turn. Answers of exam questions that are positions of options count from `positions()`.
 
     Raises:
         BadRow: it cannot be used.
@@ -175,7 +179,8 @@ def dialogue(row: object, format: str, source: str, policy: Policy) -> tuple[dic
         row = {"data": row}  # HuatuoGPT's first files
     if not isinstance(row, dict):
         raise BadRow("row", f"a {type(row).__name__}, not an object")
-    turns = FORMATS[_detected(row) if format == AUTO else format].turns(row)
+    known = _detected(row) if format == AUTO else format
+    turns = mcq(row, positions) if known == "mcq" else FORMATS[known].turns(row)
     if _filled(row, "system"):
         if turns and turns[0]["role"] == "system":
             raise BadRow("system", "a second system turn, beside the one in the dialogue")
@@ -244,7 +249,9 @@ def _detected(row: dict) -> str:
     for name, known in FORMATS.items():
         if known.fits(row):
             return name
-    raise BadRow("row", "no column messages, conversation, conversations, data, instruction or question")
+    raise BadRow(
+        "row", "no column messages, conversation, conversations, data or instruction, and no question with options and answer"
+    )
 
 
 def _row_id(row: dict, turns: list[dict]) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import re
 import subprocess
 import sys
@@ -14,8 +15,13 @@ from support.published import item, write_array, write_cmb, write_csv, write_lin
 from medllm_hf.data.benchmarks.catalogue import BENCHMARKS
 from medllm_hf.data.benchmarks.read import MALFORMED, load_benchmark
 from medllm_hf.data.benchmarks.rows import needs_picture
-from medllm_hf.data.mcq import answer_letters, chance_level, item_from_row, lettered_lines, load_items
+from medllm_hf.data.build import question_set
+from medllm_hf.data.check import check
+from medllm_hf.data.dialogues import Policy, examine
+from medllm_hf.data.exam_rows import answer_letters, is_exam_row, lettered_lines
+from medllm_hf.data.mcq import chance_level, file_positions, item_from_row, load_items, read_question_file
 from medllm_hf.errors import UserError
+from medllm_hf.evaluation.exams.prompts import overview, read_questions
 
 
 @pytest.mark.parametrize(
@@ -54,6 +60,20 @@ def test_answers_that_are_none(answer):
         {"options": "A 甲\nB. 乙\nC、丙"},
         {"options": '{"A": "甲", "B": "乙", "C": "丙"}'},
         {"A": "甲", "B": "乙", "C": "丙", "D": ""},
+        {"option": {"A": "甲", "B": "乙", "C": "丙", "D": "", "E": " "}},
+        {"choices": ["A. 甲", "B．乙", "(C) 丙"]},
+        {"choices": {"text": ["甲", "乙", "丙"], "label": ["A", "B", "C"]}},
+        {"Options": "A. 甲 B. 乙 C. 丙"},
+        {"选项": "A、甲；B、乙；C、丙"},
+        {"options": "（A）甲（B）乙（C）丙"},
+        {"options": "['甲', '乙', '丙']"},
+        {"option_A": "甲", "option_B": "乙", "option_C": "丙", "option_D": None},
+        {"optionA": "甲", "optionB": "乙", "optionC": "丙"},
+        {"opa": "甲", "opb": "乙", "opc": "丙"},
+        {"选项A": "甲", "选项B": "乙", "选项C": "丙"},
+        {"option_a": "A) 甲", "option_b": "B) 乙", "option_c": "C) 丙"},
+        {"选项": [{"标号": "A", "内容": "甲"}, {"标号": "B", "内容": "乙"}, {"标号": "C", "内容": "丙"}]},
+        {"option1": "甲", "option2": "乙", "option3": "丙"},
     ],
 )
 def test_options_as_sources_write_them(row):
@@ -90,7 +110,170 @@ def test_option_lines_keep_their_order_and_their_letters():
     assert len(lettered_lines("\n".join(f"{chr(65 + i)} {i}" for i in range(26)))) == 26
 
 
+def test_options_that_only_look_lettered():
+    """Texts that begin with a letter and a space are texts; a letter inside a text begins no option."""
+    row = {"question": "q", "options": ["A 型", "B 型", "AB 型"], "answer": "B"}
+    assert item_from_row(row).options == {"A": "A 型", "B": "B 型", "C": "AB 型"}
+    row["options"] = "A. 抗原 HLA-B. 27 B. 维生素C C. 都不是"
+    assert item_from_row(row).options == {"A": "抗原 HLA-B. 27", "B": "维生素C", "C": "都不是"}
+
+
+DRUGS = {"A": "阿托品", "B": "肾上腺素", "C": "AB", "D": "吗啡。"}
+
+
+@pytest.mark.parametrize(
+    ("columns", "letters"),
+    [
+        ({"answer": "肾上腺素"}, "B"),
+        ({"answer": "吗啡"}, "D"),
+        ({"answer": "(B)"}, "B"),
+        ({"answer": "B. 肾上腺素"}, "B"),
+        ({"answer": ["肾上腺素", "吗啡"]}, "BD"),
+        ({"answer": "['A', 'D']"}, "AD"),
+        ({"answer": "opb"}, "B"),
+        ({"answer": "optionD"}, "D"),
+        ({"answer": "肾上腺素", "answer_idx": "B"}, "B"),
+        ({"answer_idx": "B"}, "B"),
+        ({"答案": "B"}, "B"),
+        ({"正确答案": "Ｂ"}, "B"),
+        ({"answerKey": "D"}, "D"),
+        ({"answer": "AB", "kind": "multi"}, "AB"),
+        ({"answer": "AB", "kind": "单选"}, "C"),
+        ({"answer": "AC", "question_type": "多项选择题"}, "AC"),
+    ],
+)
+def test_answers_by_text_and_by_column(columns, letters):
+    item = item_from_row({"question": "q", "options": DRUGS, **columns})
+    assert "".join(sorted(item.answer)) == letters
+
+
+@pytest.mark.parametrize(
+    ("columns", "said"),
+    [
+        ({"answer": "AB"}, "letters and an option's text"),
+        ({"answer": "阿托品", "answer_idx": "B"}, "not the text of option B"),
+        ({"answer": 2}, "write letters"),
+        ({"answer": "去氧肾上腺素"}, "does not name options"),
+        ({"answer": "A", "image": "scan.png"}, "comes with a picture"),
+        ({"answer": "A", "kind": "判断"}, "not single or multi"),
+    ],
+)
+def test_answers_that_can_be_read_in_two_ways_or_none(columns, said):
+    with pytest.raises(ValueError, match=said):
+        item_from_row({"question": "q", "options": DRUGS, **columns})
+
+
+def positions(*answers, **more):
+    return [{"question": f"第{i}题", "choices": ["甲", "乙", "丙"], "answer": a, **more} for i, a in enumerate(answers)]
+
+
+def test_positions_count_from_where_the_file_does(tmp_path):
+    """Some first option is right in a file that counts from 0, some last one in a file that counts from 1."""
+    for name, answers, letters in (("zero", (1, 2, 0), "BCA"), ("one", (1, 2, 3), "ABC"), ("texts", ("1", "0"), "BA")):
+        write_lines(tmp_path / f"{name}.jsonl", positions(*answers))
+        items = load_items(str(tmp_path / f"{name}.jsonl"))
+        assert "".join(letter for item in items for letter in item.answer) == letters
+        rows = [examine(tmp_path / f"{name}.jsonl", 1, row, "auto", Policy())[0] for row in positions(*answers)]
+        assert [row["messages"][1]["content"] for row in rows] == ["答案：" + "甲乙丙"["ABC".index(one)] for one in letters]
+    for answers, said in (((1, 2), "line 1: answer 1 is a position"), ((0, 3), "line 2: answer 3 does not name")):
+        write_lines(tmp_path / "bad.jsonl", positions(*answers))
+        file_positions.cache_clear()
+        with pytest.raises(UserError, match=said):
+            load_items(str(tmp_path / "bad.jsonl"))
+    write_lines(tmp_path / "digits.jsonl", [{"question": "几个", "options": ["1", "2"], "answer": a} for a in ("1", "0")])
+    with pytest.raises(UserError, match="an option's text and another's position"):
+        load_items(str(tmp_path / "digits.jsonl"))
+
+
+ABC = {"A": "甲", "B": "乙", "C": "丙"}
+PUBLISHED = {
+    "cmexam": {"Question": "选丙", "Options": "A 甲\nB 乙\nC 丙", "Answer": "C", "Clinical Department": "内科"},
+    "cmb": {"id": 4, "exam_class": "内科", "question": "选丙", "question_type": "单项选择题", "answer": "C",
+            "option": {**ABC, "D": ""}},
+    "mlec-qa": {"qid": "4", "qtype": "A1型题", "qtext": "选丙", "qimage": "", "options": ABC,
+                "answer": "C", "subject": "内科"},
+    "medqa": {"question": "选丙", "options": ABC, "answer": "丙", "answer_idx": "C",
+              "meta_info": "内科"},
+    "ceval": {"id": 4, "question": "选丙", **ABC, "answer": "C", "explanation": "略", "subject": "内科"},
+    "cmmlu": {"": "4", "Question": "选丙", **ABC, "Answer": "C", "subject": "内科"},
+    "cnmleqa": {"id": "4", "question": "选丙", "opa": "甲", "opb": "乙", "opc": "丙", "answer": "opc",
+                "question_type": "知识问答", "subject": "内科"},
+    "parenthesised": {"question": "选丙", "options": "(A) 甲\n(B) 乙\n(C) 丙", "answer": "(C)", "subject": "内科"},
+    "chinese": {"题目": "选丙", "选项": ABC, "答案": "C", "题型": "单选题", "科目": "内科"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("layout", PUBLISHED)
+def test_published_layouts_are_known_by_their_columns(tmp_path, layout, capsys):
+    """Whatever the file is called: as questions, as held-out questions, and as dialogues."""
+    row = PUBLISHED[layout]
+    write_lines(tmp_path / "whatever.jsonl", [row])
+    name = str(row.get("id") or row.get("qid") or "1")
+    expected = item(name, "选丙", "甲乙丙", "C", "内科")
+    path = str(tmp_path / "whatever.jsonl")
+    assert load_items(path) == [expected]
+    assert question_set(path).items == (expected,)
+    dialogue, problem = examine(tmp_path / "whatever.jsonl", 1, json.dumps(row).encode(), "auto", Policy())
+    assert problem is None and [turn["content"] for turn in dialogue["messages"]] == ["选丙", "答案：丙"]
+    assert check([path]) == 0 and "accepted 1" in capsys.readouterr().out
+
+
+def test_questions_with_a_picture_are_left_out_and_counted(tmp_path):
+    row = PUBLISHED["mlec-qa"]
+    write_lines(tmp_path / "q.jsonl", [row, {**row, "qid": "5", "qimage": "images/5.png"}])
+    read = read_question_file(str(tmp_path / "q.jsonl"))
+    assert ([one.id for one in read.items], read.with_picture) == (["4"], 1)
+    questions = read_questions(str(tmp_path / "q.jsonl"))
+    assert overview(questions) == "q.jsonl: 1 questions (1 single), left out: 1 needs an image"
+    write_lines(tmp_path / "q.jsonl", [{**row, "qimage": "images/5.png"}])
+    with pytest.raises(UserError, match="no questions in .* but 1 with a picture"):
+        load_items(str(tmp_path / "q.jsonl"))
+
+
+def test_medmcqa_under_any_name(tmp_path):
+    """Its positions count from 0 on the Hub and from 1 in the original release; `choice_type` says nothing."""
+    texts = {"opa": "one", "opb": "two", "opc": "three", "opd": "four"}
+    for first in (0, 1):
+        rows = [{"id": str(i), "question": f"Q{i}?", **texts, "cop": i + first, "choice_type": "multi"} for i in range(4)]
+        write_lines(tmp_path / f"m{first}.jsonl", rows)
+        items = load_items(str(tmp_path / f"m{first}.jsonl"))
+        assert [(one.answer, one.kind, one.language) for one in items] == [({a}, "single", "en") for a in "ABCD"]
+
+
+def test_odd_rows_raise_nothing_but_value_errors():
+    """Columns of any name with any value: a row is a question or a `ValueError`."""
+    rng = random.Random(7)
+    names = ("question", "Question", "题目", "options", "choices", "option_A", "opa", "opb", "A", "B", "answer", "answer_idx",
+             "cop", "kind", "question_type", "image", "id", "", 5)  # fmt: skip
+    values = (None, "", " ", "A", "AB", "甲", "['甲', '乙']", "{[]: 1}", "['\\d', '乙']", "A. 甲 B. 乙", "(A) 甲\n(B) 乙", 0, 1,
+              2.5, float("nan"), float("inf"), True, [], ["甲", "乙"], [1], [["A"]], {"text": ["甲", "乙"], "label": [1, 2]},
+              "opb", {"text": [None], "label": [[]]}, {"A": "甲", "B": "乙"}, [{"label": "A", "text": "甲"}, {"label": 2}],
+              10**400, "\ud800", "[" * 9000, {"A": None, "B": "乙"}, "单选", "multi")  # fmt: skip
+    read = 0
+    for _ in range(20_000):
+        row = {rng.choice(names): rng.choice(values) for _ in range(rng.randint(2, 9))}
+        try:
+            read += bool(item_from_row(row, lambda: rng.choice((0, 1, None))))
+        except ValueError as error:
+            assert str(error)
+    assert read > 20
+
+
+def test_a_row_without_options_is_no_exam_question():
+    assert not is_exam_row({"question": "头痛怎么办", "answer": "A"})
+    assert not is_exam_row({"question": "头痛怎么办", "options": ["休息", "就医"]})
+    assert is_exam_row({"question": "头痛怎么办", "options": ["休息", "就医"], "answer": "A"})
+
+
 PICTURES = [
+    *(
+        "左侧箭头所指的是（图）",
+        "（图）患者的诊断是",
+        "判断(图2)中的波形",
+        "The structure marked with an arrow",
+        "seen in Figure A",
+    ),
+    *("A smear (fig. 3) is obtained", "the cell labelled by the white arrow", "as shown in image B"),
     "如图所示",
     "见下图",
     "附图为",
@@ -110,6 +293,7 @@ OTHERS = [
     "body image",
     "to figure out",
     "a picture of health",
+    *("试图（图谋）", "a figure a doctor remembers", "broken arrow sign", "the arrow sign on MRI", "wounded by an arrow"),
 ]
 
 
@@ -137,6 +321,7 @@ def test_plain_files(tmp_path):
     ("content", "said"),
     [
         ('{"question": "q"}', "line 1: options"),
+        ('{"question": "q"}\n{}\n[]', r"line 1: options.*\(3 of 3 lines are no questions, this is the first\)"),
         ('[{"question": "q", "options": ["a", "b"], "answer": "A"}, 5]', "line 2: the row is a int"),
         ('{"question": "q", "options": ["a", "b"], "answer": "A"}\n\n{broken', "line 3: not JSON"),
         ('{"id": [1], "question": "q", "options": ["a", "b"], "answer": "A"}', "id is a list"),

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 from medllm_hf.data.benchmarks.catalogue import BENCHMARKS, Benchmark
 from medllm_hf.data.benchmarks.published import Part, find, hub_folder, matching
-from medllm_hf.data.benchmarks.rows import NeedsImage, needs_picture
+from medllm_hf.data.benchmarks.rows import needs_picture
+from medllm_hf.data.exam_rows import NeedsImage
 from medllm_hf.data.files import BadRow, file_rows, parsed
 from medllm_hf.data.mcq import McqItem, chance_level, item_from_row
 from medllm_hf.errors import UserError, first_line

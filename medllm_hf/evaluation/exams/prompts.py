@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from medllm_hf.control_tokens import escape_control_tokens
 from medllm_hf.data.benchmarks.catalogue import BENCHMARKS
-from medllm_hf.data.mcq import McqItem, load_items
+from medllm_hf.data.mcq import McqItem, read_question_file
 from medllm_hf.errors import UserError
 from medllm_hf.evaluation.exams.settings import Settings
 from medllm_hf.evaluation.runs.folder import json_line
@@ -63,8 +63,11 @@ def read_questions(data: str, path: str | None = None, split: str | None = None)
 
 
 def _file_questions(file: str) -> Questions:
-    items = tuple(load_items(file))
-    return Questions(items, {"name": Path(file).name, "split": None, "sha256": sha256(Path(file)), "n": len(items)})
+    from medllm_hf.data.benchmarks.read import IMAGE
+
+    read = read_question_file(file)
+    record = {"name": Path(file).name, "split": None, "sha256": sha256(Path(file)), "n": len(read.items)}
+    return Questions(read.items, record | ({"left_out": {IMAGE: read.with_picture}} if read.with_picture else {}))
 
 
 def questions_hash(items: Iterable[McqItem]) -> str:
@@ -171,17 +174,36 @@ def read_examples(questions: Questions, settings: Settings) -> tuple[Examples, d
     if not settings.shots:
         return Examples({}, 0), {}
     if settings.examples is not None:
-        if not Path(settings.examples).is_file():
-            raise UserError(f"no file {settings.examples}", "a file of solved examples", "check --examples")
-        source = _file_questions(settings.examples)
+        source = _named_examples(settings.examples)
     elif settings.data in BENCHMARKS:
-        source = read_questions(settings.data, settings.data_path, "dev")
+        source = read_questions(settings.data, _dev_path(settings.data, settings.data_path), "dev")
     else:
-        raise UserError("--shots with a question file alone", "a file of solved examples", "add --examples FILE")
+        do = "add --examples FILE, or the benchmark that the questions are of, such as --examples cmexam"
+        raise UserError("--shots with a question file alone", "solved examples", do)
     drawn = draw(source.items, questions.items, settings.shots, settings.seed)
     names = {kind: [item.id for item in items] for kind, items in drawn.of_kind.items()}
     also = {"in_questions": drawn.left_out, "ids": names}
     return drawn, {"examples": {name: source.record[name] for name in ("name", "split", "sha256", "n")} | also}
+
+
+def _named_examples(name: str) -> Questions:
+    benchmark, _, path = name.partition("=")
+    if benchmark in BENCHMARKS:
+        return read_questions(benchmark, path or None, "dev")
+    if not Path(name).is_file():
+        expected = f"a file of solved examples, or one of {', '.join(BENCHMARKS)}"
+        raise UserError(f"no file and no benchmark {name}", expected, "check --examples")
+    return _file_questions(name)
+
+
+def _dev_path(name: str, path: str | None) -> str | None:
+    """Where the dev split is: at `path`, or on the Hub (None) where that is one file of questions, which are the test."""
+    if path is None or not Path(path).is_file() or path.lower().endswith(".zip"):
+        return path
+    if BENCHMARKS[name].hub is None:
+        do = f"add --examples {name}=FOLDER, where its dev split is, or --examples FILE"
+        raise UserError(f"--shots with one file of {name}", "solved examples", do)
+    return None
 
 
 def _bare(text: str) -> str:

@@ -22,7 +22,8 @@ class Settings:
         score: "letter" shows the options and compares the letters; "text" shows the bare question and compares the whole
             answers (option texts and end of the reply), which suits a small or untrained model.
         normalization: What an answer's log-probability is divided by: "none", its "tokens", or its "bytes" in UTF-8.
-        shots: Solved examples before each question, from the file `examples` or the benchmark's own dev split.
+        shots: Solved examples before each question, from `examples` (a file, or the dev split of a benchmark, NAME or
+            NAME=PATH) or the dev split of the benchmark `data`.
         shuffle_options: Show the options of each question in an order of its own; `circular` shows them in all rotations.
         prices: The file of prices, by which the costs of an endpoint are reckoned; `budget` is what they may come to.
         batch_tokens: The most tokens in one forward of a local model, unless one question has more.

@@ -51,9 +51,10 @@ class Examples(TypedDict):
 
 
 class Data(DataRecord):
-    """The questions; what was `left_out` is told of a benchmark alone."""
+    """The questions; a benchmark names its `files`."""
 
     left_out: NotRequired[dict[str, int]]
+    files: NotRequired[list]
     examples: NotRequired[Examples]
 
 
@@ -131,7 +132,7 @@ def question_sets(
     for items in written:
         if questions_hash(items) == record["sha256"]:
             return Finding(figure, CONFIRMED, record["name"]), [items]
-    if "left_out" in record:
+    if "files" in record:  # a benchmark
         why = f"other questions in {where}/scores.jsonl than {record['name']} has by this hash"
         return Finding(figure, DIFFERENT, why), written
     return Finding(figure, UNKNOWN, f"{record['name']} is not at hand; name it with --data"), written

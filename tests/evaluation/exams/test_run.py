@@ -195,6 +195,22 @@ def test_nothing_is_said_of_questions_for_a_model_that_is_not_there(questions, t
     assert out == "" and f"no folder {tmp_path / 'absent'}" in err
 
 
+def test_a_subset_of_a_benchmark_has_the_shots_of_the_whole(tiny, tmp_path, refused):
+    """By content, under a name of its own, or as the benchmark's one file; the examples are those of the dev split."""
+    write_cmb(tmp_path / "CMB")
+    answered = [{**row, "answer": "A"} for row in cmb_rows()[:2]]
+    write_array(tmp_path / "subset.json", answered)
+    flags = {"shots": 1, "examples": f"cmb={tmp_path / 'CMB'}"}
+    write_array(tmp_path / "CMB" / "CMB-Exam" / "CMB-val" / "CMB-val-merge.json", [{**answered[0], "question": "示例"}])
+    data = examined(tiny, str(tmp_path / "subset.json"), tmp_path / "run", **flags)["manifest"]["data"]
+    assert (data["name"], data["n"]) == ("subset.json", 2)
+    assert (data["examples"]["name"], data["examples"]["split"], data["examples"]["n"]) == ("cmb", "dev", 1)
+    write_array(tmp_path / "clinic.json", [{"qid": "1", "qtext": "q", "options": {"A": "1", "B": "2"}, "answer": "A"}])
+    words = ("--data", "mlec-qa/clinic", "--data-path", str(tmp_path / "clinic.json"), "--shots", "2")
+    command = ("eval", "mcq", "--model", str(tiny["base"]), "--out", str(tmp_path / "none"), *words)
+    assert "add --examples mlec-qa/clinic=FOLDER" in refused(*command)
+
+
 def test_bad_questions_and_models_are_refused(tiny, tmp_path, refused):
     bad = tmp_path / "bad.jsonl"
     bad.write_text('{"id": "1", "question": "q"}\n')
@@ -225,8 +241,8 @@ URL = ("--url", "http://127.0.0.1:9/v1#m")
         (("--score", "text", "--circular"), "--score letter"),
         (("--circular", "--shuffle-options"), "--circular and --shuffle-options"),
         (("--examples", "x.jsonl"), "--examples without --shots"),
-        (("--shots", "2"), "add --examples FILE"),
-        (("--shots", "2", "--examples", "cmb"), "no file cmb"),
+        (("--shots", "2"), "add --examples FILE, or the benchmark"),
+        (("--shots", "2", "--examples", "cmbx"), "no file and no benchmark cmbx"),
         (("--shots", "-1"), "--shots -1"),
         (("--shots", "500", "--examples", TRAIN), "500 for --shots"),
         (("--concurrency", "3"), "--concurrency without --url"),
