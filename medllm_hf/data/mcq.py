@@ -1,5 +1,6 @@
 """Multiple-choice questions: the record, its files and its prompts."""
 
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -75,9 +76,15 @@ def item_from_row(row: object, positions: Positions = lambda: None) -> McqItem:
     return McqItem(**{**fields, "answer": frozenset(answer), "kind": kind})
 
 
-@cache
 def file_positions(path: str) -> int | None:
     """0 or 1, from which the answers in a file of questions count that are positions; None where nothing tells."""
+    state = os.stat(path)
+    return _positions_of(path, state.st_mtime_ns, state.st_size)
+
+
+@cache
+def _positions_of(path: str, changed: int, size: int) -> int | None:
+    # The time and the size, so that a file which somebody mends is read again.
     return position_base(_readable_rows(path))
 
 
