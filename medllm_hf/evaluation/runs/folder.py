@@ -29,14 +29,19 @@ _ANOTHER = "add --overwrite or choose another folder"
 class RunFolder:
     """An open run folder, which this process alone holds; get one from `open_run`.
 
-    `rows` maps the key of every output that is there to the output. `finished` tells whether the run had ended before.
+    `rows` maps the key of every output that is there to the output. `finished` tells whether the run had ended before; one
+    that was damaged since has not, so that the same command mends it.
     """
 
     def __init__(self, path: Path, manifest: dict, key: tuple[str, ...]):
         self.path, self.manifest = path, manifest
         self._key = key
-        self.finished = "ended" in manifest
         self.rows, whole = _read_outputs(path / "outputs.jsonl", key)
+        self.finished = "ended" in manifest and whole == _size(path / "outputs.jsonl") > 0 and _follows(path)
+        if "ended" in manifest and not self.finished:
+            # First, or a process that is killed now would leave a run that says it has ended.
+            del manifest["ended"]
+            write_json(path / "manifest.json", manifest)
         self._file = (path / "outputs.jsonl").open("ab")
         self._file.truncate(whole)
 
@@ -56,6 +61,21 @@ class RunFolder:
     def close(self) -> None:
         """Lets go of the file of outputs."""
         self._file.close()
+
+
+def _size(file: Path) -> int:
+    return file.stat().st_size if file.exists() else 0
+
+
+def _follows(path: Path) -> bool:
+    """Whether the metrics and scores of a run are there and can be read."""
+    try:
+        read_json(path / "metrics.json", names=True)
+        for line in read_text(path / "scores.jsonl").split("\n"):
+            json.loads(line or "null")
+    except (UserError, OSError, ValueError, RecursionError):
+        return False
+    return True
 
 
 def _name(row: dict, key: tuple[str, ...]) -> tuple:
