@@ -22,7 +22,7 @@ HELP = {
     "undo": "take back the last question and its answer",
     "retry": "answer the last question again",
     "stream": "show answers as they are written, or only when they are complete",
-    "save FILE": "write the conversation to FILE as JSON",
+    "save FILE": "write the conversation to FILE as JSON; a name with blanks in it: /save FILE",
     "help": "this list",
     "exit": "leave; so do end of file (Ctrl-D) and Ctrl-C at the prompt, twice",
 }

@@ -31,7 +31,7 @@ def test_every_command(tiny, tmp_path):
         opening = screen.until(PROMPT)
         assert "不能代替医生" in opening and "\x1b[2m" in opening
         for line, shown in (
-            ("/help", "save FILE"),
+            ("/help", "/save FILE"),
             ("头痛三天", PROMPT),
             ("发热", PROMPT),
             (f"save {tmp_path}/one.json", "saved 5 messages"),
