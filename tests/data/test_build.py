@@ -63,12 +63,12 @@ def test_every_row_is_accounted_for(tmp_path):
         assert line in card
 
 
-def test_the_screen_says_when_no_held_out_questions_were_looked_for(tmp_path, capsys):
+def test_the_screen_says_when_no_held_out_questions_were_looked_for(tmp_path):
     rows, held_out = messy(tmp_path)
-    build([rows], str(tmp_path / "without"), "mit")
-    assert "held-out questions not looked for (--benchmarks)" in capsys.readouterr().out
-    build([rows], str(tmp_path / "with"), "mit", benchmarks=[held_out])
-    assert "held-out questions in 1" in capsys.readouterr().out
+    without = build([rows], str(tmp_path / "without"), "mit")
+    assert "held-out questions not looked for (--benchmarks)" in screen_lines(without, "out")[1]
+    screened = build([rows], str(tmp_path / "with"), "mit", benchmarks=[held_out])
+    assert "held-out questions in 1" in screen_lines(screened, "out")[1]
 
 
 def test_no_personal_data_is_left_in_any_file(tmp_path):
