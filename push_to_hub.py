@@ -1,6 +1,8 @@
 """Publishes on the Hub: `python push_to_hub.py {model,dataset,metric} PATH --repo-id ORG/NAME [--dry-run]`."""
 
 import argparse
+import atexit
+import gc
 import os
 import sys
 from pathlib import Path
@@ -44,6 +46,7 @@ def build_parser() -> OneLineParser:
 def main(arguments: list[str] | None = None) -> int:
     """Returns the exit code: 0 done, 1 a failed upload, 2 the user's mistake (one line on stderr)."""
     show_any_name()
+    atexit.register(gc.freeze)  # as `medllm_hf.cli` does
     options = build_parser().parse_args(arguments)
     from medllm_hf.tested_versions import watch
 
@@ -51,8 +54,9 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         folder = write_model(options) if options.kind == "model" else options.path
         from medllm_hf.hub.checks import check_files
+        from medllm_hf.hub.commands.push import push, show
         from medllm_hf.hub.repository import repository
-        from medllm_hf.hub.upload import UploadError, push, show
+        from medllm_hf.hub.upload import UploadError
 
         found = repository(options.kind, folder, options.repo_id)
         if options.kind != "model" or options.adapter:  # what `publish_model` writes is checked there
@@ -106,8 +110,12 @@ def write_model(options: argparse.Namespace) -> str:
             raise UserError("--eval-run with --adapter", "runs of full weights", "merge, evaluate and publish the merged model")
         publish_adapter(options.path, options.repo_id, options.license, options.base_model, out, options.overwrite)
         return out
+    from medllm_hf.hub.publish import check_files as check_model_files
     from medllm_hf.hub.publish import publish_model
 
+    size = sum(shard.stat().st_size for shard in check_model_files(Path(options.path)))
+    # What follows reads all weights several times, and imports what takes seconds.
+    print(f"checking {options.path}: {size:,} bytes of weights, runs: {', '.join(options.eval_run) or 'none'}", flush=True)
     parts = {"datasets": options.dataset, "benchmarks": options.benchmark}
     where = {"out": out, "overwrite": options.overwrite}
     publish_model(options.path, options.repo_id, options.eval_run, options.license, options.base_model, **where, **parts)

@@ -22,13 +22,13 @@ ROUNDS, BLOCK = 3, 2**24
 PLAN = """
 import sys
 from huggingface_hub import RepoFile
-from medllm_hf.hub.plan import There, make_plan, plan_lines
+from medllm_hf.hub.plan import RemoteState, make_plan, plan_lines
 from medllm_hf.hub.repository import repository
 
 folder = repository("model", sys.argv[1], "org/model")
 known = {"type": "file", "path": "config.json", "oid": "b080fbbd4e7ba3c6ec66d3e4a2f4ec8c2ecf8b0f", "size": 100}
 large = {**known, "path": "model.safetensors", "size": int(sys.argv[2]), "lfs": {"oid": "0" * 64, "size": 0, "pointerSize": 0}}
-there = There("0" * 40, True, {entry["path"]: RepoFile(**entry) for entry in (known, large)})
+there = RemoteState("0" * 40, True, {entry["path"]: RepoFile(**entry) for entry in (known, large)})
 print("\\n".join(plan_lines(make_plan(folder, True, there))))
 """
 

@@ -1,8 +1,11 @@
 """`medllm <verb>`: parses the arguments, imports only the verb that was asked for, and turns errors into exit codes."""
 
 import argparse
+import atexit
+import gc
 import importlib
 import os
+import select
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -30,13 +33,19 @@ class Verb:
 
 VERBS = {
     "demo": Verb("demo:demo", "the whole journey on the bundled sample, on a CPU, offline", flags.demo),
-    "tiny-base": Verb("checkpoint.tiny:tiny_base", "a small random checkpoint in Baichuan2's own layout", flags.tiny_base),
-    "convert": Verb(
-        "checkpoint.convert:convert", "Baichuan 7B checkpoint → Llama layout, no remote code", flags.convert, ("src",)
+    "tiny-base": Verb(
+        "checkpoint.commands.tiny_base:tiny_base", "a small random checkpoint in Baichuan2's own layout", flags.tiny_base
     ),
-    "merge": Verb("checkpoint.merge:merge", "LoRA adapter + base → full weights", flags.merge, ("adapter", "base")),
-    "data check": Verb("data.check:check", "report which dialogues can be used; exit 1 if any cannot", flags.data_check),
-    "data build": Verb("data.build:build", "dialogue files → dataset folder for load_dataset and trl sft", flags.data_build),
+    "convert": Verb(
+        "checkpoint.commands.convert:convert", "Baichuan 7B checkpoint → Llama layout, no remote code", flags.convert, ("src",)
+    ),
+    "merge": Verb("checkpoint.commands.merge:merge", "LoRA adapter + base → full weights", flags.merge, ("adapter", "base")),
+    "data check": Verb(
+        "data.commands.check:check", "report which dialogues can be used; exit 1 if any cannot", flags.data_check
+    ),
+    "data build": Verb(
+        "data.commands.build:build", "dialogue files → dataset folder for load_dataset and trl sft", flags.data_build
+    ),
     "sft": Verb(
         "training.sft:sft", "train by a recipe, as `trl sft --config` does, after checking it strictly", lambda parser: None
     ),
@@ -55,7 +64,9 @@ VERBS = {
     "report": Verb(
         "evaluation.commands.report:report", "run folders → tables, plots, a page to browse, results.json", flags.report
     ),
-    "verify": Verb("hub.verify:verify", "do every figure of a published model again from its raw outputs", flags.verify),
+    "verify": Verb(
+        "hub.commands.verify:verify", "do every figure of a published model again from its raw outputs", flags.verify
+    ),
     "chat": Verb("chat.terminal:chat", "talk to a model in the terminal", flags.chat),
     "web": Verb("chat.web.start:web", "talk to a model on a page in the browser", flags.web),
 }
@@ -64,7 +75,7 @@ OWN_PARSER = ("sft",)
 # The arguments that may name a file or folder which a verb reads, and those which it writes to.
 INPUTS = {
     *("src", "adapter", "base", "inputs", "benchmarks", "data", "data_path", "examples", "model", "cases", "doctor", "patient"),
-    *("judge", "dialogues", "first", "second", "runs", "labels", "scores", "prices"),
+    *("judge", "dialogues", "first", "second", "runs", "labels", "scores", "prices", "repository"),
 }
 OUTPUTS = {"out", "dst"}
 
@@ -100,7 +111,7 @@ def run(name: str, rest: list[str]) -> int:
     options: dict = {"arguments": rest}
     if name not in OWN_PARSER:
         options = vars(build_parser(name).parse_args(rest))
-        check_outputs(options)
+        check_paths(options)
         if verb.checkpoints:
             check_free(options["dst"], options["overwrite"])
             check_checkpoints([options[key] for key in verb.checkpoints if options[key]])
@@ -124,23 +135,40 @@ def check_checkpoints(names: list[str]) -> None:
             check_name(name)
 
 
-def check_outputs(options: dict) -> None:
-    """Returns nothing when no verb with these options would replace what it reads; a run folder that is gone on with stays.
+def check_paths(options: dict) -> None:
+    """Check that no path is empty, and that a verb with these options would not replace what it reads.
+
+    A run folder that is gone on with stays.
 
     Raises:
-        UserError: see `check_apart`.
+        UserError: an empty path, as of a variable without a value, which would stand for the current folder; see `check_apart`.
     """
-    values = [options[key] for key in INPUTS & set(options)]
-    inputs = [one for value in values for one in (value if isinstance(value, list) else [value])]
-    for out in (options[key] for key in OUTPUTS & set(options)):
+    named = {key: options[key] if isinstance(options[key], list) else [options[key]] for key in INPUTS & set(options)}
+    inputs = [one for values in named.values() for one in values]
+    outputs = {key: options[key] for key in OUTPUTS & set(options)}
+    if empty := [key for key, values in {**named, **{key: [out] for key, out in outputs.items()}}.items() if "" in values]:
+        raise UserError(f"an empty name for {min(empty)}", "a path or an id", "check what the shell puts there")
+    for out in outputs.values():
         if options.get("overwrite") or not (Path(out) / "manifest.json").is_file():
             check_apart(out, inputs, inside=True)
+
+
+def nobody_reads() -> bool:
+    """Whether what is printed goes to a pipe whose reader has gone, as with `| head`; what is left goes nowhere then."""
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), 0)
+    gone = any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
+    if gone:  # the interpreter would complain when it flushes at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return gone
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Returns the exit code: 0 done, 1 a failure, 2 the user's mistake (one line on stderr)."""
     arguments = sys.argv[1:] if arguments is None else arguments
     show_any_name()
+    # Searching torch and transformers for garbage takes a second of CPU when the process, which gives all back, ends.
+    atexit.register(gc.freeze)
     if not arguments or arguments[0] in ("-h", "--help"):
         print(overview())
         return 0
@@ -151,10 +179,16 @@ def main(arguments: list[str] | None = None) -> int:
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
         os.environ.setdefault("TQDM_DISABLE", "1")
     try:
-        return run(*find_verb(arguments))
+        code = run(*find_verb(arguments))
+        sys.stdout.flush()
+        return code
     except UserError as error:
         print(f"medllm: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:
+        if not nobody_reads():
+            raise
+        return 1
     except OSError as error:
         if error.filename is None:  # no file or folder is at fault
             raise

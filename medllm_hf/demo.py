@@ -38,11 +38,13 @@ def demo(out: str, overwrite: bool = False) -> int:
     """Runs the journey into the folder `out`; returns the exit code.
 
     Raises:
-        UserError: a package that training or evaluation needs is missing, or `out` is not free.
+        UserError: a package or program that training or evaluation needs is missing, or `out` is not free.
     """
     missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
     if missing:
         raise UserError(f"no package {', '.join(missing)}", "the extras train and eval", "pip install 'medllm_hf[train,eval]'")
+    if not _trl().is_file():
+        raise UserError(f"no program {_trl()}", "trl beside Python", "install medllm_hf and trl in one virtual environment")
     check_free(out, overwrite)
     folder = Path(out).resolve()
     shutil.rmtree(folder, ignore_errors=True)
@@ -62,11 +64,16 @@ def demo(out: str, overwrite: bool = False) -> int:
     return 0
 
 
+def _trl() -> Path:
+    """The program `trl` of this very Python; another on the PATH may belong to another one."""
+    return Path(sys.executable).with_name("trl")
+
+
 def stages(folder: Path) -> list[Stage]:
     """The commands of the journey, in order, all writing below `folder`."""
     sample = Path(str(files("medllm_hf"))) / "data" / "sample"
     tool = [sys.executable, "-m", "medllm_hf"]
-    trl = [str(Path(sys.executable).with_name("trl")), "sft", "--config"]
+    trl = [str(_trl()), "sft", "--config"]
 
     def at(name: str) -> str:
         return str(folder / name)

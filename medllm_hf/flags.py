@@ -1,9 +1,13 @@
-"""The arguments of every verb, one function a verb."""
+"""The arguments of every verb, one function a verb; defaults and choices are read from the settings of the rooms."""
 
 import argparse
 import math
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 Parser = argparse.ArgumentParser
+# What `medllm demo` writes.
+DEMO = "medllm-demo"
 
 
 def _output(parser: Parser) -> None:
@@ -62,6 +66,28 @@ _whole.__name__ = _seed.__name__ = _port.__name__ = "int"
 _real.__name__ = "float"
 
 
+def _setting(
+    parser: Parser, settings: type, name: str, *, option: str = "", help: str | None = None, metavar: str = ""
+) -> None:
+    """Adds the option for a field of a dataclass, with its type, its choices and its default.
+
+    Args:
+        option: where it is not `--` and the name of the field.
+        help: `%(default)g` and `%(default)s` stand for the default.
+    """
+    hint = get_type_hints(settings)[name]
+    alternatives = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    (kind,) = [one for one in alternatives if one is not NoneType]
+    words: dict[str, Any] = {"dest": name, "default": getattr(settings, name), "help": help}
+    if get_origin(kind) is Literal:
+        words["choices"] = list(get_args(kind))
+    elif kind is not str:
+        words["type"] = _seed if name == "seed" else {int: _whole, float: _real}[kind]
+    if metavar:
+        words["metavar"] = metavar
+    parser.add_argument(option or f"--{name.replace('_', '-')}", **words)
+
+
 def _thinking(parser: Parser, role: str = "", who: str = "the model") -> None:
     parser.add_argument(
         f"--{role}enable-thinking", type=_true_or_false, metavar="true|false",
@@ -71,46 +97,48 @@ def _thinking(parser: Parser, role: str = "", who: str = "the model") -> None:
 
 def tiny_base(parser: Parser) -> None:
     """Adds the arguments of `medllm tiny-base`."""
+    from medllm_hf.checkpoint.settings import TinyBaseSettings as Settings
+
     parser.add_argument("dst", metavar="DIR", help="folder to write")
-    parser.add_argument("--layers", type=_whole, default=2)
-    parser.add_argument("--hidden", type=_whole, default=256, help="width; 4096 is the 7B's")
-    parser.add_argument("--vocab", type=_whole, default=4000, help="tokens; 125696 is Baichuan2's")
-    parser.add_argument("--dtype", choices=["float32", "bfloat16", "float16"], default="float32")
-    parser.add_argument("--seed", type=_seed, default=42)
+    _setting(parser, Settings, "layers")
+    _setting(parser, Settings, "hidden", help="width; 4096 is the 7B's")
+    _setting(parser, Settings, "vocab", help="tokens; 125696 is Baichuan2's")
+    _setting(parser, Settings, "dtype")
+    _setting(parser, Settings, "seed")
     _output(parser)
 
 
 def convert(parser: Parser) -> None:
     """Adds the arguments of `medllm convert`."""
+    from medllm_hf.checkpoint.settings import ConvertSettings as Settings
+
     parser.add_argument("src", metavar="SRC", help="checkpoint folder or Hub id")
     parser.add_argument("dst", metavar="DST", help="folder to write")
-    parser.add_argument("--template", choices=["medllm", "baichuan2"], default="medllm", help="chat template to stamp in")
-    parser.add_argument(
-        "--dtype", choices=["auto", "float32", "bfloat16", "float16"], default="auto", help="auto keeps the source's"
-    )
+    _setting(parser, Settings, "template", help="chat template to stamp in")
+    _setting(parser, Settings, "dtype", help="auto keeps the source's")
     parser.add_argument("--revision", help="branch, tag or commit of a Hub repository")
     _output(parser)
 
 
 def merge(parser: Parser) -> None:
     """Adds the arguments of `medllm merge`."""
+    from medllm_hf.checkpoint.settings import MergeSettings
+
     parser.add_argument("adapter", metavar="ADAPTER", help="LoRA adapter folder")
     parser.add_argument("dst", metavar="DST", help="folder to write")
     parser.add_argument("--base", help="base checkpoint; default: the one that the adapter names")
-    parser.add_argument(
-        "--dtype", choices=["auto", "float32", "bfloat16", "float16"], default="auto", help="auto keeps the base's"
-    )
+    _setting(parser, MergeSettings, "dtype", help="auto keeps the base's")
     _output(parser)
 
 
 def _data_inputs(parser: Parser) -> None:
+    from medllm_hf.data.dialogues import AUTO, FORMATS, Policy
+
     parser.add_argument(
         "inputs", metavar="INPUT", nargs="+",
         help="files (JSON, CSV, TSV, each also .gz, .xlsx, .parquet, .zip), folders, globs or Hub datasets ORG/NAME",
     )  # fmt: skip
-    parser.add_argument(
-        "--format", default="auto", help="auto (default), disc, firefly, sharegpt, messages, alpaca, pair, huatuo or mcq"
-    )
+    parser.add_argument("--format", default=AUTO, help=f"%(default)s (default), {', '.join(FORMATS)}")
     parser.add_argument(
         "--columns", metavar="KEY=NAME,…",
         help="the columns of the dialogue: user=ask,assistant=reply or messages=meta.turns, and system=…; dots go into objects",
@@ -122,14 +150,10 @@ def _data_inputs(parser: Parser) -> None:
         "--encoding", help="of the text in the files; default: UTF-8, GB18030 or UTF-16, as they are found to be"
     )
     parser.add_argument("--revision", help="branch, tag or commit of the Hub datasets")
-    parser.add_argument(
-        "--on-trailing-user", dest="trailing_user", choices=["cut", "drop", "fail"], default="cut",
-        help="a last user turn without an answer: cut it (default), drop the dialogue, or stop",
-    )  # fmt: skip
-    parser.add_argument(
-        "--on-bad-row", dest="bad_row", choices=["drop", "fail"], default="drop",
-        help="a row that cannot be used: drop it (default), or stop",
-    )  # fmt: skip
+    left = "a last user turn without an answer: cut it (default), drop the dialogue, or stop"
+    _setting(parser, Policy, "trailing_user", option="--on-trailing-user", help=left)
+    bad = "a row that cannot be used: drop it (default), or stop"
+    _setting(parser, Policy, "bad_row", option="--on-bad-row", help=bad)
 
 
 def data_check(parser: Parser) -> None:
@@ -140,32 +164,31 @@ def data_check(parser: Parser) -> None:
 
 def data_build(parser: Parser) -> None:
     """Adds the arguments of `medllm data build`."""
+    from medllm_hf.data.settings import Options
+
     _data_inputs(parser)
     parser.add_argument("--out", required=True, metavar="DIR", help="dataset folder to write")
     parser.add_argument("--license", help="licence id for the card, such as apache-2.0; there is no default")
-    parser.add_argument(
-        "--near-duplicates", choices=["group", "drop", "off"], default="group",
-        help="keep near-duplicates in one split (default), keep one of them, or do not look for them",
-    )  # fmt: skip
+    near = "keep near-duplicates in one split (default), keep one of them, or do not look for them"
+    _setting(parser, Options, "near_duplicates", help=near)
     parser.add_argument(
         "--benchmarks", nargs="+", default=[], metavar="QUESTIONS",
         help="held-out questions to look for: files, names such as cmexam, or NAME=PATH of its published files",
     )  # fmt: skip
-    parser.add_argument(
-        "--on-personal-data", choices=["mask", "drop", "refuse"], default="mask",
-        help="mask phone numbers, ids, links (default), drop the dialogue, or stop",
-    )  # fmt: skip
-    parser.add_argument(
-        "--on-overlap", choices=["drop", "keep", "refuse"], default="drop",
-        help="a dialogue that holds a held-out question: drop it (default), keep it, or stop",
-    )  # fmt: skip
-    parser.add_argument("--test-fraction", type=_real, default=0.05, help="share of the dialogues in the test split")
-    parser.add_argument("--seed", type=_seed, default=42)
+    personal = "mask phone numbers, ids, links (default), drop the dialogue, or stop"
+    _setting(parser, Options, "on_personal_data", help=personal)
+    overlap = "a dialogue that holds a held-out question: drop it (default), keep it, or stop"
+    _setting(parser, Options, "on_overlap", help=overlap)
+    _setting(parser, Options, "test_fraction", help="share of the dialogues in the test split")
+    _setting(parser, Options, "seed")
     _output(parser)
 
 
 def eval_mcq(parser: Parser) -> None:
     """Adds the arguments of `medllm eval mcq`."""
+    from medllm_hf.endpoints.address import KEY_ENV, Endpoint
+    from medllm_hf.evaluation.exams.settings import BATCH_TOKENS, NEW_TOKENS, Settings
+
     who = parser.add_mutually_exclusive_group(required=True)
     who.add_argument("--model", metavar="M", help="checkpoint folder or Hub id")
     who.add_argument("--url", metavar="URL#MODEL", help="a model behind an OpenAI-compatible endpoint")
@@ -173,34 +196,29 @@ def eval_mcq(parser: Parser) -> None:
     parser.add_argument("--out", required=True, metavar="RUN", help="run folder to write, or to go on with")
     parser.add_argument("--data-path", metavar="PATH", help="a benchmark's published files; default: its copy on the Hub")
     parser.add_argument("--split", help="split of a benchmark (default: test)")
+    mode = "compare the probabilities of all answers (default with --model), or read what the model writes (with --url)"
+    _setting(parser, Settings, "mode", help=mode)
+    score = "compare the letters with the options shown (default), or the texts of the answers without them"
+    _setting(parser, Settings, "score", help=score)
+    divided = "what an answer's log-probability is divided by (default: nothing)"
+    _setting(parser, Settings, "normalization", help=divided)
+    _setting(parser, Settings, "shots", metavar="N", help="solved examples before each question (default: %(default)s)")
     parser.add_argument(
-        "--mode", choices=["likelihood", "generate"],
-        help="compare the probabilities of all answers (default with --model), or read what the model writes (with --url)",
+        "--examples", metavar="FILE_OR_BENCHMARK",
+        help="a file of them, or a benchmark, NAME or NAME=PATH, for its dev split (default: that of --data)",
     )  # fmt: skip
-    parser.add_argument(
-        "--score", choices=["letter", "text"], default="letter",
-        help="compare the letters with the options shown (default), or the texts of the answers without them",
-    )  # fmt: skip
-    parser.add_argument(
-        "--normalization", choices=["none", "tokens", "bytes"], default="none",
-        help="what an answer's log-probability is divided by (default: nothing)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--shots", type=_whole, default=0, metavar="N", help="solved examples before each question (default: 0)"
-    )
-    parser.add_argument("--examples", metavar="FILE", help="where they come from; default: the benchmark's dev split")
-    parser.add_argument("--seed", type=_seed, default=0, help="of examples and orders of options (default: 0)")
+    _setting(parser, Settings, "seed", help="of examples and orders of options (default: %(default)s)")
     parser.add_argument("--shuffle-options", action="store_true", help="show each question's options in an order of its own")
     parser.add_argument("--circular", action="store_true", help="ask with every rotation of the options; right if all are")
     parser.add_argument(
         "--no-chat-template", dest="chat_template", action="store_false", help="plain text in place of chat turns"
     )
-    parser.add_argument("--max-new-tokens", type=_whole, metavar="N", help="of a written reply (default: 256)")
-    parser.add_argument("--concurrency", type=_whole, metavar="N", help="requests at once to the endpoint (default: 8)")
-    parser.add_argument(
-        "--key-env", metavar="VAR", help="environment variable with the endpoint's key (default: OPENAI_API_KEY)"
-    )
-    parser.add_argument("--batch-tokens", type=_whole, metavar="N", help="tokens in one forward (default: 8192)")
+    _setting(parser, Settings, "max_new_tokens", metavar="N", help=f"of a written reply (default: {NEW_TOKENS})")
+    at_once = f"requests at once to the endpoint (default: {Endpoint.concurrency})"
+    _setting(parser, Settings, "concurrency", metavar="N", help=at_once)
+    key = f"environment variable with the endpoint's key (default: {KEY_ENV})"
+    _setting(parser, Settings, "key_env", metavar="VAR", help=key)
+    _setting(parser, Settings, "batch_tokens", metavar="N", help=f"tokens in one forward (default: {BATCH_TOKENS})")
     _thinking(parser)
     _spending(parser)
     _output(parser)
@@ -208,53 +226,68 @@ def eval_mcq(parser: Parser) -> None:
 
 def eval_consult(parser: Parser) -> None:
     """Adds the arguments of `medllm eval consult`."""
+    from medllm_hf.evaluation.consultations.settings import AUTO, MAX_TURNS, Settings
+
     spec = "URL#MODEL of an endpoint, a checkpoint folder or a Hub id"
     parser.add_argument("--cases", required=True, metavar="FILE", help="cases: one of DISC's published sets, or JSON lines")
     parser.add_argument("--doctor", required=True, metavar="SPEC", help=f"the model under test: {spec}")
     parser.add_argument("--patient", required=True, metavar="SPEC", help="who plays the patients, in the same way")
     parser.add_argument("--judge", metavar="SPEC", help="who scores the dialogues, in the same way; default: nobody")
     parser.add_argument("--out", required=True, metavar="RUN", help="run folder to write, or to go on with")
-    parser.add_argument("--turns", default="3", metavar="N|auto", help="rounds (default: 3), or auto: until the patient ends")
-    parser.add_argument("--max-turns", type=_whole, metavar="N", help="the most rounds with --turns auto (default: 8)")
-    parser.add_argument(
-        "--concurrency", type=_whole, default=8, metavar="N", help="requests at once to an endpoint (default: 8)"
-    )
-    parser.add_argument("--timeout", type=_real, default=300.0, metavar="S", help="seconds for one request (default: 300)")
-    parser.add_argument("--seed", type=_seed, default=0, help="every call's own seed is made from it (default: 0)")
-    for role, tokens in (("doctor", 1024), ("patient", 256)):
-        parser.add_argument(f"--{role}-temperature", type=_real, default=0.0, metavar="T", help="default: 0")
-        parser.add_argument(f"--{role}-max-new-tokens", type=_whole, default=tokens, metavar="N", help=f"default: {tokens}")
-    key = "environment variable with the endpoints' key (default: OPENAI_API_KEY)"
-    parser.add_argument("--key-env", default="OPENAI_API_KEY", metavar="VAR", help=key)
-    for role in ("doctor", "patient", "judge"):
-        parser.add_argument(f"--{role}-key-env", metavar="VAR", help=f"the same for the {role} alone")
+    rounds = f"rounds (default: %(default)s), or {AUTO}: until the patient ends"
+    _setting(parser, Settings, "turns", metavar=f"N|{AUTO}", help=rounds)
+    most = f"the most rounds with --turns {AUTO} (default: {MAX_TURNS})"
+    _setting(parser, Settings, "max_turns", metavar="N", help=most)
+    _setting(parser, Settings, "concurrency", metavar="N", help="requests at once to an endpoint (default: %(default)s)")
+    _setting(parser, Settings, "timeout", metavar="S", help="seconds for one request (default: %(default)g)")
+    _setting(parser, Settings, "seed", help="every call's own seed is made from it (default: %(default)s)")
+    roles = ("doctor", "patient")
+    for role in roles:
+        _setting(parser, Settings, f"{role}_temperature", metavar="T", help="default: %(default)g")
+        _setting(parser, Settings, f"{role}_max_new_tokens", metavar="N", help="default: %(default)s")
+    key = "environment variable with the endpoints' key (default: %(default)s)"
+    _setting(parser, Settings, "key_env", metavar="VAR", help=key)
+    for role in (*roles, "judge"):
+        _setting(parser, Settings, f"{role}_key_env", metavar="VAR", help=f"the same for the {role} alone")
         _thinking(parser, f"{role}-", f"the {role}")
     _spending(parser)
     _output(parser)
 
 
 def _judge_replies(parser: Parser) -> None:
-    parser.add_argument("--temperature", type=_real, default=0.0, metavar="T", help="default: 0")
-    parser.add_argument("--seed", type=_seed, default=0, help="every reply's own seed is made from it (default: 0)")
-    parser.add_argument("--max-new-tokens", type=_whole, default=2048, metavar="N", help="of a reply (default: 2048)")
-    limit = "no headline figure where a larger share of the replies is unscored (default: 0.05)"
-    parser.add_argument("--failure-limit", type=_real, default=0.05, metavar="SHARE", help=limit)
-    parser.add_argument("--concurrency", type=_whole, default=8, metavar="N", help="requests at once (default: 8)")
-    parser.add_argument("--timeout", type=_real, default=300.0, metavar="S", help="seconds for one request (default: 300)")
-    key = "environment variable with the endpoint's key (default: OPENAI_API_KEY)"
-    parser.add_argument("--key-env", default="OPENAI_API_KEY", metavar="VAR", help=key)
+    from medllm_hf.evaluation.judging.settings import Settings
+
+    _setting(parser, Settings, "temperature", metavar="T", help="default: %(default)g")
+    _setting(parser, Settings, "seed", help="every reply's own seed is made from it (default: %(default)s)")
+    _setting(parser, Settings, "max_new_tokens", metavar="N", help="of a reply (default: %(default)s)")
+    limit = "no headline figure where a larger share of the replies is unscored (default: %(default)g)"
+    _setting(parser, Settings, "failure_limit", metavar="SHARE", help=limit)
+    _setting(parser, Settings, "concurrency", metavar="N", help="requests at once (default: %(default)s)")
+    _setting(parser, Settings, "timeout", metavar="S", help="seconds for one request (default: %(default)g)")
+    key = "environment variable with the endpoint's key (default: %(default)s)"
+    _setting(parser, Settings, "key_env", metavar="VAR", help=key)
     _thinking(parser, who="the judge")
+
+
+def _language(parser: Parser, what: str) -> None:
+    from medllm_hf.evaluation.judging.settings import Settings
+    from medllm_hf.metrics.llm_judge.rubrics import LANGUAGES
+
+    words = f"of the {what} (default: %(default)s)"
+    parser.add_argument("--language", choices=list(LANGUAGES), default=Settings.language, help=words)
 
 
 def eval_judge(parser: Parser) -> None:
     """Adds the arguments of `medllm eval judge`."""
+    from medllm_hf.evaluation.judging.settings import Settings
+    from medllm_hf.metrics.llm_judge.rubrics import RUBRICS
+
     parser.add_argument("--dialogues", required=True, metavar="FILE_OR_RUN", help="dialogues, or a run of `eval consult`")
     parser.add_argument("--judge", required=True, metavar="SPEC", help="URL#MODEL, a checkpoint folder or a Hub id")
     parser.add_argument("--out", required=True, metavar="RUN", help="run folder to write, or to go on with")
-    rubrics = ["disc-medllm", "disc-medllm-plain", "safety", "checklist"]
-    parser.add_argument("--rubric", choices=rubrics, default=rubrics[0], help="default: disc-medllm")
-    parser.add_argument("--language", choices=["zh", "en"], default="zh", help="of the rubric (default: zh)")
-    parser.add_argument("--samples", type=_whole, default=1, metavar="N", help="replies for each dialogue (default: 1)")
+    parser.add_argument("--rubric", choices=list(RUBRICS), default=Settings.rubric, help="default: %(default)s")
+    _language(parser, "rubric")
+    _setting(parser, Settings, "samples", metavar="N", help="replies for each dialogue (default: %(default)s)")
     _judge_replies(parser)
     _spending(parser)
     _output(parser)
@@ -262,14 +295,16 @@ def eval_judge(parser: Parser) -> None:
 
 def eval_pair(parser: Parser) -> None:
     """Adds the arguments of `medllm eval pair`."""
+    from medllm_hf.evaluation.judging.settings import Settings
+
     one = "of one system: a dialogue file, or a run of `eval consult`"
     parser.add_argument("--first", required=True, metavar="FILE_OR_RUN", help=f"the dialogues {one}")
     parser.add_argument("--second", required=True, metavar="FILE_OR_RUN", help="those of the system to compare it with")
     parser.add_argument("--judge", required=True, metavar="SPEC", help="URL#MODEL, a checkpoint folder or a Hub id")
     parser.add_argument("--out", required=True, metavar="RUN", help="run folder to write, or to go on with")
-    parser.add_argument("--language", choices=["zh", "en"], default="zh", help="of the question to the judge (default: zh)")
-    each = "replies for each case in each of the two orders (default: 1)"
-    parser.add_argument("--samples", type=_whole, default=1, metavar="N", help=each)
+    _language(parser, "question to the judge")
+    each = "replies for each case in each of the two orders (default: %(default)s)"
+    _setting(parser, Settings, "samples", metavar="N", help=each)
     _judge_replies(parser)
     _spending(parser)
     _output(parser)
@@ -308,13 +343,17 @@ def verify(parser: Parser) -> None:
 
 def web(parser: Parser) -> None:
     """Adds the arguments of `medllm web`."""
-    parser.add_argument("--host", default="127.0.0.1", help="address to serve at (default: 127.0.0.1, this machine alone)")
-    parser.add_argument("--port", type=_port, default=8501, help="default: 8501; 0 takes a free one")
+    from medllm_hf.chat.settings import HOST, PORT
+
+    parser.add_argument("--host", default=HOST, help="address to serve at (default: %(default)s, this machine alone)")
+    parser.add_argument("--port", type=_port, default=PORT, help="default: %(default)s; 0 takes a free one")
     chat(parser)
 
 
 def chat(parser: Parser) -> None:
     """Adds the arguments of `medllm chat`."""
+    from medllm_hf.chat.settings import DTYPE, Quantization, SessionDtype
+
     parser.add_argument(
         "model", metavar="MODEL", help="checkpoint folder, Hub id, or URL#MODEL of an OpenAI-compatible endpoint"
     )
@@ -327,13 +366,11 @@ def chat(parser: Parser) -> None:
     parser.add_argument("--max-new-tokens", type=_whole, metavar="N", help="the most tokens of one answer")
     _thinking(parser)
     parser.add_argument("--device", help="cpu, cuda, cuda:1, ... (default: a GPU if there is one)")
-    parser.add_argument(
-        "--dtype", choices=["auto", "float32", "bfloat16", "float16"], default="auto", help="auto keeps the weights'"
-    )
-    parser.add_argument("--quantization", choices=["4bit", "8bit"], help="on a GPU, with bitsandbytes")
+    parser.add_argument("--dtype", choices=list(get_args(SessionDtype)), default=DTYPE, help="auto keeps the weights'")
+    parser.add_argument("--quantization", choices=list(get_args(Quantization)), help="on a GPU, with bitsandbytes")
 
 
 def demo(parser: Parser) -> None:
     """Adds the arguments of `medllm demo`."""
-    parser.add_argument("--out", default="medllm-demo", metavar="DIR", help="folder to write (default: medllm-demo)")
+    parser.add_argument("--out", default=DEMO, metavar="DIR", help="folder to write (default: %(default)s)")
     _output(parser)

@@ -43,12 +43,13 @@ _BAICHUAN = "run `medllm convert` first"
 _LONGEST = 300
 # Where a processor's class may be named, and under which keys.
 _PROCESSOR_FILES = ("processor_config.json", "preprocessor_config.json", "video_preprocessor_config.json")
+EXPECTED = "a checkpoint folder"  # of a name that is refused
 _PROCESSORS = {"AutoProcessor": "processor_class", "AutoImageProcessor": "image_processor_type",
                "AutoVideoProcessor": "video_processor_type", "AutoFeatureExtractor": "feature_extractor_type"}  # fmt: skip
 
 
 def snapshot(
-    name: str, revision: str | None = None, patterns: Sequence[str] = CHECKPOINT_FILES, expected: str = "a checkpoint folder"
+    name: str, revision: str | None = None, patterns: Sequence[str] = CHECKPOINT_FILES, expected: str = EXPECTED
 ) -> tuple[Path, str | None]:
     """The folder `name` and None, or the local snapshot of the Hub's model repository `name` and its commit.
 
@@ -106,13 +107,13 @@ def _chosen(names: Collection[str], read: Callable[[str], dict], where: str) -> 
         return []
 
 
-def check_name(name: str, expected: str = "a checkpoint folder") -> None:
+def check_name(name: str, expected: str = EXPECTED) -> None:
     """Check that `name`, which is no folder, may be the id of a repository.
 
     Raises:
         UserError: it can only be meant as a folder.
     """
-    if Path(name).is_absolute() or name.startswith(".") or name.count("/") != 1:
+    if Path(name).is_absolute() or name.startswith((".", "~")) or name.count("/") != 1 or Path(name).exists():
         raise UserError(f"no folder {name}", f"{expected} or a Hub id ORG/NAME", "check the path")
 
 
@@ -154,8 +155,6 @@ def load_config(name: str | Path, revision: str | None = None) -> "PreTrainedCon
     Raises:
         UserError: it cannot be had, is that of an adapter, or names what transformers does not bring along.
     """
-    from transformers import AutoConfig
-
     values = _values(name, revision, "config.json")
     if _values(name, revision, "adapter_config.json") is not None:
         # transformers would load the base that it names, from wherever that is.
@@ -164,7 +163,10 @@ def load_config(name: str | Path, revision: str | None = None) -> "PreTrainedCon
         _check_config(name, values)
     elif Path(name).is_dir():
         raise UserError(f"no config.json in {name}", "a model", "check the path")
-    with _told(name, "a checkpoint that transformers loads"):
+    from transformers import AutoConfig  # which takes seconds
+
+    told = () if values is not None else ("check the name, the network and HF_TOKEN", "no folder and no model of the Hub ")
+    with _told(name, "a checkpoint that transformers loads", *told):
         return AutoConfig.from_pretrained(str(name), revision=revision, trust_remote_code=False)
 
 

@@ -1,5 +1,6 @@
 """The command line: light to start, one line for a mistake."""
 
+import shlex
 import sys
 
 import pytest
@@ -55,6 +56,39 @@ def test_missing_input(command, tmp_path, refused):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("wrong", ["nowhere", "a_file.json", "a_folder", "~/nowhere", "lora"])
+@pytest.mark.parametrize("verb", ["chat", "web"])
+def test_a_model_that_is_none_is_told_before_torch_is_imported(verb, wrong, tmp_path):
+    (tmp_path / "a_file.json").write_text("{}")
+    (tmp_path / "a_folder").mkdir()
+    (tmp_path / "lora").mkdir()
+    (tmp_path / "lora" / "adapter_config.json").write_text("{}")
+    program = (
+        f"import sys\nfrom medllm_hf.cli import main\nassert main({[verb, wrong]!r}) == 2\n"
+        f"loaded = [name for name in {HEAVY} if name in sys.modules]\nassert not loaded, loaded\nsys.exit(2)"
+    )
+    line = one_line_error(run(sys.executable, "-c", program, cwd=tmp_path))
+    assert {"a_folder": "no config.json in", "lora": "an adapter in"}.get(wrong, "no folder") + f" {wrong};" in line
+
+
+@pytest.mark.parametrize(
+    ("command", "name"),
+    [
+        ("chat ''", "model"),
+        ("verify ''", "repository"),
+        ("convert '' out", "src"),
+        ("tiny-base ''", "dst"),
+        ("report run '' --out out", "runs"),
+        ("data build x.jsonl --benchmarks '' --out out", "benchmarks"),
+        (f"eval mcq --model '' --data {SAMPLE}/questions_test.jsonl --out out", "model"),
+    ],
+)
+def test_an_empty_name_is_not_the_current_folder(command, name, tmp_path, refused):
+    """As the shell makes of a variable without a value."""
+    assert f"found an empty name for {name};" in refused(*shlex.split(command), cwd=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     "command",
     ["tiny-base full", f"data build {SAMPLE}/dialogues.jsonl --out full", "convert x full", "merge x full", "demo --out full"],
@@ -87,6 +121,21 @@ def test_recipe_with_a_value_of_another_type_and_a_misspelt_option(tmp_path, ref
     assert "num_train_epochs" in refused("sft", "--config", str(recipe))
     recipe.write_text("num_train_epochs: 1\n")
     assert "output_dir" in refused("sft", "--config", str(recipe), "--output_dirr", "x")
+
+
+@pytest.mark.parametrize("program", ["from medllm_hf.cli import main", "from push_to_hub import main"])
+def test_a_process_that_ends_does_not_search_for_garbage(program):
+    # What is registered first is run last.
+    told = "import atexit, gc\natexit.register(lambda: print('frozen', gc.get_freeze_count() > 1000))\n"
+    done = run(sys.executable, "-c", f"{told}{program}\nmain(['--help'])", cwd=ROOT)
+    assert done.returncode == 0 and done.stdout.endswith("frozen True\n"), done.stderr
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_reader_that_goes_away_is_no_failure_of_ours(unbuffered, tmp_path):
+    command = shlex.join([sys.executable, "-m", "medllm_hf", "data", "check", str(SAMPLE / "dialogues.jsonl")])
+    done = run("bash", "-c", f"set -o pipefail; {command} | true", cwd=tmp_path, env={"PYTHONUNBUFFERED": unbuffered})
+    assert (done.returncode, done.stderr) == (1, "")
 
 
 def test_the_module_is_the_same_program():

@@ -4,6 +4,8 @@ import ast
 import configparser
 import fnmatch
 import itertools
+import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -46,7 +48,11 @@ ALLOWED = {
     "push_to_hub": {"hub", "tested_versions"},
     "demo": set(),
     "cli": {"flags", "tested_versions"},
-    "flags": set(),
+    # The settings, for their choices and defaults; test_flags.py checks that they load nothing heavy.
+    "flags": {
+        *("checkpoint.settings", "data.settings", "data.dialogues", "chat.settings", "evaluation.exams.settings"),
+        *("evaluation.consultations.settings", "evaluation.judging.settings", "metrics.llm_judge.rubrics"),
+    },
     "tested_versions": set(),
     # What every room may use; metrics imports nothing of ours.
     **dict.fromkeys(
@@ -155,6 +161,62 @@ def test_no_verb_imports_a_verb():
     assert bad == []
 
 
+def test_nobody_imports_commands_but_the_command_lines():
+    """`cli` has them by their names; `push_to_hub.py` is a command line of its own."""
+    bad = [
+        (str(path.relative_to(ROOT)), name)
+        for path in SOURCES
+        for name in own_imports(ast.parse(path.read_text(encoding="utf-8")))
+        if "commands" in name.split(".") and path.name != "push_to_hub.py"
+    ]
+    assert bad == []
+
+
+# Who may write to the terminal besides the verbs in a room's `commands/`: file → why.
+PRINTING = {
+    "push_to_hub.py": "a command line",
+    "medllm_hf/cli.py": "the command line",
+    "medllm_hf/errors.py": "argparse's complaints, on one line",
+    "medllm_hf/tested_versions.py": "speaks while a library is imported, where nobody can be handed a line",
+    "medllm_hf/demo.py": "the verb `demo`",
+    "medllm_hf/chat/terminal.py": "the verb `chat`, the terminal's own room",
+    "medllm_hf/chat/line_editor.py": "prompts of the terminal",
+    "medllm_hf/chat/web/start.py": "the verb `web`",
+    "medllm_hf/chat/web/request_queue.py": "the traceback of an answer that failed, on a server's own thread",
+    "medllm_hf/training/sft.py": "the verb `sft`",
+    "medllm_hf/training/run.py": "what `sft` says while it runs, which takes hours",
+}
+WRITERS = {"sys.stdout.write", "sys.stderr.write", "traceback.print_exc", "traceback.print_exception", "warnings.warn"}
+
+
+def speaking(text: str) -> list[str]:
+    """Where a source file writes to the terminal or asks at it."""
+    found = []
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load) and node.id in ("print", "input"):
+            found.append(f"{node.id} in line {node.lineno}")
+        elif isinstance(node, ast.Attribute) and ast.unparse(node) in WRITERS:
+            found.append(f"{ast.unparse(node)} in line {node.lineno}")
+    return found
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_libraries_do_not_print(path):
+    name = str(path.relative_to(ROOT))
+    spoken = speaking(path.read_text(encoding="utf-8"))
+    # A room that was silenced is to be taken off the list.
+    assert bool(spoken) if name in PRINTING else path.parent.name == "commands" or spoken == []
+
+
+@pytest.mark.parametrize(
+    "planted",
+    ["print('x')", "def f():\n    log = print", "sys.stderr.write('x')", "traceback.print_exc()", "input()"],
+)
+def test_a_planted_print_is_found(planted):
+    assert len(speaking(planted)) == 1
+    assert speaking('"""print(x)"""\ndef prints(): ...\nblueprint(1)\nclass Price:\n    input: float') == []
+
+
 def test_evaluate_is_imported_by_the_wrappers_alone():
     """It costs 7 s and more of CPU."""
     wrappers = {"metrics/mcq_accuracy/mcq_accuracy.py", "metrics/llm_judge/llm_judge.py"}
@@ -237,6 +299,12 @@ def test_public_names_are_the_field_s_words():
     assert public_names(ast.parse("def told(): ...\ndef _told(): ...\nOVERLAP = 1")) == {"told", "OVERLAP"}
 
 
+def test_a_check_says_what_it_checks():
+    """Check that …, and what it raises, in place of what does not come back."""
+    asked = [path for path in SOURCES if "Returns nothing when" in path.read_text(encoding="utf-8")]
+    assert asked == []
+
+
 def drawn_tree(text: str) -> set[str]:
     """The folders and modules below `medllm_hf/` that the first code block of CONTRIBUTING.md names, by their paths in it."""
     block = text.split("```")[1].split("medllm_hf/\n", 1)[1]
@@ -269,6 +337,23 @@ def test_public_functions_say_what_comes_back():
             if public and node.col_offset == 0 and not ast.get_docstring(node):
                 silent.append(f"{path.name}:{node.name}")
     assert silent == []
+
+
+def test_types_are_checked_everywhere():
+    """mypy looks at the whole package, lets nothing through unannotated, and what it is told to pass over has a reason."""
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["mypy"]
+    assert set(settings["files"]) == {"medllm_hf", "push_to_hub.py"}
+    assert settings["disallow_untyped_defs"] and settings["warn_unused_ignores"]
+    assert not {"exclude", "ignore_errors", "follow_imports", "overrides"} & set(settings)
+    unexplained = []
+    for path in SOURCES:
+        lines = ["", *path.read_text(encoding="utf-8").splitlines()]
+        for above, line in itertools.pairwise(lines):
+            # In code a comment tells the reason after the mark, or on the line above.
+            mark = re.search(r"# type: ignore(\[[\w, -]+\])?(  # \w)?", line)
+            if mark and not (mark[1] and (mark[2] or above.lstrip().startswith("# "))):
+                unexplained.append(f"{path.name}: {line.strip()}")
+    assert unexplained == []
 
 
 def test_a_wheel_carries_every_data_file():

@@ -10,7 +10,7 @@ from support.commands import one_line_error, run
 
 from medllm_hf.checkpoint.merge import merge
 from medllm_hf.errors import UserError
-from medllm_hf.hub.publish import check_model
+from medllm_hf.hub.publish import check_files, check_model
 from medllm_hf.pretrained import check_weights, load_config, load_model
 from medllm_hf.weight_files import header_shapes
 from tests.checkpoint.test_merge import trained_adapter
@@ -104,13 +104,13 @@ BROKEN = {
 def test_merge_and_push_refuse_another_config(tiny, tmp_path, name):
     adapter = trained_adapter(tiny["base"], tmp_path / "adapter")
     base = copied(tiny["base"], tmp_path / "base")
-    check_model(base)
+    check_model(base, check_files(base))
     changed_json(base, **BROKEN[name])
     with pytest.raises(UserError, match=r"of shape|missing|unexpected|model_type 'qwen2'"):
         merge(str(adapter), str(tmp_path / "merged"), base=str(base))
     assert not (tmp_path / "merged").exists()
     with pytest.raises(UserError, match=r"of shape|missing|unexpected|model_type 'qwen2'"):
-        check_model(base)
+        check_model(base, check_files(base))
 
 
 @pytest.mark.parametrize("change", ["less", "more"])
@@ -122,7 +122,7 @@ def test_merge_and_push_refuse_other_tensors(tiny, tmp_path, change):
     save_file(weights, base / "model.safetensors", {"format": "pt"})
     expected = "1 missing weights" if change == "less" else "1 unexpected weights"
     with pytest.raises(UserError, match=expected):
-        check_model(base)
+        check_model(base, check_files(base))
     assert expected in one_line_error(run("medllm", "merge", str(adapter), str(tmp_path / "merged"), "--base", str(base)))
     assert not (tmp_path / "merged").exists()
 

@@ -3,13 +3,15 @@
 from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from threading import Event
+from typing import get_args
 
 import torch
 from transformers import BitsAndBytesConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from medllm_hf.chat.prompt import truncate_to_context
+from medllm_hf.chat.prompt import TemplateVariables, truncate_to_context
 from medllm_hf.chat.prompt_cache import PromptCache, generate_tokens, refuse_lack_of_memory
 from medllm_hf.chat.sampling import SamplingParams, check_choice, generation_config, stop_strings
+from medllm_hf.chat.settings import Quantization, SessionDtype
 from medllm_hf.chat.stop_sequences import read_stop_sequences
 from medllm_hf.chat.streaming_detokenizer import StreamingDetokenizer
 from medllm_hf.errors import UserError, first_line
@@ -20,8 +22,8 @@ from medllm_hf.vocabulary import check_ids
 
 # For models that say neither how long an answer may be nor how long all of it.
 DEFAULT_NEW_TOKENS = 1024
-DTYPES = ("auto", "float32", "bfloat16", "float16")
-QUANTIZATIONS = ("4bit", "8bit")
+DTYPES: tuple[str, ...] = get_args(SessionDtype)
+QUANTIZATIONS: tuple[str, ...] = get_args(Quantization)
 
 
 class LocalBackend:
@@ -74,7 +76,8 @@ class LocalBackend:
                 what is set for it, or the memory does not suffice.
         """
         self.stopped, self.dropped = "stopped", 0
-        variables = {} if sampling.enable_thinking is None else {"enable_thinking": sampling.enable_thinking}
+        thinking = sampling.enable_thinking
+        variables: TemplateVariables = {} if thinking is None else {"enable_thinking": thinking}
         check_thinking(self.tokenizer, None, sampling.enable_thinking)
         config = self.model.config.get_text_config()
         context = getattr(config, "max_position_embeddings", None)
@@ -136,7 +139,9 @@ def load(
     check_thinking(tokenizer, name, enable_thinking)
     with refuse_lack_of_memory("use --dtype bfloat16, --quantization 4bit on a GPU, or a smaller model"):
         model = load_model(name, revision, **options)
-        return (model if quantization else model.to(device)).eval(), tokenizer
+        if not quantization:
+            model.to(device)  # type: ignore[arg-type]  # transformers' wrapper of `to` hides its types
+        return model.eval(), tokenizer
 
 
 def _device(name: str | None) -> str:

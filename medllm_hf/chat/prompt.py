@@ -2,7 +2,7 @@
 
 from bisect import bisect_left
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict, Unpack
 
 from medllm_hf.errors import UserError
 from medllm_hf.templates.rendering import encode_text, render
@@ -11,6 +11,12 @@ if TYPE_CHECKING:  # with an endpoint nothing needs transformers, which takes se
     from transformers import PreTrainedTokenizerBase
 
 ROLES = ("system", "user", "assistant")
+
+
+class TemplateVariables(TypedDict, total=False):
+    """What a chat template may be told beside the messages; what is left out it is not told."""
+
+    enable_thinking: bool
 
 
 def check_messages(messages: object) -> list[dict]:
@@ -33,7 +39,7 @@ def encode_prompt(
     messages: Sequence[dict],
     add_generation_prompt: bool = False,
     template: str | None = None,
-    **variables: bool,
+    **variables: Unpack[TemplateVariables],
 ) -> list[int]:
     """The token ids that the tokenizer's template, or another, makes of `messages`. `variables` are those of the template.
 
@@ -45,7 +51,11 @@ def encode_prompt(
 
 
 def truncate_to_context(
-    tokenizer: "PreTrainedTokenizerBase", messages: Sequence[dict], context: int | None, reserve: int, **variables: bool
+    tokenizer: "PreTrainedTokenizerBase",
+    messages: Sequence[dict],
+    context: int | None,
+    reserve: int,
+    **variables: Unpack[TemplateVariables],
 ) -> tuple[list[int], int]:
     """The prompt's token ids, and how many of the oldest messages were left out so that `reserve` tokens are free.
 

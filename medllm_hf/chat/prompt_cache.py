@@ -3,13 +3,14 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Event
+from typing import cast
 
 import torch
 from safetensors import SafetensorError
 from transformers import DynamicCache, GenerationConfig, PreTrainedModel
 from transformers.cache_utils import DynamicLayer
 
-from medllm_hf.chat.sampling import next_token, processors
+from medllm_hf.chat.sampling import next_token, process, processors
 from medllm_hf.errors import UserError
 from medllm_hf.key_value_cache import cache_argument, check_cache, forward_arguments
 from medllm_hf.pretrained import lacks_memory
@@ -39,7 +40,9 @@ def refuse_lack_of_memory(do: str) -> Iterator[None]:
 class GrowingLayer(DynamicLayer):
     """Keys and values of one layer, with room for more: a token is written into it, where a `DynamicLayer` copies all."""
 
-    def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *args, **kwargs):
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: object, **kwargs: object
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """All keys and values `(batch, heads, seq, dim)`, with the new ones at their end."""
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
@@ -50,13 +53,14 @@ class GrowingLayer(DynamicLayer):
             self._room = [_grown(old, known, length * 5 // 4 + ROOM) for old in self._room]
         for room, new in zip(self._room, (key_states, value_states), strict=True):
             room[..., known:length, :] = new
-        self.keys, self.values = (room[..., :length, :] for room in self._room)
-        return self.keys, self.values
+        keys, values = (room[..., :length, :] for room in self._room)
+        self.keys, self.values = keys, values
+        return keys, values
 
     def shorten(self, length: int) -> None:
         """Forgets all but the first `length` tokens; what `crop` of a `DynamicLayer` means depends on its version."""
-        if self.is_initialized:
-            self.keys, self.values = (states[..., :length, :] for states in (self.keys, self.values))
+        if self.keys is not None and self.values is not None:
+            self.keys, self.values = self.keys[..., :length, :], self.values[..., :length, :]
 
 
 def _grown(states: torch.Tensor, known: int, length: int) -> torch.Tensor:
@@ -133,7 +137,7 @@ class PromptCache:
             self.forget()
             return 0
         for layer in self._cache.layers:
-            layer.shorten(known)
+            cast(GrowingLayer, layer).shorten(known)
         del self.ids[known:]
         return known
 
@@ -158,7 +162,7 @@ def generate_tokens(
     changes = processors(cache.model, ids, config)
     while logits is not None and not stopping.is_set():
         with torch.inference_mode():
-            token = next_token(changes(ids, logits), config.do_sample, generator)
+            token = next_token(process(changes, ids, logits), config.do_sample, generator)
         yield token
         ids = torch.cat([ids, torch.tensor([[token]], device=ids.device)], dim=1)
         logits = cache.decode([token])

@@ -4,7 +4,7 @@ import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, TypedDict, cast
 from weakref import WeakKeyDictionary
 
 from medllm_hf.errors import UserError, first_line
@@ -14,6 +14,7 @@ from medllm_hf.pretrained import lacks_memory
 if TYPE_CHECKING:  # with an endpoint nothing needs them, and they take seconds to import
     import torch
     from transformers import GenerationConfig, LogitsProcessorList, PreTrainedModel
+    from transformers.generation.utils import GenerativePreTrainedModel
 
 # Model → the texts at which its own settings end an answer.
 _stop_strings: "WeakKeyDictionary[PreTrainedModel, tuple[str, ...]]" = WeakKeyDictionary()
@@ -114,10 +115,18 @@ def processors(model: "PreTrainedModel", ids: "torch.Tensor", config: "Generatio
     def handed_over(model: object, input_ids: object, logits_processor: "LogitsProcessorList", **_: object) -> object:
         return logits_processor
 
+    writer = cast("GenerativePreTrainedModel", model)  # as every chat model is
     with refuse_failing_settings(model):
-        return model.generate(
+        # What `generate` returns is what `custom_generate` does.
+        changes = writer.generate(
             ids, attention_mask=ids.new_ones(ids.shape), generation_config=config, custom_generate=handed_over
         )
+        return cast("LogitsProcessorList", changes)
+
+
+def process(changes: "LogitsProcessorList", ids: "torch.Tensor", logits: "torch.Tensor") -> "torch.Tensor":
+    """The `logits` `(1, vocab)` after `ids` `(1, seq)` with all changes."""
+    return changes(cast("torch.LongTensor", ids), cast("torch.FloatTensor", logits))
 
 
 def check_choice(model: "PreTrainedModel", tokens: int) -> None:
@@ -131,7 +140,7 @@ def check_choice(model: "PreTrainedModel", tokens: int) -> None:
     ids = torch.zeros((1, 2), dtype=torch.long, device=model.device)
     changes = processors(model, ids, generation_config(model, SamplingParams(), 1))
     with refuse_failing_settings(model), torch.inference_mode():
-        changes(ids, torch.zeros((1, tokens), device=model.device))
+        process(changes, ids, torch.zeros((1, tokens), device=model.device))
 
 
 @contextmanager

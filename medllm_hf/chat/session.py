@@ -1,17 +1,44 @@
 """A conversation with a chat model: one history, answers whole or in pieces."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from threading import Event
-from typing import Unpack
+from typing import TYPE_CHECKING, Protocol, Unpack, cast
 
 from medllm_hf.chat.endpoint import EndpointBackend
 from medllm_hf.chat.prompt import check_messages
 from medllm_hf.chat.sampling import SamplingFields, SamplingParams
+from medllm_hf.chat.settings import DTYPE, Quantization, SessionDtype
 from medllm_hf.errors import UserError
 from medllm_hf.folders import new_file, read_json
+from medllm_hf.pretrained import check_name, load_config
+
+if TYPE_CHECKING:  # with an endpoint nothing needs them, and they take seconds to import
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from medllm_hf.chat.local import LocalBackend
+
+
+class Backend(Protocol):
+    """What writes the answers of a session; see `LocalBackend` and `EndpointBackend`."""
+
+    at_once: int
+    stopped: str | None
+    dropped: int
+
+    def fork(self, seed: int | None) -> "Backend":
+        """Another backend of the same model."""
+
+    def release(self) -> None:
+        """Frees what was read."""
+
+    def forget(self) -> None:
+        """Frees what was read, and begins the random numbers again."""
+
+    def write(self, messages: Sequence[dict], sampling: SamplingParams, stopping: Event) -> Iterator[str]:
+        """Yields the answer to `messages` in pieces, and ends soon after `stopping` is set."""
 
 
 class ChatSession:
@@ -30,15 +57,23 @@ class ChatSession:
             keeps them.
     """
 
-    def __init__(self, model, tokenizer=None, *, seed: int | None = None, **settings: Unpack[SamplingFields]):
+    def __init__(
+        self,
+        model: "PreTrainedModel | Backend",
+        tokenizer: "PreTrainedTokenizerBase | None" = None,
+        *,
+        seed: int | None = None,
+        **settings: Unpack[SamplingFields],
+    ):
         """A session with a loaded model and its tokenizer, or with one that writes by itself, such as a `EndpointBackend`."""
+        self.backend: Backend
         if tokenizer is None:
-            self.backend = model
+            self.backend = cast(Backend, model)
         else:
             # Here, since torch takes seconds to import and an endpoint needs none.
             from medllm_hf.chat.local import LocalBackend
 
-            self.backend = LocalBackend(model, tokenizer, seed)
+            self.backend = LocalBackend(cast("PreTrainedModel", model), tokenizer, seed)
         self.messages: list[dict] = []
         self.sampling = SamplingParams(**settings)
         self._stopping = Event()
@@ -49,8 +84,8 @@ class ChatSession:
         name: str,
         revision: str | None = None,
         device: str | None = None,
-        dtype: str = "auto",
-        quantization: str | None = None,
+        dtype: SessionDtype = DTYPE,
+        quantization: Quantization | None = None,
         *,
         seed: int | None = None,
         **settings: Unpack[SamplingFields],
@@ -70,11 +105,15 @@ class ChatSession:
         """
         sampling = SamplingParams(**settings)
         if name.startswith(("http://", "https://")):
-            if (revision, device, dtype, quantization) != (None, None, "auto", None):
+            if (revision, device, dtype, quantization) != (None, None, DTYPE, None):
                 raise UserError("a revision, device, dtype or quantization", "none with an endpoint", "leave it out")
             session = cls(EndpointBackend(name, seed))
         else:
-            _check_path(name)
+            # A wrong path is told before torch is imported.
+            if Path(name).is_dir():
+                load_config(name)
+            else:
+                check_name(name, "the folder of a chat model")
             from medllm_hf.chat.local import load
 
             session = cls(*load(str(name), revision, device, dtype, quantization, sampling.enable_thinking), seed=seed)
@@ -82,14 +121,14 @@ class ChatSession:
         return session
 
     @property
-    def model(self):
-        """The model; its `generation_config` holds the settings that are not changed."""
-        return self.backend.model
+    def model(self) -> "PreTrainedModel":
+        """The model; its `generation_config` holds the settings that are not changed. An endpoint has none."""
+        return cast("LocalBackend", self.backend).model
 
     @property
-    def tokenizer(self):
-        """The model's tokenizer."""
-        return self.backend.tokenizer
+    def tokenizer(self) -> "PreTrainedTokenizerBase":
+        """The model's tokenizer. An endpoint has none."""
+        return cast("LocalBackend", self.backend).tokenizer
 
     @property
     def stopped(self) -> str | None:
@@ -198,13 +237,3 @@ class ChatSession:
             UserError: no such file, or not one with a history.
         """
         self.messages = check_messages(read_json(Path(path)).get("messages"))
-
-
-def _check_path(name: str) -> None:
-    """Check that `name` is a folder or may be a Hub id.
-
-    Raises:
-        UserError: it can only be meant as a folder, and there is none.
-    """
-    if not Path(name).is_dir() and (name.startswith((".", "/", "~")) or name.count("/") > 1):
-        raise UserError(f"no folder {name}", "the folder or Hub id of a chat model", "check the path")

@@ -9,9 +9,11 @@ from contextlib import contextmanager
 from io import TextIOWrapper
 from pathlib import Path
 from types import FrameType
+from typing import Unpack
 
 from medllm_hf.chat.line_editor import LineEditor
 from medllm_hf.chat.session import ChatSession
+from medllm_hf.chat.settings import SessionFields
 from medllm_hf.errors import UserError
 
 DISCLAIMER = "本模型的回答不能代替医生的诊断。The answers do not replace a doctor's diagnosis."
@@ -20,7 +22,7 @@ HELP = {
     "undo": "take back the last question and its answer",
     "retry": "answer the last question again",
     "stream": "show answers as they are written, or only when they are complete",
-    "save FILE": "write the conversation to FILE as JSON",
+    "save FILE": "write the conversation to FILE as JSON; a name with blanks in it: /save FILE",
     "help": "this list",
     "exit": "leave; so do end of file (Ctrl-D) and Ctrl-C at the prompt, twice",
 }
@@ -36,31 +38,17 @@ ENDS = {
 UNSEEN = dict.fromkeys([*range(9), *range(11, 32), *range(127, 160)])
 
 
-def chat(
-    model: str,
-    seed: int | None = None,
-    system: str | None = None,
-    device: str | None = None,
-    dtype: str = "auto",
-    quantization: str | None = None,
-    temperature: float | None = None,
-    top_p: float | None = None,
-    top_k: int | None = None,
-    repetition_penalty: float | None = None,
-    max_new_tokens: int | None = None,
-    enable_thinking: bool | None = None,
-) -> int:
+def chat(model: str, seed: int | None = None, system: str | None = None, **options: Unpack[SessionFields]) -> int:
     """Answers questions from standard input until `exit` or its end; `HELP` lists the commands.
+
+    `options` are those of `ChatSession.from_pretrained`.
 
     Returns the exit code: 1 when the lines came from a pipe and one of them could not be carried out.
 
     Raises:
         UserError: the model cannot be had; a setting is out of range.
     """
-    session = ChatSession.from_pretrained(
-        model, None, device, dtype, quantization, seed=seed, temperature=temperature, top_p=top_p, top_k=top_k,
-        repetition_penalty=repetition_penalty, max_new_tokens=max_new_tokens, enable_thinking=enable_thinking,
-    )  # fmt: skip
+    session = ChatSession.from_pretrained(model, seed=seed, **options)
     for stream in (sys.stdin, sys.stdout):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="replace")

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from medllm_hf import __version__
+from medllm_hf.checkpoint.settings import ConvertSettings, DtypeOrSame, Template
 from medllm_hf.checkpoint.shards import DTYPES, ShardWriter, blocks, check_finite, dtype_name, one_thread, tensors
 from medllm_hf.checkpoint.tokenizer import fast_tokenizer, read_sentencepiece, save_tokenizer
 from medllm_hf.errors import UserError
@@ -185,9 +186,14 @@ def expected_shapes(config: dict) -> dict[str, tuple[int, ...]]:
 
 
 def convert(
-    src: str, dst: str, template: str = "medllm", dtype: str = "auto", revision: str | None = None, overwrite: bool = False
-) -> None:
-    """Writes `src` (a folder or a Hub id) in Llama layout to the folder `dst`.
+    src: str,
+    dst: str,
+    template: Template = ConvertSettings.template,
+    dtype: DtypeOrSame = ConvertSettings.dtype,
+    revision: str | None = None,
+    overwrite: bool = False,
+) -> str:
+    """Writes `src` (a folder or a Hub id) in Llama layout to the folder `dst`; returns a line on what was written.
 
     Raises:
         UserError: see `find_layout`, `targets`, `snapshot`; also a wrong shape, a missing tensor, a weight that is
@@ -205,12 +211,9 @@ def convert(
         raise UserError(f"weights of {config['dtype']}", ", ".join(DTYPES), "use the unquantised checkpoint")
     max_length = source_config.get("model_max_length") and _size(source_config, "model_max_length", 10**9)
     sentencepiece = read_sentencepiece(source)
-    if len(sentencepiece.pieces) != config["vocab_size"]:
-        raise UserError(
-            f"a tokenizer of {len(sentencepiece.pieces)} tokens for a vocabulary of {config['vocab_size']}",
-            "equal sizes",
-            "use the tokenizer.model that belongs to these weights",
-        )
+    if (tokens := len(sentencepiece.pieces)) != config["vocab_size"]:
+        found = f"a tokenizer of {tokens} tokens for a vocabulary of {config['vocab_size']}"
+        raise UserError(found, "equal sizes", "use the tokenizer.model that belongs to these weights")
     with new_folder(dst, overwrite) as out, ThreadPoolExecutor() as pool, one_thread():
         # Both go on beside the weights, whose writing leaves a core free.
         hashes = pool.map(sha256, files)
@@ -230,7 +233,7 @@ def convert(
             "versions": {"medllm_hf": __version__, **{name: version(name) for name in ("torch", "tokenizers")}},
         }
         write_json(out / "provenance.json", provenance)
-    print(f"converted {src} to {dst}: {config['num_hidden_layers']} layers, {config['dtype']}, template {template}")
+    return f"converted {src} to {dst}: {config['num_hidden_layers']} layers, {config['dtype']}, template {template}"
 
 
 def _write_weights(source: Path, layout: Layout, config: dict, out: Path) -> None:

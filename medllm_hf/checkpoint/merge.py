@@ -9,6 +9,7 @@ import torch
 
 from medllm_hf import __version__
 from medllm_hf.checkpoint.adapter import Adapter, Delta, read_adapter
+from medllm_hf.checkpoint.settings import DtypeOrSame, MergeSettings
 from medllm_hf.checkpoint.shards import DTYPES, ShardWriter, blocks, check_finite, dtype_name, one_thread, tensors
 from medllm_hf.checkpoint.tied import HEADS, Ties, resolve_ties, untie
 from medllm_hf.errors import UserError
@@ -20,8 +21,10 @@ from medllm_hf.weight_files import ADAPTER_WEIGHTS, read_provenance, weight_file
 TOKENIZER, SETTINGS, TEMPLATE = "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"
 
 
-def merge(adapter: str, dst: str, base: str | None = None, dtype: str = "auto", overwrite: bool = False) -> None:
-    """Writes base + adapter to the folder `dst`: W + scaling·B·A in float32, cast once.
+def merge(
+    adapter: str, dst: str, base: str | None = None, dtype: DtypeOrSame = MergeSettings.dtype, overwrite: bool = False
+) -> str:
+    """Writes base + adapter to the folder `dst`: W + scaling·B·A in float32, cast once; returns a line on what was written.
 
     Tokenizer and generation config are the base's, chat template and end token those that the adapter was trained with, where
     its folder has a tokenizer. An adapter that was trained over a quantised base (QLoRA)
@@ -64,9 +67,8 @@ def merge(adapter: str, dst: str, base: str | None = None, dtype: str = "auto", 
         }
         write_json(out / "provenance.json", provenance)
     parted = ", embeddings and head untied" if ties.parted else ""
-    print(
-        f"merged {adapter} onto {base_name} into {dst}: {len(lora.deltas)} tensors changed, {len(lora.whole)} replaced{parted}"
-    )
+    changes = f"{len(lora.deltas)} tensors changed, {len(lora.whole)} replaced{parted}"
+    return f"merged {adapter} onto {base_name} into {dst}: {changes}"
 
 
 def find_base(lora: Adapter, base: str | None, adapter: Path) -> tuple[str, Path, str | None]:

@@ -10,15 +10,17 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import get_args
 
 import torch
 from safetensors import SafetensorError, safe_open
 
+from medllm_hf.checkpoint.settings import Dtype
 from medllm_hf.errors import UserError, first_line
 from medllm_hf.folders import write_json
 from medllm_hf.weight_files import INDEX_FILE, WEIGHTS_FILE, weight_files
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+DTYPES: dict[str, torch.dtype] = {name: getattr(torch, name) for name in get_args(Dtype)}
 MAX_SHARD_BYTES = 5_000_000_000
 # What is worked on at once, 8 MiB in float32, and what is written at once. Both were measured: blocks of 128 MiB and
 # writes of 64 MiB took three times as long as these, in page faults and cache misses.

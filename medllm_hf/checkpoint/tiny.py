@@ -12,6 +12,7 @@ import torch
 # protobuf makes this class when it is imported, where no checker sees it.
 from sentencepiece.sentencepiece_model_pb2 import ModelProto  # type: ignore[attr-defined]
 
+from medllm_hf.checkpoint.settings import Dtype, TinyBaseSettings
 from medllm_hf.checkpoint.shards import DTYPES, group_by_size
 from medllm_hf.errors import UserError
 from medllm_hf.folders import new_folder, write_json
@@ -25,14 +26,14 @@ SHARDS = 3
 
 def tiny_base(
     dst: str,
-    layers: int = 2,
-    hidden: int = 256,
-    vocab: int = 4000,
-    dtype: str = "float32",
-    seed: int = 42,
+    layers: int = TinyBaseSettings.layers,
+    hidden: int = TinyBaseSettings.hidden,
+    vocab: int = TinyBaseSettings.vocab,
+    dtype: Dtype = TinyBaseSettings.dtype,
+    seed: int = TinyBaseSettings.seed,
     overwrite: bool = False,
-) -> None:
-    """Writes a random Baichuan2 checkpoint (no code files) whose tokenizer is trained on the bundled sample.
+) -> str:
+    """Writes a random Baichuan2 checkpoint (no code files) whose tokenizer is trained on the bundled sample; says so in a line.
 
     Args:
         hidden: width, a multiple of 64 (one attention head for each 64, or 32 heads at 4096 as in the 7B).
@@ -52,7 +53,7 @@ def tiny_base(
         write_json(out / "config.json", config)
         write_json(out / "generation_config.json", GENERATION)
         _write_shards(config, seed, out)
-    print(f"wrote {dst}: {layers} layers of width {hidden}, vocabulary {vocab}, in Baichuan2's layout")
+    return f"wrote {dst}: {layers} layers of width {hidden}, vocabulary {vocab}, in Baichuan2's layout"
 
 
 def sample_texts() -> list[str]:

@@ -3,6 +3,7 @@
 import shutil
 from importlib.resources import files
 from pathlib import Path
+from typing import get_args
 
 from google.protobuf.message import DecodeError
 
@@ -10,11 +11,12 @@ from google.protobuf.message import DecodeError
 from sentencepiece.sentencepiece_model_pb2 import ModelProto, TrainerSpec  # type: ignore[attr-defined]
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
+from medllm_hf.checkpoint.settings import Template
 from medllm_hf.errors import UserError, first_line
 from medllm_hf.folders import read_bytes, write_json, write_text
 
 SENTENCEPIECE = "tokenizer.model"
-TEMPLATES = ("medllm", "baichuan2")
+TEMPLATES: tuple[str, ...] = get_args(Template)
 # Baichuan2's role marks; `user_token_id` 195 and `assistant_token_id` 196 of its generation config.
 ROLE_TOKENS = ("<reserved_106>", "<reserved_107>")
 _SPACE = "▁"

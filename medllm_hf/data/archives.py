@@ -136,7 +136,8 @@ class _Unpacked(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: "bytearray | memoryview") -> int:  # type: ignore[override]
+    # The type of any buffer has a name from Python 3.12 on.
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
         try:
             data = self.entry.read(len(buffer))
         except _BROKEN as error:

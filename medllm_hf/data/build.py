@@ -1,4 +1,4 @@
-"""The verb `data build`: read → check → mask → compare → split → Parquet and card, in two passes over the rows."""
+"""Dialogue files → dataset folder: read → check → mask → compare → split → Parquet and card, in two passes over the rows."""
 
 import json
 import shutil
@@ -16,15 +16,16 @@ from tqdm import tqdm
 from medllm_hf.data import card
 from medllm_hf.data.archives import archive_of
 from medllm_hf.data.benchmarks.catalogue import BENCHMARKS
-from medllm_hf.data.benchmarks.read import load_benchmark
-from medllm_hf.data.dialogues import Rejections, dialogue_rows, make_policy, read_as
+from medllm_hf.data.benchmarks.read import IMAGE, load_benchmark
+from medllm_hf.data.dialogues import AUTO, OnBadRow, OnTrailingUser, Policy, Rejections, dialogue_rows, make_policy, read_as
 from medllm_hf.data.files import input_files
 from medllm_hf.data.licences import check_licence
-from medllm_hf.data.mcq import McqItem, load_items
+from medllm_hf.data.mcq import McqItem, read_question_file
 from medllm_hf.data.screening import decontamination
 from medllm_hf.data.screening.chunk import Listed, Overlap, Settings
 from medllm_hf.data.screening.near_duplicates import SLOTS
-from medllm_hf.data.splits import Decision, Options, decide, in_test, write_splits
+from medllm_hf.data.settings import NearDuplicates, OnOverlap, OnPersonalData, Options
+from medllm_hf.data.splits import Decision, decide, in_test, write_splits
 from medllm_hf.data.workers import screen_all
 from medllm_hf.errors import UserError
 from medllm_hf.folders import check_apart, check_free, new_folder, sha256, write_text
@@ -51,21 +52,21 @@ def build(
     inputs: list[str],
     out: str,
     license: str | None = None,
-    format: str = "auto",
+    format: str = AUTO,
     columns: str | None = None,
     roles: str | None = None,
     encoding: str | None = None,
     revision: str | None = None,
-    trailing_user: str = "cut",
-    bad_row: str = "drop",
-    near_duplicates: str = "group",
+    trailing_user: OnTrailingUser = Policy.trailing_user,
+    bad_row: OnBadRow = Policy.bad_row,
+    near_duplicates: NearDuplicates = Options.near_duplicates,
     benchmarks: list[str] | None = None,
-    on_personal_data: str = "mask",
-    on_overlap: str = "drop",
-    test_fraction: float = 0.05,
-    seed: int = 42,
+    on_personal_data: OnPersonalData = Options.on_personal_data,
+    on_overlap: OnOverlap = Options.on_overlap,
+    test_fraction: float = Options.test_fraction,
+    seed: int = Options.seed,
     overwrite: bool = False,
-) -> None:
+) -> card.Summary:
     """Writes a dataset folder that `load_dataset` and `trl sft` take as it is. Same input and seed, same bytes.
 
     Large inputs are screened by processes of their own: a script that calls this needs `if __name__ == "__main__":`.
@@ -95,24 +96,25 @@ def build(
         questions = [(asked.name, item) for asked in sets for item in asked.items]
         index = decontamination.index(questions) if questions else None
         settings = Settings(files, format, policy, on_personal_data, near_duplicates != "off", index, spill)
-        summary = _write(folder, settings, sets, questions, options)
-    print("\n".join(card.screen_lines(summary, out)))
+        return _write(folder, settings, sets, questions, options)
 
 
 def question_set(name: str) -> card.QuestionSet:
     """The held-out questions in a file, or the test split of a benchmark by its name, NAME or NAME=PATH of published files.
 
     Raises:
-        UserError: they cannot be read; see `load_items` and `load_benchmark`.
+        UserError: they cannot be read; see `read_question_file` and `load_benchmark`.
     """
     benchmark, _, path = name.partition("=")
     if benchmark in BENCHMARKS:
         found = load_benchmark(benchmark, path or None)
         origin = f"revision {found.revision}" if found.revision else ", ".join(sorted(found.files.values()))
-        return card.QuestionSet(benchmark, found.items, origin)
+        return card.QuestionSet(benchmark, found.items, origin, found.left_out)
     if not Path(name).is_file():
         raise UserError(f"no file and no benchmark {name}", "questions, or one of " + ", ".join(BENCHMARKS), "check the name")
-    return card.QuestionSet(Path(name).name, tuple(load_items(name)), sha256(Path(name)))
+    read = read_question_file(name)
+    left_out = {IMAGE: read.with_picture} if read.with_picture else {}
+    return card.QuestionSet(Path(name).name, read.items, sha256(Path(name)), left_out)
 
 
 def short_names(files: list[Path]) -> list[str]:

@@ -3,7 +3,7 @@
 import html
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +13,9 @@ from medllm_hf.data.mcq import McqItem
 from medllm_hf.data.screening.chunk import Overlap
 from medllm_hf.data.screening.decontamination import SHORTEST
 from medllm_hf.data.screening.near_duplicates import GRAM, NEIGHBOURS, ONE_SIDE, SIMILAR
-from medllm_hf.data.screening.pii.masking import KINDS
-from medllm_hf.data.splits import Options, Written
+from medllm_hf.data.screening.pii.masking import KINDS, NOT_LOOKED_FOR
+from medllm_hf.data.settings import Options
+from medllm_hf.data.splits import Written
 from medllm_hf.folders import project_file
 
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"), (10_000_000, "1M<n<10M"))
@@ -25,11 +26,12 @@ _TEXT = 160
 
 @dataclass(frozen=True)
 class QuestionSet:
-    """Held-out questions; `origin` is the hash of their file, or the revision on the Hub."""
+    """Held-out questions; `origin` is the hash of their file, or the revision on the Hub, `left_out` what is in it besides."""
 
     name: str
     items: tuple[McqItem, ...]
     origin: str
+    left_out: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -58,14 +60,15 @@ def place(names: list[str], columns: dict[str, np.ndarray], row: int) -> str:
 
 
 def screen_lines(summary: Summary, out: str) -> list[str]:
-    """What the verb prints at the end."""
+    """What is said at the end of a build into `out`: rows read, found, written and left out."""
     counts = summary.counts
     left_out = [f"{count} {name}" for name, count in losses(summary) if count]
     sizes = ", ".join(f"{name} {part['dialogues']}" for name, part in summary.written.splits.items())
+    held_out = f"in {counts['overlap']}" if summary.sets else "not looked for (--benchmarks)"
     return [
         f"read {counts['read']}: accepted {counts['accepted']}, repaired {counts['repaired']}, rejected {counts['rejected']}",
         *(f"rejected {line}" for line in summary.rejections[:SHOWN_REASONS]),
-        f"personal data in {counts['personal']} dialogues, held-out questions in {counts['overlap']}",
+        f"personal data in {counts['personal']} dialogues, held-out questions {held_out}",
         f"wrote {out}: {sizes}; left out: {', '.join(left_out) or 'nothing'}",
     ]
 
@@ -136,7 +139,8 @@ def _results(summary: Summary) -> list[str]:
         personal += " (" + ", ".join(f"{kind} {count}" for kind, count in sorted(summary.kinds.items())) + ")"
     treated = "masked" if options.on_personal_data == "mask" else "these dialogues were left out"
     lines = [
-        f"{personal}; {treated}. The screening knows numbers, addresses and links by their form; it does not find names.",
+        f"{personal}; {treated}. The screening knows phone, identity and card numbers, WeChat and QQ ids, e-mail and links by "
+        f"their form and their label. Not looked for: {NOT_LOOKED_FOR}.",
         f"Exact duplicates, compared without white space, width and case: {counts['exact']} left out.",
     ]
     if options.near_duplicates == "off":
@@ -151,7 +155,9 @@ def _results(summary: Summary) -> list[str]:
     if not summary.sets:
         lines.append("No held-out questions were looked for.")
     for asked in summary.sets:
-        lines.append(f"Looked for the {len(asked.items)} questions of {_plain(asked.name)} (`{asked.origin}`).")
+        besides = ", ".join(f"{count} {kind}" for kind, count in asked.left_out.items())
+        besides = f"; not for the others there: {besides}" if besides else ""
+        lines.append(f"Looked for the {len(asked.items)} questions of {_plain(asked.name)} (`{asked.origin}`){besides}.")
     if summary.sets:
         done = "left out" if options.on_overlap == "drop" else "kept"
         lines.append(f"Dialogues that hold one of these questions: {counts['overlap']}, {done}.")

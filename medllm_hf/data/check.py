@@ -1,4 +1,4 @@
-"""The verb `data check`: what a build would accept, repair and reject, and why."""
+"""What a build would accept, repair and reject, and why."""
 
 import json
 import os
@@ -9,7 +9,18 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from medllm_hf.control_tokens import CONTROL_TOKENS
-from medllm_hf.data.dialogues import Policy, Problem, Rejections, dialogue_rows, examine, make_policy, read_as
+from medllm_hf.data.dialogues import (
+    AUTO,
+    OnBadRow,
+    OnTrailingUser,
+    Policy,
+    Problem,
+    Rejections,
+    dialogue_rows,
+    examine,
+    make_policy,
+    read_as,
+)
 from medllm_hf.data.files import input_files
 from medllm_hf.errors import UserError
 from medllm_hf.folders import new_file
@@ -49,16 +60,16 @@ class Checked:
 
 def check(
     inputs: list[str],
-    format: str = "auto",
+    format: str = AUTO,
     columns: str | None = None,
     roles: str | None = None,
     encoding: str | None = None,
     revision: str | None = None,
-    trailing_user: str = "cut",
-    bad_row: str = "drop",
+    trailing_user: OnTrailingUser = Policy.trailing_user,
+    bad_row: OnBadRow = Policy.bad_row,
     list_file: str | None = None,
-) -> int:
-    """Prints how many rows are accepted, repaired and rejected, and why; returns 1 if any is rejected or there are none.
+) -> Checked:
+    """How many rows are accepted, repaired and rejected, and why; `list_file` takes a line for each that is not accepted.
 
     Raises:
         UserError: inputs that cannot be read, an unknown format, a row that the policy makes fatal, or `list_file` exists.
@@ -79,9 +90,7 @@ def check(
                 reasons[verdict].add(f"{problem.file}:{problem.line}", problem.field, problem.reason)
             if problem and listing:
                 listing.write(_listed(verdict, problem))
-    checked = Checked(counts, reasons, Counter(read_as(file, format, policy) for file in files))
-    print("\n".join(checked.lines()))
-    return 1 if counts["rejected"] or not counts else 0
+    return Checked(counts, reasons, Counter(read_as(file, format, policy) for file in files))
 
 
 def _examined_rows(files: list[Path], format: str, policy: Policy) -> Iterator[tuple[dict | None, Problem | None]]:

@@ -7,15 +7,24 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
+from typing import Literal
 
+from medllm_hf.data.archives import archive_of
 from medllm_hf.data.columns import MACHINES, Names, known, no_column, parse_names, value_at
+from medllm_hf.data.exam_rows import Positions
 from medllm_hf.data.files import BadRow, file_rows, parsed, stem
-from medllm_hf.data.formats import FORMATS, columns_used, detect, turn_list
+from medllm_hf.data.formats import FORMATS, columns_used, detect, question, turn_list
+from medllm_hf.data.mcq import file_positions
 from medllm_hf.data.recognition import check_encoding, recognise
 from medllm_hf.errors import UserError
 
+OnTrailingUser = Literal["cut", "drop", "fail"]
+OnBadRow = Literal["drop", "fail"]
+# In place of the name of a format: each row is looked at.
+AUTO = "auto"
 # By so much of a file it is told whether it holds dialogues.
 _FIRST_ROWS, _FIRST_BYTES = 200, 2**20
 # Reasons that are counted apart; foreign text in them may make no two alike.
@@ -31,8 +40,8 @@ class Policy:
     names: of the columns and roles. encoding: of the text, None where the file says it.
     """
 
-    trailing_user: str = "cut"
-    bad_row: str = "drop"
+    trailing_user: OnTrailingUser = "cut"
+    bad_row: OnBadRow = "drop"
     names: Names = field(default_factory=Names)
     encoding: str | None = None
 
@@ -79,12 +88,12 @@ def check_format(name: str) -> None:
     Raises:
         UserError: it is not.
     """
-    if name != "auto" and name not in FORMATS:
-        raise UserError(f"format {name!r}", "auto, " + ", ".join(FORMATS), "choose one of these")
+    if name != AUTO and name not in FORMATS:
+        raise UserError(f"format {name!r}", ", ".join([AUTO, *FORMATS]), "choose one of these")
 
 
 def make_policy(
-    format: str, columns: str | None, roles: str | None, encoding: str | None, trailing_user: str, bad_row: str
+    format: str, columns: str | None, roles: str | None, encoding: str | None, trailing_user: OnTrailingUser, bad_row: OnBadRow
 ) -> Policy:
     """The policy of the command line; `format` is checked beside it.
 
@@ -144,7 +153,7 @@ def _unfit(raw: object, format: str, names: Names) -> str | None:
             return error.reason
     if not isinstance(row, dict):
         return f"a {type(row).__name__}, not an object"
-    kind = detect(row, names) if format == "auto" else FORMATS[format]
+    kind = detect(row, names) if format == AUTO else FORMATS[format]
     return None if kind and kind.fits(row, names) else no_column(row, names)
 
 
@@ -155,17 +164,24 @@ def examine(file: Path, line: int, raw: object, format: str, policy: Policy) -> 
     collects the problems raises the `refusal` of a fatal one.
     """
     try:
-        row, repair = dialogue(parsed(raw), format, stem(file), policy)
+        row, repair = dialogue(parsed(raw), format, stem(file), policy, _positions(file))
     except BadRow as error:
         return None, Problem(_printable(file), line, error.where, error.reason, error.fatal or policy.bad_row == "fail")
     return row, Problem(_printable(file), line, "turns", repair) if repair else None
 
 
-def dialogue(row: object, format: str, source: str, policy: Policy) -> tuple[dict, str | None]:
+def _positions(file: Path) -> Positions:
+    """From where the answers count that are positions; in an archive that is not looked for."""
+    return partial(file_positions, str(file)) if archive_of(file) is None else lambda: None
+
+
+def dialogue(
+    row: object, format: str, source: str, policy: Policy, positions: Positions = lambda: None
+) -> tuple[dict, str | None]:
     """The row as `{"id", "source", "messages"}` and what was repaired in it, None if nothing.
 
     The id is the row's own, or made from the content; so is the source, or else `source`. A text in a column of that name
-    becomes the system turn.
+    becomes the system turn. Answers of exam questions that are positions of options count from `positions()`.
 
     Raises:
         BadRow: it cannot be used.
@@ -176,10 +192,11 @@ def dialogue(row: object, format: str, source: str, policy: Policy) -> tuple[dic
     elif not isinstance(row, dict):
         raise BadRow("row", f"a {type(row).__name__}, not an object")
     else:
-        kind = detect(row, names) if format == "auto" else FORMATS[format]
+        kind = detect(row, names) if format == AUTO else FORMATS[format]
         if kind is None:
             raise BadRow("row", no_column(row, names))
-        turns = _with_system(row, kind.turns(row, names), names)
+        found = question(row, names, positions) if kind is FORMATS["mcq"] else kind.turns(row, names)
+        turns = _with_system(row, found, names)
     notes = [turn["note"] for turn in turns if turn.get("note")]
     turns, joined = join_turns(turns, names)
     turns, repair = check_turns(turns, policy)

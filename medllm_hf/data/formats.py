@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import TypeGuard
 
 from medllm_hf.data.columns import MACHINES, TOOLS, Names, known, no_column, value_at
+from medllm_hf.data.exam_rows import Positions, is_exam_row
 from medllm_hf.data.mcq import item_from_row
 from medllm_hf.data.row_readers import BadRow
 
@@ -80,10 +81,10 @@ def pair(row: dict, names: Names) -> list[dict]:
     return turns + asked + _answered(row[answer], answer, names)
 
 
-def question(row: dict, names: Names) -> list[dict]:
+def question(row: dict, names: Names, positions: Positions = lambda: None) -> list[dict]:
     """An exam question as one round: the stem without its options, answered by the text of the right options."""
     try:
-        item = item_from_row(row)
+        item = item_from_row(row, positions)
     except ValueError as error:
         raise BadRow("question", str(error)) from error
     return _round(item.question, item.reply_prefix + item.option_text(item.answer))
@@ -94,7 +95,7 @@ def _has_named_columns(row: dict, names: Names) -> bool:
 
 
 def _is_question(row: dict, names: Names) -> bool:
-    return _filled(row, "question") and (_filled(row, "options") or (_filled(row, "A") and _filled(row, "B")))
+    return is_exam_row(row)
 
 
 def _is_pair(row: dict, names: Names) -> bool:

@@ -1,15 +1,14 @@
-"""Multiple-choice questions: the record, its file formats and its prompts."""
+"""Multiple-choice questions: the record, its files and its prompts."""
 
-import json
-import re
-import unicodedata
-from collections.abc import Iterable
-from dataclasses import dataclass
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import cache, partial
 from pathlib import Path
-from reprlib import repr as shortened
-from string import ascii_uppercase
 
+from medllm_hf.data.exam_rows import NeedsImage, Positions, exam_fields, position_base
 from medllm_hf.data.files import BadRow, file_rows, parsed
 from medllm_hf.errors import UserError
 
@@ -23,8 +22,6 @@ ENGLISH_INSTRUCTION = {
     "single": "Answer the following multiple-choice question. One option is right: write only its letter.",
     "multi": "Answer the following multiple-choice question. Several options may be right: write the letters of all of them.",
 }
-# What may stand between or around the letters of an answer, after full-width signs have become narrow ones.
-_BETWEEN_LETTERS = re.compile(r"[\s,、;/|+&.。()\[\]]|和|与|及")
 
 
 @dataclass(frozen=True)
@@ -61,58 +58,34 @@ class McqItem:
         return "\n".join([instruction[self.kind], self.question, *lines])
 
 
-def item_from_row(row: object) -> McqItem:
-    """The item in one row `{"id", "question", "options", "answer", "subject", "kind"}`.
+def item_from_row(row: object, positions: Positions = lambda: None) -> McqItem:
+    """The item in one row of any layout that `exam_fields` reads; answers that are positions count from `positions()`.
 
-    `options` is an object of letter and text, a list of texts or of label and text, or lines "A text"; without it, the
-    columns A, B, C and so on are the options, empty ones left out. `answer` is letters as `answer_letters` reads them.
-    Without `kind`, a question with several right letters is "multi". Only where `language` is "en" is the prompt English.
+    Without a kind, a question with several right letters is "multi". Only where `language` is "en" is the prompt English.
 
     Raises:
         ValueError: which field is wrong and why.
     """
     if not isinstance(row, dict):
         raise ValueError(f"the row is a {type(row).__name__}, not an object")
-    question, options, answer = _text(row.get("question"), "question"), _options(row), answer_letters(row.get("answer"))
-    if not answer or not set(answer) <= set(options) or len(set(answer)) != len(answer):
-        raise ValueError(f"answer {shortened(row.get('answer'))} does not name options {', '.join(options)}")
-    kind = row.get("kind") or ("multi" if len(answer) > 1 else "single")
-    if not isinstance(kind, str) or kind not in INSTRUCTION:
-        raise ValueError(f"kind {shortened(kind)} is not single or multi")
+    fields = exam_fields(row, positions)
+    answer = fields["answer"]
+    kind = fields["kind"] or ("multi" if len(answer) > 1 else "single")
     if kind == "single" and len(answer) != 1:
         raise ValueError(f"answer {answer!r} of a single-answer question")
-    language = "en" if row.get("language") == "en" else "zh"
-    return McqItem(_name(row, "id"), question, options, frozenset(answer), _name(row, "subject"), kind, language)
+    return McqItem(**{**fields, "answer": frozenset(answer), "kind": kind})
 
 
-def answer_letters(answer: object) -> str:
-    """The letters of an answer as sources write it ("b", "ＡＢ", "A,B", "A、B和D", ["A", "B"]), in capitals.
-
-    Raises:
-        ValueError: it is not text or a list of texts.
-    """
-    parts = answer if isinstance(answer, list) else [answer]
-    texts = [part for part in parts if isinstance(part, str)]
-    if len(texts) < len(parts):
-        raise ValueError(f"answer {shortened(answer)} is not letters")
-    return _BETWEEN_LETTERS.sub("", unicodedata.normalize("NFKC", "".join(texts)).upper())
+def file_positions(path: str) -> int | None:
+    """0 or 1, from which the answers in a file of questions count that are positions; None where nothing tells."""
+    state = os.stat(path)
+    return _positions_of(path, state.st_mtime_ns, state.st_size)
 
 
-def lettered_lines(text: str) -> dict[str, str]:
-    """The options in lines such as "A 甲" or "B. 乙", empty when there are none.
-
-    The letters must come in order: a line that begins with another letter (D-二聚体) continues the option before it.
-    """
-    options: dict[str, str] = {}
-    for line in text.splitlines():
-        letter = ascii_uppercase[min(len(options), 25)]
-        full_width = chr(ord(letter) + 0xFEE0)
-        match = re.match(rf"\s*[(（]?[{letter}{letter.lower()}{full_width}](?:[\s.．、,，:：)）]+(.*)|$)", line)
-        if match and letter not in options:
-            options[letter] = match[1] or ""
-        elif options:
-            options[next(reversed(options))] += "\n" + line
-    return {letter: text.strip() for letter, text in options.items()}
+@cache
+def _positions_of(path: str, changed: int, size: int) -> int | None:
+    # The time and the size, so that a file which somebody mends is read again.
+    return position_base(_readable_rows(path))
 
 
 def chance_level(items: Iterable[McqItem]) -> float:
@@ -124,78 +97,53 @@ def chance_level(items: Iterable[McqItem]) -> float:
     return float(sum(chances) / len(chances))
 
 
+@dataclass(frozen=True)
+class QuestionFile:
+    """The questions of a file, and how many others come with a picture, which no text can answer."""
+
+    items: tuple[McqItem, ...]
+    with_picture: int
+
+
 def load_items(path: str) -> list[McqItem]:
-    """The questions of a file of JSON lines, a JSON array or CSV; one without an id is named by its line.
+    """The questions of a file; see `read_question_file`."""
+    return list(read_question_file(path).items)
+
+
+def read_question_file(path: str) -> QuestionFile:
+    """The questions of a file in any layout that `exam_fields` reads; one without an id is named by its line.
 
     Raises:
-        UserError: no such file, no questions, two with one id, or a bad line, named by its number.
+        UserError: no such file, no questions, two with one id, or bad lines, with their number and the first of them.
     """
     items: dict[str, McqItem] = {}
+    bad: list[tuple[int, str]] = []
+    read = with_picture = 0
     for number, raw in file_rows(Path(path)):
+        read += 1
         try:
-            row = parsed(raw)
-            if isinstance(row, dict) and row.get("id") in (None, ""):
-                row = {**row, "id": str(number)}
-            item = item_from_row(row)
+            item = item_from_row(parsed(raw), partial(file_positions, path))
+        except NeedsImage:
+            with_picture += 1
+            continue
         except ValueError as error:
-            reason = error.reason if isinstance(error, BadRow) else error
-            raise UserError(
-                f"{path} line {number}: {reason}", "a multiple-choice question", "mend or remove the line"
-            ) from error
+            bad.append((number, error.reason if isinstance(error, BadRow) else str(error)))
+            continue
+        item = item if item.id else replace(item, id=str(number))
         if item.id in items:
             raise UserError(f"id {item.id!r} twice, again in {path} line {number}", "an id of its own a question", "rename one")
         items[item.id] = item
+    if bad:
+        more = f" ({len(bad)} of {read} lines are no questions, this is the first)" if len(bad) > 1 else ""
+        do = "mend or remove the line; a benchmark's own file, given by NAME=FILE or --data-path, is read without such lines"
+        raise UserError(f"{path} line {bad[0][0]}: {bad[0][1]}{more}", "multiple-choice questions", do)
     if not items:
-        raise UserError(f"no questions in {path}", "questions as JSON lines, a JSON array or CSV", "check the file")
-    return list(items.values())
+        none = f"no questions in {path}" + (f" but {with_picture} with a picture" if with_picture else "")
+        raise UserError(none, "questions as JSON lines, a JSON array or CSV", "check the file")
+    return QuestionFile(tuple(items.values()), with_picture)
 
 
-def _options(row: dict) -> dict[str, str]:
-    options = row.get("options")
-    if options is None:
-        options = {column: row[column] for column in ascii_uppercase if row.get(column) not in ("", None)}
-    elif isinstance(options, str):
-        options = lettered_lines(options) or _json_or_none(options)
-    if isinstance(options, list):
-        options = _labelled(options)
-    # Parquet has a null for every letter that only other rows use.
-    options = {label: text for label, text in options.items() if text is not None} if isinstance(options, dict) else {}
-    if len(options) < 2:
-        raise ValueError("options is not an object of at least two texts")
-    texts = {unicodedata.normalize("NFKC", label).strip().upper(): _text(o, "an option") for label, o in options.items()}
-    if len(texts) < len(options) or any(len(label) != 1 or label not in ascii_uppercase for label in texts):
-        raise ValueError(f"options are labelled {shortened(', '.join(options))}, not with a capital letter each")
-    return texts
-
-
-def _labelled(options: list) -> dict[object, object]:
-    if all(isinstance(option, dict) for option in options):
-        pairs = [(o.get("label", o.get("key")), o.get("text", o.get("value"))) for o in options]
-        if not all(isinstance(label, str) for label, _ in pairs):
-            raise ValueError("options is a list without labels")
-        return dict(pairs) if len(dict(pairs)) == len(pairs) else {}
-    return dict(zip(ascii_uppercase, options, strict=False)) if len(options) <= len(ascii_uppercase) else {}
-
-
-def _json_or_none(text: str) -> object:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-
-
-def _text(value: object, field: str) -> str:
-    if not isinstance(value, str) or not value.strip():
-        raise ValueError(f"{field} is not a text")
-    if any("\ud800" <= char <= "\udfff" for char in value):
-        raise ValueError(f"{field} is not Unicode text")
-    return value.strip()
-
-
-def _name(row: dict, field: str) -> str:
-    value = row.get(field)
-    if value is not None and not isinstance(value, str | int | float):
-        raise ValueError(f"{field} is a {type(value).__name__}, not a text")
-    if isinstance(value, str) and any("\ud800" <= char <= "\udfff" for char in value):
-        raise ValueError(f"{field} is not Unicode text")
-    return "" if value is None else str(value)
+def _readable_rows(path: str) -> Iterator[object]:
+    for _, raw in file_rows(Path(path)):
+        with suppress(BadRow):
+            yield parsed(raw)

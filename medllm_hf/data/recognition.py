@@ -118,7 +118,7 @@ def text_stream(file: Path, kind: Kind) -> Iterator[ByteStream]:
         stream = gzip.GzipFile(fileobj=raw) if kind.gzipped else raw
         stream.read(kind.bom)
         if kind.encoding.lower().replace("_", "-") in ("utf-8", "utf8", "ascii"):
-            yield stream  # type: ignore[misc]
+            yield stream  # type: ignore[misc]  # both have what a ByteStream is read by
         else:
             yield io.BufferedReader(_Recoded(stream, kind.encoding), 2**16)
 
@@ -135,7 +135,8 @@ class _Recoded(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: "bytearray | memoryview") -> int:  # type: ignore[override]
+    # The type of any buffer has a name from Python 3.12 on.
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
         while not self.ready and not self.ended:
             block = self.stream.read(2**16)
             self.ended = not block

@@ -11,6 +11,7 @@ from pyarrow import compute, ipc, parquet
 
 from medllm_hf.data.screening import near_duplicates
 from medllm_hf.data.screening.chunk import SCHEMA, id_hash, spill_path
+from medllm_hf.data.settings import Options
 from medllm_hf.errors import UserError
 from medllm_hf.folders import sha256
 
@@ -18,18 +19,6 @@ ROW_GROUP = 10_000
 # Pairs of near-duplicates that screening.md shows.
 SHOWN_PAIRS = 10
 _TEXT = 160
-
-
-@dataclass(frozen=True)
-class Options:
-    """What decides over rows; see `build`."""
-
-    license: str
-    near_duplicates: str
-    on_personal_data: str
-    on_overlap: str
-    test_fraction: float
-    seed: int
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 import yaml
 
 from medllm_hf.errors import UserError
-from medllm_hf.evaluation.verification.findings import CONFIRMED, DAMAGE, DIFFERENT, UNKNOWN, Finding, compared
+from medllm_hf.evaluation.verification.findings import CONFIRMED, DIFFERENT, UNKNOWN, Finding, compared
 from medllm_hf.folders import read_text
 from medllm_hf.hub.cards import About, model_card
 from medllm_hf.hub.results import FOLDER, entry
@@ -21,6 +21,8 @@ _FIGURE = re.compile(
     r"\d+\.\d+|\d\s*(?:%|‰|percent)|百分之|\bn\s*=\s*\d|(?:accuracy|score|准确率|正确率|得分|评分|分数).*\d", re.I
 )
 _LONGEST = 90
+# What an edited card, config.json, provenance.json or training.json makes of the code that fills the card from them.
+DAMAGE = (KeyError, IndexError, TypeError, AttributeError, ValueError, ZeroDivisionError, RecursionError)
 
 
 def card_findings(folder: Path, runs: list[dict]) -> list[Finding]:

@@ -28,7 +28,7 @@ _MOST = 5
 
 
 def check_repository(folder: Path) -> None:
-    """Returns nothing when the repository folder of a model may be published.
+    """Check that the repository folder of a model may be published.
 
     Raises:
         UserError: see `check_files` and `check_figures`.
@@ -38,7 +38,7 @@ def check_repository(folder: Path) -> None:
 
 
 def check_files(files: dict[str, Path]) -> None:
-    """Returns nothing when these files, by their paths in a repository, have nothing that may not be published.
+    """Check that these files, by their paths in a repository, have nothing that may not be published.
 
     Raises:
         UserError: weights that can run code, a token or key, or personal data in evidence or a dataset; what was found is
@@ -60,7 +60,7 @@ def check_files(files: dict[str, Path]) -> None:
 
 
 def check_figures(folder: Path) -> None:
-    """Returns nothing when the evidence contradicts no figure and gives each that the card has.
+    """Check that the evidence contradicts no figure and gives each that the card has.
 
     Raises:
         UserError: the first figures that it does not give.

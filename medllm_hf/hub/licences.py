@@ -41,7 +41,7 @@ def terms_of(base_model: str | None, provenance: dict) -> Terms | None:
 
 
 def check_licence(licence: str, terms: Terms | None) -> None:
-    """Returns nothing when the licence may stand for these weights.
+    """Check that the licence may stand for these weights.
 
     Raises:
         UserError: the base has terms of its own, which no licence id of the Hub says.

@@ -18,7 +18,7 @@ KEPT = ".gitattributes"
 
 
 @dataclass(frozen=True)
-class There:
+class RemoteState:
     """What the Hub has under a name: the commit of main, and its files by their paths."""
 
     commit: str
@@ -39,7 +39,7 @@ class Plan:
 
     repository: Repository
     private: bool
-    there: There | None
+    there: RemoteState | None
     hashes: dict[str, str]
     states: dict[str, str]
     removed: tuple[str, ...]
@@ -50,7 +50,7 @@ class Plan:
         return [path for path, state in self.states.items() if state != "same"]
 
 
-def make_plan(repository: Repository, private: bool, there: There | None) -> Plan:
+def make_plan(repository: Repository, private: bool, there: RemoteState | None) -> Plan:
     """The plan of pushing `repository`; each file is read once."""
     hashes = hash_files(repository.files)
     known = there.files if there else {}
@@ -101,7 +101,8 @@ def plan_lines(plan: Plan) -> list[str]:
     lines = [f"{repository.type} {place}{repository.name}, {'private' if plan.private else 'public'} ({made})"]
     for path, state in plan.states.items():
         lines.append(f"  {state:<8}{_size(repository.files[path]):>16,}  {path}")
-    lines += [f"  {'removed':<8}{plan.there.files[path].size:>16,}  {path}" for path in plan.removed]
+    known = plan.there.files if plan.there else {}
+    lines += [f"  {'removed':<8}{known[path].size:>16,}  {path}" for path in plan.removed]
     counts = {state: list(plan.states.values()).count(state) for state in ("new", "changed", "same")}
     said = ", ".join(f"{count} {state}" for state, count in counts.items())
     total = sum(_size(repository.files[path]) for path in plan.sent)

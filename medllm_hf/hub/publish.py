@@ -7,7 +7,7 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 
 from medllm_hf.errors import UserError, first_line
-from medllm_hf.evaluation.runs.folder import read_run, weights_hash
+from medllm_hf.evaluation.runs.folder import FinishedRun, read_run, weights_hash
 from medllm_hf.evaluation.verification.dialogues import held_by
 from medllm_hf.folders import check_apart, check_free, new_folder, read_json
 from medllm_hf.hub.cards import About, dataset_file, model_card
@@ -43,13 +43,14 @@ def publish_model(
         benchmarks: RUN=ORG/DATASET#TASK for each run on a benchmark that the Hub has registered.
 
     Raises:
-        UserError: see `check_model`, `check_runs`, `check_licence` and `check_repository`; or names that are none.
+        UserError: see `check_files`, `check_model`, `check_runs`, `check_licence` and `check_repository`; or no such names.
     """
     check_apart(out, [path, *runs, *(name.partition("=")[2] for name in datasets)])
     check_free(out, overwrite)
     check_name(repo_id)
     model = Path(path)
-    check_model(model)
+    shards = check_files(model)
+    check_model(model, shards)
     read = check_runs(model, runs)
     about = About(repo_id, license, base_model, tuple(one.partition("=")[0] for one in datasets))
     check_licence(license, terms_of(base_model, read_provenance(model)))
@@ -63,8 +64,8 @@ def publish_model(
             copy_dataset_card(dataset, folder)
         found = published(folder)
         for text in benchmarks:
-            run, dataset, task = parse_benchmark(text, found)
-            write_entry(folder, run, repo_id, dataset, task)
+            entry, dataset, task = parse_benchmark(text, found)
+            write_entry(folder, entry, repo_id, dataset, task)
         model_card(folder, about, found).save(folder / "README.md")
         check_repository(folder)
 
@@ -97,16 +98,15 @@ def copy_dataset_card(text: str, folder: Path) -> None:
     shutil.copyfile(card, target)
 
 
-def check_model(model: Path) -> dict:
-    """The config of a model that may be published.
+def check_files(model: Path) -> list[Path]:
+    """The weight files of a model whose files, as far as they are read without torch, may be published.
 
     Raises:
-        UserError: no safetensors, an adapter, an empty or non-finite tensor, no template, or a tokenizer whose
-            ids or end token do not fit the model, weights that do not fit its config.json.
+        UserError: no safetensors, an adapter, no tokenizer.json, or a file that cannot be read.
     """
     if (model / "adapter_config.json").exists():
         raise UserError(f"an adapter in {model}", "full weights", "run `medllm merge` first, or add --adapter")
-    config = read_json(model / "config.json")
+    read_json(model / "config.json")
     check_regular(model)
     for name in MODEL_FILES:  # some are read by those alone who load the model from the Hub
         if name.endswith(".json") and (model / name).exists():
@@ -114,22 +114,31 @@ def check_model(model: Path) -> dict:
     shards = weight_files(model)
     if any(shard.suffix != ".safetensors" for shard in shards):
         raise UserError(f"no .safetensors in {model}", "weights that cannot run code", "save or convert them as safetensors")
-    check_known(model)
-    check_weights(model, header_shapes(shards))
-    for shard in shards:
-        check_tensors(shard)
     # From tokenizer.model alone transformers makes a tokenizer too, which need not be the one of the training.
     if not (model / "tokenizer.json").is_file():
         raise UserError(f"no tokenizer.json in {model}", "the model's tokenizer", "copy it there")
+    check_known(model)
+    return shards
+
+
+def check_model(model: Path, shards: list[Path]) -> None:
+    """Check that a model with these weight files, which `check_files` gave, may be published.
+
+    Raises:
+        UserError: an empty or non-finite tensor, no template, a tokenizer whose ids or end token do not fit the model, or
+            weights that do not fit its config.json.
+    """
+    check_weights(model, header_shapes(shards))
+    for shard in shards:
+        check_tensors(shard)
     tokenizer = load_tokenizer(model, chat=True)
     if tokenizer.eos_token_id is None:
         raise UserError(f"a tokenizer without an end token in {model}", "a tokenizer of this model", "copy the base's there")
     check_ids(tokenizer, load_config(model), model)
-    return config
 
 
 def check_tensors(shard: Path) -> None:
-    """Returns nothing when every tensor of the file has elements and all are finite.
+    """Check that every tensor of the file has elements and all are finite.
 
     Raises:
         UserError: otherwise, or when the file is damaged.
@@ -144,7 +153,7 @@ def check_tensors(shard: Path) -> None:
         raise UserError(f"damaged {shard} ({first_line(error)})", "a whole safetensors file", "save it again") from error
 
 
-def check_runs(model: Path, runs: list[str]) -> list[dict]:
+def check_runs(model: Path, runs: list[str]) -> list[FinishedRun]:
     """The runs, each of them made with these very weights; of a comparison, one side.
 
     Raises:
@@ -163,7 +172,7 @@ def check_runs(model: Path, runs: list[str]) -> list[dict]:
                 raise UserError(found, "this model as one of the systems", "add --eval-run with its consultations")
             continue
         # A consultation examines the doctor.
-        side = {"mcq": "model", "consult": "doctor"}.get(run["manifest"].get("kind"))
+        side = {"mcq": "model", "consult": "doctor"}.get(str(run["manifest"].get("kind")))
         if side is None:
             found = f"a run of kind {run['manifest'].get('kind')} in {run['folder']}"
             do = "name the consultations that were judged"

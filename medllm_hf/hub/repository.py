@@ -47,7 +47,7 @@ def repository(kind: str, folder: str, repo_id: str) -> Repository:
 
 
 def check_name(repo_id: str) -> None:
-    """Returns nothing when the Hub takes this name.
+    """Check that the Hub takes this name.
 
     Raises:
         UserError: it is not ORG/NAME.
@@ -70,7 +70,7 @@ def _files(root: Path) -> Iterator[Path]:
 
 
 def check_dataset(found: Repository) -> None:
-    """Returns nothing when the card names a licence and every data file that it names is there.
+    """Check that the card names a licence and every data file that it names is there.
 
     Raises:
         UserError: otherwise.
@@ -81,8 +81,8 @@ def check_dataset(found: Repository) -> None:
     try:
         named = [entry["path"] for config in metadata.get("configs") or [] for entry in config["data_files"]]
     except (TypeError, KeyError) as error:
-        found = f"configs of another kind in README.md ({type(error).__name__} {error})"
-        raise UserError(found, "a folder of `medllm data build`", "build it again") from error
+        other = f"configs of another kind in README.md ({type(error).__name__} {error})"
+        raise UserError(other, "a folder of `medllm data build`", "build it again") from error
     if not named:
         raise UserError("no configs in README.md", "a folder of `medllm data build`", "build it")
     if missing := [path for path in named if path not in found.files]:
@@ -90,7 +90,7 @@ def check_dataset(found: Repository) -> None:
 
 
 def check_metric(found: Repository) -> None:
-    """Returns nothing when `evaluate.load` and the page of the Space will find what they look for.
+    """Check that `evaluate.load` and the page of the Space will find what they look for.
 
     Raises:
         UserError: no module named as the repository, no `app.py`, or a README.md that makes no Space.

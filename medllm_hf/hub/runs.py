@@ -1,15 +1,14 @@
 """The evaluation runs in a repository folder, and what follows from their raw outputs."""
 
-import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from medllm_hf.errors import UserError
-from medllm_hf.evaluation.runs.folder import combined_hash, read_run
+from medllm_hf.evaluation.runs.folder import combined_hash, read_rows, read_run
 from medllm_hf.evaluation.verification.dialogues import consultations, held_by, judgements, preferences
 from medllm_hf.evaluation.verification.exams import exam
-from medllm_hf.evaluation.verification.findings import DIFFERENT, Finding, Known, guarded
-from medllm_hf.folders import read_text, sha256
+from medllm_hf.evaluation.verification.findings import Finding, Known, guarded
+from medllm_hf.folders import sha256
 
 RUN_FILES = ("manifest.json", "outputs.jsonl", "scores.jsonl", "metrics.json")
 DIALOGUES, JUDGE = "dialogues.jsonl", "judge"
@@ -21,13 +20,13 @@ def published(folder: Path) -> list[dict]:
     Each is what `read_run` gives, with "name", its path under `eval/`; a judge's also with the name of the "cases", and a
     comparison with "held": which side's dialogues are those of which consultations, see `held_by`.
     """
-    runs = []
+    runs: list[dict] = []
     for path in _folders(folder):
-        run = {**read_run(path), "name": path.name}
+        run = read_run(path)
         if run["manifest"]["kind"] == "mcq":
-            runs.append(run)
+            runs.append({**run, "name": path.name})
         elif run["manifest"]["kind"] == "pair":
-            runs.append({**run, "held": held_by(run, consultations_in(_folders(folder)))})
+            runs.append({**run, "name": path.name, "held": held_by(run, consultations_in(_folders(folder)))})
         elif (path / JUDGE).is_dir():
             cases = run["manifest"]["data"]["name"]
             runs.append({**read_run(path / JUDGE), "name": f"{path.name}/{JUDGE}", "cases": cases})
@@ -40,18 +39,11 @@ def consultations_in(folders: Iterable[Path]) -> dict[str, list[dict]]:
     Raises:
         UserError: some that are none.
     """
-    try:
-        return {path.name: _dialogues(path) for path in folders if (path / DIALOGUES).is_file()}
-    except ValueError as error:
-        raise UserError(f"damaged {DIALOGUES} ({error})", "JSON lines", "run `medllm eval consult` again") from error
+    return {path.name: read_rows(path / DIALOGUES) for path in folders if (path / DIALOGUES).is_file()}
 
 
 def _folders(folder: Path) -> list[Path]:
     return sorted((folder / "eval").glob("*/"))
-
-
-def _dialogues(path: Path) -> list[dict]:
-    return [json.loads(line) for line in read_text(path / DIALOGUES).split("\n") if line]
 
 
 def rederived(folder: Path, known: Known) -> tuple[list[Finding], list[dict]]:
@@ -59,49 +51,43 @@ def rederived(folder: Path, known: Known) -> tuple[list[Finding], list[dict]]:
 
     A run from which none follow is not among them.
     """
-    findings: list[Finding] = []
     runs: list[dict] = []
+    return list(verify_runs(folder, known, runs)), runs
+
+
+def verify_runs(folder: Path, known: Known, runs: list[dict]) -> Iterator[Finding]:
+    """Yields each finding of `rederived` as soon as it is made, and adds its runs to `runs`."""
     for path in _folders(folder):
-        found, derived = _rederived(path, known)
-        findings += found
-        runs += derived
-    return findings, runs
+        where = f"eval/{path.name}"
+        yield from guarded(where, _run_findings(where, path, known, runs))
 
 
-def _rederived(path: Path, known: Known) -> tuple[list[Finding], list[dict]]:
-    where, runs = f"eval/{path.name}", []
-
-    def work() -> list[Finding]:
-        run = read_run(path)
-        if run["manifest"]["kind"] == "mcq":
-            found, metrics = exam(where, run, known)
-            runs.append({**run, "name": path.name, "metrics": metrics})
-            return found
-        if run["manifest"]["kind"] == "pair":
-            found, metrics = preferences(where, run)
-            if metrics:
-                held = held_by(run, consultations_in(sorted(path.parent.glob("*/"))))
-                runs.append({**run, "name": path.name, "metrics": metrics, "held": held})
-            return found
-        dialogues = _dialogues(path)
-        found = consultations(where, run, known, dialogues)
-        if (path / JUDGE).is_dir():
-            found += guarded(f"{where}/{JUDGE}", lambda: judge(dialogues, run["manifest"]["data"]["name"]))
-        return found
-
-    def judge(dialogues: list[dict], cases: str) -> list[Finding]:
-        run = read_run(path / JUDGE)
-        found, metrics = judgements(f"{where}/{JUDGE}", run, dialogues)
+def _run_findings(where: str, path: Path, known: Known, runs: list[dict]) -> Iterator[Finding]:
+    run = read_run(path)
+    if run["manifest"].get("kind") == "mcq":
+        metrics = yield from exam(where, run, known)
+        runs.append({**run, "name": path.name, "metrics": metrics})
+    elif run["manifest"].get("kind") == "pair":
+        found, metrics = preferences(where, run)
         if metrics:
-            runs.append({**run, "name": f"{path.name}/{JUDGE}", "cases": cases, "metrics": metrics})
-        return found
+            held = held_by(run, consultations_in(sorted(path.parent.glob("*/"))))
+            runs.append({**run, "name": path.name, "metrics": metrics, "held": held})
+        yield from found
+    else:
+        dialogues = read_rows(path / DIALOGUES)
+        yield from consultations(where, run, known, dialogues)
+        if (path / JUDGE).is_dir():
+            judged = _judge_findings(f"{where}/{JUDGE}", path, dialogues, run["manifest"]["data"]["name"], runs)
+            yield from guarded(f"{where}/{JUDGE}", judged)
 
-    try:
-        return guarded(where, work), runs
-    except UserError as error:
-        return [Finding(where, DIFFERENT, str(error))], runs
-    except FileNotFoundError as error:
-        return [Finding(where, DIFFERENT, f"no {Path(error.filename).name}")], runs
+
+def _judge_findings(where: str, path: Path, dialogues: list[dict], cases: str, runs: list[dict]) -> Iterator[Finding]:
+    """The findings on the judge's run inside the consult run `path`, whose dialogues are on `cases`."""
+    run = read_run(path / JUDGE)
+    found, metrics = judgements(where, run, dialogues)
+    if metrics:
+        runs.append({**run, "name": f"{path.name}/{JUDGE}", "cases": cases, "metrics": metrics})
+    yield from found
 
 
 def repository_hash(folder: Path) -> str:

@@ -5,18 +5,19 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import cast
 
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, RepoFile, constants, get_token
 from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
 from huggingface_hub.utils import disable_progress_bars, logging
 
 from medllm_hf.errors import UserError
-from medllm_hf.hub.plan import Plan, There, differences, make_plan, plan_lines
+from medllm_hf.hub.plan import Plan, RemoteState, differences
 from medllm_hf.hub.repository import Repository
 
 _LONGEST = 300
 # What all errors of the connection are: httpx's class, or httpx2's from huggingface_hub 2 on.
-HTTPError = HfHubHTTPError.__bases__[0]
+HTTPError = cast(type[Exception], HfHubHTTPError.__bases__[0])
 
 
 class UploadError(Exception):
@@ -26,32 +27,32 @@ class UploadError(Exception):
         super().__init__(" ".join(text.split()))
 
 
-def push(repository: Repository, private: bool, yes: bool) -> None:
-    """Shows what would change, asks, and makes it so in one commit; a push of what is there already sends nothing.
-
-    Until the commit, main shows what it showed. Content that was sent before an interruption is not sent again.
-
-    Args:
-        private: the visibility that is wanted; of a repository that exists, the one that it must have.
-        yes: do not ask.
+def read_hub(repository: Repository, writing: bool) -> RemoteState | None:
+    """What the Hub has under the name, or None; before `writing`, the Hub is asked whether it knows the token.
 
     Raises:
-        UserError: no token, or one without the right; another visibility; metadata that the Hub refuses; nobody to ask.
-        UploadError: no connection, a change by somebody else meanwhile, or other content there than was sent.
+        UserError: see `client`; or the Hub refuses.
+        UploadError: no connection.
     """
     api = client()
     _quiet()
-    with told(repository):
-        api.whoami()
-        there = look(api, repository)
-    plan = make_plan(repository, private, there)
-    print("\n".join(plan_lines(plan)))
-    check_visibility(plan)
-    if there and not plan.sent and not plan.removed:
-        print(f"nothing to send: {repository.name} has it all at commit {there.commit}")
-        return
-    confirm(yes)
-    with told(repository):
+    with refuse_upload_errors(repository):
+        if writing:
+            api.whoami()
+        return read_remote(api, repository)
+
+
+def send_plan(plan: Plan) -> str:
+    """Makes what the Hub has what the plan says, in one commit, reads it back, and returns the id of the commit.
+
+    Until the commit, main shows what it showed. Content that was sent before an interruption is not sent again.
+
+    Raises:
+        UserError: the Hub refuses, or refuses the metadata.
+        UploadError: no connection, a change by somebody else meanwhile, or other content there than was sent.
+    """
+    api, repository = client(), plan.repository
+    with refuse_upload_errors(repository):
         commit = send(api, plan)
         found = remote_files(api, repository, commit)
         head = api.repo_info(repository.name, repo_type=repository.type).sha
@@ -59,22 +60,7 @@ def push(repository: Repository, private: bool, yes: bool) -> None:
         raise UploadError(f"found other content than was sent in {', '.join(wrong[:5])} of {repository.name}; push again")
     if head != commit:
         raise UploadError(f"found commit {head} on top of the {commit} of this push; somebody else changed {repository.name}")
-    print(f"pushed {len(plan.sent)} files to {repository.name}, commit {commit}; read back, all hashes equal")
-
-
-def show(repository: Repository, private: bool) -> None:
-    """Prints the plan and sends nothing; where the Hub cannot be asked, everything counts as new and the reason is said."""
-    there = None
-    try:
-        api = client()
-        _quiet()
-        with told(repository):
-            there = look(api, repository)
-    except (UserError, UploadError) as error:
-        print(f"not compared with the Hub: {error}")
-    plan = make_plan(repository, private, there)
-    print("\n".join(plan_lines(plan)))
-    check_visibility(plan)
+    return commit
 
 
 def client() -> HfApi:
@@ -93,14 +79,20 @@ def client() -> HfApi:
     return HfApi(token=token, library_name="medllm_hf")
 
 
-def look(api: HfApi, repository: Repository) -> There | None:
-    """What the Hub has under the name, or None."""
+def read_remote(api: HfApi, repository: Repository) -> RemoteState | None:
+    """What the Hub has under the name, or None.
+
+    Raises:
+        UploadError: the Hub names no commit of what it has.
+    """
     try:
         info = api.repo_info(repository.name, repo_type=repository.type)
     except RepositoryNotFoundError:
         return None
+    if info.sha is None:
+        raise UploadError(f"found no commit of {repository.name} on the Hub; push again")
     files = remote_files(api, repository, info.sha)
-    return There(info.sha, bool(info.private), {file.path: file for file in files})
+    return RemoteState(info.sha, bool(info.private), {file.path: file for file in files})
 
 
 def remote_files(api: HfApi, repository: Repository, commit: str) -> list[RepoFile]:
@@ -110,7 +102,7 @@ def remote_files(api: HfApi, repository: Repository, commit: str) -> list[RepoFi
 
 
 def check_visibility(plan: Plan) -> None:
-    """Returns nothing when the repository is new, or is as visible as it should be.
+    """Check that the repository is new, or is as visible as it should be.
 
     Raises:
         UserError: otherwise; a push changes no visibility.
@@ -121,32 +113,15 @@ def check_visibility(plan: Plan) -> None:
         raise UserError(f"{plan.repository.name} {seen}", wanted, do)
 
 
-def confirm(yes: bool) -> None:
-    """Returns nothing when the user agrees.
-
-    Raises:
-        UserError: nobody is there to ask, and `yes` is false.
-        UploadError: the user does not agree.
-    """
-    if yes:
-        return
-    if not sys.stdin.isatty():
-        raise UserError("no terminal to ask on", "--yes", "read the plan and add it")
-    try:
-        answer = input("Upload? [y/N] ")
-    except EOFError:
-        answer = ""
-    if answer.strip().lower() not in ("y", "yes"):
-        raise UploadError("not confirmed, nothing uploaded")
-
-
 def send(api: HfApi, plan: Plan) -> str:
     """Makes the repository where there is none, commits all changes at once, and returns the id of the commit."""
     repository, there = plan.repository, plan.there
     if there is None:
         sdk = "gradio" if repository.type == "space" else None
         api.create_repo(repository.name, repo_type=repository.type, private=plan.private, space_sdk=sdk)
-        there = look(api, repository)
+        there = read_remote(api, repository)
+        if there is None:
+            raise UploadError(f"found no {repository.name} on the Hub after it was made; push again")
     operations: list[CommitOperationAdd | CommitOperationDelete] = []
     for path in plan.sent:
         add = CommitOperationAdd(path_in_repo=path, path_or_fileobj=repository.files[path])
@@ -174,7 +149,7 @@ def _quiet() -> None:
 
 
 @contextmanager
-def told(repository: Repository) -> Iterator[None]:
+def refuse_upload_errors(repository: Repository) -> Iterator[None]:
     """Makes the client's errors errors of ours, without the token.
 
     Raises:

@@ -6,7 +6,6 @@ What a library decides is asked of the library itself, on a toy.
 import json
 import math
 import os
-import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -271,21 +270,24 @@ def check_hub(settings: SFTConfig) -> None:
         raise UserError("push_to_hub and no token", "one that may write", "run `hf auth login`, or add --push_to_hub false")
 
 
-def check_options_of_lora(model: ModelConfig) -> None:
-    """Warns of options of an adapter that has not been asked for.
+def check_lora_task(model: ModelConfig) -> None:
+    """Check that an adapter, if there is one, is for writing.
 
     Raises:
-        UserError: an adapter for another task than writing.
+        UserError: it is for another task.
     """
+    if model.use_peft and model.lora_task_type != "CAUSAL_LM":
+        raise UserError(f"lora_task_type {model.lora_task_type}", "CAUSAL_LM", "remove the option")
+
+
+def unused_lora_warning(model: ModelConfig) -> str | None:
+    """What is to be said of options of an adapter that has not been asked for."""
     if model.use_peft:
-        if model.lora_task_type != "CAUSAL_LM":
-            raise UserError(f"lora_task_type {model.lora_task_type}", "CAUSAL_LM", "remove the option")
-        return
+        return None
     default = ModelConfig()
     names = [field.name for field in fields(ModelConfig) if field.name.startswith(("lora_", "use_rslora", "use_dora"))]
     unused = [name for name in names if getattr(model, name) != getattr(default, name)]
-    if unused:
-        print(f"medllm: {', '.join(unused)} without use_peft: all weights are trained", file=sys.stderr)
+    return f"medllm: {', '.join(unused)} without use_peft: all weights are trained" if unused else None
 
 
 def check_loading(settings: SFTConfig) -> None:
@@ -325,6 +327,6 @@ def check_settings(settings: SFTConfig, model: ModelConfig, additions: "Addition
     check_loading(settings)
     check_rows(settings)
     check_evaluation(settings, additions.dev_questions)
-    check_options_of_lora(model)
+    check_lora_task(model)
     check_packages(settings, model)
     check_hub(settings)

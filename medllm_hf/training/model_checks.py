@@ -1,7 +1,6 @@
 """A model that cannot be trained as the settings say, told from its config and the headers of its weights alone."""
 
 import copy
-import sys
 import warnings
 from dataclasses import fields
 from pathlib import Path
@@ -23,11 +22,12 @@ from medllm_hf.pretrained import empty_model, loading_arguments
 from medllm_hf.training.check_saved import model_shapes, resized
 from medllm_hf.training.checks import (
     check_evaluation,
+    check_lora_task,
     check_numbers,
-    check_options_of_lora,
     check_rows,
     check_schedule,
     model_name,
+    unused_lora_warning,
 )
 from medllm_hf.training.memory import peft_config, with_adapter
 from medllm_hf.training.plan import defaults, model_config
@@ -59,8 +59,8 @@ def check_model(settings: SFTConfig, model: ModelConfig, adapter: LoraConfig | N
     return sketch
 
 
-def check_plan(options: dict) -> None:
-    """Check that nothing but hardware, packages and the dataset can speak against a run with these options.
+def check_plan(options: dict) -> str | None:
+    """What is to be warned of, when nothing but hardware, packages and the dataset can speak against a run.
 
     Args:
         options: of `trl sft` and of ours, as they were given.
@@ -76,12 +76,13 @@ def check_plan(options: dict) -> None:
     if settings.dev_questions:
         load_items(settings.dev_questions)
     model = ModelConfig(**{field.name: getattr(settings, field.name) for field in fields(ModelConfig)})
-    check_options_of_lora(model)
+    check_lora_task(model)
     config, _ = model_config(model_name(model), model.model_revision)
     sketch = without_weights(config)
     adapter = peft_config(model)
     if sketch is not None and adapter is not None:
         check_adapter(sketch, adapter)
+    return unused_lora_warning(model)
 
 
 def read_config(model: ModelConfig) -> PreTrainedConfig:
@@ -193,9 +194,10 @@ def check_ids(parts: list[Prepared], sketch: PreTrainedModel, name: str) -> None
         raise UserError(f"the id {largest} in the dialogues, and {rows} rows in the embedding of {name}", "a row an id", do)
 
 
-def warn_of_length(max_length: int | None, sketch: PreTrainedModel | None) -> None:
-    """Says on the screen when dialogues may be longer than the model has positions."""
+def length_warning(max_length: int | None, sketch: PreTrainedModel | None) -> str | None:
+    """What is to be said when dialogues may be longer than the model has positions."""
     positions = getattr(sketch.config.get_text_config(), "max_position_embeddings", None) if sketch else None
     if positions and (max_length or 0) > positions:
         found = f"medllm: max_length {max_length} is more than the model's {positions} positions"
-        print(f"{found}; it has never seen what lies beyond", file=sys.stderr)
+        return f"{found}; it has never seen what lies beyond"
+    return None

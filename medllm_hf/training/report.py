@@ -2,7 +2,6 @@
 
 import html
 import math
-import sys
 import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,10 +19,10 @@ FEW_POINTS = 40
 ACCURACY = "multiple-choice accuracy, %"
 
 
-def write_training_report(trainer: "ExactTrainer", prepared: Prepared, folder: Path) -> None:
-    """Writes the three files into `folder`, on the first rank only and without a word to the others.
+def write_training_report(trainer: "ExactTrainer", prepared: Prepared, folder: Path) -> str | None:
+    """Writes the three files into `folder`, on the first rank only and without a word to the others; None when all is well.
 
-    The weights are saved by then, so whatever goes wrong here is printed in full and does not fail the run.
+    The weights are saved by then, so whatever goes wrong here does not fail the run: what to say of it comes back.
     """
     try:
         values = training_values(trainer, prepared)
@@ -31,8 +30,8 @@ def write_training_report(trainer: "ExactTrainer", prepared: Prepared, folder: P
         plot(values, folder / "training_curves.png")
         write_text(folder / "training_report.md", markdown(values))
     except Exception:
-        traceback.print_exc()
-        print(f"medllm: no whole training report in {folder}, see above; the weights are saved", file=sys.stderr)
+        return f"{traceback.format_exc()}medllm: no whole training report in {folder}, see above; the weights are saved"
+    return None
 
 
 def markdown(values: dict) -> str:

@@ -1,7 +1,6 @@
 """What decides the weights of a run, kept beside them, so that only the same run goes on from a checkpoint."""
 
 import hashlib
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -146,8 +145,6 @@ def sampled(path: Path) -> bytes:
 def check_same_run(record: dict, before: dict, place: str) -> None:
     """Check that what decides the run is as it was in the record `before`; another length passes for some schedules.
 
-    Says on the screen which packages changed.
-
     Raises:
         UserError: naming the first difference.
     """
@@ -165,13 +162,16 @@ def check_same_run(record: dict, before: dict, place: str) -> None:
         if isinstance(now, str) and len(now) == 64 or isinstance(then, dict) or isinstance(now, dict):
             raise UserError(f"other {name} than in {place}", "the same", do)
         raise UserError(f"{name} {shown(now)}", f"{shown(then)}, as in {place}", do)
+
+
+def version_warning(record: dict, before: dict, place: Path) -> str | None:
+    """What is to be said when packages changed since the record `before`, which lies at `place`."""
     changed = [
         f"{name} {before[VERSIONS].get(name)} → {now}"
         for name, now in record[VERSIONS].items()
         if before.get(VERSIONS, {}).get(name) != now
     ]
-    if changed:
-        print(f"medllm: {', '.join(changed)} since {place}: what follows may differ by rounding", file=sys.stderr)
+    return f"medllm: {', '.join(changed)} since {place}: what follows may differ by rounding" if changed else None
 
 
 def shown(value: object) -> str:

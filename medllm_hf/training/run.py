@@ -1,5 +1,6 @@
 """One training run: dataset → exact tokens → `ExactTrainer` → checked weights and report."""
 
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from datetime import date
@@ -17,15 +18,15 @@ from medllm_hf.pretrained import NO_FOREIGN_CODE, check_chat_template, forget_co
 from medllm_hf.training import attention, attention_choice
 from medllm_hf.training.begun import find_begun, find_start, is_done
 from medllm_hf.training.check_saved import check_saved
-from medllm_hf.training.checks import check_evaluation, check_settings, model_name, read_object
+from medllm_hf.training.checks import check_evaluation, check_settings, model_name, read_object, unused_lora_warning
 from medllm_hf.training.exam_metric import McqAccuracy
 from medllm_hf.training.loading import check_text, data_places, reading
 from medllm_hf.training.memory import peft_config
-from medllm_hf.training.model_checks import check_ids, check_model, check_tokens, warn_of_length
+from medllm_hf.training.model_checks import check_ids, check_model, check_tokens, length_warning
 from medllm_hf.training.output import check_output, clear, held_by_run, resume_or_overwrite
 from medllm_hf.training.prepare import Prepared, prepare
 from medllm_hf.training.report import write_training_report
-from medllm_hf.training.resume import DAY, RECORD, describe_run, has_template, write_record
+from medllm_hf.training.resume import DAY, RECORD, describe_run, has_template, read_record, version_warning, write_record
 from medllm_hf.training.rows import source_name
 from medllm_hf.training.template import saved_template, set_up
 from medllm_hf.training.trainer import ExactTrainer, flatten
@@ -55,6 +56,7 @@ def train(
     folder = Path(str(settings.output_dir))
     wanted, overwrite = resume_or_overwrite(settings.resume_from_checkpoint, folder, additions.overwrite)
     check_settings(settings, model, additions)
+    warn(unused_lora_warning(model))
     kernel = choose_attention(settings, model)
     check_output(folder, read_inputs(script, settings, model, mixture, additions, recipe), wanted, overwrite)
     with held_by_run(folder, settings):
@@ -62,11 +64,15 @@ def train(
         day = begun.record.get(DAY) or date.today().isoformat()
         tokenizer, parts, measure = prepare_run(script, settings, model, mixture, additions, day)
         record = describe_run(settings, model, parts, tokenizer, additions.dev_questions, day)
-        if is_done(begun, record):
+        done = is_done(begun, record)
+        if begun.finished:
+            warn(version_warning(record, begun.record, folder))
+        if done:
             if settings.process_index == 0:
                 print(f"nothing to train: the run in {folder} was finished at step {begun.finished['finished']}", flush=True)
             return
-        checkpoint = find_start(begun, record, settings)
+        if checkpoint := find_start(begun, record, settings):
+            warn(version_warning(record, read_record(checkpoint)["run"], checkpoint))
         trainer = make_trainer(with_attention(settings, model, kernel), model, tokenizer, parts, measure, record)
         if settings.local_process_index == 0:
             clear(folder) if overwrite else (folder / RECORD).unlink(missing_ok=True)
@@ -76,6 +82,12 @@ def train(
         if settings.push_to_hub:
             trainer.push_to_hub(dataset_name=script.dataset_name)
         trainer.end()
+
+
+def warn(line: str | None) -> None:
+    """Says `line`, where there is one, on standard error, at once: a run takes hours."""
+    if line:
+        print(line, file=sys.stderr)
 
 
 def prepare_run(
@@ -95,7 +107,7 @@ def prepare_run(
     """
     tokenizer = load_checked(model, settings)
     sketch = check_model(settings, model, peft_config(model))
-    warn_of_length(settings.max_length, sketch)
+    warn(length_warning(settings.max_length, sketch))
     check_tokens(settings, tokenizer)
     changed = set_up(tokenizer, settings, additions.enable_thinking)
     measure = McqAccuracy(additions.dev_questions, tokenizer) if additions.dev_questions else None
@@ -145,7 +157,7 @@ def save(trainer: ExactTrainer, prepared: Prepared, record: dict) -> None:
     trainer.accelerator.wait_for_everyone()
     if trainer.is_world_process_zero():
         check_saved(folder, has_template(record))
-        write_training_report(trainer, prepared, folder)
+        warn(write_training_report(trainer, prepared, folder))
         write_record(folder, record, finished=trainer.state.global_step)
 
 
@@ -242,7 +254,8 @@ def load_parts(
     names = [script.dataset_train_split] + ([script.dataset_test_split] if settings.eval_strategy != "no" else [])
     for name in names:
         if name not in splits:
-            raise UserError(f"splits {', '.join(splits)}", f"a split {name}", "name the split or build one")
+            without = "" if name == names[0] else ", or add --eval_strategy no"
+            raise UserError(f"splits {', '.join(splits)}", f"a split {name}", f"name the split or build one{without}")
     if len(names) > 1:
         check_evaluation(settings, additions.dev_questions, evaluated_sources(splits[names[1]]))
     length, workers = settings.max_length, settings.dataset_num_proc

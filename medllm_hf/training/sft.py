@@ -1,7 +1,7 @@
 """The verb `sft`: checks recipe and command strictly, then plans or trains."""
 
-import difflib
 import os
+import sys
 import warnings
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -11,6 +11,7 @@ import yaml
 
 from medllm_hf.errors import UserError, first_line
 from medllm_hf.folders import project_file, read_text
+from medllm_hf.training.option_names import counterpart
 
 if TYPE_CHECKING:
     from trl import TrlParser
@@ -78,7 +79,10 @@ def sft(arguments: list[str]) -> None:
     if deepspeed := _value(arguments, "--deepspeed") or recipe.get("deepspeed"):
         arguments = [*arguments, "--deepspeed", str(_deepspeed_file(deepspeed))]
     if "--plan" in arguments:
-        print(_plan(arguments, recipe))
+        text, warning = _plan(arguments, recipe)
+        if warning:
+            print(warning, file=sys.stderr)
+        print(text)
         return
     if deepspeed and "LOCAL_RANK" not in os.environ:
         found = "deepspeed in the recipe and no launcher"
@@ -148,16 +152,21 @@ def check_options(names: list[str], found: str) -> None:
     """Check that the installed `trl sft` has every option in `names`; `found` says where a wrong one stands.
 
     Raises:
-        UserError: naming the nearest option.
+        UserError: naming all wrong ones, each with the option that means it.
     """
     from trl.scripts.sft import make_parser
 
     known = {action.dest for action in make_parser()._actions} - {"help"} | {"env", "config"}
-    for name in names:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            expected = "--overwrite" if name == "overwrite_output_dir" else near[0] if near else "an option of `trl sft`"
-            raise UserError(found.format(name), expected, "mend or remove it")
+    wrong = {name: counterpart(name, known) for name in names if name not in known}
+    if len(wrong) == 1:
+        ((name, option),) = wrong.items()
+        expected = "no such option" if option == "" else option or "an option of `trl sft`"
+        raise UserError(found.format(name), expected, "remove it" if option == "" else "mend or remove it")
+    if wrong:
+        meant = [f"{option} for {name}" for name, option in wrong.items() if option]
+        without = [name for name, option in wrong.items() if not option]
+        expected = ", ".join([*meant, *([f"nothing for {', '.join(without)}"] if without else [])])
+        raise UserError(found.format(", ".join(wrong)), expected, "mend or remove them")
 
 
 def make_parser() -> "TrlParser":
@@ -191,7 +200,7 @@ def _run(arguments: list[str], config: str | None) -> None:
     train(script, settings, model, mixture, additions, config)
 
 
-def _plan(arguments: list[str], recipe: dict) -> str:
+def _plan(arguments: list[str], recipe: dict) -> tuple[str, str | None]:
     # Without making TRL's objects of the options: they refuse bf16 where there is no GPU.
     from medllm_hf.training.model_checks import check_plan
     from medllm_hf.training.plan import plan
@@ -202,8 +211,8 @@ def _plan(arguments: list[str], recipe: dict) -> str:
     options = vars(parser.parse_args(arguments))
     hardware = [options.pop(name) for name in ("gpus", "nodes", "gpu_memory")]
     options = {key: value for key, value in options.items() if value is not None}
-    check_plan(options)
-    return plan(options, *hardware)
+    warning = check_plan(options)
+    return plan(options, *hardware), warning
 
 
 def _refuse(message: str) -> NoReturn:

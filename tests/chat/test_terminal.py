@@ -31,7 +31,7 @@ def test_every_command(tiny, tmp_path):
         opening = screen.until(PROMPT)
         assert "不能代替医生" in opening and "\x1b[2m" in opening
         for line, shown in (
-            ("/help", "save FILE"),
+            ("/help", "/save FILE"),
             ("头痛三天", PROMPT),
             ("发热", PROMPT),
             (f"save {tmp_path}/one.json", "saved 5 messages"),
@@ -233,6 +233,11 @@ def test_out_of_memory_is_one_line(tiny, tmp_path, when):
     assert "not enough memory" in done.stderr.splitlines()[-1], done.stderr
     assert done.stdout == "" and "Traceback" not in done.stderr
     assert done.returncode == (2 if when == "from_pretrained" else 1)
+
+
+def test_a_mistyped_folder_that_could_be_a_hub_id_is_told_as_one():
+    told = one_line_error(run("medllm", "chat", "work/ful", env={"HF_HUB_OFFLINE": "1"}))
+    assert "found no folder and no model of the Hub work/ful: " in told and "check the name, the network and HF_TOKEN" in told
 
 
 def test_missing_things_are_one_line():

@@ -27,13 +27,14 @@ from support.made import (
 
 from medllm_hf.data import build as build_module
 from medllm_hf.data.build import build, question_set, short_names
+from medllm_hf.data.card import screen_lines
 from medllm_hf.errors import UserError
 from medllm_hf.folders import sha256
 
 
-def test_every_row_is_accounted_for(tmp_path, capsys):
+def test_every_row_is_accounted_for(tmp_path):
     rows, held_out = messy(tmp_path)
-    build([rows], str(tmp_path / "out"), "mit", near_duplicates="drop", benchmarks=[held_out])
+    summary = build([rows], str(tmp_path / "out"), "mit", near_duplicates="drop", benchmarks=[held_out])
     listed = problems(tmp_path / "out")
     places = [(problem["verdict"], problem["line"], problem["field"]) for problem in listed]
     assert places == [
@@ -54,12 +55,20 @@ def test_every_row_is_accounted_for(tmp_path, capsys):
     assert reasons["near-duplicate", 45] == "much the same as messy.jsonl:3"
     assert reasons["overlap", 47].startswith("held_out.jsonl q7 with 0 edits in turn 0") and STEM in reasons["overlap", 47]
     assert len(rows_of(tmp_path / "out")) == 48 - 2 - 2 - 1 - 1
-    screen = capsys.readouterr().out
+    screen = "\n".join(screen_lines(summary, "out"))
     assert "read 48: accepted 45, repaired 1, rejected 2" in screen
     assert "2 exact duplicates, 1 with held-out questions, 1 near-duplicates" in screen
     card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
     for line in ("| read | 48 |", "| left out: rejected | 2 |", "| left out: exact duplicates | 2 |", "| written | 42 |"):
         assert line in card
+
+
+def test_the_screen_says_when_no_held_out_questions_were_looked_for(tmp_path):
+    rows, held_out = messy(tmp_path)
+    without = build([rows], str(tmp_path / "without"), "mit")
+    assert "held-out questions not looked for (--benchmarks)" in screen_lines(without, "out")[-2]
+    screened = build([rows], str(tmp_path / "with"), "mit", benchmarks=[held_out])
+    assert "held-out questions in 1" in screen_lines(screened, "out")[-2]
 
 
 def test_no_personal_data_is_left_in_any_file(tmp_path):

@@ -30,6 +30,7 @@ def test_the_card_is_valid_and_tells_what_was_done(tmp_path):
     for path in map(Path, inputs):
         assert f"- `{path.name}`: `{sha256(path)}`" in text
     assert f"Looked for the 1 questions of held_out.jsonl (`{sha256(Path(held_out))}`)" in text
+    assert "Not looked for: names of people, postal addresses, and record, visit and order numbers." in text
     sources = Counter(one["source"] for one in rows_of(tmp_path / "out"))
     shown = sorted(sources.items(), key=lambda source: (-source[1], source[0]))
     assert all(f"| {name} | {count} |" in text for name, count in shown[:50])
@@ -38,6 +39,15 @@ def test_the_card_is_valid_and_tells_what_was_done(tmp_path):
         turns = [turn["content"] for one in part for turn in one["messages"]]
         assert f"| {name} | {len(part)} | {len(turns)} | {sum(map(len, turns))} |" in text
     assert str(tmp_path) not in text + (tmp_path / "out" / "screening.md").read_text(encoding="utf-8")
+
+
+def test_the_card_says_which_held_out_questions_were_not_looked_for(tmp_path):
+    rows = [row(f"头痛{n}天了怎么办", "请休息，多喝水", source="b") for n in "一二三"]
+    question = {"question": STEM, "options": ["甲", "乙"], "answer": "A"}
+    bank = write(tmp_path / "q.jsonl", [question, {**question, "image": "7.png"}])
+    build([write(tmp_path / "rows.jsonl", rows)], str(tmp_path / "out"), "other", benchmarks=[bank])
+    text = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+    assert "Looked for the 1 questions of q.jsonl" in text and "; not for the others there: 1 needs an image." in text
 
 
 def test_third_party_text_cannot_break_the_pages(tmp_path):

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from medllm_hf.data.check import check
 from medllm_hf.data.columns import Names, no_column, parse_names
+from medllm_hf.data.commands.check import check
 from medllm_hf.data.dialogues import Policy, dialogue
 from medllm_hf.data.files import BadRow
 from medllm_hf.errors import UserError

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from support.commands import run
 
-from medllm_hf.data.check import SHOWN, check
+from medllm_hf.data.check import SHOWN
+from medllm_hf.data.commands.check import check
 from medllm_hf.data.dialogues import MOST_REASONS, Policy, Rejections, dialogue, examine
 from medllm_hf.data.files import BadRow, file_rows, input_files
 from medllm_hf.data.formats import FORMATS

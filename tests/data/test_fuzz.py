@@ -13,7 +13,7 @@ import pytest
 from pyarrow import parquet
 
 from medllm_hf.control_tokens import CONTROL_TOKENS
-from medllm_hf.data.check import check
+from medllm_hf.data.commands.check import check
 from medllm_hf.data.dialogues import Policy, examine
 from medllm_hf.data.files import SUFFIXES, file_rows
 from medllm_hf.errors import UserError
@@ -35,8 +35,17 @@ def struct(*names):
     return pyarrow.struct([(name, pyarrow.string()) for name in names])
 
 
-# The columns of all formats, as Parquet types them; CSV has the same.
+def inferred(name: str) -> pyarrow.DataType:
+    """The type of a column by the values in the rows; of several kinds of them it is text."""
+    try:
+        return pyarrow.infer_type([row[name] for row in GOOD if isinstance(row, dict) and row.get(name) is not None])
+    except pyarrow.ArrowInvalid:
+        return pyarrow.string()
+
+
+# The columns of all formats, as Parquet types them; CSV has the same. What no line here types is typed by its values.
 COLUMNS = {
+    **{name: inferred(name) for row in GOOD if isinstance(row, dict) for name in row},
     **dict.fromkeys(("id", "source", "system", "instruction", "input", "output", "question", "answer"), pyarrow.string()),
     **dict.fromkeys(("ask", "query", "Question", "Response", "system_prompt", "问题", "回答"), pyarrow.string()),
     **{"messages": pyarrow.list_(struct("role", "content")), "conversation": pyarrow.list_(struct("role", "content"))},

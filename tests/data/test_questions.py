@@ -14,83 +14,99 @@ from support.published import item, write_array, write_cmb, write_csv, write_lin
 from medllm_hf.data.benchmarks.catalogue import BENCHMARKS
 from medllm_hf.data.benchmarks.read import MALFORMED, load_benchmark
 from medllm_hf.data.benchmarks.rows import needs_picture
-from medllm_hf.data.mcq import answer_letters, chance_level, item_from_row, lettered_lines, load_items
+from medllm_hf.data.build import question_set
+from medllm_hf.data.commands.check import check
+from medllm_hf.data.dialogues import Policy, examine
+from medllm_hf.data.mcq import chance_level, load_items, read_question_file
 from medllm_hf.errors import UserError
+from medllm_hf.evaluation.exams.prompts import overview, read_questions
 
 
-@pytest.mark.parametrize(
-    ("answer", "letters"),
-    [
-        ("B", "B"),
-        ("abd", "ABD"),
-        ("A,B", "AB"),
-        ("A、C和D", "ACD"),
-        ("ＡＢ", "AB"),
-        (" c ", "C"),
-        ("(E)", "E"),
-        (["A", "b"], "AB"),
-        (["AB", "C"], "ABC"),
-        ("DB", "DB"),
-    ],
-)
-def test_answers_as_sources_write_them(answer, letters):
-    assert answer_letters(answer) == letters
+def positions(*answers, **more):
+    return [{"question": f"第{i}题", "choices": ["甲", "乙", "丙"], "answer": a, **more} for i, a in enumerate(answers)]
 
 
-@pytest.mark.parametrize("answer", [None, 1, 0, "", "1", "Z", "AA", "答案A", {"A": 1}, [1], [["A"]], [], True])
-def test_answers_that_are_none(answer):
-    with pytest.raises(ValueError, match="answer"):
-        item_from_row({"question": "q", "options": {"A": "甲", "B": "乙"}, "answer": answer})
+def test_positions_count_from_where_the_file_does(tmp_path):
+    """Some first option is right in a file that counts from 0, some last one in a file that counts from 1."""
+    for name, answers, letters in (("zero", (1, 2, 0), "BCA"), ("one", (1, 2, 3), "ABC"), ("texts", ("1", "0"), "BA")):
+        write_lines(tmp_path / f"{name}.jsonl", positions(*answers))
+        items = load_items(str(tmp_path / f"{name}.jsonl"))
+        assert "".join(letter for item in items for letter in item.answer) == letters
+        rows = [examine(tmp_path / f"{name}.jsonl", 1, row, "auto", Policy())[0] for row in positions(*answers)]
+        assert [row["messages"][1]["content"] for row in rows] == ["答案：" + "甲乙丙"["ABC".index(one)] for one in letters]
+    for answers, said in (((1, 2), "line 1: answer 1 is a position"), ((0, 3), "line 2: answer 3 does not name")):
+        write_lines(tmp_path / "bad.jsonl", positions(*answers))
+        with pytest.raises(UserError, match=said):
+            load_items(str(tmp_path / "bad.jsonl"))
+    write_lines(tmp_path / "digits.jsonl", [{"question": "几个", "options": ["1", "2"], "answer": a} for a in ("1", "0")])
+    with pytest.raises(UserError, match="an option's text and another's position"):
+        load_items(str(tmp_path / "digits.jsonl"))
 
 
-@pytest.mark.parametrize(
-    "row",
-    [
-        {"options": {"A": "甲", "B": "乙", "C": "丙"}},
-        {"options": {"a": "甲", "Ｂ": " 乙 ", "c": "丙", "D": None}},
-        {"options": ["甲", "乙", "丙"]},
-        {"options": [{"label": "A", "text": "甲"}, {"label": "B", "text": "乙"}, {"label": "C", "text": "丙"}]},
-        {"options": [{"key": "A", "value": "甲"}, {"key": "B", "value": "乙"}, {"key": "C", "value": "丙"}]},
-        {"options": "A 甲\nB. 乙\nC、丙"},
-        {"options": '{"A": "甲", "B": "乙", "C": "丙"}'},
-        {"A": "甲", "B": "乙", "C": "丙", "D": ""},
-    ],
-)
-def test_options_as_sources_write_them(row):
-    assert item_from_row({"id": 1, "question": "q", "answer": "C", **row}) == item("1", "q", "甲乙丙", "C")
+ABC = {"A": "甲", "B": "乙", "C": "丙"}
+PUBLISHED = {
+    "cmexam": {"Question": "选丙", "Options": "A 甲\nB 乙\nC 丙", "Answer": "C", "Clinical Department": "内科"},
+    "cmb": {"id": 4, "exam_class": "内科", "question": "选丙", "question_type": "单项选择题", "answer": "C",
+            "option": {**ABC, "D": ""}},
+    "mlec-qa": {"qid": "4", "qtype": "A1型题", "qtext": "选丙", "qimage": "", "options": ABC,
+                "answer": "C", "subject": "内科"},
+    "medqa": {"question": "选丙", "options": ABC, "answer": "丙", "answer_idx": "C",
+              "meta_info": "内科"},
+    "ceval": {"id": 4, "question": "选丙", **ABC, "answer": "C", "explanation": "略", "subject": "内科"},
+    "cmmlu": {"": "4", "Question": "选丙", **ABC, "Answer": "C", "subject": "内科"},
+    "cnmleqa": {"id": "4", "question": "选丙", "opa": "甲", "opb": "乙", "opc": "丙", "answer": "opc",
+                "question_type": "知识问答", "subject": "内科"},
+    "parenthesised": {"question": "选丙", "options": "(A) 甲\n(B) 乙\n(C) 丙", "answer": "(C)", "subject": "内科"},
+    "chinese": {"题目": "选丙", "选项": ABC, "答案": "C", "题型": "单选题", "科目": "内科"},
+}  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
-        *(
-            None,
-            5,
-            [],
-            ["甲"],
-            [["甲"], ["乙"]],
-            [1, 2],
-            {"A": "甲", "B": " "},
-            {"A": "甲", "a": "乙"},
-            {"A": "甲", "BC": "乙"},
-        ),
-        *({"A": "甲", "": "乙"}, {"A": "甲", "1": "乙"}, "没有字母", ["x"] * 27, [{"label": "A", "text": "甲"}] * 2),
-        *([{"text": "甲"}, {"text": "乙"}], {"A": "甲", "B": "\ud800"}, "[" * 100000),
-    ],
-)
-def test_options_that_are_none(options):
-    with pytest.raises(ValueError, match="option"):
-        item_from_row({"question": "q", "options": options, "answer": "A"})
+@pytest.mark.parametrize("layout", PUBLISHED)
+def test_published_layouts_are_known_by_their_columns(tmp_path, layout, capsys):
+    """Whatever the file is called: as questions, as held-out questions, and as dialogues."""
+    row = PUBLISHED[layout]
+    write_lines(tmp_path / "whatever.jsonl", [row])
+    name = str(row.get("id") or row.get("qid") or "1")
+    expected = item(name, "选丙", "甲乙丙", "C", "内科")
+    path = str(tmp_path / "whatever.jsonl")
+    assert load_items(path) == [expected]
+    assert question_set(path).items == (expected,)
+    dialogue, problem = examine(tmp_path / "whatever.jsonl", 1, json.dumps(row).encode(), "auto", Policy())
+    assert problem is None and [turn["content"] for turn in dialogue["messages"]] == ["选丙", "答案：丙"]
+    assert check([path]) == 0 and "accepted 1" in capsys.readouterr().out
 
 
-def test_option_lines_keep_their_order_and_their_letters():
-    text = "A 甲\n  第二行\nB B超\nC\nＤ：丁\ne) 戊\nF 己\nH 辛"
-    expected = {"A": "甲\n  第二行", "B": "B超", "C": "", "D": "丁", "E": "戊", "F": "己\nH 辛"}
-    assert lettered_lines(text) == expected
-    assert len(lettered_lines("\n".join(f"{chr(65 + i)} {i}" for i in range(26)))) == 26
+def test_questions_with_a_picture_are_left_out_and_counted(tmp_path):
+    row = PUBLISHED["mlec-qa"]
+    write_lines(tmp_path / "q.jsonl", [row, {**row, "qid": "5", "qimage": "images/5.png"}])
+    read = read_question_file(str(tmp_path / "q.jsonl"))
+    assert ([one.id for one in read.items], read.with_picture) == (["4"], 1)
+    questions = read_questions(str(tmp_path / "q.jsonl"))
+    assert overview(questions) == "q.jsonl: 1 questions (1 single), left out: 1 needs an image"
+    write_lines(tmp_path / "q.jsonl", [{**row, "qimage": "images/5.png"}])
+    with pytest.raises(UserError, match="no questions in .* but 1 with a picture"):
+        load_items(str(tmp_path / "q.jsonl"))
+
+
+def test_medmcqa_under_any_name(tmp_path):
+    """Its positions count from 0 on the Hub and from 1 in the original release; `choice_type` says nothing."""
+    texts = {"opa": "one", "opb": "two", "opc": "three", "opd": "four"}
+    for first in (0, 1):
+        rows = [{"id": str(i), "question": f"Q{i}?", **texts, "cop": i + first, "choice_type": "multi"} for i in range(4)]
+        write_lines(tmp_path / f"m{first}.jsonl", rows)
+        items = load_items(str(tmp_path / f"m{first}.jsonl"))
+        assert [(one.answer, one.kind, one.language) for one in items] == [({a}, "single", "en") for a in "ABCD"]
 
 
 PICTURES = [
+    *(
+        "左侧箭头所指的是（图）",
+        "（图）患者的诊断是",
+        "判断(图2)中的波形",
+        "The structure marked with an arrow",
+        "seen in Figure A",
+    ),
+    *("A smear (fig. 3) is obtained", "the cell labelled by the white arrow", "as shown in image B"),
     "如图所示",
     "见下图",
     "附图为",
@@ -110,6 +126,7 @@ OTHERS = [
     "body image",
     "to figure out",
     "a picture of health",
+    *("试图（图谋）", "a figure a doctor remembers", "broken arrow sign", "the arrow sign on MRI", "wounded by an arrow"),
 ]
 
 
@@ -137,6 +154,7 @@ def test_plain_files(tmp_path):
     ("content", "said"),
     [
         ('{"question": "q"}', "line 1: options"),
+        ('{"question": "q"}\n{}\n[]', r"line 1: options.*\(3 of 3 lines are no questions, this is the first\)"),
         ('[{"question": "q", "options": ["a", "b"], "answer": "A"}, 5]', "line 2: the row is a int"),
         ('{"question": "q", "options": ["a", "b"], "answer": "A"}\n\n{broken', "line 3: not JSON"),
         ('{"id": [1], "question": "q", "options": ["a", "b"], "answer": "A"}', "id is a list"),
@@ -254,11 +272,8 @@ def test_the_pinned_copy_on_the_hub(tmp_path):
 
 
 def test_names_and_pins_of_the_benchmarks():
-    assert set(BENCHMARKS) == {
-        *(f"mlec-qa/{subset}" for subset in ("clinic", "cwm", "publichealth", "stomatology", "tcm")),
-        *("cmexam", "cmb", "medqa-mainland", "ceval-medical", "cmmlu-medical", "medmcqa", "cnmleqa", "neep306"),
-    }
-    for benchmark in BENCHMARKS.values():
+    for name, benchmark in BENCHMARKS.items():
+        assert re.fullmatch(r"[a-z0-9-]+(?:/[a-z0-9-]+)?", name)
         assert {"dev", "test"} <= set(benchmark.splits)
         assert (benchmark.hub is None) == (benchmark.revision is None)
         assert benchmark.revision is None or re.fullmatch("[0-9a-f]{40}", benchmark.revision)

@@ -12,7 +12,7 @@ from support.commands import one_line_error, run
 
 from medllm_hf.data import archives
 from medllm_hf.data.build import build
-from medllm_hf.data.check import check
+from medllm_hf.data.commands.check import check
 from medllm_hf.data.files import file_rows, input_files, parsed
 from medllm_hf.data.recognition import recognise
 from medllm_hf.errors import UserError

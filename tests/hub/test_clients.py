@@ -6,12 +6,10 @@ import sys
 import pytest
 from support.commands import run
 from support.hub_on_disk import start_hub
-from support.paths import ROOT, SAMPLE
+from support.paths import SAMPLE
 
 from medllm_hf.data.build import build
 from tests.hub.test_push import SCRIPT, listed, there
-
-METRICS = sorted(path.name for path in (ROOT / "medllm_hf" / "metrics").iterdir() if (path / "app.py").exists())
 
 FROM_PRETRAINED = """
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -31,12 +29,6 @@ from datasets import load_dataset
 data = load_dataset("org/data")
 print({name: part.num_rows for name, part in data.items()}, data["train"].column_names, data["train"][0]["messages"][0]["role"])
 """
-METRIC = """
-import evaluate
-metric = evaluate.load("org/mcq_accuracy")
-result = metric.compute(predictions=["B", "C不正确，故选A、D。", "无法判断"], references=["B", "AD", "E"])
-print(result["n"], result["unparsed"], round(result["accuracy"], 3))
-"""
 RANGE = """
 import httpx2, huggingface_hub as hub
 url, headers = hub.hf_hub_url("org/model", "model.safetensors"), hub.utils.build_hf_headers()
@@ -50,14 +42,12 @@ print(hub.get_hf_file_metadata(hub.hf_hub_url("org/model", "config.json")).etag)
 
 @pytest.fixture(scope="module")
 def pushed(tiny, tmp_path_factory):
-    """A Hub that holds a private model, dataset and metrics, each sent by push_to_hub.py; files come in parts of 64 kB."""
+    """A Hub that holds a private model and a dataset, each sent by push_to_hub.py; files come in parts of 64 kB."""
     folder = tmp_path_factory.mktemp("pushed")
     hub = start_hub(folder / "hub", part=2**16)
     build([str(SAMPLE / "dialogues.jsonl")], str(folder / "data"), license="apache-2.0")
     model = ("model", str(tiny["base"]), "--license", "apache-2.0", "--out", str(folder / "repository"))
-    spaces = [("metric", str(ROOT / "medllm_hf" / "metrics" / name)) for name in METRICS]
-    names = ["org/model", "org/data", *(f"org/{name}" for name in METRICS)]
-    for words, name in zip((model, ("dataset", str(folder / "data")), *spaces), names, strict=True):
+    for words, name in ((model, "org/model"), (("dataset", str(folder / "data")), "org/data")):
         done = run(*SCRIPT, *words, "--repo-id", name, "--yes", env=hub.environment(folder / "pusher"))
         assert done.returncode == 0, done.stderr
     yield hub
@@ -91,11 +81,6 @@ def test_pipeline(pushed, tmp_path):
 @pytest.mark.slow
 def test_load_dataset(pushed, tmp_path):
     assert client(pushed, tmp_path, LOAD_DATASET) == "{'train': 123, 'test': 9} ['id', 'source', 'messages'] user\n"
-
-
-@pytest.mark.slow
-def test_evaluate_load(pushed, tmp_path):
-    assert client(pushed, tmp_path, METRIC) == "3 1 0.667\n"
 
 
 @pytest.mark.slow

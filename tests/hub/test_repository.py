@@ -8,7 +8,7 @@ import pytest
 import torch
 from huggingface_hub import ModelCard, metadata_load
 from safetensors.torch import load_file, save_file
-from support.commands import run
+from support.commands import first_word, run
 from support.paths import ROOT, SAMPLE
 
 from medllm_hf.errors import UserError
@@ -36,6 +36,15 @@ def test_repository_folder_is_complete(tiny, measured, tmp_path):
     assert {"README.md", "model.safetensors", "config.json", "generation_config.json", "tokenizer.json"} <= names
     assert {"tokenizer_config.json", "chat_template.jinja", "provenance.json"} <= names
     assert {f"eval/run/{name}" for name in ("manifest.json", "outputs.jsonl", "scores.jsonl", "metrics.json")} <= names
+
+
+def test_what_is_checked_is_told_before_torch_is_imported(tiny, measured, tmp_path, refused):
+    words = (str(ROOT / "push_to_hub.py"), "model", str(tiny["base"]), "--repo-id", "org/tiny", "--license", "apache-2.0")
+    more = ("--eval-run", str(measured), "--dry-run", "--out", str(tmp_path / "repository"))
+    text, loaded = first_word(*words, *more)
+    size = (tiny["base"] / "model.safetensors").stat().st_size
+    assert text == f"checking {tiny['base']}: {size:,} bytes of weights, runs: {measured}" and loaded == []
+    assert not (tmp_path / "repository").exists()
 
 
 def test_card_carries_the_measured_figures(tiny, measured, tmp_path):

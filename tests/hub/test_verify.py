@@ -4,13 +4,14 @@ import shutil
 import sys
 
 import pytest
-from support.commands import one_line_error, run
+from support.commands import first_word, one_line_error, run
 from support.hub_on_disk import start_hub
 from support.paths import ROOT
 from support.published_model import consultation, exams, publish
 from support.tampering import TAMPERINGS
 
 from medllm_hf.cli import main
+from medllm_hf.folders import read_json, write_json
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +38,24 @@ def test_every_figure_of_an_untouched_model_is_confirmed(whole, capsys):
     named = ("eval/exam/metrics.json accuracy", "eval/talk/judge/metrics.json headline", "rubric.sha256", "prompt_sha256")
     for figure in (*named, "model.weights_sha256", 'README.md "| exam |', "model-index accuracy of exam", "exam.yaml value"):
         assert any(figure in line for line in lines), figure
+
+
+def test_the_first_figure_is_told_before_any_tokenizer_is_loaded(whole):
+    text, loaded = first_word("medllm", "verify", str(whole))
+    assert text.startswith("confirmed ") and "model.weights_sha256" in text and loaded == []
+
+
+def test_what_was_confirmed_before_damage_is_met_stands(whole, tmp_path, capsys):
+    shutil.copytree(whole, tmp_path / "repository")
+    manifest = tmp_path / "repository" / "eval" / "exam" / "manifest.json"
+    values = read_json(manifest)
+    values["settings"]["shots"] = 1  # whose examples are looked for at the end
+    write_json(manifest, values)
+    code, lines = verified(tmp_path / "repository", capsys, whole)
+    assert code == 1 and any(line.startswith("different     eval/exam:") and "no data.examples" in line for line in lines)
+    assert any(line.startswith("confirmed     eval/exam/metrics.json accuracy") for line in lines)
+    # No figure of the card follows from a run that is not whole.
+    assert any(line.startswith("not derivable README.md model-index accuracy of exam") for line in lines)
 
 
 def test_there_are_fifty_kinds_of_tampering_and_more():

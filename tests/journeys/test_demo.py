@@ -94,3 +94,10 @@ def test_a_failing_stage_is_named(tmp_path, monkeypatch, capsys):
     assert demo.demo(str(tmp_path / "out")) == 1
     error = capsys.readouterr().err
     assert "ended with 3" in error and "01.log" in error and "why" in error
+
+
+def test_a_python_without_trl_beside_it_is_told_before_any_stage(tmp_path, monkeypatch, refused):
+    """As after an installation for one user, which puts programs elsewhere."""
+    monkeypatch.setattr("sys.executable", str(tmp_path / "python"))
+    assert f"no program {tmp_path / 'trl'};" in refused("demo", "--out", str(tmp_path / "out"))
+    assert list(tmp_path.iterdir()) == []

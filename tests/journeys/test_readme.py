@@ -26,6 +26,7 @@ def blocks(name: str, language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", (ROOT / name).read_text(encoding="utf-8"), re.S)
 
 
+PAGES = ("README.md", "README_zh.md", "CONTRIBUTING.md", "recipes/README.md", "recipes/multi_node.md", "benchmarks/README.md")
 SNIPPETS = blocks("README.md", "python")
 COMMANDS = [line for block in blocks("README.md", "bash") for line in block.strip().splitlines()]
 
@@ -59,9 +60,32 @@ def test_command_parses(command):
 
 
 def test_links_lead_somewhere():
-    for name in ("README.md", "README_zh.md", "recipes/README.md"):
-        for link in re.findall(r"\]\(([^)#]+)\)", (ROOT / name).read_text(encoding="utf-8")):
-            assert link.startswith("http") or ((ROOT / name).parent / link).exists(), link
+    for name in PAGES:
+        for link in re.findall(r"\]\(([^)]+)\)", (ROOT / name).read_text(encoding="utf-8")):
+            path, _, anchor = link.partition("#")
+            page = (ROOT / name).parent / path if path else ROOT / name
+            assert link.startswith("http") or page.exists(), (name, link)
+            assert not anchor or link.startswith("http") or anchor in anchors(page), (name, link)
+
+
+def anchors(page: Path) -> list[str]:
+    """What GitHub calls the headings of a page in links."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.M)
+    return [re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings]
+
+
+def test_files_that_pages_name_are_there():
+    for name in PAGES:
+        for path in re.findall(
+            r"(?<![\w/])(?:tests|recipes|benchmarks)/[\w./-]+\.(?:py|md|yaml|json|sh|txt)\b", (ROOT / name).read_text("utf-8")
+        ):
+            assert (ROOT / path).exists(), (name, path)
+
+
+def test_no_page_builds_a_dataset_without_a_licence():
+    for path in [*(ROOT / name for name in PAGES), *(ROOT / "dataset_cards").glob("*.md")]:
+        for command in re.findall(r"medllm data build \S*/[^`]+--out[^`\n]*", path.read_text(encoding="utf-8")):
+            assert "--license" in command, (path.name, command)
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,6 @@
 """Commands as a user types them, in a process of their own."""
 
+import json
 import os
 import subprocess
 import sys
@@ -26,3 +27,31 @@ def one_line_error(done: subprocess.CompletedProcess) -> str:
     lines = done.stderr.strip().splitlines()
     assert len(lines) == 1, lines
     return lines[0]
+
+
+# A program run up to its first word on standard output, which then tells that word and which libraries are loaded.
+_FIRST_WORD = """
+import json, os, runpy, sys
+class First:
+    encoding, errors = "utf-8", "replace"
+    def write(self, text):
+        os.write(1, json.dumps([text, sorted({"torch", "transformers"} & set(sys.modules))]).encode())
+        os._exit(0)
+    def flush(self): pass
+    def isatty(self): return False
+sys.stdout = First()
+if sys.argv[1] == "medllm":
+    sys.argv[:2] = ["medllm"]
+    runpy.run_module("medllm_hf", run_name="__main__")
+else:
+    del sys.argv[0]
+    runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def first_word(*command: str) -> tuple[str, list[str]]:
+    """What a verb of `medllm`, or a script, says first on standard output; which of torch and transformers it has by then."""
+    done = run(sys.executable, "-c", _FIRST_WORD, *command)
+    assert done.stdout, (done.returncode, done.stderr)
+    text, loaded = json.loads(done.stdout)
+    return text, loaded

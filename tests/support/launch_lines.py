@@ -28,7 +28,7 @@ def commands() -> list[str]:
 
 
 def check_command(command: str) -> None:
-    """Returns nothing when every option of a command is known to its launcher and to what it launches.
+    """Check that every option of a command is known to its launcher and to what it launches.
 
     Raises:
         AssertionError, SystemExit, ValueError: one is not.
@@ -61,7 +61,7 @@ def check_command(command: str) -> None:
 
 
 def check_module(module: bool, name: str, arguments: list[str]) -> None:
-    """Returns nothing when a launcher's module and its arguments are sound."""
+    """Check that a launcher's module and its arguments are sound."""
     assert module
     if name == "trl.scripts.sft":
         check_trl(["sft", *arguments])
@@ -71,7 +71,7 @@ def check_module(module: bool, name: str, arguments: list[str]) -> None:
 
 
 def check_medllm(words: list[str]) -> None:
-    """Returns nothing when `medllm` takes these words."""
+    """Check that `medllm` takes these words."""
     name, rest = find_verb(words)
     if name != "sft":
         build_parser(name).parse_args(rest)
@@ -88,7 +88,7 @@ def check_medllm(words: list[str]) -> None:
 
 
 def check_trl(words: list[str]) -> None:
-    """Returns nothing when `trl sft` takes these words; what is left for accelerate's launcher is checked with it."""
+    """Check that `trl sft` takes these words; what is left for accelerate's launcher is checked with it."""
     from accelerate.commands.launch import launch_command_parser
     from trl.cli.accelerate_config import resolve_accelerate_config_argument
 

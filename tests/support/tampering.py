@@ -264,6 +264,8 @@ TAMPERINGS: list[tuple[str, Change, str]] = [
     ("the judge's name", manifest(JUDGE, "judge", id="gpt-9"), 'README.md "| talk/judge'),
     ("the failure limit", manifest(JUDGE, "settings", failure_limit=1), f"{JUDGE}/metrics.json failures"),
     ("no judge's run", removed(JUDGE), "README.md text line"),
+    ("a judge's unfinished run", edited(f"{JUDGE}/manifest.json", lambda m: m.pop("ended")), f"{JUDGE}: found an unfinished"),
+    ("a judge's run without a rubric", edited(f"{JUDGE}/manifest.json", lambda m: m.pop("rubric")), "manifest.json: no rubric"),
     ("a doctor's word", outputs(TALK, put(1, content="好的")), f"{TALK}/dialogues.jsonl: row 1"),
     (
         "a dialogue",

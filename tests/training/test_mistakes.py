@@ -117,7 +117,7 @@ MISTAKES = {
     "a config that is not there": ({"accelerator_config": "absent.json"}, "absent.json"),
     "a word too many": ({"learning_rate": "0.1 0.2"}, "0.2"),
     "a split that is not there": ({"dataset_train_split": "training"}, "a split training"),
-    "a split to evaluate on that is not there": ({**EVALUATES, "dataset_test_split": "dev"}, "a split dev"),
+    "a split to evaluate on that is not there": ({**EVALUATES, "dataset_test_split": "dev"}, "or add --eval_strategy no"),
     "a configuration that is not there": ({"dataset_config": "zh"}, "'zh' not found"),
     "a stream": ({"dataset_streaming": True}, "dataset_streaming"),
     "an end that is no token": ({"eos_token": "<|no|>"}, "eos_token <|no|>"),

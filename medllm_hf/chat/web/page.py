@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import streamlit as st
 from streamlit.runtime import get_instance
@@ -65,7 +66,9 @@ def _disclaimer(key: str, texts: dict[str, str]) -> None:
 
 def _visitor(line: Line) -> Visitor:
     if "visitor" not in st.session_state:
-        session = get_script_run_ctx().session_id
+        context = get_script_run_ctx()
+        assert context is not None, "the page is drawn by Streamlit's script alone"
+        session = context.session_id
         first = new_conversation(line, present := lambda: get_instance().is_active_session(session))
         st.session_state.visitor = Visitor(present, [first], [first], language_of(st.context.locale))
     return st.session_state.visitor
@@ -93,7 +96,7 @@ def _sidebar(line: Line, visitor: Visitor, name: str) -> None:
     if "language" not in st.session_state:
         st.session_state.language = visitor.language
     visitor.language = st.radio(
-        "界面语言 / Language", list(LANGUAGES), format_func=LANGUAGES.get, key="language", horizontal=True
+        "界面语言 / Language", list(LANGUAGES), format_func=LANGUAGES.__getitem__, key="language", horizontal=True
     )
     texts = TEXTS[visitor.language]
     st.html(note(texts["model"].format(name=name)))
@@ -125,7 +128,7 @@ def _row(line: Line, visitor: Visitor, conversation: Conversation, texts: dict[s
         visitor.shown = [one for one in visitor.shown if one is not conversation] or visitor.conversations[:1]
 
     with st.container(horizontal=True, wrap=False, gap="small"):
-        kind = "primary" if conversation in visitor.shown else "secondary"
+        kind: Literal["primary", "secondary"] = "primary" if conversation in visitor.shown else "secondary"
         title = (conversation.title() or texts["untitled"]) + (" …" if conversation.job else "")
         st.button(title, key=f"open-{conversation.id}", type=kind, width="stretch", on_click=open_it)
         st.button("✕", key=f"delete-{conversation.id}", help=texts["delete"], on_click=delete)
@@ -143,7 +146,7 @@ def _beside(visitor: Visitor, texts: dict[str, str]) -> None:
         id = st.session_state.beside
         visitor.shown = [visitor.shown[0], *([others[id]] if id else [])]
 
-    st.selectbox(texts["beside"], list(names), format_func=names.get, key="beside", on_change=choose)
+    st.selectbox(texts["beside"], list(names), format_func=names.__getitem__, key="beside", on_change=choose)
 
 
 def _import(line: Line, visitor: Visitor, texts: dict[str, str]) -> None:

@@ -142,7 +142,7 @@ def _settings(conversation: Conversation, texts: dict[str, str]) -> None:
     known, own = asdict(conversation.sampling), texts["own"]
     words = {True: texts["yes"], False: texts["no"]}
     place = None if known["do_sample"] is None else list(words).index(known["do_sample"])
-    st.selectbox(texts["do_sample"], list(words), place, format_func=words.get, key=f"do_sample-{id}", placeholder=own)
+    st.selectbox(texts["do_sample"], list(words), place, format_func=words.__getitem__, key=f"do_sample-{id}", placeholder=own)
     for name, (least, step) in NUMBERS.items():
         value, most = known[name], 1.0 if name == "top_p" else None
         st.number_input(texts[name], least, most, value, step, key=f"{name}-{id}", placeholder=own)

@@ -7,8 +7,10 @@ import signal
 import socket
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Unpack
 
 from medllm_hf.chat.session import ChatSession
+from medllm_hf.chat.settings import HOST, PORT, SessionFields
 from medllm_hf.chat.web.request_queue import Line
 from medllm_hf.endpoints.address import is_loopback
 from medllm_hf.errors import UserError
@@ -38,7 +40,12 @@ def served() -> tuple[Line, str]:
 
 
 def web(
-    model: str, host: str = "127.0.0.1", port: int = 8501, seed: int | None = None, system: str | None = None, **options
+    model: str,
+    host: str = HOST,
+    port: int = PORT,
+    seed: int | None = None,
+    system: str | None = None,
+    **options: Unpack[SessionFields],
 ) -> None:
     """Serves the page until Ctrl-C. `options` are those of `ChatSession.from_pretrained`.
 

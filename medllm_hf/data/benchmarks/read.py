@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Hashable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import chain, count
 from pathlib import Path
 from reprlib import repr as shortened
 from tempfile import TemporaryDirectory
@@ -13,7 +14,8 @@ from typing import TYPE_CHECKING
 
 from medllm_hf.data.benchmarks.catalogue import BENCHMARKS, Benchmark
 from medllm_hf.data.benchmarks.published import Part, find, hub_folder, matching
-from medllm_hf.data.benchmarks.rows import NeedsImage, needs_picture
+from medllm_hf.data.benchmarks.rows import needs_picture
+from medllm_hf.data.exam_rows import NeedsImage
 from medllm_hf.data.files import BadRow, file_rows, parsed
 from medllm_hf.data.mcq import McqItem, chance_level, item_from_row
 from medllm_hf.errors import UserError, first_line
@@ -174,13 +176,17 @@ def _read(
             if item.id in taken or item.question in taken:
                 listed.append(LeftOut(part.shown, number, IN_TEST, f"id {item.id}"))
                 continue
-            # Most files have no ids, and those of several files may repeat.
-            if not item.id or item.id in ids:
-                item = replace(item, id="-".join(filter(None, (part.path.stem, str(number), item.id))))
-            ids.add(item.id)
-            items.append(item)
+            items.append(replace(item, id=_free_id(item.id, part.path, number, ids)))
+            ids.add(items[-1].id)
             empty += blank
     return items, listed, empty
+
+
+def _free_id(own: str, file: Path, number: int, taken: set[str]) -> str:
+    """A question's id; most files have none, and those of several files may repeat, as the files' own names may."""
+    placed = "-".join(filter(None, (file.stem, str(number), own)))
+    names = chain((own, placed), (f"{file.parent.name}-{placed}" + "+" * again for again in count()))
+    return next(name for name in names if name and name not in taken)
 
 
 def _item(benchmark: Benchmark, row: object, file: Path, answers: dict[object, object] | None) -> tuple[McqItem, int]:

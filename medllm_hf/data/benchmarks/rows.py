@@ -8,20 +8,21 @@ import re
 from pathlib import Path
 from reprlib import repr as shortened
 
-from medllm_hf.data.mcq import lettered_lines
+from medllm_hf.data.exam_rows import NeedsImage, lettered_lines
 
 # Words that point at a picture the text does not hold. 图 also begins words such as 图形 (figure, shape) and 图案 (pattern).
 _PICTURE = re.compile(
     r"<img\b|!\[[^\]]*\]\(|\.(?:jpe?g|png|gif|bmp)\b|见图(?![形案谱书像])|(?:如|附|题|下|右|左)图(?![形案谱书像])|图中所示"
+    r"|[(（]\s*[见如附题]?图\s*[0-9一二三四五六]{0,3}[a-z]?\s*[)）]|箭头(?:所|处)?[指示标]"
+    r"|\b(?:fig(?:ure)?|image)\.?\s*\(?(?:[0-9]{1,2}[a-h]?|(?-i:[A-H]))\b"
+    r"|[(（]arrows?[)）]|\barrows? (?:points?|indicates?|shows?|marks?)\b"
+    r"|\b(?:the|white|black|red|blue|green|yellow) arrows?\b(?! sign)"
+    r"|\b(?:marked|indicated|labell?ed|pointed)\b.{0,30}\barrows?\b"
     r"|\b(?:image|picture|photograph|photo|figure|diagram|x-ray) (?:is )?(?:shown|given|provided|below|above)\b"
     r"|\b(?:shown|given|depicted|marked|seen) (?:below )?in the (?:image|picture|photograph|photo|figure|diagram)\b"
     r"|\bidentify the (?:image|picture|photograph|photo|figure|diagram)\b",
     re.IGNORECASE,
 )
-
-
-class NeedsImage(ValueError):
-    """A question that cannot be answered from its text."""
 
 
 def needs_picture(question: object) -> bool:

@@ -4,9 +4,11 @@ A question is found in a dialogue when some stretch of it becomes the question's
 out or exchanged; punctuation, white space, width and case do not count, and neither does the order of the options):
 none below 6 letters, 1 below 8, 2 below 15, then a fifth of the letters. That alone would let stock phrases count, so the
 stem must also hold evidence. Exam phrases (下列, 正确的是, 患者, 男, 35岁, 临床表现 …) are none, and a letter that is not
-Chinese is a third of one. A hit needs 6 letters of evidence and 1 more for each edit. Where a stem has less, options make
-up for it, with 10 letters in all: every option that stands in the dialogue if at least half of them do, or else the right
-answer if it does. Stems below 4 letters are not looked for.
+Chinese is a third of one. A stem counts by itself with 10 letters of evidence and 1 more for each edit. One without an exam
+phrase may be the name of a disease: it needs 20, or an end that asks (多见于, 宜选用 …) and is found too. With less a stem
+counts only beside half of the options or, where it has an exam phrase or such an end and no edits, the right answer: with
+them it must come to 9 letters and 1 for each edit, and itself have 3 for each edit unless all options are there. Stems below
+4 letters are not looked for.
 """
 
 import re
@@ -23,13 +25,17 @@ SEED = 3
 SHORTEST = 4
 # n-grams of more stems than this are looked up only for stems that have few others.
 COMMON, FEW = 24, 8
-# In thirds of a Chinese letter.
-STEM_EVIDENCE, EVIDENCE_WITH_OPTIONS, EVIDENCE_OF_AN_EDIT = 18, 30, 3
+# In thirds of a Chinese letter: enough; without an exam phrase; with options; more for each edit; of the stem for each edit.
+ENOUGH, ENOUGH_OF_A_NAME, ENOUGH_WITH_OPTIONS, FOR_AN_EDIT, OWN_FOR_AN_EDIT = 30, 60, 27, 3, 9
 STOCK = re.compile(
     "下列|以下|关于|有关|患者|病人|男性?|女性?|[0-9]+岁|哪一?[项种个些]|什么|多少|叙述|说法|描述|表述|论述|[不最]?正确|错误"
     "|[不最]?可能|不?属于|不?包括|不?符合|除外|诊断|[应宜]?首[选先]|为?明确|进行|进一步|处理|措施|检查|治疗方法|临床表现"
     "|主要表现|症状|并发症|病因|原因|特点|因素|[的是为有应该]"
-    "|whichofthefollowing|whatis|statements?|correct|incorrect|true|false|except|regarding|about|patient|yearold|(?:is|are)"
+    "|whichofthefollowing|which|whatis|what|statements?|correct|incorrect|true|false|except|regarding|about|patient|yearold|(?:is|are)"
+)
+ASKING_END = re.compile(
+    "(?:见于|好发于|生于|适?用于|位于|[低少高大多]于|[宜可首]?选用?|可见到?|引起|[所可]致|导致|出现|提示|[又还]能|治?宜|证属|禁[忌用]"
+    "|何种|分泌|常用|存在|易损伤|显示)$"
 )
 _TABLE_BITS, _PRESENT_BITS = 22, 13
 
@@ -58,7 +64,6 @@ class Index:
     questions: list[tuple[str, McqItem]]
     stems: Letters
     asked: list[list[int]]
-    evidence: np.ndarray
     allowed: np.ndarray
     grams: np.ndarray
     starts: np.ndarray
@@ -114,7 +119,6 @@ def index(questions: list[tuple[str, McqItem]]) -> Index:
         questions=questions,
         stems=stems,
         asked=list(asked.values()),
-        evidence=np.array([evidence(stem) for stem in asked]),
         allowed=allowed,
         grams=distinct,
         starts=np.append(starts, len(chosen)),
@@ -150,9 +154,10 @@ def search(index: Index, texts: Letters) -> list[Hit]:
         pattern = index.stems.text(stem).tolist()
         edits, end = fewest_edits(pattern, texts.text(text).tolist())
         if edits <= index.allowed[stem]:
-            question = _question(index, stem, edits, texts.text(text))
+            begin = max(end - len(pattern), 0)
+            question = _question(index, stem, edits, _decoded(texts.text(text)), slice(begin, end + edits))
             if question is not None:
-                hits.append(Hit(text, question, edits, max(end - len(pattern), 0), end))
+                hits.append(Hit(text, question, edits, begin, end))
     return hits
 
 
@@ -214,21 +219,29 @@ def fewest_edits(pattern: list[int], text: list[int]) -> tuple[int, int]:
     return fewest, end
 
 
-def _question(index: Index, stem: int, edits: int, text: np.ndarray) -> int | None:
-    """The question of a stem whose options are found best in the text, or None where the evidence is too little."""
-    whole = _decoded(text)
-    extra, number = max((_options_evidence(index.questions[number][1], whole), -number) for number in index.asked[stem])
-    edited = EVIDENCE_OF_AN_EDIT * edits
-    own = index.evidence[stem]
-    if own < STEM_EVIDENCE + edited and (not extra or own + extra < EVIDENCE_WITH_OPTIONS + edited):
-        return None
-    return -number
+def counts_alone(stem: str, edits: int = 0, found: str | None = None) -> bool:
+    """Whether a stem that was found as `found`, by default as it is, is evidence enough without options."""
+    own, end = evidence(stem), ASKING_END.search(stem)
+    asks = STOCK.search(stem) or (end and end[0] in (stem if found is None else found))
+    return own >= ENOUGH + FOR_AN_EDIT * edits and (own >= ENOUGH_OF_A_NAME or bool(asks))
 
 
-def _options_evidence(item: McqItem, text: str) -> int:
-    """The evidence of the options that stand in the text, where they may count; 0 where not."""
+def _question(index: Index, stem: int, edits: int, text: str, place: slice) -> int | None:
+    """The question of a stem, found at `place`, whose options are found best in the text; None where evidence is too little."""
+    asked = _decoded(index.stems.text(stem))
+    options = [(_options_evidence(index.questions[number][1], text), -number) for number in index.asked[stem]]
+    (share, extra), number = max(options)
+    if counts_alone(asked, edits, text[place]):
+        return -number
+    own = evidence(asked)
+    asks = STOCK.search(asked) or (not edits and ASKING_END.search(asked))
+    enough = own + extra >= ENOUGH_WITH_OPTIONS + FOR_AN_EDIT * edits and (share == 1 or own >= OWN_FOR_AN_EDIT * edits)
+    return -number if enough and (share >= 0.5 or (extra and asks)) else None
+
+
+def _options_evidence(item: McqItem, text: str) -> tuple[float, int]:
+    """The share of the options that stand in the text, and their evidence; below a half, that of the right answer or 0."""
     parts = {letter: letters_of(option) for letter, option in item.options.items()}
     found = {letter for letter, part in parts.items() if part and part in text}
-    if 2 * len(found) < len(parts):
-        found = set(item.answer) if item.answer <= found else set()
-    return sum(evidence(parts[letter]) for letter in found)
+    counted = found if 2 * len(found) >= len(parts) else item.answer if item.answer <= found else frozenset()
+    return len(found) / len(parts), sum(evidence(parts[letter]) for letter in counted)

@@ -52,15 +52,6 @@ def compare(first: Sequence[Mapping], second: Sequence[Mapping]) -> dict:
     return result
 
 
-def samples_alpha(rows: Sequence[Mapping], criterion: str) -> float | None:
-    """Krippendorff's alpha between the samples of a judge run; None where it is not defined."""
-    raters: dict[int, dict[str, float]] = {}
-    for row in rows:
-        if row["scores"].get(criterion) is not None:
-            raters.setdefault(row["sample"], {})[row["id"]] = row["scores"][criterion]
-    return alpha(list(raters.values()))
-
-
 def alpha(raters: Sequence[Mapping[str, float]]) -> float | None:
     """Krippendorff's alpha for scores on an interval scale; None where nothing was scored twice or no score differs.
 

@@ -77,9 +77,9 @@ def _run_text(run: dict) -> str:
 
 
 def _labels(labels: dict) -> Iterator[Block]:
-    told = ", ".join(f"{name} ({count} dialogues)" for name, count in labels["annotators"].items())
+    annotators = ", ".join(f"{name} ({count} dialogues)" for name, count in labels["annotators"].items())
     files = ", ".join(f"{file['name']} (SHA-256 {file['sha256'][:16]})" for file in labels["files"])
-    yield Paragraph(f"Labels by {told}, from {files}.")
+    yield Paragraph(f"Labels by {annotators}, from {files}.")
     if labels["bad_rows"]:
         yield Paragraph(f"Rows left out, {len(labels['bad_rows'])}: {listed(labels['bad_rows'], _FILE, '; ')}.")
     if labels["unknown_ids"]:

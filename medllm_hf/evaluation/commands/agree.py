@@ -8,7 +8,6 @@ from medllm_hf.evaluation.judging.derive import JudgeRun, load_judge_run
 from medllm_hf.evaluation.judging.report import ratings
 from medllm_hf.evaluation.runs.folder import read_run
 from medllm_hf.evaluation.runs.names import distinct_names
-from medllm_hf.evaluation.verification.findings import damage_told
 from medllm_hf.folders import check_free, new_folder, write_json, write_text
 from medllm_hf.reporting.blocks import markdown
 
@@ -25,11 +24,10 @@ def agree(runs: list[str], out: str, labels: list[str], overwrite: bool = False)
     check_free(out, overwrite)
     if len(runs) < 2 and not labels:
         raise UserError("one run and no --labels", "something to compare the run with", "add --labels or another run")
-    with damage_told(runs):
-        loaded = _load_runs(runs)
-        rubric = loaded[0].manifest["rubric"]
-        human = read_labels(labels, rubric["criteria"], rubric["low"], rubric["high"]) if labels else Labels()
-        found = agreement_values([ratings(run) for run in loaded], rubric["criteria"], human)
+    loaded = _load_runs(runs)
+    rubric = loaded[0].manifest["rubric"]
+    human = read_labels(labels, rubric["criteria"], rubric["low"], rubric["high"]) if labels else Labels()
+    found = agreement_values([ratings(run) for run in loaded], rubric["criteria"], human)
     with new_folder(out, overwrite) as folder:
         write_json(folder / "agreement.json", found)
         write_text(folder / "agreement.md", markdown(agreement_blocks(found)))

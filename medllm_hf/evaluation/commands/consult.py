@@ -17,8 +17,8 @@ from medllm_hf.evaluation.consultations.run import (
 )
 from medllm_hf.evaluation.consultations.settings import Settings
 from medllm_hf.evaluation.consultations.transcript import KEY
-from medllm_hf.evaluation.costs.estimate import spent_in, told
-from medllm_hf.evaluation.costs.prices import priced
+from medllm_hf.evaluation.costs.estimate import describe_estimate, spent_in
+from medllm_hf.evaluation.costs.prices import record_prices
 from medllm_hf.evaluation.judging.dialogues import read_dialogues
 from medllm_hf.evaluation.judging.records import Output
 from medllm_hf.evaluation.judging.run import KEY as JUDGE_KEY
@@ -46,7 +46,7 @@ def consult(
     plan = plan_run(cases, doctor, patient, settings)
     if judge:
         # A judge that cannot be had, or has no price, is told before the dialogues are paid for.
-        priced(settings.prices, {"judge": party(judge, "judge", settings)}, settings.budget)
+        record_prices(settings.prices, {"judge": party(judge, "judge", settings)}, settings.budget)
     print(summary(plan.cases))
     if dry_run:
         print(_estimate(plan, out, judge, overwrite))
@@ -63,8 +63,8 @@ def _estimate(plan: Plan, out: str, judge: str | None, overwrite: bool) -> str:
     """What is printed in place of the run: the dialogues that are not over, and the judge's replies on all."""
     rows = outputs_in(out, plan.manifest, KEY, overwrite)
     estimates, most, usual = estimate_run(plan, talks_of(rows, plan.cases, out))
-    prices = {name: value for name, value in plan.manifest.items() if name == "prices"}
-    spent = spent_in(out, prices["prices"]) if prices and rows else Fraction(0)
+    prices = plan.manifest.get("prices", {})
+    spent = spent_in(out, prices) if prices and rows else Fraction(0)
     if judge:
         folder = Path(out) / "judge"
         judge_plan = plan_of(most, judge, JudgeSettings(**_judge_settings(plan.settings)), "dialogues.jsonl")
@@ -73,8 +73,8 @@ def _estimate(plan: Plan, out: str, judge: str | None, overwrite: bool) -> str:
         estimates["judge"] = estimate(judge_plan, cast(dict[tuple, Output], there), usual)
         own = judge_plan.manifest.get("prices", {})
         spent += spent_in(folder, own) if there and own else 0
-        prices = {"prices": {**prices["prices"], **own}} if prices else {}
-    return told(estimates, prices, spent, plan.settings.budget)
+        prices = {**prices, **own} if prices else {}
+    return describe_estimate(estimates, prices, spent, plan.settings.budget)
 
 
 def _judge(out: str, judge: str, settings: Settings, spent: Fraction) -> int:

@@ -1,12 +1,14 @@
 """The verb `eval mcq`: a model's accuracy on multiple-choice questions, by likelihood or by what it writes."""
 
 import sys
+from pathlib import Path
 from typing import Any
 
 from medllm_hf.errors import UserError
-from medllm_hf.evaluation.exams.questions import left_out, read_questions
+from medllm_hf.evaluation.exams.prompts import overview, read_questions
 from medllm_hf.evaluation.exams.run import estimate_cost, prepare_exam, run_exam, summary
 from medllm_hf.evaluation.exams.settings import Settings, resolve_defaults
+from medllm_hf.pretrained import check_name
 
 
 def mcq(model: str | None, data: str, out: str, overwrite: bool = False, dry_run: bool = False, **flags: Any) -> int:
@@ -24,8 +26,10 @@ def mcq(model: str | None, data: str, out: str, overwrite: bool = False, dry_run
     if dry_run and settings.url is None:
         raise UserError("--dry-run without --url", "an endpoint, whose replies cost something", "leave it out")
     questions = read_questions(data, settings.data_path, settings.split)
-    if note := left_out(questions.record):
-        print(note)
+    if model is not None and not Path(model).is_dir():
+        check_name(model)
+    # Before the libraries that a local model needs, which take seconds to import.
+    print(overview(questions), flush=True)
     exam = prepare_exam(settings, questions)
     if dry_run:
         print(estimate_cost(exam, out, overwrite))

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
-from typing import NotRequired, TypedDict
+from typing import TypedDict
 
 from medllm_hf.evaluation.consultations.cases import Case
 from medllm_hf.evaluation.consultations.transcript import (
@@ -20,7 +20,8 @@ from medllm_hf.evaluation.consultations.transcript import (
     is_refused,
     patient_ended,
 )
-from medllm_hf.evaluation.costs.prices import check_costs, with_cost
+from medllm_hf.evaluation.costs.prices import check_costs, sum_usage, with_cost
+from medllm_hf.evaluation.runs.folder import FinishedRun
 from medllm_hf.evaluation.runs.records import DataRecord, ModelRecord, read_record, read_records
 
 # The patient in the voice of a doctor or of the program behind it.
@@ -56,13 +57,11 @@ FINDINGS = (
 
 
 class Manifest(TypedDict):
-    """What is read of the manifest of a consult run."""
+    """What is read of the manifest of a consult run; `check_costs` reads its prices."""
 
     doctor: ModelRecord
     patient: ModelRecord
     data: DataRecord
-    prices: NotRequired[dict[str, object]]
-    spent_besides: NotRequired[dict[str, object]]
 
 
 class Score(TypedDict):
@@ -111,7 +110,7 @@ class Derived:
     metrics: dict
 
 
-def stored_run(where: str, run: Mapping) -> StoredRun:
+def stored_run(where: str, run: FinishedRun) -> StoredRun:
     """The consult run in `run`, which `read_run` gave.
 
     Raises:
@@ -208,12 +207,9 @@ def _mean(values: Iterable[float]) -> float | None:
 
 
 def _usage(rows: Sequence[Mapping]) -> dict:
-    """Calls, requests and tokens of one side; `unknown` counts the replies without counts of tokens."""
+    """What one side has spent, in `seconds` too, and the fields that its requests went without."""
     return {
-        "calls": len(rows),
-        "retries": sum(row["retries"] for row in rows),
-        **{name: sum(row[name] or 0 for row in rows) for name in ("prompt_tokens", "completion_tokens")},
-        "unknown": sum(row["prompt_tokens"] is None for row in rows),
+        **sum_usage(rows),
         "seconds": round(sum(row["seconds"] for row in rows), 3),
         "dropped": sorted({name for row in rows for name in row.get("dropped", ())}),
     }

@@ -33,7 +33,7 @@ from medllm_hf.evaluation.consultations.transcript import (
 )
 from medllm_hf.evaluation.costs.estimate import Estimate, Guess, Seen, Volume, about, at_most, seen_reply
 from medllm_hf.evaluation.costs.ledger import Spending
-from medllm_hf.evaluation.costs.prices import cost_text, priced
+from medllm_hf.evaluation.costs.prices import cost_text, record_prices
 from medllm_hf.evaluation.models import ModelSpec, parse_model, serve_models
 from medllm_hf.evaluation.runs.folder import RunFolder, open_run, read_run, write_jsonl
 from medllm_hf.evaluation.runs.records import read_record
@@ -87,7 +87,7 @@ def plan_run(cases: str, doctor: str, patient: str, settings: Settings) -> Plan:
         **{role: sides[role].record for role in ROLES},
         "data": read.record,
         "settings": settings.record(),
-        **priced(settings.prices, sides, settings.budget),
+        **record_prices(settings.prices, sides, settings.budget),
     }
     return Plan(read.items, sides, settings, manifest)
 
@@ -113,7 +113,9 @@ def hold_consultations(plan: Plan, out: str, overwrite: bool = False) -> Ending:
     with open_run(out, plan.manifest, KEY, overwrite) as run, Spending(run, plan.settings.budget) as spending:
         failed = {} if run.finished else fill(run, plan, spending)
         if failed:
-            return Ending(spending.spent, _unfinished(run, plan.cases, failed, spending))
+            first = next(case.id for case in plan.cases if case.id in failed)
+            left = f"{len(failed)} of {len(plan.cases)} dialogues are not over"
+            return Ending(spending.spent, spending.describe_missing(left, first, failed[first]))
         if not run.finished:
             finish(run, plan, spending)
     return Ending(spending.spent)
@@ -269,18 +271,6 @@ def _expected(
         if not is_refused(rows):
             dialogues.append(dialogue(case, rows, plan.doctor))
     return volumes, dialogues
-
-
-def _unfinished(run: RunFolder, cases: Iterable[Case], failed: dict[str, EndpointError], spending: Spending) -> str:
-    """What is said when some dialogues could not go on."""
-    left = f"{len(failed)} of {run.manifest['data']['n']} dialogues are not over"
-    if spending.reached:
-        return spending.stopped(left)
-    first = next(case.id for case in cases if case.id in failed)
-    return (
-        f"medllm: {left}, the first is {first}: {failed[first]}; "
-        f"run the same command again, without --overwrite, for what {run.path} lacks"
-    )
 
 
 def run_summary(out: str | Path) -> str:

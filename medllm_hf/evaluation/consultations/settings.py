@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from medllm_hf.endpoints.address import Endpoint
+from medllm_hf.endpoints.address import KEY_ENV, Endpoint
 from medllm_hf.errors import UserError
 from medllm_hf.evaluation.consultations.patient import prompt_record
 from medllm_hf.evaluation.consultations.transcript import ROLES
@@ -36,7 +36,7 @@ class Settings:
     patient_max_new_tokens: int = 256
     concurrency: int = Endpoint.concurrency
     timeout: float = Endpoint.timeout
-    key_env: str = "OPENAI_API_KEY"
+    key_env: str = KEY_ENV
     doctor_key_env: str | None = None
     patient_key_env: str | None = None
     judge_key_env: str | None = None
@@ -66,7 +66,7 @@ class Settings:
 
 
 def check_settings(settings: Settings) -> None:
-    """Checks that the settings are in range and go together.
+    """Check that the settings are in range and go together.
 
     Raises:
         UserError: otherwise.

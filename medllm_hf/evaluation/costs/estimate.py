@@ -113,16 +113,24 @@ def spent_in(run: Path | str, prices: Mapping) -> Fraction:
     return sum((amount(prices[role], *tokens) for role, tokens in [*counted, *uncounted]), Fraction(0))
 
 
-def told(estimates: Mapping[str, Estimate], priced: Mapping, spent: Fraction, budget: float | None) -> str:
+def preview_costs(
+    out: Path | str, manifest: Mapping, begun: bool, estimates: Mapping[str, Estimate], budget: float | None
+) -> str:
+    """What is printed in place of a run that would write the folder `out`, or go on with it where it has `begun`."""
+    prices = manifest.get("prices", {})
+    spent = spent_in(out, prices) if prices and begun else Fraction(0)
+    return describe_estimate(estimates, prices, spent, budget)
+
+
+def describe_estimate(estimates: Mapping[str, Estimate], prices: Mapping, spent: Fraction, budget: float | None) -> str:
     """What is printed in place of a run.
 
     Args:
         estimates: by role.
-        priced: {"prices": ...} as manifests have it, or nothing.
+        prices: as a manifest has them; empty without any.
         spent: what the run folder has spent so far.
         budget: what --budget says.
     """
-    prices = priced.get("prices", {})
     lines, sums = ["nothing was sent; left to do:"], {"at most": Fraction(0), "about": Fraction(0)}
     for role, estimate in estimates.items():
         for name, volume in (("at most", estimate.most), ("about", estimate.about)):

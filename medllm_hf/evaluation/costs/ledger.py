@@ -43,7 +43,7 @@ class Spending:
         self._prices = {role: price for role, price in run.manifest.get("prices", {}).items() if role != "currency"}
         self._budget = None if budget is None else Fraction(str(budget))
         self.reached = False
-        self._settled = asyncio.Event()
+        self._ended = asyncio.Event()
         self._under_way: dict[int, tuple[str, int, int]] = {}
         self._held = Fraction(0)
         self._file: BinaryIO | None = None
@@ -87,7 +87,7 @@ class Spending:
         own = amount(self._prices[role], *most)
         while self._budget is not None and self.spent + self._held + own > self._budget and not self.reached:
             if self._under_way:
-                await self._settled.wait()
+                await self._ended.wait()
             else:
                 self.reached = True
                 self._wake()
@@ -119,8 +119,8 @@ class Spending:
         self.spent += amount(self._prices[role], *most)
 
     def _wake(self) -> None:
-        self._settled.set()
-        self._settled.clear()
+        self._ended.set()
+        self._ended.clear()
 
     def _write(self, row: dict) -> None:
         assert self._file, "a finished run spends nothing"
@@ -139,16 +139,19 @@ class Spending:
             self._run.manifest["spent_besides"] = {role: self._besides(role, usage) for role in self._prices}
 
     def _besides(self, role: str, usage: dict) -> dict:
-        told = tokens_of(usage, role)
+        of_outputs = tokens_of(usage, role)
         names = ("uncounted", "most_prompt_tokens", "most_completion_tokens")
         return {
-            "prompt_tokens": self._counted[role][0] - told[0],
-            "completion_tokens": self._counted[role][1] - told[1],
+            "prompt_tokens": self._counted[role][0] - of_outputs[0],
+            "completion_tokens": self._counted[role][1] - of_outputs[1],
             **dict(zip(names, self._uncounted[role], strict=True)),
         }
 
-    def stopped(self, left: str) -> str:
-        """What is said when the budget has ended the run with `left` to do."""
+    def describe_missing(self, left: str, first: str, error: Exception) -> str:
+        """What is said of a run with `left` to do: that the budget has ended it, or the `first` of it and its error."""
+        if not self.reached:
+            do = f"run the same command again, without --overwrite, for what {self._run.path} lacks"
+            return f"medllm: {left}, the first is {first}: {error}; {do}"
         currency = self._run.manifest["prices"]["currency"]
         spent, budget = money(self.spent, currency), money(self._budget or 0, currency)
         return (

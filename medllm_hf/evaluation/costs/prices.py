@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Protocol, TypedDict
@@ -25,7 +25,7 @@ class Priced(Protocol):
     def endpoint(self) -> Endpoint | None: ...
 
 
-def priced(path: str | None, parties: Mapping[str, Priced], budget: float | None) -> dict:
+def record_prices(path: str | None, parties: Mapping[str, Priced], budget: float | None) -> dict:
     """What goes into the manifest of a run whose roles `parties` play: {"prices": ...}, or nothing without a file of prices.
 
     A checkpoint that we serve ourselves costs nothing and needs no price.
@@ -112,6 +112,17 @@ def money(value: Fraction | float, currency: str) -> str:
     return f"{number:,.4f} {currency}" if number == 0 or number >= 0.001 else f"{number:.2g} {currency}"
 
 
+def sum_usage(outputs: Iterable[Mapping]) -> dict[str, int]:
+    """Calls, requests and tokens of the outputs of an endpoint; `unknown` counts the replies without counts of tokens."""
+    rows = list(outputs)
+    return {
+        "calls": len(rows),
+        "retries": sum(row["retries"] for row in rows),
+        **{name: sum(row[name] or 0 for row in rows) for name in ("prompt_tokens", "completion_tokens")},
+        "unknown": sum(row["prompt_tokens"] is None for row in rows),
+    }
+
+
 def tokens_of(usage: dict, role: str) -> tuple[int, int]:
     """The counted tokens of one role in the "usage" of a run's metrics, which a run of one role has for itself."""
     own = usage.get(role, usage)
@@ -176,7 +187,7 @@ class Costs(TypedDict):
 
 
 def check_costs(manifest: Mapping[str, object], roles: Sequence[str], where: str) -> None:
-    """Checks that `with_cost` can reckon by a manifest whose run has only these `roles`.
+    """Check that `with_cost` can reckon by a manifest whose run has only these `roles`.
 
     Raises:
         UserError: prices without a currency or without numbers, or a spending of a role that has no price.

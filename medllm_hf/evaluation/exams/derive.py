@@ -4,17 +4,21 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
+from types import NoneType
 from typing import Any, NotRequired, TypedDict, cast
 
-from medllm_hf.data.mcq import McqItem
+from medllm_hf.data.mcq import INSTRUCTION, McqItem
 from medllm_hf.errors import UserError
-from medllm_hf.evaluation.costs.prices import with_cost
+from medllm_hf.evaluation.costs.prices import check_costs, sum_usage, with_cost
 from medllm_hf.evaluation.exams.prompts import PresentedQuestion
-from medllm_hf.evaluation.runs.compare import equal
+from medllm_hf.evaluation.runs.compare import check_metrics
+from medllm_hf.evaluation.runs.folder import FinishedRun
+from medllm_hf.evaluation.runs.records import Fields, check_fields
 from medllm_hf.metrics.mcq_accuracy.extraction import extract_choice as read_letters
 from medllm_hf.metrics.mcq_accuracy.scoring import score_answers
 from medllm_hf.reporting.blocks import Table, interval, percent, table_lines
 
+_AGAIN = "run `medllm eval mcq` again"
 METRICS = ("accuracy", "n", "unparsed", "interval_low", "interval_high", "macro_accuracy", "partial_credit")
 
 
@@ -72,6 +76,8 @@ def derive(questions: Iterable[PresentedQuestion], outputs: Iterable[Output], ma
     by_key = {(row["id"], row["rotation"]): row for row in outputs}
     scores = [score_row(one, predict(by_key[one.key])) for one in questions if one.key in by_key]
     metrics = _metrics(scores)
+    if any("logprobs" in row for row in by_key.values()):
+        metrics["ties"] = count_ties(by_key.values())
     if manifest and "endpoint" in manifest["model"]:
         metrics = with_cost({**metrics, "usage": sum_usage(by_key.values())}, dict(manifest))
     return Derived(scores, metrics, list_warnings(by_key.values()))
@@ -85,12 +91,19 @@ def output_row(one: PresentedQuestion, answer: Mapping) -> Output:
 def predict(output: Output) -> str:
     """What the model answered, in letters as shown: its reply, or the answer with the highest (mean) log-probability.
 
-    Of equal ones it is the first in the alphabet, whatever order the output's fields are read in.
+    Where the best are equal, none was chosen: "", which counts as unparsed.
     """
     if "reply" in output:
         return output["reply"]
+    best = best_answers(output)
+    return best[0] if len(best) == 1 else ""
+
+
+def best_answers(output: Output) -> list[str]:
+    """The answers, by their letters, whose (mean) log-probability is the highest; none for a reply."""
     lengths = output.get("lengths", {})
-    return max(sorted(output["logprobs"]), key=lambda letters: output["logprobs"][letters] / lengths.get(letters, 1))
+    values = {letters: value / lengths.get(letters, 1) for letters, value in output.get("logprobs", {}).items()}
+    return [letters for letters, value in values.items() if value == max(values.values())]
 
 
 def score_row(one: PresentedQuestion, prediction: str) -> ScoreRow:
@@ -109,22 +122,17 @@ def score_row(one: PresentedQuestion, prediction: str) -> ScoreRow:
     }
 
 
-def sum_usage(outputs: Iterable[Output]) -> dict[str, int]:
-    """Calls, requests and tokens of the outputs of an endpoint; `unknown` counts the replies without counts of tokens."""
-    rows = list(outputs)
-    return {
-        "calls": len(rows),
-        "retries": sum(row["retries"] for row in rows),
-        "prompt_tokens": sum(row["prompt_tokens"] or 0 for row in rows),
-        "completion_tokens": sum(row["completion_tokens"] or 0 for row in rows),
-        "unknown": sum(row["prompt_tokens"] is None for row in rows),
-    }
-
-
 def list_warnings(outputs: Iterable[Output]) -> tuple[str, ...]:
     """What a reader of an exam's metrics should know of its outputs."""
-    cut = sum(row.get("finish") == "length" for row in outputs)
-    return (f"{cut} replies cut at --max-new-tokens",) if cut else ()
+    rows = list(outputs)
+    cut, ties = sum(row.get("finish") == "length" for row in rows), count_ties(rows)
+    said = [f"{cut} replies cut at --max-new-tokens"] if cut else []
+    return (*said, *([f"{ties} ties of the best answers, of which none is taken"] if ties else []))
+
+
+def count_ties(outputs: Iterable[Output]) -> int:
+    """In how many outputs several answers have the highest log-probability."""
+    return sum(len(best_answers(row)) > 1 for row in outputs)
 
 
 def _metrics(scores: Sequence[ScoreRow]) -> dict[str, Any]:
@@ -214,7 +222,7 @@ class Answer:
         return self.shown.item.question, self.own_options, self.own(self.reference)
 
 
-def read_question(row: Mapping, where: str, language: str = "zh") -> PresentedQuestion:
+def read_question(row: Mapping, where: str, language: str = McqItem.language) -> PresentedQuestion:
     """The question in a row of scores.jsonl as it was put; its `language` is not written there.
 
     Raises:
@@ -225,10 +233,13 @@ def read_question(row: Mapping, where: str, language: str = "zh") -> PresentedQu
     for option in row["options"]:
         check_fields(f"{where}, an option", option, {"label": str, "text": str})
     options = {option["label"]: option["text"] for option in row["options"]}
-    order, answer = row["order"], frozenset(row["reference"])
-    if not len(set(order)) == len(order) == len(options) or not answer <= set(options):
+    order, answer, kind = row["order"], frozenset(row["reference"]), row["kind"]
+    lettered = len(options) > 1 and all(len(label) == 1 and "A" <= label <= "Z" for label in options)
+    if not lettered or sorted(order) != sorted(options) or not answer or not answer <= set(options):
         raise ValueError(f"{where}: order {order!r}, reference {''.join(sorted(row['reference']))!r}")
-    item = McqItem(row["id"], row["question"], options, answer, row["group"] or "", row["kind"], language)
+    if kind not in INSTRUCTION or (kind == "single" and len(answer) > 1):
+        raise ValueError(f"{where}: kind {kind!r}, reference {''.join(sorted(answer))!r}")
+    item = McqItem(row["id"], row["question"], options, answer, row["group"] or "", kind, language)
     return PresentedQuestion(item, row["rotation"], order)
 
 
@@ -250,25 +261,31 @@ def read_answers(
         ValueError: see `read_questions_asked`.
     """
     extract = extract_choice or read_letters
-    questions = read_questions_asked(scores)
-    replies = [row["prediction"] for row in scores]
-    return [Answer(one, reply, extract(reply, one.item.options)) for one, reply in zip(questions, replies, strict=True)]
+    asked = zip(read_questions_asked(scores), (row["prediction"] for row in scores), strict=True)
+    return [Answer(one, reply, extract(reply, one.item.options)) for one, reply in asked]
 
 
-def read_outputs(rows: Iterable[Mapping]) -> list[Output]:
+def read_outputs(rows: Iterable[Mapping], counted: bool = False) -> list[Output]:
     """The lines of outputs.jsonl.
+
+    Args:
+        counted: each has the counts of an endpoint.
 
     Raises:
         ValueError: one that is not as the run folder's format says; the message has its number.
     """
     outputs = []
+    count: Fields = {"prompt_tokens": (int, NoneType), "completion_tokens": (int, NoneType), "retries": int}
     for number, row in enumerate(rows, start=1):
         where = f"outputs.jsonl row {number}"
         answer = {"reply": str} if isinstance(row, Mapping) and "reply" in row else {"logprobs": dict}
-        check_fields(where, row, {"id": str, "rotation": int, "order": str, **answer})
+        fields = {"id": str, "rotation": int, "order": str, **answer, **(count if counted else {})}
+        check_fields(where, row, fields, {"lengths": dict})
         for name in ("logprobs", "lengths"):
             if name in row and not (row[name] and all(isinstance(value, int | float) for value in row[name].values())):
                 raise ValueError(f"{where}: {name} {row[name]!r}")
+        if not all(value > 0 for value in row.get("lengths", {}).values()):
+            raise ValueError(f"{where}: lengths {row['lengths']!r}")
         outputs.append(cast(Output, row))
     return outputs
 
@@ -280,23 +297,9 @@ def check_manifest(manifest: Mapping) -> None:
         ValueError: it does not.
     """
     check_fields("manifest.json", manifest, {"model": dict, "data": dict, "settings": dict})
-    check_fields("manifest.json model", manifest["model"], {"id": str})
-    check_fields("manifest.json data", manifest["data"], {"name": str, "sha256": str, "n": int})
-
-
-def check_fields(where: str, record: object, fields: Mapping[str, type | tuple[type, ...]]) -> None:
-    """Check that a record of JSON has these fields, each of its type.
-
-    Raises:
-        ValueError: it has not; the message begins with `where`.
-    """
-    if not isinstance(record, Mapping):
-        raise ValueError(f"{where}: a {type(record).__name__}, not an object")
-    for name, kind in fields.items():
-        if name not in record:
-            raise ValueError(f"{where}: no {name!r}")
-        if not isinstance(record[name], kind):
-            raise ValueError(f"{where}: {name} {record[name]!r}")
+    check_fields("manifest.json model", manifest["model"], {"id": str}, {"weights_sha256": str})
+    benchmark: Fields = {"split": (str, NoneType), "left_out": dict}
+    check_fields("manifest.json data", manifest["data"], {"name": str, "sha256": str, "n": int}, benchmark)
 
 
 def by_item(answers: Iterable[Answer], circular: bool) -> dict[str, list[Answer]]:
@@ -317,6 +320,32 @@ def by_item(answers: Iterable[Answer], circular: bool) -> dict[str, list[Answer]
 
 
 @dataclass(frozen=True)
+class StoredRun:
+    """A finished exam run as it was read: every record has its fields, and the questions can be asked."""
+
+    manifest: dict
+    questions: list[PresentedQuestion]
+    outputs: list[Output]
+
+
+def stored_run(where: str, run: FinishedRun) -> StoredRun:
+    """The exam run in `run`, which `read_run` gave.
+
+    Raises:
+        UserError: a record without a field that it must have, or with one that cannot be.
+    """
+    manifest = run["manifest"]
+    try:
+        check_manifest(manifest)
+        outputs = read_outputs(run["outputs"], counted="endpoint" in manifest["model"])
+        stored = StoredRun(manifest, read_questions_asked(run["scores"]), outputs)
+    except ValueError as error:
+        raise UserError(f"a damaged run in {where}: {error}", "what the format says", _AGAIN) from error
+    check_costs(manifest, ["model"], f"{where}/manifest.json")
+    return stored
+
+
+@dataclass(frozen=True)
 class Run:
     """A finished exam run whose scores and metrics were found to follow from its outputs."""
 
@@ -334,29 +363,26 @@ class Run:
         return [answer for rows in self.items.values() for answer in rows]
 
 
-def check_run(name: str, run: dict) -> Run:
+def check_run(name: str, run: FinishedRun) -> Run:
     """The run in `run`, which `read_run` gave, under the name that the report calls it by.
 
     Raises:
         UserError: it is damaged, or its metrics do not follow from its scores, or these from its outputs.
     """
-    manifest, do = run["manifest"], "run `medllm eval mcq` again"
+    stored = stored_run(name, run)
+    manifest, outputs, answers = stored.manifest, stored.outputs, read_answers(run["scores"])
     try:
-        check_manifest(manifest)
-        outputs, answers = read_outputs(run["outputs"]), read_answers(run["scores"])
         items = by_item(answers, bool(manifest["settings"].get("circular")))
         if len(items) != (count := manifest["data"]["n"]):
-            raise UserError(f"{len(items)} of {count} questions in {name}", "all of them", do)
+            raise UserError(f"{len(items)} of {count} questions in {name}", "all of them", _AGAIN)
         said = {(row["id"], row["rotation"]): (row["order"], predict(row)) for row in outputs}
         if said != {one.shown.key: (one.shown.order, one.reply) for one in answers}:
             found = f"other predictions in scores.jsonl of {name} than in its outputs"
-            raise UserError(found, "scores that follow from them", do)
-        derived = derive([one.shown for one in answers], outputs, manifest).metrics
+            raise UserError(found, "scores that follow from them", _AGAIN)
+        derived = derive(stored.questions, outputs, manifest).metrics
     except ValueError as error:
-        raise UserError(f"a damaged run in {name}: {error}", "what the format says", do) from error
-    if other := [key for key, value in derived.items() if not equal(value, run["metrics"].get(key))]:
-        found = f"another {', '.join(other)} in metrics.json of {name} than follows from its scores"
-        raise UserError(found, "metrics that follow from them", do)
+        raise UserError(f"a damaged run in {name}: {error}", "what the format says", _AGAIN) from error
+    check_metrics(name, derived, run["metrics"], "scores", _AGAIN)
     return Run(name, manifest, derived, items)
 
 

@@ -14,8 +14,9 @@ from transformers import PreTrainedTokenizerBase
 
 from medllm_hf.data.mcq import McqItem
 from medllm_hf.evaluation.exams.derive import Output, output_row
+from medllm_hf.evaluation.exams.float32_head import float32_head
 from medllm_hf.evaluation.exams.prompts import PresentedQuestion, Prompts, answers, candidates
-from medllm_hf.evaluation.exams.settings import BATCH_TOKENS
+from medllm_hf.evaluation.exams.settings import BATCH_TOKENS, Settings
 from medllm_hf.evaluation.exams.shared_prefix import Block, Row, attending, device_of, keys_and_values, language_model, supports
 
 # Questions whose probabilities are computed together. The portions are the same however often a run is begun again, since
@@ -42,7 +43,7 @@ def likelihoods(
     prompts: Prompts,
     shown: Sequence[PresentedQuestion],
     wanted: set[int],
-    normalization: str = "none",
+    normalization: str = Settings.normalization,
     tokens_at_once: int = BATCH_TOKENS,
 ) -> Iterator[tuple[int, dict]]:
     """Yields (place in `shown`, {"logprobs"}) of the `wanted` questions; normalisation adds "lengths" of the answers.
@@ -105,7 +106,7 @@ class Tree:
 
 
 def log_probabilities(
-    network: torch.nn.Module, questions: Sequence[Question], tokens_at_once: int = 8192
+    network: torch.nn.Module, questions: Sequence[Question], tokens_at_once: int = BATCH_TOKENS
 ) -> Iterator[tuple[int, list[float]]]:
     """(index of the question, log-probability in nats of each candidate), each question once, in the order that is fast.
 
@@ -233,7 +234,7 @@ def flattened(network: torch.nn.Module, trees: list[Tree], prefix: list, length:
             for candidate in one.reads
         ]
     blocks = [Block(len(list(same)), *shape) for shape, same in groupby(_shape(one, length) for one in trees)]
-    with attending(network):
+    with attending(network), float32_head(network):
         logits = network(
             input_ids=torch.tensor([ids], device=device_of(network)),
             position_ids=torch.tensor([positions], device=device_of(network)),
@@ -268,7 +269,8 @@ def _padded_batch(network: torch.nn.Module, trees: list[Tree]) -> list[list[floa
     keep = width - min(map(_first_place, trees))
     # Padding comes after every token that is scored, so causal attention needs no mask for it.
     ids = torch.tensor([row + [0] * (width - len(row)) for row in rows], device=device_of(network))
-    logits = network(input_ids=ids, use_cache=False, logits_to_keep=keep).logits
+    with float32_head(network):
+        logits = network(input_ids=ids, use_cache=False, logits_to_keep=keep).logits
     reads = [
         [((begin + branch) * keep + at - (width - keep), scored) for branch, at, scored in candidate]
         for begin, one in zip(begins, trees, strict=False)

@@ -17,29 +17,31 @@ MOST_ITEMS, MOST_LETTERS = 1000, 4_000_000
 RIGHT, WRONG, UNPARSED, ABSENT = "r", "w", "u", "-"
 
 
-def write_pages(blocks: list[Block], datasets: list[list[Run]], folder: Path) -> int:
+def write_pages(blocks: list[Block], values: dict, runs: list[Run], folder: Path) -> int:
     """Writes report.html and, where the questions need them, report-2.html and so on; returns the number of questions."""
     render = page_of("evaluation/exams/report")
-    runs = [run.name for members in datasets for run in members]
-    entries = [entry for members in datasets for entry in failed_items(members, runs)]
+    by_name = {run.name: run for run in runs}
+    datasets = [[by_name[name] for name in dataset["runs"]] for dataset in values["datasets"]]
+    names = [run.name for members in datasets for run in members]
+    entries = [entry for members in datasets for entry in failed_items(members, names)]
     pages = list(paged(entries)) or [[]]
-    names = ["report.html", *(f"report-{number}.html" for number in range(2, len(pages) + 1))]
+    files = ["report.html", *(f"report-{number}.html" for number in range(2, len(pages) + 1))]
     shown = pictures(folder)
     before = 0
-    for number, (name, page) in enumerate(zip(names, pages, strict=True), start=1):
+    for number, (file, page) in enumerate(zip(files, pages, strict=True), start=1):
         text = render(
             blocks=blocks if number == 1 else [],
             pictures=shown,
             page=page,
             subjects=sorted({entry["subject"] for entry in page}),
-            runs=runs,
-            names=names,
+            runs=names,
+            names=files,
             number=number,
             first=before + 1,
             last=before + len(page),
             total=len(entries),
         )
-        write_text(folder / name, text)
+        write_text(folder / file, text)
         before += len(page)
     return len(entries)
 

@@ -1,10 +1,10 @@
 """The report's pictures as PNG and SVG: same values, same bytes."""
 
 import math
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from medllm_hf.reporting.blocks import figure_name
 from medllm_hf.reporting.plotting import COLOURS, labels, save, style
 
 if TYPE_CHECKING:
@@ -14,17 +14,17 @@ if TYPE_CHECKING:
 MOST_SUBJECTS, MOST_MAPS = 60, 12
 
 
-def draw(values: dict, name_of: Callable[[str, int], str], folder: Path) -> None:
-    """Writes each dataset's pictures into `folder`; `name_of(name, number)` is the file name without its ending."""
+def draw(values: dict, folder: Path) -> None:
+    """Writes each dataset's pictures into `folder`."""
     results = {row["run"]: row for row in values["results"]}
     with style():
         for number, dataset in enumerate(values["datasets"], start=1):
             rows = [results[name] for name in dataset["runs"]]
-            save(accuracy(rows), folder, name_of("accuracy", number))
+            save(accuracy(rows), folder, figure_name("accuracy", number))
             if len({group["group"] for row in rows for group in row["groups"]}) > 1:
-                save(subjects(rows), folder, name_of("subjects", number))
+                save(subjects(rows), folder, figure_name("subjects", number))
             if any(row["single"] for row in rows):
-                save(confusion(rows), folder, name_of("confusion", number))
+                save(confusion(rows), folder, figure_name("confusion", number))
 
 
 def _empty(width: float, height: float) -> "tuple[Figure, Axes]":

@@ -1,6 +1,7 @@
 """What the report says of exam runs, as values: everything that its tables and plots show."""
 
 from itertools import combinations
+from typing import Any
 
 from medllm_hf.errors import UserError
 from medllm_hf.evaluation.exams.derive import Answer, Run, result_row
@@ -27,9 +28,9 @@ def _detail(run: Run) -> dict:
     # Scored by the texts of the answers, the options are not shown to the model.
     shown = not (settings.get("mode") == "likelihood" and settings.get("score") == "text")
     kinds = [rows[0].kind for rows in run.items.values()]
-    detail = {
+    detail: dict[str, Any] = {
         "weights_sha256": run.manifest["model"].get("weights_sha256"),
-        **({"cost": run.metrics["cost"]} if "cost" in run.metrics else {}),
+        **{key: run.metrics[key] for key in ("cost", "ties") if key in run.metrics},
         "groups": run.metrics["groups"],
         "single": kinds.count("single"),
         "multi": kinds.count("multi"),

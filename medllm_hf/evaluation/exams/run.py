@@ -1,9 +1,8 @@
 """An exam as it is sat: who answers which prompts, the run folder that keeps what is answered, and what it would cost."""
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,12 +12,11 @@ from medllm_hf import pretrained
 from medllm_hf.endpoints.address import KEY_ENV, Endpoint, parse_endpoint
 from medllm_hf.endpoints.client import EndpointError
 from medllm_hf.errors import UserError
-from medllm_hf.evaluation.costs.estimate import Estimate, Volume, about, at_most, seen_reply, spent_in, told
+from medllm_hf.evaluation.costs.estimate import Estimate, Volume, about, at_most, preview_costs, seen_reply
 from medllm_hf.evaluation.costs.ledger import Spending
-from medllm_hf.evaluation.costs.prices import cost_text, priced
-from medllm_hf.evaluation.exams.derive import derive, list_warnings, output_row, read_outputs, sum_usage
-from medllm_hf.evaluation.exams.prompts import PresentedQuestion, Prompts, present_options
-from medllm_hf.evaluation.exams.questions import Questions, read_examples
+from medllm_hf.evaluation.costs.prices import cost_text, record_prices, sum_usage
+from medllm_hf.evaluation.exams.derive import derive, list_warnings, output_row, read_outputs
+from medllm_hf.evaluation.exams.prompts import PresentedQuestion, Prompts, Questions, present_options, read_examples
 from medllm_hf.evaluation.exams.settings import ResolvedSettings
 from medllm_hf.evaluation.runs.folder import RunFolder, open_run, outputs_in, read_run, weights_hash
 from medllm_hf.generation_settings import ENDS
@@ -68,7 +66,7 @@ def prepare_exam(settings: ResolvedSettings, questions: Questions) -> Exam:
         "model": who.record,
         "data": questions.record | examples,
         "settings": record_settings(settings, prompts, questions),
-        **priced(settings.prices, {"model": who}, settings.budget),
+        **record_prices(settings.prices, {"model": who}, settings.budget),
     }
     return Exam(settings, who, prompts, shown, manifest)
 
@@ -84,7 +82,9 @@ def run_exam(exam: Exam, out: str, overwrite: bool = False) -> str | None:
         if run.finished:
             return None
         if failed := fill(run, exam, spending):
-            return unfinished(run, shown, failed, spending)
+            place, error = min(failed.items())
+            left = f"{len(shown) - len(run.rows)} of {len(shown)} questions have no reply"
+            return spending.describe_missing(left, shown[place].item.id, error)
         order = [one.key for one in shown]
         outputs = read_outputs(run.rows[key] for key in order)
         if exam.examinee.endpoint:
@@ -223,21 +223,7 @@ def estimate_cost(exam: Exam, out: str, overwrite: bool) -> str:
     guesses = at_most(settings.max_new_tokens), about(settings.max_new_tokens, filter(None, replies))
     left = [prompts.turns(one.item) for one in exam.shown if one.key not in rows]
     volumes = [sum((guess.call(turns) for turns in left), Volume()) for guess in guesses]
-    prices = {name: value for name, value in exam.manifest.items() if name == "prices"}
-    spent = spent_in(out, prices["prices"]) if prices and rows else Fraction(0)
-    return told({"model": Estimate(*volumes)}, prices, spent, settings.budget)
-
-
-def unfinished(run: RunFolder, shown: Sequence[PresentedQuestion], failed: dict[int, EndpointError], spending: Spending) -> str:
-    """What is said when some replies are missing."""
-    place, error = min(failed.items())
-    missing = len(shown) - len(run.rows)
-    if spending.reached:
-        return spending.stopped(f"{missing} of {len(shown)} questions have no reply")
-    return (
-        f"medllm: {missing} of {len(shown)} questions have no reply, the first is {shown[place].item.id}: {error}; "
-        f"run the same command again, without --overwrite, for what {run.path} lacks"
-    )
+    return preview_costs(out, exam.manifest, bool(rows), {"model": Estimate(*volumes)}, settings.budget)
 
 
 def summary(out: str) -> str:

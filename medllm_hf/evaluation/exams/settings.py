@@ -1,10 +1,14 @@
 """What the flags of `medllm eval mcq` mean, and which of them go together."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from medllm_hf.errors import UserError
 
 NEW_TOKENS, BATCH_TOKENS = 256, 8192
+Mode = Literal["likelihood", "generate"]
+Score = Literal["letter", "text"]
+Normalization = Literal["none", "tokens", "bytes"]
 
 
 @dataclass(frozen=True)
@@ -18,7 +22,8 @@ class Settings:
         score: "letter" shows the options and compares the letters; "text" shows the bare question and compares the whole
             answers (option texts and end of the reply), which suits a small or untrained model.
         normalization: What an answer's log-probability is divided by: "none", its "tokens", or its "bytes" in UTF-8.
-        shots: Solved examples before each question, from the file `examples` or the benchmark's own dev split.
+        shots: Solved examples before each question, from `examples` (a file, or the dev split of a benchmark, NAME or
+            NAME=PATH) or the dev split of the benchmark `data`.
         shuffle_options: Show the options of each question in an order of its own; `circular` shows them in all rotations.
         prices: The file of prices, by which the costs of an endpoint are reckoned; `budget` is what they may come to.
         batch_tokens: The most tokens in one forward of a local model, unless one question has more.
@@ -30,9 +35,9 @@ class Settings:
     url: str | None = None
     data_path: str | None = None
     split: str | None = None
-    mode: str | None = None
-    score: str = "letter"
-    normalization: str = "none"
+    mode: Mode | None = None
+    score: Score = "letter"
+    normalization: Normalization = "none"
     shots: int = 0
     examples: str | None = None
     seed: int = 0
@@ -52,7 +57,7 @@ class Settings:
 class ResolvedSettings(Settings):
     """Settings that go together, with every default filled in; see `resolve_defaults`."""
 
-    mode: str = "likelihood"
+    mode: Mode = "likelihood"
     max_new_tokens: int = NEW_TOKENS
     batch_tokens: int = BATCH_TOKENS
 

@@ -69,6 +69,10 @@ def _results(dataset: dict, rows: list[dict]) -> Iterator[Block]:
     if equal:
         yield Paragraph(f"Settings{' of all runs' if len(rows) > 1 else ''}: {equal}.")
     for row in rows:
+        if row.get("ties"):
+            yield Paragraph(
+                f"{row['run']}: {row['ties']} ties of the best answers; none of them is taken, they count as unparsed."
+            )
         if "cost" in row:
             yield Paragraph(f"Cost of {row['run']}: {cost_text(row['cost'])}.")
     if differ:

@@ -100,16 +100,23 @@ def _hash(row: dict) -> str:
 
 def _dialogues(rows: dict[str, dict], path: str | None) -> tuple[list[Dialogue], list[str]]:
     """The dialogues of the rows, in their order, and the ids of those of the same systems and sets that have no row."""
-    told = {name: _transcript(name, row) for name, row in rows.items()}
+    transcripts = {name: _transcript(name, row) for name, row in rows.items()}
     if path is None:
         return [
-            {"id": name, "case_id": row["id"], "model": row["model"], "source": row["source"], "group": "", "turns": told[name]}
+            {
+                "id": name,
+                "case_id": row["id"],
+                "model": row["model"],
+                "source": row["source"],
+                "group": "",
+                "turns": transcripts[name],
+            }
             for name, row in rows.items()
         ], []
     if not Path(path).exists():
         raise UserError(f"no {path}", "DISC's dialogue files", "check --dialogues")
     known = {one["id"]: cast(Dialogue, one) for one in consultations(path)}
-    for name, turns in told.items():
+    for name, turns in transcripts.items():
         if name not in known:
             raise UserError(f"no dialogue {name} in {path}", "the dialogues that were judged", "check --dialogues")
         if known[name]["turns"] != turns:

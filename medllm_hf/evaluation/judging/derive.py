@@ -6,7 +6,8 @@ Each reply is parsed once, by the metric `llm_judge`: to scores by criterion, or
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import cast
+from functools import cached_property
+from typing import NotRequired, TypedDict, cast
 
 from medllm_hf.errors import UserError
 from medllm_hf.evaluation.consultations import derive as consultations
@@ -24,8 +25,8 @@ from medllm_hf.evaluation.judging.records import (
     Transcript,
     Turn,
 )
-from medllm_hf.evaluation.runs.compare import equal
-from medllm_hf.evaluation.runs.folder import read_run
+from medllm_hf.evaluation.runs.compare import check_metrics
+from medllm_hf.evaluation.runs.folder import FinishedRun, read_run
 from medllm_hf.evaluation.runs.records import read_record, read_records
 from medllm_hf.metrics.llm_judge import scoring
 
@@ -45,21 +46,29 @@ class Unscored:
 
 
 @dataclass(frozen=True)
+class Scored:
+    """The mean scores of a dialogue over its usable replies by criterion, and the mean of these."""
+
+    scores: dict[str, float]
+    overall: float
+
+
+@dataclass(frozen=True)
 class Judged:
     """A dialogue and what its judge's replies say of it.
 
     Attributes:
         verdicts: Of each reply, one a sample, the scores by criterion.
         attempts: Earlier replies that were not usable.
+        verdict: What all of them come to.
         item: The dialogue as the metric gives it.
-        unscored: Why no reply gives scores, None where one does.
     """
 
     dialogue: Dialogue
     verdicts: list[dict[str, float] | Unscored]
     attempts: list[str]
+    verdict: Scored | Unscored
     item: Item
-    unscored: str | None
 
     @property
     def id(self) -> str:
@@ -84,24 +93,14 @@ class Judged:
         return self.dialogue.get("reference")
 
     @property
-    def scores(self) -> dict[str, float | None]:
-        """Mean over the usable replies by criterion, None without any."""
-        return self.item["scores"]
-
-    @property
-    def overall(self) -> float | None:
-        """The mean of the scores."""
-        return self.item["overall"]
-
-    @property
     def rows(self) -> list[ScoreRow]:
         """The dialogue's rows of scores.jsonl, one for each reply."""
-        found: list[ScoreRow] = []
+        rows: list[ScoreRow] = []
         for sample, verdict in enumerate(self.verdicts):
-            reason = verdict.reason if isinstance(verdict, Unscored) else None
-            scores = {key: None if isinstance(verdict, Unscored) else verdict[key] for key in self.scores}
-            found.append({**self.dialogue, "sample": sample, "scores": scores, "unscored": reason})
-        return found
+            given, reason = ({}, verdict.reason) if isinstance(verdict, Unscored) else (verdict, None)
+            scores = {key: given.get(key) for key in self.item["scores"]}
+            rows.append({**self.dialogue, "sample": sample, "scores": scores, "unscored": reason})
+        return rows
 
 
 @dataclass(frozen=True)
@@ -151,9 +150,12 @@ def _read(
 def _judged(one: Dialogue, outputs: Mapping[tuple[str, int], Output], rubric: RubricRecord, samples: int) -> Judged:
     item, verdicts = _read(one, outputs, rubric, samples)
     own = [outputs[one["id"], sample] for sample in range(samples)]
-    refused = next((row["error"] for row in own if row.get("error")), None)
     attempts = [text for row in own for text in row.get("attempts", ())]
-    return Judged(one, verdicts, attempts, item, item["unscored"] and (refused or item["unscored"]))
+    if item["overall"] is not None:
+        means = {key: score for key, score in item["scores"].items() if score is not None}
+        return Judged(one, verdicts, attempts, Scored(means, item["overall"]), item)
+    refused = next((row["error"] for row in own if row.get("error")), None)
+    return Judged(one, verdicts, attempts, Unscored(refused or item["unscored"] or ""), item)
 
 
 def _checked_canary(one: Transcript, outputs: Mapping[tuple[str, int], Output], rubric: RubricRecord) -> dict:
@@ -170,7 +172,7 @@ def _figures(judged: Sequence[Judged], scores: Sequence[ScoreRow], checked: list
     systems = {system: _system(judged, system, manifest["rubric"]) for system in manifest["systems"]}
     unscored, limit = sum(row["unscored"] is not None for row in scores), manifest["settings"]["failure_limit"]
     failures = {"replies": len(scores), "unscored": unscored, "rate": unscored / len(scores), "limit": limit}
-    reasons = [f"the judge does not score {row['id']} low: {_said(row)}" for row in checked if not row["passed"]]
+    reasons = [f"the judge does not score {row['id']} low: {_describe_canary(row)}" for row in checked if not row["passed"]]
     if failures["rate"] > limit:
         reasons.append(f"{unscored} of {len(scores)} replies are unscored, more than {100 * limit:g}%")
     warnings = _self_preference(manifest) + _missing(judged)
@@ -210,7 +212,7 @@ def usage(outputs: Iterable[Mapping]) -> dict:
         "calls": sum(1 + len(row["attempts"]) for row in outputs if "attempts" in row),
         "repeated_requests": sum(row.get("retries", 0) for row in outputs),
         **total,
-        "replies_without_counts": sum("attempts" in row and row["prompt_tokens"] is None for row in outputs),
+        "replies_without_counts": sum("attempts" in row and row.get("prompt_tokens") is None for row in outputs),
         "cut": sum(row.get("finish") == "length" for row in outputs),
     }
 
@@ -221,7 +223,7 @@ def family(name: str) -> str | None:
     return next((pattern for pattern in FAMILIES if re.search(pattern, short)), None)
 
 
-def _said(row: dict) -> str:
+def _describe_canary(row: dict) -> str:
     return row["unscored"] or ", ".join(f"{key} {score:g}" for key, score in row["scores"].items())
 
 
@@ -245,18 +247,42 @@ def _missing(judged: Iterable[Judged]) -> list[str]:
 
 
 @dataclass(frozen=True)
+class StoredRun:
+    """A finished judge run as it was read: every record has its fields, and its rubric is known."""
+
+    manifest: JudgeManifest
+    outputs: list[Output]
+    scores: list[ScoreRow]
+
+    @property
+    def dialogues(self) -> list[Dialogue]:
+        """The dialogues that were judged, as the rows of scores have them."""
+        return list({row["id"]: _dialogue(row) for row in self.scores}.values())
+
+
+class _Unscored(TypedDict):
+    """What the metrics of an import say besides what follows from its outputs."""
+
+    without_scores: NotRequired[list[str]]
+
+
+@dataclass(frozen=True)
 class JudgeRun:
     """A finished judge run whose scores and metrics were found to follow from its outputs.
 
-    `rows` are those of scores.jsonl, `systems` has the dialogues by model, and `consult` is the consult run around it, if any.
+    `judged` has the dialogues in the order of scores.jsonl, and `consult` is the consult run around it, if any.
     """
 
     name: str
     manifest: dict
     metrics: dict
-    rows: list[ScoreRow]
-    systems: dict[str, list[Judged]]
+    judged: list[Judged]
     consult: dict | None
+
+    @cached_property
+    def systems(self) -> dict[str, list[Judged]]:
+        """Model → its dialogues."""
+        return {model: [one for one in self.judged if one.dialogue["model"] == model] for model in self.manifest["systems"]}
 
     @property
     def criteria(self) -> list[str]:
@@ -267,7 +293,7 @@ class JudgeRun:
         return [one for own in self.systems.values() for one in own]
 
 
-def load_judge_run(name: str, run: dict) -> JudgeRun:
+def load_judge_run(name: str, run: FinishedRun) -> JudgeRun:
     """The judge run in `run`, which `read_run` gave, or in the folder `judge` of that consult run.
 
     Args:
@@ -277,26 +303,21 @@ def load_judge_run(name: str, run: dict) -> JudgeRun:
         UserError: it is damaged, or its metrics do not follow from its scores, or these from its outputs; a consult run that
             was not judged, whose judge was given other dialogues, or whose figures do not follow from its outputs.
     """
-    run = _find_judge(name, run)
-    manifest = read_record(run["manifest"], JudgeManifest, f"{name}/manifest.json")
-    check_costs(run["manifest"], ["judge"], f"{name}/manifest.json")
-    outputs = read_records(run["outputs"], Output, f"{name}/outputs.jsonl")
-    scores = read_records(run["scores"], ScoreRow, f"{name}/scores.jsonl")
-    dialogues = list({row["id"]: _dialogue(row) for row in scores}.values())
-    if wrong := _contradiction(manifest, outputs, dialogues):
+    run, consult = _find_judge(name, run)
+    stored = stored_run(name, run)
+    manifest, dialogues = stored.manifest, stored.dialogues
+    read_record(run["metrics"], _Unscored, f"{name}/metrics.json")
+    if wrong := _contradiction(stored):
         raise UserError(f"a damaged run in {name}: {wrong}", "what the format says", _AGAIN)
-    derived = derive(manifest, outputs, dialogues)
-    told = record(dialogues, "")
-    if (told["sha256"], told["n"]) != (manifest["data"]["sha256"], manifest["data"]["n"]):
+    check_dialogues(name, dialogues, manifest["rubric"]["name"])
+    derived = derive(manifest, stored.outputs, dialogues)
+    data = record(dialogues, "")
+    if (data["sha256"], data["n"]) != (manifest["data"]["sha256"], manifest["data"]["n"]):
         raise UserError(f"other dialogues in scores.jsonl of {name} than the manifest names", "the dialogues judged", _AGAIN)
     if derived.scores != run["scores"]:
         raise UserError(f"other scores in scores.jsonl of {name} than in its outputs", "scores that follow from them", _AGAIN)
-    _refuse_other(name, derived.metrics, run["metrics"])
-    systems: dict[str, list[Judged]] = {model: [] for model in manifest["systems"]}
-    for one in derived.dialogues:
-        systems[one.dialogue["model"]].append(one)
-    metrics = {**run["metrics"], **derived.metrics}
-    return JudgeRun(name, run["manifest"], metrics, derived.scores, systems, run.get("consult"))
+    check_metrics(name, derived.metrics, run["metrics"], "outputs", "run `medllm eval` again")
+    return JudgeRun(name, run["manifest"], {**run["metrics"], **derived.metrics}, derived.dialogues, consult)
 
 
 def _dialogue(row: ScoreRow) -> Dialogue:
@@ -304,36 +325,64 @@ def _dialogue(row: ScoreRow) -> Dialogue:
     return cast(Dialogue, {key: value for key, value in row.items() if key not in ("sample", "scores", "unscored")})
 
 
-def _contradiction(manifest: JudgeManifest, outputs: Iterable[Output], dialogues: Sequence[Dialogue]) -> str | None:
-    """What in a run of the right fields lets nothing follow from it, None where all does."""
-    rubric, samples = manifest["rubric"], manifest["settings"]["samples"]
+def stored_run(where: str, run: FinishedRun) -> StoredRun:
+    """The judge run in `run`, which `read_run` gave.
+
+    Raises:
+        UserError: a record without a field that it must have, no replies, or an unknown rubric.
+    """
+    manifest = read_record(run["manifest"], JudgeManifest, f"{where}/manifest.json")
+    check_costs(run["manifest"], ["judge"], f"{where}/manifest.json")
+    outputs = read_records(run["outputs"], Output, f"{where}/outputs.jsonl")
+    scores = read_records(run["scores"], ScoreRow, f"{where}/scores.jsonl")
+    wrong = None if scores and manifest["settings"]["samples"] > 0 else "no replies"
     try:
-        known = scoring.rubric_record(rubric["name"], rubric["language"])
+        scoring.rubric_record(manifest["rubric"]["name"], manifest["rubric"]["language"])
     except KeyError as error:
-        return f"no rubric or language {error}"
+        wrong = f"no rubric or language {error}"
+    if wrong:
+        raise UserError(f"a damaged run in {where}: {wrong}", "what the format says", _AGAIN)
+    return StoredRun(manifest, outputs, scores)
+
+
+def _contradiction(stored: StoredRun) -> str | None:
+    """What in a run of the right fields lets nothing follow from it, None where all does."""
+    manifest, dialogues = stored.manifest, stored.dialogues
+    rubric, samples = manifest["rubric"], manifest["settings"]["samples"]
+    known = scoring.rubric_record(rubric["name"], rubric["language"])
     if other := [key for key in ("criteria", "low", "high") if dict(rubric)[key] != known[key]]:
         return f"another {other[0]} of the rubric {rubric['name']}"
     if {one["model"] for one in dialogues} != set(manifest["systems"]):
         return "other systems than its dialogues have"
-    there = {(row["id"], row["sample"]) for row in outputs}
+    there = {(row["id"], row["sample"]) for row in stored.outputs}
     low = [] if manifest.get("imported") else canaries(rubric["name"] == "checklist")
     wanted = [(one["id"], 0) for one in low] + [(one["id"], sample) for one in dialogues for sample in range(samples)]
     if lacking := next((f"no output {name} {sample}" for name, sample in wanted if (name, sample) not in there), None):
         return lacking
+    return None
+
+
+def check_dialogues(where: str, dialogues: Iterable[Dialogue], rubric: str) -> None:
+    """Check that a rubric can score the dialogues of a run.
+
+    Raises:
+        UserError: a turn of neither side, or a reference that does not suit the rubric.
+    """
     for one in dialogues:
-        if any(turn["role"] not in ("patient", "doctor") for turn in one["turns"]):
-            return f"a turn of neither patient nor doctor in {one['id']}"
+        strange = any(turn["role"] not in ("patient", "doctor") for turn in one["turns"])
+        wrong = f"a turn of neither patient nor doctor in {one['id']}" if strange else None
         try:
-            scoring.reference(one.get("reference"), rubric["name"])
+            scoring.reference(one.get("reference"), rubric)
         except ValueError as error:
-            return f"{one['id']}: {error}"
-    return None if samples > 0 and dialogues else "no replies"
+            wrong = f"{one['id']}: {error}"
+        if wrong:
+            raise UserError(f"a damaged run in {where}: {wrong}", "what the format says", _AGAIN)
 
 
-def _find_judge(name: str, run: dict) -> dict:
-    """The judge run in `run`: itself, or the folder `judge` of a consult run, with that as "consult"."""
+def _find_judge(name: str, run: FinishedRun) -> tuple[FinishedRun, dict | None]:
+    """The judge run in `run`: itself, or the folder `judge` of a consult run, with the figures of that."""
     if run["manifest"]["kind"] == "judge":
-        return run
+        return run, None
     do = f"run `medllm eval judge --dialogues {run['folder']} --out {run['folder'] / 'judge'}` with its --judge"
     if not (run["folder"] / "judge" / "manifest.json").is_file():
         raise UserError(f"no judge run in {name}", "dialogues with scores", do)
@@ -342,17 +391,11 @@ def _find_judge(name: str, run: dict) -> dict:
     figures = with_cost(consultations.metrics(stored.scores, stored.outputs), run["manifest"])
     inner = read_run(run["folder"] / "judge")
     given = {row["id"]: _dialogue(row) for row in read_records(inner["scores"], ScoreRow, f"{name}/judge/scores.jsonl")}
-    _refuse_other(name, figures, run["metrics"])
+    check_metrics(name, figures, run["metrics"], "outputs", "run `medllm eval` again")
     # What the judge was told of a case is no part of the dialogue.
     words = [{key: value for key, value in one.items() if key != "reference"} for one in given.values()]
     if record(held, "")["sha256"] != record(words, "")["sha256"]:
         raise UserError(
             f"a judge run in {name}/judge on other dialogues than {name} has held", "one on its own", f"{do} --overwrite"
         )
-    return {**inner, "consult": figures | {"patient": stored.manifest["patient"]["id"]}}
-
-
-def _refuse_other(name: str, derived: dict, stored: dict) -> None:
-    if other := [key for key, value in derived.items() if not equal(value, stored.get(key))]:
-        found = f"another {', '.join(other)} in metrics.json of {name} than follows from its outputs"
-        raise UserError(found, "metrics that follow from them", "run `medllm eval` again")
+    return inner, figures | {"patient": stored.manifest["patient"]["id"]}

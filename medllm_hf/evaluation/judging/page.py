@@ -6,8 +6,9 @@ The dialogues stand in the page as data; its script shows those that are asked f
 import json
 from pathlib import Path
 
-from medllm_hf.evaluation.judging.derive import Judged, JudgeRun
+from medllm_hf.evaluation.judging.derive import Judged, JudgeRun, Unscored
 from medllm_hf.evaluation.judging.paired_differences import systems_of
+from medllm_hf.evaluation.judging.report import judge_sets
 from medllm_hf.folders import write_text
 from medllm_hf.reporting.blocks import Block, words
 from medllm_hf.reporting.html import page_of, pictures
@@ -16,9 +17,9 @@ from medllm_hf.reporting.html import page_of, pictures
 _ESCAPED = str.maketrans({letter: f"\\u{ord(letter):04x}" for letter in "<>&\u2028\u2029"})
 
 
-def write_page(blocks: list[Block], values: dict, sets: list[list[JudgeRun]], folder: Path) -> int:
+def write_page(blocks: list[Block], values: dict, runs: list[JudgeRun], folder: Path) -> int:
     """Writes report.html and returns the number of dialogues in it."""
-    data = page_data(values, sets)
+    data = page_data(values, judge_sets(runs))
     text = page_of("evaluation/judging/dialogues")(blocks=blocks, pictures=pictures(folder), data=safe_json(data))
     write_text(folder / "report.html", text)
     return sum(len(one["rows"]) for one in data["sets"])
@@ -38,12 +39,13 @@ def page_data(values: dict, sets: list[list[JudgeRun]]) -> dict:
         for place, system in enumerate(systems):
             for judged in system.dialogues:
                 turns = json.dumps([[turn["role"], turn["content"]] for turn in judged.turns], ensure_ascii=False)
-                scores = None if judged.unscored else [*judged.scores.values(), judged.overall]
+                verdict = judged.verdict
+                scores = None if isinstance(verdict, Unscored) else [*verdict.scores.values(), verdict.overall]
+                reason = verdict.reason if isinstance(verdict, Unscored) else None
                 case = "/".join(filter(None, judged.case))
                 group, text = one["groups"].index(judged.group), numbers.setdefault(turns, len(numbers))
-                rows.append(
-                    [place, case, group, text, scores, judged.unscored, judged.item["replies"], judged.attempts, told(judged)]
-                )
+                replies = (judged.item["replies"], judged.attempts)
+                rows.append([place, case, group, text, scores, reason, *replies, list_reference(judged)])
         found.append(
             {
                 "name": f"{one['name']}, judged by {one['judge']['id']}",
@@ -57,7 +59,7 @@ def page_data(values: dict, sets: list[list[JudgeRun]]) -> dict:
     return {"sets": found, "transcripts": [json.loads(turns) for turns in numbers]}
 
 
-def told(judged: Judged) -> list[str]:
+def list_reference(judged: Judged) -> list[str]:
     """What the judge was told of a case: a text, or each point of its checklist and how often it was met."""
     if not isinstance(judged.reference, list):
         return [] if judged.reference is None else [judged.reference]

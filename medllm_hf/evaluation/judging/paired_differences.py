@@ -6,7 +6,7 @@ from itertools import combinations
 
 import numpy
 
-from medllm_hf.evaluation.judging.derive import Judged, JudgeRun
+from medllm_hf.evaluation.judging.derive import Judged, JudgeRun, Scored
 from medllm_hf.evaluation.statistics.bootstrap import CASE_BLOCK, CASE_BLOCKS, drawn_cases, interval
 from medllm_hf.evaluation.statistics.tests import Z, holm
 
@@ -63,8 +63,8 @@ def by_case(dialogues: list[Judged]) -> dict[tuple, tuple[float, float]]:
     """Case → mean overall score and mean number of the doctor's characters over the scored dialogues on it."""
     found: dict[tuple, list[tuple[float, int]]] = {}
     for one in dialogues:
-        if one.overall is not None:
-            found.setdefault(one.case, []).append((one.overall, one.item["doctor_characters"]))
+        if isinstance(one.verdict, Scored):
+            found.setdefault(one.case, []).append((one.verdict.overall, one.item["doctor_characters"]))
     return {case: tuple(sum(column) / len(rows) for column in zip(*rows, strict=True)) for case, rows in found.items()}
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 MOST_GROUPS = 40
 
 
-def draw_sets(values: dict, folder: Path) -> None:
+def draw(values: dict, folder: Path) -> None:
     """Writes the pictures of each set into `folder`."""
     with style():
         for number, one in enumerate(values["sets"], start=1):

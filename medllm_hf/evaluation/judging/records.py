@@ -52,7 +52,7 @@ class RubricRecord(TypedDict):
     """What a manifest says of a rubric."""
 
     name: str
-    version: str
+    version: str | int  # ours is a text; verification names what is not it
     language: str
     sha256: str
     criteria: list[str]
@@ -67,18 +67,8 @@ class RunSettings(TypedDict):
     failure_limit: float
 
 
-class Spent(TypedDict):
-    """What a role has spent beside the tokens in the outputs."""
-
-    prompt_tokens: int
-    completion_tokens: int
-    uncounted: int
-    most_prompt_tokens: int
-    most_completion_tokens: int
-
-
 class JudgeManifest(TypedDict):
-    """What is read of the manifest of a judge run."""
+    """What is read of the manifest of a judge run; `check_costs` reads its prices."""
 
     judge: ModelRecord
     rubric: RubricRecord
@@ -86,5 +76,3 @@ class JudgeManifest(TypedDict):
     settings: RunSettings
     systems: list[str]
     imported: NotRequired[bool]
-    prices: NotRequired[dict[str, dict[str, float] | str]]
-    spent_besides: NotRequired[dict[str, Spent]]

@@ -1,11 +1,12 @@
 """What the report says of judge runs, as values: everything that its tables and plots show."""
 
+from collections import Counter
 from itertools import combinations
 from statistics import fmean
 
-from medllm_hf.evaluation.agreement.measures import compare, quadratic_kappa, samples_alpha
+from medllm_hf.evaluation.agreement.measures import alpha, compare, quadratic_kappa
 from medllm_hf.evaluation.agreement.report import Ratings, overall_of
-from medllm_hf.evaluation.judging.derive import JudgeRun, family
+from medllm_hf.evaluation.judging.derive import Judged, JudgeRun, Scored, Unscored, family
 from medllm_hf.evaluation.judging.paired_differences import System, comparisons, systems_of
 from medllm_hf.metrics.llm_judge import scoring
 
@@ -64,10 +65,7 @@ def _run(run: JudgeRun) -> dict:
         own = [f"{judge} judges dialogues of the patient {patient}, a model of its own family, and may prefer them"]
     # Cases that a system lacks are told once, under "coverage".
     lacks = tuple(f"{model} has no dialogue on " for model in run.systems)
-    reasons: dict[str, int] = {}
-    for row in run.rows:
-        if row["unscored"] is not None:
-            reasons[row["unscored"]] = reasons.get(row["unscored"], 0) + 1
+    reasons = Counter(verdict.reason for one in run.judged for verdict in one.verdicts if isinstance(verdict, Unscored))
     return {
         "run": run.name,
         "imported": bool(run.manifest.get("imported")),
@@ -76,7 +74,7 @@ def _run(run: JudgeRun) -> dict:
         **{name: run.metrics[name] for name in kept},
         **({"cost": run.metrics["cost"]} if "cost" in run.metrics else {}),
         "warnings": [text for text in run.metrics["warnings"] if not text.startswith(lacks)] + own,
-        "unscored_reasons": reasons,
+        "unscored_reasons": dict(reasons),
         "without_scores": run.metrics.get("without_scores", []),
         "repeated": _repeated(run),
     }
@@ -111,16 +109,16 @@ def _repeated(run: JudgeRun) -> dict | None:
     found = {}
     for criterion in run.criteria:
         given: list[dict[str, float]] = [{} for _ in range(samples)]
-        for row in run.rows:
-            if (value := row["scores"][criterion]) is not None:
-                given[row["sample"]][row["id"]] = value
+        for one in run.judged:
+            for own, verdict in zip(given, one.verdicts, strict=True):
+                if not isinstance(verdict, Unscored):
+                    own[one.id] = verdict[criterion]
         kappas = []
         for first, second in combinations(given, 2):
             shared = [name for name in first if name in second]
             kappas.append(quadratic_kappa([first[name] for name in shared], [second[name] for name in shared]))
         known = [kappa for kappa in kappas if kappa is not None]
-        alpha = samples_alpha(run.rows, criterion)
-        found[criterion] = {"alpha": alpha, "kappa": fmean(known) if known else None, "pairs": len(known)}
+        found[criterion] = {"alpha": alpha(given), "kappa": fmean(known) if known else None, "pairs": len(known)}
     return {"samples": samples, "n": len(run.dialogues), "criteria": found}
 
 
@@ -151,15 +149,18 @@ def _rows(run: JudgeRun, left_out: set[str], criteria: list[str], whole: bool) -
     rows = []
     for one in run.dialogues:
         if one.id not in left_out:
-            overall = {"overall": one.overall} if whole else {}
-            rows.append({"id": one.id, "scores": {name: one.scores[name] for name in criteria} | overall})
+            names = [*criteria, *(["overall"] if whole else [])]
+            rows.append({"id": one.id, "scores": {name: _figures(one).get(name) for name in names}})
     return rows
+
+
+def _figures(one: Judged) -> dict[str, float]:
+    """The scores of a dialogue and their mean by name; nothing where it is unscored."""
+    return {**one.verdict.scores, "overall": one.verdict.overall} if isinstance(one.verdict, Scored) else {}
 
 
 def ratings(run: JudgeRun) -> Ratings:
     """The run as `eval agree` compares it with other raters."""
-    scored = [one for one in run.dialogues if one.unscored is None]
-    by_name = [(one, {**one.scores, "overall": one.overall}) for one in scored]
     names = [*run.criteria, *overall_of(run.criteria)]
     return Ratings(
         run=run.name,
@@ -167,8 +168,8 @@ def ratings(run: JudgeRun) -> Ratings:
             **{key: run.manifest[key] for key in ("judge", "rubric", "data")},
             "samples": run.manifest["settings"]["samples"],
         },
-        scores={key: {one.id: score for one, own in by_name if (score := own[key]) is not None} for key in names},
+        scores={key: {one.id: own[key] for one in run.dialogues if (own := _figures(one))} for key in names},
         turns={one.id: one.turns for one in run.dialogues},
-        unscored=[one.id for one in run.dialogues if one.unscored is not None],
+        unscored=[one.id for one in run.dialogues if isinstance(one.verdict, Unscored)],
         no_headline=run.metrics["no_headline"],
     )

@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 from fractions import Fraction
 
-from medllm_hf.endpoints.address import Endpoint
+from medllm_hf.endpoints.address import KEY_ENV, Endpoint
 from medllm_hf.errors import UserError
 from medllm_hf.evaluation.models import ModelSpec, parse_model
+from medllm_hf.metrics.llm_judge.scoring import JudgeOptions
 
 # Requests for one reply, as long as none brings a usable verdict.
 ATTEMPTS = 3
@@ -26,8 +27,8 @@ class Settings:
         budget: What the command may spend at most, `spent_before` included, in the currency of the prices.
     """
 
-    rubric: str = "disc-medllm"
-    language: str = "zh"
+    rubric: str = JudgeOptions.rubric
+    language: str = JudgeOptions.language
     samples: int = 1
     temperature: float = 0.0
     seed: int = 0
@@ -35,7 +36,7 @@ class Settings:
     failure_limit: float = 0.05
     concurrency: int = Endpoint.concurrency
     timeout: float = Endpoint.timeout
-    key_env: str = "OPENAI_API_KEY"
+    key_env: str = KEY_ENV
     enable_thinking: bool | None = None
     prices: str | None = None
     budget: float | None = None

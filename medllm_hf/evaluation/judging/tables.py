@@ -221,9 +221,9 @@ def _ceiling(one: dict) -> Iterator[Block]:
     shares = one["all"]["ceiling"]
     high = [name for name in names[:-1] if shares[name] is not None and shares[name] >= CEILING]
     if high:
-        told = ", ".join(f"{words(name)} {percent(shares[name])}" for name in high)
+        text = ", ".join(f"{words(name)} {percent(shares[name])}" for name in high)
         yield Paragraph(
-            f"Warning: at the ceiling, with {percent(CEILING)} or more of all verdicts at full marks: {told}. Such a criterion "
+            f"Warning: at the ceiling, with {percent(CEILING)} or more of all verdicts at full marks: {text}. Such a criterion "
             "cannot tell good systems apart."
         )
 
@@ -270,8 +270,8 @@ def _replies(one: dict) -> Iterator[Block]:
         if "cost" in run:
             yield Paragraph(f"Cost of the judge in {run['run']}: {cost_text(run['cost'])}.")
         if run["unscored_reasons"]:
-            told = "; ".join(f"{reason} ({count})" for reason, count in run["unscored_reasons"].items())
-            yield Paragraph(f"Unscored in {run['run']}: {told}.")
+            text = "; ".join(f"{reason} ({count})" for reason, count in run["unscored_reasons"].items())
+            yield Paragraph(f"Unscored in {run['run']}: {text}.")
     lines = [
         (run["run"], canary["id"], canary["unscored"] or ", ".join(f"{words(k)} {v:g}" for k, v in canary["scores"].items()),
          "passed" if canary["passed"] else "failed")

@@ -93,7 +93,7 @@ def pair_metrics(rows: Sequence[PairScore], outputs: Outputs, canary_rows: Seque
     unread = sum(verdict is None for verdict in verdicts)
     failures = {"replies": len(verdicts), "unscored": unread, "rate": unread / len(verdicts), "limit": limit}
     checked = [_checked(row) for row in canary_rows]
-    reasons = [f"the judge fails {row['id']}: {_told(row)}" for row in checked if not row["passed"]]
+    reasons = [f"the judge fails {row['id']}: {_describe_canary(row)}" for row in checked if not row["passed"]]
     if failures["rate"] > limit:
         reasons.append(f"{unread} of {len(verdicts)} replies are unscored, more than {100 * limit:g}%")
     if not overall["n"]:
@@ -185,7 +185,7 @@ def _checked(row: PairScore) -> dict:
     return {"id": row["id"], "outcomes": row["outcomes"], "unscored": row["unscored"], "passed": passed}
 
 
-def _told(row: dict) -> str:
+def _describe_canary(row: dict) -> str:
     return row["unscored"] or ", ".join(f"{key} {found}" for key, found in row["outcomes"].items())
 
 
@@ -194,8 +194,8 @@ def _self_preference(manifest: Manifest) -> list[str]:
     systems = [manifest["systems"][side] for side in SIDES]
     ways = ((systems, "judges {}", "it"), (manifest["patients"].values(), "judges dialogues of the patient {}", "them"))
     return [
-        f"{judge} {told.format(name)}, a model of its own family, and may prefer {what}"
-        for names, told, what in ways
+        f"{judge} {phrase.format(name)}, a model of its own family, and may prefer {what}"
+        for names, phrase, what in ways
         for name in dict.fromkeys(names)
         if family(judge) is not None and family(name) == family(judge)
     ]

@@ -7,6 +7,7 @@ from typing import Literal, NotRequired, TypedDict, cast
 from medllm_hf.errors import UserError
 from medllm_hf.evaluation.consultations.transcript import Dialogue
 from medllm_hf.evaluation.costs.prices import check_costs
+from medllm_hf.evaluation.runs.folder import FinishedRun
 from medllm_hf.evaluation.runs.records import DataRecord, ModelRecord, read_record, read_records
 from medllm_hf.metrics.llm_judge import scoring
 
@@ -87,7 +88,7 @@ class PairSettings(TypedDict):
 
 
 class Manifest(TypedDict):
-    """What is read of the manifest of a comparison."""
+    """What is read of the manifest of a comparison; `check_costs` reads its prices."""
 
     judge: ModelRecord
     rubric: Rubric
@@ -97,8 +98,6 @@ class Manifest(TypedDict):
     only_first: list[str]
     only_second: list[str]
     settings: PairSettings
-    prices: NotRequired[dict[str, object]]
-    spent_besides: NotRequired[dict[str, object]]
 
 
 Outputs = Mapping[tuple[str, int], PairOutput]
@@ -118,7 +117,7 @@ class StoredRun:
         return pairs_in(self.scores)
 
 
-def stored_run(where: str, run: Mapping) -> StoredRun:
+def stored_run(where: str, run: FinishedRun) -> StoredRun:
     """The comparison in `run`, which `read_run` gave.
 
     Raises:
@@ -129,8 +128,9 @@ def stored_run(where: str, run: Mapping) -> StoredRun:
     outputs = read_records(run["outputs"], PairOutput, f"{where}/outputs.jsonl")
     scores = read_records(run["scores"], PairScore, f"{where}/scores.jsonl")
     criteria, known = manifest["rubric"]["criteria"], scoring.pair_record()["criteria"]
-    if not scores or manifest["settings"]["samples"] < 1 or "overall" not in criteria or not set(criteria) <= set(known):
-        what = "no cases, samples or criteria"
+    counted = scores and manifest["settings"]["samples"] > 0 and manifest["rubric"]["language"] in scoring.LANGUAGES
+    if not counted or "overall" not in criteria or not set(criteria) <= set(known):
+        what = "no cases, samples, language or criteria"
         raise UserError(f"a damaged run in {where}: {what}", "what the format says", "run `medllm eval pair` again")
     return StoredRun(manifest, {(row["id"], row["sample"]): row for row in outputs}, scores)
 

@@ -23,7 +23,8 @@ from medllm_hf.evaluation.preferences.records import (
     pairs_in,
     stored_run,
 )
-from medllm_hf.evaluation.runs.compare import equal
+from medllm_hf.evaluation.runs.compare import check_metrics
+from medllm_hf.evaluation.runs.folder import FinishedRun
 from medllm_hf.folders import write_text
 from medllm_hf.reporting.blocks import Block, words
 from medllm_hf.reporting.html import page_of
@@ -46,7 +47,7 @@ class PairRun:
         return names if len(set(names.values())) == 2 else {side: f"{name} ({side})" for side, name in names.items()}
 
 
-def check_pair_run(name: str, run: dict) -> PairRun:
+def check_pair_run(name: str, run: FinishedRun) -> PairRun:
     """The run in `run`, which `read_run` gave, under the name that the report calls it by.
 
     Raises:
@@ -64,9 +65,7 @@ def check_pair_run(name: str, run: dict) -> PairRun:
     derived = derive(manifest, stored.outputs, pairs)
     if derived.scores != run["scores"]:
         raise UserError(f"other verdicts in scores.jsonl of {name} than in its outputs", "verdicts that follow from them", do)
-    if other := [key for key, value in derived.metrics.items() if not equal(value, run["metrics"].get(key))]:
-        found = f"another {', '.join(other)} in metrics.json of {name} than follows from its outputs"
-        raise UserError(found, "metrics that follow from them", do)
+    check_metrics(name, derived.metrics, run["metrics"], "outputs", do)
     return PairRun(name, manifest, derived.metrics, derived.scores, stored.outputs)
 
 
@@ -78,11 +77,11 @@ def pair_values(runs: list[PairRun]) -> dict:
 def _values(run: PairRun) -> dict:
     manifest = run.manifest
     reasons = Counter(row["unscored"] for row in run.rows if row["unscored"] is not None)
-    told = {name: manifest[name] for name in ("judge", "rubric", "data", "settings", "only_first", "only_second")}
-    return {"run": run.name, "systems": run.systems, **told, **run.metrics, "unscored_reasons": dict(reasons)}
+    kept = {name: manifest[name] for name in ("judge", "rubric", "data", "settings", "only_first", "only_second")}
+    return {"run": run.name, "systems": run.systems, **kept, **run.metrics, "unscored_reasons": dict(reasons)}
 
 
-def write_pair_page(blocks: list[Block], runs: list[PairRun], folder: Path) -> int:
+def write_pair_page(blocks: list[Block], values: dict, runs: list[PairRun], folder: Path) -> int:
     """Writes report.html with every dialogue and what the judge said of it, and returns the number of cases in it."""
     numbers: dict[str, int] = {}
     sets = [_set(run, lambda turns: numbers.setdefault(turns, len(numbers))) for run in runs]
@@ -106,8 +105,8 @@ def _set(run: PairRun, transcript: Callable[[str], int]) -> dict:
         for place, side in enumerate(SIDES):
             turns = json.dumps([[turn["role"], turn["content"]] for turn in pair[side]["turns"]], ensure_ascii=False)
             scores = won and [abs(place - worth) for worth in won]
-            told = None if won else why[case]
-            rows.append([place, case, groups.index(pair["group"]), transcript(turns), scores, told, replies, attempts])
+            kept = None if won else why[case]
+            rows.append([place, case, groups.index(pair["group"]), transcript(turns), scores, kept, replies, attempts])
     names = list(run.systems.values())
     name = f"{names[0]} against {names[1]}, judged by {run.manifest['judge']['id']} ({run.name})"
     return {"name": name, "criteria": list(map(words, keys)), "range": [0, 1], "systems": names, "groups": groups, "rows": rows}

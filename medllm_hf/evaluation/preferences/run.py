@@ -7,12 +7,12 @@ from typing import cast
 
 from medllm_hf.errors import UserError
 from medllm_hf.evaluation.consultations.transcript import Dialogue
+from medllm_hf.evaluation.costs.estimate import preview_costs
 from medllm_hf.evaluation.costs.ledger import Spending
-from medllm_hf.evaluation.costs.prices import cost_text, priced
+from medllm_hf.evaluation.costs.prices import cost_text, record_prices
 from medllm_hf.evaluation.judging.dialogues import read_dialogues, record
 from medllm_hf.evaluation.judging.records import Output, Reference, Transcript
-from medllm_hf.evaluation.judging.requests import Asking, Outputs, form_of, judge_estimate
-from medllm_hf.evaluation.judging.run import KEY, expected, fill, missing, outputs_of
+from medllm_hf.evaluation.judging.run import KEY, Asking, Outputs, fill, form_of, judge_estimate, missing, outputs_of
 from medllm_hf.evaluation.judging.settings import Settings, check_settings
 from medllm_hf.evaluation.models import ModelSpec
 from medllm_hf.evaluation.preferences.canaries import pair_canaries
@@ -109,7 +109,7 @@ def plan_run(first: str, second: str, judge: str, settings: Settings) -> Plan:
         "patients": {side: system.patient for side, system in systems.items() if system.patient},
         **{f"only_{side}": [case for case in one.dialogues if case not in judged] for side, one in systems.items()},
         "settings": settings.record(),
-        **priced(settings.prices, {"judge": party}, settings.budget),
+        **record_prices(settings.prices, {"judge": party}, settings.budget),
     }
     return Plan(pairs, party, settings, manifest)
 
@@ -122,7 +122,7 @@ def estimate_run(plan: Plan, out: str, overwrite: bool = False) -> str:
     """
     rows = cast(dict[tuple, Output], outputs_in(out, plan.manifest, KEY, overwrite))
     left = judge_estimate(plan.asking(rows), plan.wanted, rows)
-    return expected(out, plan.manifest, rows, left, plan.settings.budget)
+    return preview_costs(out, plan.manifest, bool(rows), {"judge": left}, plan.settings.budget)
 
 
 def compare_systems(plan: Plan, out: str, overwrite: bool = False) -> str:
@@ -134,7 +134,7 @@ def compare_systems(plan: Plan, out: str, overwrite: bool = False) -> str:
     with open_run(out, plan.manifest, KEY, overwrite) as run, Spending(run, plan.settings.budget) as spending:
         failed = {} if run.finished else fill(run, plan.wanted, plan.party, plan.asking(outputs_of(run)), spending)
         if failed:
-            return missing(failed, run, spending)
+            return missing(failed, spending)
         if not run.finished:
             finish(run, plan, spending)
     return ""

@@ -31,8 +31,8 @@ def _asked(one: dict) -> Block:
 
 def _notices(one: dict) -> Iterator[Block]:
     if one["no_headline"]:
-        told = "; ".join(one["no_headline"])
-        yield Paragraph(f"No headline figure: {told}. The overall figures are withheld here; results.json has them.")
+        text = "; ".join(one["no_headline"])
+        yield Paragraph(f"No headline figure: {text}. The overall figures are withheld here; results.json has them.")
     for text in one["warnings"]:
         yield Paragraph(f"Warning: {text}.")
 
@@ -97,10 +97,10 @@ def _replies(one: dict) -> Iterator[Block]:
     if "cost" in one:
         yield Paragraph(f"Cost: {cost_text(one['cost'])}.")
     if one["unscored_reasons"]:
-        told = "; ".join(f"{reason} ({count})" for reason, count in one["unscored_reasons"].items())
-        yield Paragraph(f"Unscored: {told}.")
+        text = "; ".join(f"{reason} ({count})" for reason, count in one["unscored_reasons"].items())
+        yield Paragraph(f"Unscored: {text}.")
     lines = []
     for row in one["canaries"]:
-        told = row["unscored"] or ", ".join(f"{words(key)} {found}" for key, found in row["outcomes"].items())
-        lines.append((row["id"], told, "passed" if row["passed"] else "failed"))
+        text = row["unscored"] or ", ".join(f"{words(key)} {found}" for key, found in row["outcomes"].items())
+        lines.append((row["id"], text, "passed" if row["passed"] else "failed"))
     yield Table(("pair with a known answer", "outcome for the real consultation", "judge"), tuple(lines))

@@ -1,6 +1,9 @@
 """Whether stored figures are those that were derived."""
 
 import math
+from collections.abc import Mapping
+
+from medllm_hf.errors import UserError
 
 
 def equal(derived: object, stored: object) -> bool:
@@ -12,3 +15,14 @@ def equal(derived: object, stored: object) -> bool:
     if isinstance(derived, float):
         return isinstance(stored, int | float) and math.isclose(derived, stored, rel_tol=1e-9, abs_tol=1e-12)
     return derived == stored
+
+
+def check_metrics(name: str, derived: Mapping, stored: Mapping, source: str, do: str) -> None:
+    """Check that the metrics of the run `name` say what was derived from its `source`; they may say more.
+
+    Raises:
+        UserError: they do not, and `do` says what to do.
+    """
+    if other := [key for key, value in derived.items() if not equal(value, stored.get(key))]:
+        found = f"another {', '.join(other)} in metrics.json of {name} than follows from its {source}"
+        raise UserError(found, "metrics that follow from them", do)

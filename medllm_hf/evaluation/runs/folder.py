@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from reprlib import Repr
+from typing import TypedDict
 
 from medllm_hf import __version__
 from medllm_hf.errors import UserError
@@ -19,6 +20,8 @@ from medllm_hf.weight_files import weight_files
 PACKAGES = ("torch", "transformers", "evaluate", "datasets", "peft", "trl")
 # Another version of these may give other outputs; the rest of the versions and the hardware are recorded only.
 DECISIVE = ("medllm_hf", "torch", "transformers")
+# Levels of lists and objects within each other in a JSON value; our own have less than ten.
+DEEPEST = 50
 _NOT_COMPARED = ("started", "ended", "resumed", "versions", "hardware", "spent_besides")
 _ANOTHER = "add --overwrite or choose another folder"
 
@@ -26,14 +29,19 @@ _ANOTHER = "add --overwrite or choose another folder"
 class RunFolder:
     """An open run folder, which this process alone holds; get one from `open_run`.
 
-    `rows` maps the key of every output that is there to the output. `finished` tells whether the run had ended before.
+    `rows` maps the key of every output that is there to the output. `finished` tells whether the run had ended before; one
+    that was damaged since has not, so that the same command mends it.
     """
 
     def __init__(self, path: Path, manifest: dict, key: tuple[str, ...]):
         self.path, self.manifest = path, manifest
         self._key = key
-        self.finished = "ended" in manifest
         self.rows, whole = _read_outputs(path / "outputs.jsonl", key)
+        self.finished = "ended" in manifest and whole == _size(path / "outputs.jsonl") > 0 and _follows(path)
+        if "ended" in manifest and not self.finished:
+            # First, or a process that is killed now would leave a run that says it has ended.
+            del manifest["ended"]
+            write_json(path / "manifest.json", manifest)
         self._file = (path / "outputs.jsonl").open("ab")
         self._file.truncate(whole)
 
@@ -53,6 +61,21 @@ class RunFolder:
     def close(self) -> None:
         """Lets go of the file of outputs."""
         self._file.close()
+
+
+def _size(file: Path) -> int:
+    return file.stat().st_size if file.exists() else 0
+
+
+def _follows(path: Path) -> bool:
+    """Whether the metrics and scores of a run are there and can be read."""
+    try:
+        read_json(path / "metrics.json", names=True)
+        for line in read_text(path / "scores.jsonl").split("\n"):
+            json.loads(line or "null")
+    except (UserError, OSError, ValueError, RecursionError):
+        return False
+    return True
 
 
 def _name(row: dict, key: tuple[str, ...]) -> tuple:
@@ -244,8 +267,18 @@ def write_jsonl(path: Path, rows: Iterable[dict]) -> None:
     write_text(path, "".join(map(json_line, rows)))
 
 
-def read_run(folder: Path | str) -> dict:
-    """A finished run: `{"folder", "manifest", "outputs", "scores", "metrics"}`.
+class FinishedRun(TypedDict):
+    """The files of a finished run as JSON values; the reader of its kind makes records of them."""
+
+    folder: Path
+    manifest: dict
+    outputs: list
+    scores: list
+    metrics: dict
+
+
+def read_run(folder: Path | str) -> FinishedRun:
+    """A finished run.
 
     Raises:
         UserError: not a run folder, or not a finished one.
@@ -254,14 +287,37 @@ def read_run(folder: Path | str) -> dict:
     manifest = read_json(folder / "manifest.json", names=True)
     if "ended" not in manifest:
         raise UserError(f"an unfinished run in {folder}", "a finished run folder", "run the same `medllm eval` again")
-    run: dict = {"folder": folder, "manifest": manifest, "metrics": read_json(folder / "metrics.json", names=True)}
-    for name in ("outputs", "scores"):
-        file = folder / f"{name}.jsonl"
-        if not os.path.lexists(file):
-            raise UserError(f"no {file.name} in {folder}", "a finished run folder", "run `medllm eval` again")
-        try:
-            # Not splitlines: a reply may hold other signs that end a line.
-            run[name] = [json.loads(line) for line in read_text(file).split("\n") if line]
-        except (ValueError, RecursionError) as error:
-            raise UserError(f"damaged {file} ({error})", "JSON lines", "run `medllm eval` again") from error
-    return run
+    metrics = read_json(folder / "metrics.json", names=True)
+    if _is_deep([manifest, metrics]):
+        raise UserError(f"a manifest or metrics nested too deep in {folder}", "a run's own files", "run `medllm eval` again")
+    outputs, scores = (read_rows(folder / f"{name}.jsonl") for name in ("outputs", "scores"))
+    return {"folder": folder, "manifest": manifest, "outputs": outputs, "scores": scores, "metrics": metrics}
+
+
+def read_rows(file: Path) -> list:
+    """The JSON value of each line of a file in a run folder.
+
+    Raises:
+        UserError: no such file, a line that is no JSON, or one that is nested deeper than `DEEPEST`.
+    """
+    if not os.path.lexists(file):
+        raise UserError(f"no {file.name} in {file.parent}", "a finished run folder", "run `medllm eval` again")
+    try:
+        # Not splitlines: a reply may hold other signs that end a line.
+        rows = [json.loads(line) for line in read_text(file).split("\n") if line]
+        if any(map(_is_deep, rows)):
+            raise ValueError("nested too deep")
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"damaged {file} ({error})", "JSON lines", "run `medllm eval` again") from error
+    return rows
+
+
+def _is_deep(value: object) -> bool:
+    """Whether a JSON value is nested deeper than any that is written here; what walks it would run out of stack."""
+    level = [value]
+    for _ in range(DEEPEST):
+        inner = [part.values() if isinstance(part, dict) else part for part in level if isinstance(part, dict | list)]
+        if not inner:
+            return False
+        level = [one for part in inner for one in part]
+    return True

@@ -1,6 +1,6 @@
 """JSON values as typed records: the fields of a TypedDict are checked once, where a file is read."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache
 from types import NoneType, UnionType
 from typing import Any, NotRequired, TypedDict, TypeVar, Union, get_args, get_origin, get_type_hints, is_typeddict
@@ -8,6 +8,8 @@ from typing import Any, NotRequired, TypedDict, TypeVar, Union, get_args, get_or
 from medllm_hf.errors import UserError
 
 Record = TypeVar("Record")
+# Name of a field → the types that it may have.
+Fields = Mapping[str, type | tuple[type, ...]]
 
 
 class ModelRecord(TypedDict):
@@ -55,12 +57,12 @@ def _wrong(value: object, kind: Any, place: str) -> str | None:
     origin, inner = get_origin(kind), get_args(kind)
     if is_typeddict(kind):
         if not isinstance(value, dict):
-            return _told(value, place)
+            return _mismatch(value, place)
         if lacking := sorted(kind.__required_keys__ - value.keys()):
             return f"no {_at(place, lacking[0])}"
         parts = [(value[name], own, _at(place, name)) for name, own in _fields(kind).items() if name in value]
     elif origin in (Union, UnionType):
-        return None if any(_wrong(value, one, place) is None for one in inner) else _told(value, place)
+        return None if any(_wrong(value, one, place) is None for one in inner) else _mismatch(value, place)
     elif origin is list and isinstance(value, list):
         parts = [(one, inner[0], f"{place}[{number}]") for number, one in enumerate(value)]
     elif origin is dict and isinstance(value, dict):
@@ -68,7 +70,7 @@ def _wrong(value: object, kind: Any, place: str) -> str | None:
     else:
         plain: Any = {float: (int, float), None: NoneType}.get(kind, origin or kind)
         fits = isinstance(value, plain) and not (isinstance(value, bool) and kind in (int, float))
-        return None if fits else _told(value, place)
+        return None if fits else _mismatch(value, place)
     return next((found for part in parts if (found := _wrong(*part))), None)
 
 
@@ -76,5 +78,20 @@ def _at(place: str, name: str) -> str:
     return f"{place}.{name}" if place else name
 
 
-def _told(value: object, place: str) -> str:
+def _mismatch(value: object, place: str) -> str:
     return f"{place or 'a row'} is a {type(value).__name__}"
+
+
+def check_fields(where: str, record: object, fields: Fields, optional: Fields | None = None) -> None:
+    """Check that a record of JSON has these fields, each of its type; `optional` ones may be lacking.
+
+    Raises:
+        ValueError: it has not; the message begins with `where`.
+    """
+    if not isinstance(record, Mapping):
+        raise ValueError(f"{where}: a {type(record).__name__}, not an object")
+    if lacking := [name for name in fields if name not in record]:
+        raise ValueError(f"{where}: no {lacking[0]!r}")
+    for name, kind in {**fields, **(optional or {})}.items():
+        if name in record and not isinstance(record[name], kind):
+            raise ValueError(f"{where}: {name} {record[name]!r}")

@@ -2,18 +2,19 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import cast
+from typing import TypedDict
 
 from medllm_hf.evaluation.consultations.cases import read_cases
 from medllm_hf.evaluation.consultations.derive import derive, stored_run
+from medllm_hf.evaluation.judging import derive as judged
 from medllm_hf.evaluation.judging.canaries import canaries
-from medllm_hf.evaluation.judging.derive import derive as derive_judgements
 from medllm_hf.evaluation.judging.dialogues import record
-from medllm_hf.evaluation.judging.records import Dialogue
+from medllm_hf.evaluation.judging.records import Dialogue, Point
 from medllm_hf.evaluation.preferences import records as pairs
 from medllm_hf.evaluation.preferences.canaries import pair_canaries
 from medllm_hf.evaluation.preferences.derive import derive as derive_pairs
-from medllm_hf.evaluation.runs.folder import json_line
+from medllm_hf.evaluation.runs.folder import FinishedRun, json_line
+from medllm_hf.evaluation.runs.records import read_record, read_records
 from medllm_hf.evaluation.verification.findings import (
     CONFIRMED,
     UNKNOWN,
@@ -27,12 +28,27 @@ from medllm_hf.evaluation.verification.findings import (
 from medllm_hf.metrics.llm_judge import scoring
 
 
-def consultations(where: str, run: dict, known: Known, dialogues: Sequence[dict]) -> list[Finding]:
+class Doctor(TypedDict):
+    """The weights that were the doctor."""
+
+    weights_sha256: str
+
+
+class Manifest(TypedDict):
+    """What is read of the manifest of published consultations besides what their figures need."""
+
+    doctor: Doctor
+
+
+def consultations(where: str, run: FinishedRun, known: Known, dialogues: Sequence[dict]) -> list[Finding]:
     """The findings on a consult run, which `read_run` gave, and its dialogues.jsonl.
 
     Who the patient was is in the cases; without them, all is done again but what compares with their diagnoses.
+
+    Raises:
+        UserError: the run is damaged.
     """
-    stored = stored_run(where, run)
+    stored, doctor = stored_run(where, run), read_record(run["manifest"], Manifest, f"{where}/manifest.json")["doctor"]
     data, name = stored.manifest["data"], f"{where}/manifest.json"
     path = known.files.get(data["sha256"])
     if path:
@@ -47,7 +63,7 @@ def consultations(where: str, run: dict, known: Known, dialogues: Sequence[dict]
     wanted = [(case.id, turn) for case in cases for turn in range(turns[case.id])]
     lacking = [] if path else [Finding(f"{where}/scores.jsonl said_diagnosis", UNKNOWN, f"{data['name']} is not at hand")]
     return [
-        compared(f"{name} doctor.weights_sha256", known.weights, stored.manifest["doctor"]["weights_sha256"]),
+        compared(f"{name} doctor.weights_sha256", known.weights, doctor["weights_sha256"]),
         hashed,
         compared(f"{name} data.n", len(cases), data["n"]),
         key_finding(f"{where}/outputs.jsonl", run["outputs"], wanted, ("case", "turn")),
@@ -58,48 +74,63 @@ def consultations(where: str, run: dict, known: Known, dialogues: Sequence[dict]
     ]
 
 
-def judgements(where: str, run: dict, dialogues: Sequence[dict]) -> tuple[list[Finding], dict]:
-    """The findings on a judge run of the `dialogues`, and the metrics that follow from the judge's replies."""
-    manifest = run["manifest"]
-    rubric, settings, name = manifest["rubric"], manifest["settings"], f"{where}/manifest.json"
-    names = [one["id"] for one in dialogues]
-    stored = [row for row in run["scores"] if row["sample"] == 0]
+def judgements(where: str, run: FinishedRun, dialogues: Sequence[dict]) -> tuple[list[Finding], dict]:
+    """The findings on a judge run of the `dialogues`, and the metrics that follow from the judge's replies.
+
+    Raises:
+        UserError: the run or a dialogue is damaged.
+    """
+    stored = judged.stored_run(where, run)
+    manifest, rubric, name = stored.manifest, stored.manifest["rubric"], f"{where}/manifest.json"
     # A reference, which a rubric may want, is not part of the dialogue.
-    references = {row["id"]: {"reference": row["reference"]} for row in stored if "reference" in row}
-    dialogues = [{**one, **references.get(one["id"], {})} for one in dialogues]
-    told = record(dialogues, manifest["data"]["name"])
+    known = {one["id"]: one["reference"] for one in stored.dialogues if "reference" in one}
+    asked = [_with_reference(one, known) for one in read_records(dialogues, Dialogue, f"{where}, dialogues.jsonl")]
+    data = record(asked, manifest["data"]["name"])
+    systems = list(dict.fromkeys(one["model"] for one in asked))
     first = canaries(rubric["name"] == "checklist")
-    wanted = [(one["id"], 0) for one in first] + [(one, i) for one in names for i in range(settings["samples"])]
+    wanted = [(one["id"], 0) for one in first]
+    wanted += [(one["id"], sample) for one in asked for sample in range(manifest["settings"]["samples"])]
     lines = key_finding(f"{where}/outputs.jsonl", run["outputs"], wanted, ("id", "sample"))
     found = [
-        *(compared(f"{name} data.{key}", told[key], manifest["data"][key]) for key in ("sha256", "n")),
+        compared(f"{name} data.sha256", data["sha256"], manifest["data"]["sha256"]),
+        compared(f"{name} data.n", data["n"], manifest["data"]["n"]),
         *(
-            compared(f"{name} rubric.{key}", value, rubric.get(key))
+            compared(f"{name} rubric.{key}", value, run["manifest"]["rubric"].get(key))
             for key, value in scoring.rubric_record(rubric["name"], rubric["language"]).items()
         ),
-        compared(f"{name} systems", list(dict.fromkeys(one["model"] for one in dialogues)), manifest["systems"]),
+        compared(f"{name} systems", systems, manifest["systems"]),
         lines,
     ]
     if lines.state != CONFIRMED:
         return [*found, Finding(f"{where}/metrics.json", UNKNOWN, "its outputs are not whole")], {}
-    derived = derive_judgements(manifest, run["outputs"], [cast(Dialogue, one) for one in dialogues])
+    if len(systems) != 1 or manifest["systems"] != systems:
+        return [*found, Finding(f"{where}/metrics.json", UNKNOWN, "its systems are not the one doctor")], {}
+    judged.check_dialogues(where, asked, rubric["name"])
+    derived = judged.derive(manifest, stored.outputs, asked)
     found.append(row_finding(f"{where}/scores.jsonl", derived.scores, run["scores"]))
     return [*found, *metric_findings(f"{where}/metrics.json", derived.metrics, run["metrics"])], derived.metrics
 
 
-def preferences(where: str, run: dict) -> tuple[list[Finding], dict]:
+def _with_reference(one: Dialogue, known: Mapping[str, str | list[Point]]) -> Dialogue:
+    return {**one, "reference": known[one["id"]]} if one["id"] in known else one
+
+
+def preferences(where: str, run: FinishedRun) -> tuple[list[Finding], dict]:
     """The findings on a comparison of two systems, which `read_run` gave, and the metrics that follow from the replies.
 
     Its dialogues are in its scores.jsonl.
+
+    Raises:
+        UserError: it is damaged.
     """
     stored = pairs.stored_run(where, run)
     manifest, cases, name = stored.manifest, stored.pairs, f"{where}/manifest.json"
     found = []
     for side in pairs.SIDES:
         data, own = manifest["data"][side], [pair[side] for pair in cases]
-        told = record([dict(one) for one in own], data["name"])
+        of_pairs = record([dict(one) for one in own], data["name"])
         found += [
-            compared(f"{name} data.{side}.{key}", told[key], run["manifest"]["data"][side][key]) for key in ("sha256", "n")
+            compared(f"{name} data.{side}.{key}", of_pairs[key], run["manifest"]["data"][side][key]) for key in ("sha256", "n")
         ]
         found.append(compared(f"{name} systems.{side}", own[0]["model"], manifest["systems"][side]))
     asked = scoring.pair_record(manifest["rubric"]["language"])
@@ -114,7 +145,7 @@ def preferences(where: str, run: dict) -> tuple[list[Finding], dict]:
     return [*found, *metric_findings(f"{where}/metrics.json", derived.metrics, run["metrics"])], derived.metrics
 
 
-def held_by(run: dict, dialogues: Mapping[str, Sequence[dict]]) -> dict[str, str]:
+def held_by(run: FinishedRun, dialogues: Mapping[str, Sequence[dict]]) -> dict[str, str]:
     """The sides of a comparison, which `read_run` gave, whose dialogues a consult run has held → the name of that run.
 
     Args:

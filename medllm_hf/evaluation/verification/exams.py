@@ -1,12 +1,24 @@
 """A published exam run, done again from its outputs: scores, metrics, and the hashes of questions, prompts and weights."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from dataclasses import replace
+from typing import NotRequired, TypedDict
 
 from medllm_hf.data.mcq import McqItem
-from medllm_hf.evaluation.exams.derive import Output, derive, read_outputs, read_question
-from medllm_hf.evaluation.exams.prompts import PresentedQuestion, Prompts, answers, candidates, present_options
-from medllm_hf.evaluation.exams.questions import questions_hash, read_questions
+from medllm_hf.errors import UserError
+from medllm_hf.evaluation.exams.derive import Output, derive, stored_run
+from medllm_hf.evaluation.exams.prompts import (
+    PresentedQuestion,
+    Prompts,
+    answers,
+    candidates,
+    present_options,
+    questions_hash,
+    read_questions,
+)
+from medllm_hf.evaluation.runs.folder import FinishedRun
+from medllm_hf.evaluation.runs.records import DataRecord, read_record
 from medllm_hf.evaluation.verification.findings import (
     CONFIRMED,
     DIFFERENT,
@@ -23,38 +35,93 @@ from medllm_hf.pretrained import load_tokenizer
 LANGUAGES = ("zh", "en")
 
 
-def exam(where: str, run: dict, known: Known) -> tuple[list[Finding], dict]:
-    """The findings on a run, which `read_run` gave, and the metrics that follow from its outputs."""
-    manifest, settings = run["manifest"], run["manifest"]["settings"]
-    found = [compared(f"{where}/manifest.json model.weights_sha256", known.weights, manifest["model"]["weights_sha256"])]
-    data, sets = question_sets(where, run, known)
+class Model(TypedDict):
+    """The weights that were examined."""
+
+    id: str
+    weights_sha256: str
+
+
+class Examples(TypedDict):
+    """Where the solved examples are from, and their ids by kind of question."""
+
+    name: str
+    sha256: str
+    ids: dict[str, list[str]]
+
+
+class Data(DataRecord):
+    """The questions; a benchmark names its `files`."""
+
+    left_out: NotRequired[dict[str, int]]
+    files: NotRequired[list]
+    examples: NotRequired[Examples]
+
+
+class Settings(TypedDict):
+    """What questions and prompts follow from."""
+
+    mode: str
+    score: str
+    normalization: str
+    shots: int
+    seed: int
+    shuffle_options: bool
+    circular: bool
+    chat_template: bool
+    reply_prefix: str
+    prompt_sha256: str
+    enable_thinking: NotRequired[bool]
+
+
+class Manifest(TypedDict):
+    """What is read of the manifest of a published exam."""
+
+    model: Model
+    data: Data
+    settings: Settings
+    ended: str
+
+
+def exam(where: str, run: FinishedRun, known: Known) -> Generator[Finding, None, dict]:
+    """Yields the findings on a run, which `read_run` gave; returns the metrics that follow from its outputs.
+
+    The prompts come last: their tokenizer takes seconds to load, and all else is said without it.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    manifest, stored = read_record(run["manifest"], Manifest, f"{where}/manifest.json"), stored_run(where, run)
+    settings, outputs = manifest["settings"], stored.outputs
+    yield compared(f"{where}/manifest.json model.weights_sha256", known.weights, manifest["model"]["weights_sha256"])
+    written = [one.original() for one in stored.questions if not one.rotation]
+    data, sets = question_sets(where, written, manifest["data"], known)
     items = sets[0]
-    found += [data, compared(f"{where}/manifest.json data.n", len(items), manifest["data"]["n"])]
+    yield data
+    yield compared(f"{where}/manifest.json data.n", len(items), manifest["data"]["n"])
     shown = present_options(items, settings["seed"], settings["shuffle_options"], settings["circular"])
-    outputs = read_outputs(run["outputs"])
     lines = key_finding(f"{where}/outputs.jsonl", outputs, [one.key for one in shown], ("id", "rotation"))
     if lines.state == CONFIRMED:
         lines = output_finding(where, shown, outputs, settings) or lines
-    found.append(lines)
-    derived = derive(shown, outputs, manifest)
-    found.append(row_finding(f"{where}/scores.jsonl", derived.scores, run["scores"]))
-    found += metric_findings(f"{where}/metrics.json", derived.metrics, run["metrics"])
-    return [*found, *prompt_findings(where, run, sets, known)], derived.metrics
+    yield lines
+    if not {one.key for one in shown} & {(row["id"], row["rotation"]) for row in outputs}:
+        raise UserError(f"no output of any question in {where}", "those of its questions", "run `medllm eval mcq` again")
+    derived = derive(shown, outputs, run["manifest"])
+    yield row_finding(f"{where}/scores.jsonl", derived.scores, run["scores"])
+    yield from metric_findings(f"{where}/metrics.json", derived.metrics, run["metrics"])
+    yield from prompt_findings(where, manifest, sets, known)
+    return derived.metrics
 
 
-def items_of(scores: Sequence[dict], language: str) -> tuple[McqItem, ...]:
-    """The questions as they were before their options were put in an order, from the rows of scores.jsonl."""
-    rows = ((number, row) for number, row in enumerate(scores, start=1) if not row["rotation"])
-    return tuple(read_question(row, f"scores.jsonl row {number}", language).original() for number, row in rows)
-
-
-def question_sets(where: str, run: dict, known: Known) -> tuple[Finding, list[tuple[McqItem, ...]]]:
+def question_sets(
+    where: str, items: Sequence[McqItem], record: Data, known: Known
+) -> tuple[Finding, list[tuple[McqItem, ...]]]:
     """Whether the questions are those that the manifest names by hash, and the questions, in each language they may be in.
 
     The hash of a benchmark is over the questions themselves, so the scores alone confirm it; that of a file needs the file.
     """
-    record, figure = run["manifest"]["data"], f"{where}/manifest.json data.sha256"
-    written = [items_of(run["scores"], language) for language in LANGUAGES]
+    figure = f"{where}/manifest.json data.sha256"
+    written = [tuple(replace(item, language=language) for item in items) for language in LANGUAGES]
     if path := known.files.get(record["sha256"]):
         items = read_questions(str(path)).items
         if items in written:
@@ -65,13 +132,15 @@ def question_sets(where: str, run: dict, known: Known) -> tuple[Finding, list[tu
     for items in written:
         if questions_hash(items) == record["sha256"]:
             return Finding(figure, CONFIRMED, record["name"]), [items]
-    if "left_out" in record:
+    if "files" in record:  # a benchmark
         why = f"other questions in {where}/scores.jsonl than {record['name']} has by this hash"
         return Finding(figure, DIFFERENT, why), written
     return Finding(figure, UNKNOWN, f"{record['name']} is not at hand; name it with --data"), written
 
 
-def output_finding(where: str, shown: Sequence[PresentedQuestion], outputs: Sequence[Output], settings: dict) -> Finding | None:
+def output_finding(
+    where: str, shown: Sequence[PresentedQuestion], outputs: Sequence[Output], settings: Settings
+) -> Finding | None:
     """What makes an output none of this run, None where each is one."""
     for number, (one, output) in enumerate(zip(shown, outputs, strict=True), start=1):
         letters = {"".join(sorted(chosen)): chosen for chosen in candidates(one.item)}
@@ -93,9 +162,13 @@ def output_finding(where: str, shown: Sequence[PresentedQuestion], outputs: Sequ
     return None
 
 
-def prompt_findings(where: str, run: dict, sets: Sequence[tuple[McqItem, ...]], known: Known) -> list[Finding]:
-    """Whether the prompts, by the published tokenizer and template, are those of the manifest."""
-    settings, figure = run["manifest"]["settings"], f"{where}/manifest.json settings.prompt_sha256"
+def prompt_findings(where: str, manifest: Manifest, sets: Sequence[tuple[McqItem, ...]], known: Known) -> list[Finding]:
+    """Whether the prompts, by the published tokenizer and template, are those of the manifest.
+
+    Raises:
+        UserError: examples that are not in their file.
+    """
+    settings, figure = manifest["settings"], f"{where}/manifest.json settings.prompt_sha256"
     ready, chat = settings["mode"] == "likelihood", settings["chat_template"]
     prefixes = [" | ".join(sorted({item.reply_prefix for item in items}) if ready or not chat else []) for items in sets]
     found = [
@@ -105,10 +178,14 @@ def prompt_findings(where: str, run: dict, sets: Sequence[tuple[McqItem, ...]], 
     ]
     examples: dict[str, tuple[McqItem, ...]] = {}
     if settings["shots"]:
-        record = run["manifest"]["data"]["examples"]
+        record = manifest["data"].get("examples")
+        if record is None:
+            raise UserError(f"a damaged run in {where}/manifest.json: no data.examples", "what --shots drew", "run it again")
         if record["sha256"] not in known.files:
             return [*found, Finding(figure, UNKNOWN, f"{record['name']} is not at hand; name it with --data")]
         pool = {item.id: item for item in read_questions(str(known.files[record["sha256"]])).items}
+        if unknown := [name for names in record["ids"].values() for name in names if name not in pool]:
+            raise UserError(f"no example {unknown[0]} in {record['name']}", f"those of {where}/manifest.json", "run it again")
         examples = {kind: tuple(pool[name] for name in names) for kind, names in record["ids"].items()}
         drawn = {kind: len(names) for kind, names in examples.items()}
         wanted = dict.fromkeys(Counter(item.kind for item in sets[0]), settings["shots"])

@@ -1,7 +1,6 @@
 """What comes of doing a published figure again: confirmed, different, or not derivable."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,8 +8,6 @@ from medllm_hf.errors import UserError
 from medllm_hf.evaluation.runs.compare import equal
 
 CONFIRMED, DIFFERENT, UNKNOWN = "confirmed", "different", "not derivable"
-# What damaged or edited evidence makes of the code that reads it.
-DAMAGE = (KeyError, IndexError, TypeError, AttributeError, ValueError, ZeroDivisionError, RecursionError)
 
 
 @dataclass(frozen=True)
@@ -72,39 +69,27 @@ def key_finding(file: str, rows: Iterable[Mapping], wanted: Sequence[tuple], key
     """Whether a file of outputs has each of the `wanted` once, in their order, and nothing else."""
     names = [tuple(row[field] for field in key) for row in rows]
     if twice := next((name for name in names if names.count(name) > 1), None):
-        return Finding(file, DIFFERENT, f"{_told(twice)} a second time")
+        return Finding(file, DIFFERENT, f"{_name_row(twice)} a second time")
     if lacking := [name for name in wanted if name not in set(names)]:
-        return Finding(file, DIFFERENT, f"no {_told(lacking[0])}")
+        return Finding(file, DIFFERENT, f"no {_name_row(lacking[0])}")
     if other := [name for name in names if name not in set(wanted)]:
-        return Finding(file, DIFFERENT, f"{_told(other[0])}, which scores.jsonl does not have")
+        return Finding(file, DIFFERENT, f"{_name_row(other[0])}, which scores.jsonl does not have")
     if names != list(wanted):
         return Finding(file, DIFFERENT, "another order of its lines")
     return Finding(file, CONFIRMED, f"{len(names)} lines")
 
 
-def guarded(file: str, work: Callable[[], list[Finding]]) -> list[Finding]:
-    """The findings of `work`, or one that says how the evidence is damaged."""
+def guarded(file: str, findings: Iterator[Finding]) -> Iterator[Finding]:
+    """Yields `findings`, and in the place of those that damaged evidence prevents one that says how it is damaged."""
     try:
-        return work()
-    except DAMAGE as error:
-        return [Finding(file, DIFFERENT, f"damaged ({type(error).__name__} {error})")]
+        yield from findings
+    except UserError as error:
+        yield Finding(file, DIFFERENT, str(error))
+    except FileNotFoundError as error:
+        yield Finding(file, DIFFERENT, f"no {Path(error.filename).name}")
 
 
-@contextmanager
-def damage_told(runs: Iterable[str]) -> Iterator[None]:
-    """Makes damaged or edited evidence that the block reads a mistake that the user is told.
-
-    Raises:
-        UserError: the block met some.
-    """
-    try:
-        yield
-    except DAMAGE as error:
-        found = f"a damaged run among {', '.join(map(str, runs))} ({type(error).__name__} {error})"
-        raise UserError(found, "runs as `medllm eval` writes them", "run it again") from error
-
-
-def _told(name: tuple) -> str:
+def _name_row(name: tuple) -> str:
     return " ".join(map(str, name))
 
 

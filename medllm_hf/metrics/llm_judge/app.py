@@ -7,7 +7,6 @@ import evaluate
 import gradio as gr
 
 HERE = Path(__file__).resolve().parent
-RUBRICS = ["disc-medllm", "disc-medllm-plain", "safety"]
 DIALOGUE = json.dumps(
     [{"role": "patient", "content": "头痛两天，怎么办？"}, {"role": "doctor", "content": "疼在哪里？有没有发热、呕吐？"}],
     ensure_ascii=False,
@@ -16,7 +15,7 @@ DIALOGUE = json.dumps(
 REPLY = "第2轮追问了部位和伴随症状。\n主动性：5\n准确性：4\n有用性：3\n语言质量：5"
 
 
-def metric():
+def metric() -> evaluate.EvaluationModule:
     """A fresh instance of the metric: one instance does not serve two visitors at once."""
     return evaluate.load(str(HERE / "llm_judge.py"))
 
@@ -36,6 +35,9 @@ def score(dialogue: str, reply: str, rubric: str) -> dict:
     except ValueError as error:
         raise gr.Error(str(error)) from error
 
+
+# Those whose points come with each case have no place for them here.
+RUBRICS = [name for name, rubric in metric().rubrics.items() if rubric.criteria]
 
 with gr.Blocks(title="llm_judge") as demo:
     rubric = gr.Dropdown(RUBRICS, value=RUBRICS[0], label="Rubric 量表")

@@ -11,11 +11,9 @@ import evaluate
 # such an import: evaluate takes it for an address.
 from .calling import endpoint_judge as endpoint_judge
 from .figures import means as means
-from .labels import plain as plain
-from .objects import object_verdicts as object_verdicts
 from .pairs import pair_messages, pair_record, pair_response_format, pair_verdict
 from .prompts import messages
-from .rubrics import Turn
+from .rubrics import RUBRICS, Turn
 from .scoring import JudgeOptions, read_columns, score_dialogues, verdict
 from .verdicts import read_verdict as read_verdict
 
@@ -33,7 +31,7 @@ Args:
     judge (callable or dict): takes chat messages (list of {"role", "content"}) and returns the reply's text; or
         {"url", "model", "key_env"} of an OpenAI-style endpoint, where `key_env` names the variable that holds the key.
     replies (list of str or of list of str): stored replies in place of a judge, those of each dialogue.
-    rubric (str): "disc-medllm" (default), "disc-medllm-plain", "safety" or "checklist".
+    rubric (str): "disc-medllm" (default), or another name in `metric.rubrics`.
     language (str): of the rubric, "zh" (default) or "en".
     samples (int): replies for each dialogue (default: 1).
     groups (list of str, optional): a group (department, intent) for each dialogue.
@@ -60,6 +58,7 @@ arXiv 2308.14346.
 class LlmJudge(evaluate.Metric):
     """See `_KWARGS_DESCRIPTION`; README.md has the functions beside `compute`, which serve whoever asks the judge himself."""
 
+    rubrics = RUBRICS
     messages = staticmethod(messages)
     verdict = staticmethod(verdict)
     pair_messages = staticmethod(pair_messages)

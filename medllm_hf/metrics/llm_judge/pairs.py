@@ -9,10 +9,9 @@ import json
 import re
 from collections.abc import Sequence
 
-from .labels import Scale
-from .prompts import object_schema, quoted, transcript
-from .rubrics import RUBRICS, Criterion, Turn
-from .verdicts import read_verdict
+from .prompts import FORMS, object_schema, quoted, transcript
+from .rubrics import LANGUAGES, RUBRICS, Criterion, Turn
+from .verdicts import Scale, read_verdict
 
 NAME, VERSION = "disc-medllm-pair", "1"
 VERDICTS = ("first", "second", "tie")
@@ -105,16 +104,16 @@ _ASK = {
 def pair_messages(
     first: Sequence[Turn],
     second: Sequence[Turn],
-    language: str = "zh",
+    language: str = LANGUAGES[0],
     reference: str | None = None,
-    form: str = "lines",
+    form: str = FORMS[0],
     again: str | None = None,
 ) -> list[dict[str, str]]:
     """The chat messages that ask which of two dialogues on one case is better; nothing in them names a system.
 
     Args:
         reference: what is known of the case.
-        form: "lines" or "json".
+        form: one of `FORMS`.
         again: why the last reply could not be used.
     """
     blocks = {"reference": quoted(reference)} if reference is not None else {}
@@ -136,9 +135,9 @@ def pair_response_format() -> dict:
     return object_schema("preference", dict.fromkeys(KEYS, {"type": "string", "enum": list(VERDICTS)}))
 
 
-def pair_record(language: str = "zh") -> dict:
+def pair_record(language: str = LANGUAGES[0]) -> dict:
     """Name, version, language, SHA-256 of every word besides the dialogues, and the criteria of the comparison."""
-    forms = [(reference, form, again) for reference in (None, "") for form in ("lines", "json") for again in (None, "")]
+    forms = [(reference, form, again) for reference in (None, "") for form in FORMS for again in (None, "")]
     said = [[NAME, VERSION], pair_response_format(), *(pair_messages([], [], language, *one) for one in forms)]
     digest = hashlib.sha256(json.dumps(said, ensure_ascii=False, sort_keys=True).encode()).hexdigest()
     return {"name": NAME, "version": VERSION, "language": language, "sha256": digest, "criteria": list(KEYS)}

@@ -11,8 +11,10 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
-from .rubrics import RUBRICS, Point, Rubric, Turn, point_names
+from .rubrics import LANGUAGES, RUBRICS, Point, Rubric, Turn, point_names
 
+# How a reply is to be written; the first is the default, as it is of the languages.
+FORMS = ("lines", "json")
 _ROLES = {"zh": {"patient": "患者", "doctor": "医生"}, "en": {"patient": "patient", "doctor": "doctor"}}
 # Signs that open a control token, a tag or a template's bracket; "<3" and "< 120" are medicine.
 _CONTROL = re.compile(r"<(?![\s\d=.])|\[(?=/?[A-Za-z]+\])")
@@ -96,16 +98,16 @@ def transcript(turns: Sequence[Turn], language: str) -> list[str]:
 def messages(
     turns: Sequence[Turn],
     rubric: str,
-    language: str = "zh",
+    language: str = LANGUAGES[0],
     reference: str | Sequence[Point] | None = None,
-    form: str = "lines",
+    form: str = FORMS[0],
     again: str | None = None,
 ) -> list[dict[str, str]]:
     """The chat messages that ask for a verdict on the dialogue `turns`.
 
     Args:
         reference: what is known of the case, as a text; for the rubric `checklist` its points.
-        form: "lines" or "json".
+        form: one of `FORMS`.
         again: why the last reply could not be used.
     """
     known, texts = RUBRICS[rubric], _MARKERS[language]
@@ -149,7 +151,7 @@ def digest(rubric: str, language: str) -> str:
     """The SHA-256 of every word that a judge is sent besides the dialogue, and of the scale."""
     known = RUBRICS[rubric]
     points = None if known.criteria else [Point(point="", weight=1)]
-    said: list = [messages([], rubric, language, points, form, again) for form in ("lines", "json") for again in (None, "")]
+    said: list = [messages([], rubric, language, points, form, again) for form in FORMS for again in (None, "")]
     said += [[known.name, known.version, known.low, known.high, known.step], response_format(rubric, points)]
     return hashlib.sha256(json.dumps(said, ensure_ascii=False, sort_keys=True).encode()).hexdigest()
 

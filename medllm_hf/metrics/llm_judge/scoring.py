@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 from .calling import endpoint_judge
 from .figures import Item, Sample, bounds, ceiling, detectable, distribution, length, means, within_item
-from .labels import Scale
 from .pairs import pair_messages as pair_messages
 from .pairs import pair_record as pair_record
 from .pairs import pair_response_format as pair_response_format
@@ -17,7 +16,7 @@ from .pairs import pair_verdict as pair_verdict
 from .prompts import digest, messages
 from .prompts import response_format as response_format
 from .rubrics import LANGUAGES, RUBRICS, Point, Turn, point_names
-from .verdicts import read_verdict
+from .verdicts import Scale, read_verdict
 
 Judge = Callable[[list[dict[str, str]]], str]
 Reference = str | list[Point] | None
@@ -42,7 +41,7 @@ class JudgeOptions:
     judge: Judge | dict | None = None
     replies: Sequence[str | Sequence[str]] | None = None
     rubric: str = "disc-medllm"
-    language: str = "zh"
+    language: str = LANGUAGES[0]
     samples: int = 1
     groups: Sequence[str] | None = None
     seed: int = 0
@@ -101,7 +100,7 @@ def reference(value: str | list | None, rubric: str, name: str = "reference") ->
     return _suited(name, _reference(name, value), rubric)
 
 
-def rubric_record(rubric: str, language: str = "zh") -> dict:
+def rubric_record(rubric: str, language: str = LANGUAGES[0]) -> dict:
     """Name, version, language, SHA-256 of every word, criteria and scale of a rubric."""
     known = RUBRICS[rubric]
     record = {"name": rubric, "version": known.version, "language": language, "sha256": digest(rubric, language)}
@@ -131,7 +130,7 @@ def scored(turns: Sequence[Turn], reference: Reference, replies: Sequence[str], 
     }
 
 
-def summary(items: Sequence[Item], rubric: str, language: str = "zh", seed: int = 0) -> dict:
+def summary(items: Sequence[Item], rubric: str, language: str = LANGUAGES[0], seed: int = 0) -> dict:
     """The figures over items."""
     keys, known = _criteria(rubric), RUBRICS[rubric]
     return {

@@ -12,7 +12,7 @@ REPLY = "患者用药后出现眩晕和听力下降，选项A、C、E无此反�
 ROWS = [["故选B。", "B", "药理"], ["A、C都对", "AD", "药理"], ["无法判断", "E", "内科"]]
 
 
-def metric():
+def metric() -> evaluate.EvaluationModule:
     """A fresh instance of the metric: one instance does not serve two visitors at once."""
     return evaluate.load(str(HERE / "mcq_accuracy.py"))
 

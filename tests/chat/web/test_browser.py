@@ -10,12 +10,12 @@ from support.browser import browser
 from support.commands import run
 from support.made import rows_of
 from support.web_visits import SAID, Server, Visitor, button
-from transformers import AutoTokenizer
 
 from medllm_hf.chat.web.conversation import visible
 from medllm_hf.chat.web.texts import TEXTS
 from medllm_hf.checkpoint.convert import convert
 from medllm_hf.checkpoint.tiny import tiny_base
+from medllm_hf.pretrained import load_tokenizer
 
 TITLES = "[...document.querySelectorAll('.medllm-title')]"
 SHORT = ("--temperature", "1", "--seed", "1", "--max-new-tokens", "16")
@@ -31,7 +31,7 @@ def chromium(tmp_path_factory):
 def server(tiny, tmp_path_factory):
     # As it comes the model's answer ends after seconds: at its 1,024 places, or because it begins the next question.
     base = Path(shutil.copytree(tiny["base"], tmp_path_factory.mktemp("long") / "base"))
-    ends = AutoTokenizer.from_pretrained(base).all_special_ids
+    ends = load_tokenizer(base).all_special_ids
     for name, change in (
         ("config.json", {"max_position_embeddings": 16_384}),
         ("generation_config.json", {"suppress_tokens": ends}),

@@ -127,6 +127,21 @@ def test_ceval_medical(tmp_path):
         load_benchmark("ceval-medical", str(tmp_path))
 
 
+def test_every_question_has_an_id_of_its_own(tmp_path):
+    """Files of one name in several folders, rows without ids, and an id that looks like a made one."""
+    row = {name: value for name, value in ceval_row(0, "选丁", "D").items() if name != "id"}
+    for subject in CEVAL_SUBJECTS:
+        write_parquet(tmp_path / subject / "test-00000-of-00001.parquet", [row, row])
+    names = [one.id for one in load_benchmark("ceval-medical", str(tmp_path)).items]
+    folders = ("", *(f"{subject}-" for subject in CEVAL_SUBJECTS[1:]))
+    assert names == [f"{folder}test-00000-of-00001-{number}" for folder in folders for number in (1, 2)]
+    plain = {"question": "选乙", "options": ["甲", "乙"], "answer": "B"}
+    write_lines(tmp_path / "2020.jsonl", [{**plain, "id": "2021-1"}, {**plain, "id": f"{tmp_path.name}-2021-1"}, plain])
+    write_lines(tmp_path / "2021.jsonl", [plain, plain])
+    names = [one.id for one in load_benchmark("neep306", str(tmp_path)).items]
+    assert names == ["2021-1", f"{tmp_path.name}-2021-1", "2020-3", f"{tmp_path.name}-2021-1+", "2021-2"]
+
+
 def test_cmmlu_medical_from_its_archive(tmp_path):
     rows = [
         ["0", "含逗号,的题", "甲", "乙", "丙", "丁", "B"],

@@ -8,7 +8,7 @@ from support.made import generator
 from support.paths import SAMPLE
 
 from medllm_hf.data.mcq import McqItem, load_items
-from medllm_hf.data.screening.decontamination import STEM_EVIDENCE, evidence, fewest_edits, index, letters_of, search
+from medllm_hf.data.screening.decontamination import counts_alone, fewest_edits, index, letters_of, search
 from medllm_hf.data.screening.near_duplicates import letters, marked, normal
 
 BANK = [(name, item) for name in ("train", "test") for item in load_items(str(SAMPLE / f"questions_{name}.jsonl"))]
@@ -71,13 +71,13 @@ def test_planted_questions_are_all_found(edits):
 
 
 def test_planted_stems_are_found_without_options():
-    """In either role; what is not found is too little by itself, and its answer beside it makes up for that."""
+    """In either role; below ten letters of evidence a stem is too little by itself, and its answer makes up for that."""
     rng = random.Random(5)
     stems = [with_other_signs(rng, item.question) for _, item in BANK]
     asked, told = found([dialogue(stem) for stem in stems]), found([dialogue(*SMALL_TALK[:1], stem) for stem in stems])
-    little = {i for i, (_, item) in enumerate(BANK) if evidence(letters_of(item.question)) < STEM_EVIDENCE}
+    little = {i for i, (_, item) in enumerate(BANK) if not counts_alone(letters_of(item.question))}
     assert {i for i in asked if i not in asked[i]} == {i for i in told if i not in told[i]} == little
-    assert len(little) == 2
+    assert len(little) == 27
     answered = found([dialogue(item.question, "答案：" + item.option_text(item.answer)) for _, item in BANK])
     assert [i for i in answered if i not in answered[i]] == []
 
@@ -137,6 +137,42 @@ def test_stock_stems_are_found_with_their_options():
         options = "\n".join(reversed(item.options.values()))
         result = found([dialogue(f"{item.question}\n{options}"), dialogue(item.question)], STOCK_BANK)
         assert (result[0], result[1]) == ({i}, set()), item.question
+
+
+# Stems, their options and answer, and what people say that holds the words of the stem and not the question.
+SHORT_STEMS = (
+    ("帕金森综合征（ ）。", ("中年起病，步态慌张", "左旋多巴无效", "多有家族史", "静止时不抖"), "B",
+     ("我父亲确诊帕金森综合征三年，吃美多芭还要注意什么？", "帕金森综合征和帕金森病是一回事吗")),
+    ("甲状腺功能减退症的表现", ("怕热多汗", "心动过缓", "易饥消瘦", "突眼"), "B",
+     ("甲状腺功能减退症的妈妈能喝牛奶吗？", "查出甲状腺功能减退症，会遗传给孩子吗")),
+    ("系统性硬化症伴雷诺现象", ("抗Scl-70抗体阳性", "抗Jo-1抗体阳性", "抗SSB抗体阳性", "抗RNP抗体阴性"), "A",
+     ("她得的是系统性硬化症伴雷诺现象，冬天手指发白",)),
+    ("继发性免疫性血小板减少症", ("出血程度与贫血平行", "脾大明显", "骨髓增生低下", "网织红细胞减少"), "A",
+     ("诊断写的是继发性免疫性血小板减少症，能打疫苗吗",)),
+    ("治疗疥疮的首选药物是", ("硫磺软膏", "氧化锌", "炉甘石", "水杨酸"), "A", ("治疗疥疮的药物要用几天才能洗澡？",)),
+    ("细菌感染引起的疾病是", ("丹毒", "水痘", "体癣", "疥疮"), "A", ("尿路感染是由细菌感染引起的疾病，多喝水会好吗",)),
+    ("人乳头瘤病毒可引起", ("跖疣", "水痘", "麻疹", "幼儿急疹"), "A", ("这种跖疣是由人乳头瘤病毒引起的，会传染",)),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(("stem", "options", "answer", "said"), SHORT_STEMS)
+def test_a_short_stem_counts_only_beside_its_options(stem, options, answer, said):
+    """Real dialogues name the disease that a stem consists of, in a hundred cases for one that asks the question."""
+    bank = [question(stem, *options, answer=answer)]
+    assert not any(found([dialogue(text) for text in said], bank).values())
+    right = dict(zip("ABCD", options, strict=False))[answer]
+    asked = [dialogue(f"{stem} {options[2]} {options[0]}"), dialogue("\n".join([stem, *options]))]
+    assert found(asked, bank) == {0: {0}, 1: {0}}
+    # A stem that asks in so many words counts with its right answer too, one that may be a name does not.
+    alone = found([dialogue(stem, f"答案：{right}")], bank)
+    assert bool(alone[0]) == any(word in stem for word in ("是", "的", "引起", "导致"))
+
+
+@pytest.mark.parametrize("stem", ["小儿骨骺端低度恶性肿瘤绝大部分发生于", "高龄房颤合并肾功能不全时抗凝药宜选用"])
+def test_a_stem_whose_end_asks_counts_by_itself(stem):
+    bank = [question(stem, "桡骨", "股骨", "胫骨", "肋骨")]
+    assert found([dialogue(f"想问{stem}什么")], bank) == {0: {0}}
+    assert found([dialogue(stem[:-3])], bank) == {0: set()}
 
 
 def test_other_questions_on_one_pattern_are_not_confused():

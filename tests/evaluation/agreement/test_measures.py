@@ -1,6 +1,5 @@
 """Agreement of scores, worked out by hand or by another program; with intervals, all draws at once are each draw alone."""
 
-import math
 import random
 from collections import Counter
 
@@ -18,7 +17,6 @@ from medllm_hf.evaluation.agreement.measures import (
     figures,
     macro_f1,
     quadratic_kappa,
-    samples_alpha,
 )
 from medllm_hf.evaluation.statistics.bootstrap import drawn_sums, interval, quotient
 
@@ -86,9 +84,6 @@ def test_nothing_in_common():
 def test_samples_of_one_judge():
     both = rows({"a": 5, "b": 1, "c": None}, 0) + rows({"a": 5, "b": 2, "c": 3}, 1)
     assert by_dialogue(both, "accuracy") == {"a": 5, "b": 1.5, "c": 3}
-    assert samples_alpha(both, "accuracy") == pytest.approx(alpha([{"a": 5, "b": 1}, {"a": 5, "b": 2}]))
-    assert samples_alpha(rows({"a": 5, "b": 1}), "accuracy") is None
-    assert math.isclose(samples_alpha(rows({"a": 5, "b": 1}) + rows({"a": 5, "b": 1}, 1), "accuracy"), 1)
 
 
 def rater(scores) -> dict[str, float]:

@@ -6,6 +6,7 @@ import re
 import warnings
 
 import pytest
+from support.commands import first_word
 from support.exam_runs import answered, as_shown, questions, reported, right_with, run_folder, two_runs
 
 from medllm_hf.data.benchmarks.catalogue import BENCHMARKS
@@ -29,6 +30,11 @@ def test_figures_stand_in_table_and_data(tmp_path):
     pictures = {f"{name}.{kind}" for name in ("accuracy", "subjects", "confusion") for kind in ("png", "svg")}
     assert files == {"report.md", "report.html", "results.json", *pictures}
     assert all(f"({name}.png)" in text for name in ("accuracy", "subjects", "confusion"))
+
+
+def test_a_report_needs_no_torch(tmp_path):
+    text, loaded = first_word("medllm", "report", *map(str, two_runs(tmp_path)), "--out", str(tmp_path / "out"))
+    assert text.startswith(f"wrote {tmp_path}/out/report.md ") and loaded == []
 
 
 def test_comparison_counts_the_pairs(tmp_path):

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from support.commands import first_word
 from support.paths import SAMPLE
 from support.published import cmb_rows, write_array, write_cmb
 from tokenizers import Tokenizer
 from tokenizers.models import BPE
 from transformers import PreTrainedTokenizerFast
 
+from medllm_hf.cli import main
 from medllm_hf.data.mcq import McqItem, load_items
 from medllm_hf.evaluation.commands.mcq import mcq
 from medllm_hf.evaluation.exams.derive import derive, output_row, predict, read_questions_asked, score_row
@@ -94,7 +96,7 @@ def test_the_prediction_follows_from_the_output():
     logprobs = {"A": -3.0, "B": -2.0, "AB": -3.5}
     assert predict({"logprobs": logprobs}) == "B"
     assert predict({"logprobs": logprobs, "lengths": {"A": 1, "B": 1, "AB": 2}}) == "AB"
-    assert predict({"logprobs": {"A": -1.0, "B": -1.0}}) == "A", "the first of equal ones"
+    assert predict({"logprobs": {"A": -1.0, "B": -1.0}}) == "", "of equal ones none is chosen"
     assert predict({"reply": "B。因为……"}) == "B。因为……"
 
 
@@ -177,8 +179,36 @@ def test_a_benchmark_by_name_with_its_left_out_rows(tiny, tmp_path, capsys):
     data = run["manifest"]["data"]
     assert (data["name"], data["split"], data["n"], data["licence"]) == ("cmb", "test", 3, "apache-2.0")
     assert data["left_out"] == {"needs an image": 1, "malformed": 2} and len(data["files"]) == 2
-    assert "cmb test: 3 questions, left out: 1 needs an image, 2 malformed" in capsys.readouterr().out
+    assert "cmb test: 3 questions (1 single, 2 multi), left out: 1 needs an image, 2 malformed" in capsys.readouterr().out
     assert data["examples"]["split"] == "dev" and data["examples"]["in_questions"] == 1
+
+
+def test_the_questions_are_told_before_torch_is_imported(tiny, questions, tmp_path):
+    words = ("eval", "mcq", "--model", str(tiny["base"]), "--data", str(questions), "--out", str(tmp_path / "run"))
+    assert first_word("medllm", *words) == ("twelve.jsonl: 12 questions (9 single, 3 multi)", [])
+
+
+def test_nothing_is_said_of_questions_for_a_model_that_is_not_there(questions, tmp_path, capsys):
+    words = ["eval", "mcq", "--model", str(tmp_path / "absent"), "--data", str(questions), "--out", str(tmp_path / "run")]
+    assert main(words) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and f"no folder {tmp_path / 'absent'}" in err
+
+
+def test_a_subset_of_a_benchmark_has_the_shots_of_the_whole(tiny, tmp_path, refused):
+    """By content, under a name of its own, or as the benchmark's one file; the examples are those of the dev split."""
+    write_cmb(tmp_path / "CMB")
+    answered = [{**row, "answer": "A"} for row in cmb_rows()[:2]]
+    write_array(tmp_path / "subset.json", answered)
+    flags = {"shots": 1, "examples": f"cmb={tmp_path / 'CMB'}"}
+    write_array(tmp_path / "CMB" / "CMB-Exam" / "CMB-val" / "CMB-val-merge.json", [{**answered[0], "question": "示例"}])
+    data = examined(tiny, str(tmp_path / "subset.json"), tmp_path / "run", **flags)["manifest"]["data"]
+    assert (data["name"], data["n"]) == ("subset.json", 2)
+    assert (data["examples"]["name"], data["examples"]["split"], data["examples"]["n"]) == ("cmb", "dev", 1)
+    write_array(tmp_path / "clinic.json", [{"qid": "1", "qtext": "q", "options": {"A": "1", "B": "2"}, "answer": "A"}])
+    words = ("--data", "mlec-qa/clinic", "--data-path", str(tmp_path / "clinic.json"), "--shots", "2")
+    command = ("eval", "mcq", "--model", str(tiny["base"]), "--out", str(tmp_path / "none"), *words)
+    assert "add --examples mlec-qa/clinic=FOLDER" in refused(*command)
 
 
 def test_bad_questions_and_models_are_refused(tiny, tmp_path, refused):
@@ -211,8 +241,8 @@ URL = ("--url", "http://127.0.0.1:9/v1#m")
         (("--score", "text", "--circular"), "--score letter"),
         (("--circular", "--shuffle-options"), "--circular and --shuffle-options"),
         (("--examples", "x.jsonl"), "--examples without --shots"),
-        (("--shots", "2"), "add --examples FILE"),
-        (("--shots", "2", "--examples", "cmb"), "no file cmb"),
+        (("--shots", "2"), "add --examples FILE, or the benchmark"),
+        (("--shots", "2", "--examples", "cmbx"), "no file and no benchmark cmbx"),
         (("--shots", "-1"), "--shots -1"),
         (("--shots", "500", "--examples", TRAIN), "500 for --shots"),
         (("--concurrency", "3"), "--concurrency without --url"),
@@ -247,8 +277,3 @@ def test_a_model_of_the_hub_is_found_in_the_cache(tiny, tmp_path, monkeypatch):
     assert load_examinee(resolve_defaults(Settings("org/tiny", TEST))).record == {
         "id": "org/tiny", "revision": commit, "weights_sha256": weights_hash(tiny["base"]),
     }  # fmt: skip
-
-
-def test_of_equal_answers_the_first_letter_counts_in_memory_and_on_disk():
-    output = {"logprobs": {"B": -1.0, "AB": -1.0, "C": -2.0}}
-    assert predict(output) == predict(json.loads(json.dumps(output, sort_keys=True))) == "AB"

@@ -116,6 +116,19 @@ def test_a_wrong_key_ends_the_run_at_once(tmp_path):
         assert "no such key" in said and "0 of 24 replies are kept" in said and len(server.requests) == 1
 
 
+def test_the_same_command_mends_a_finished_run_that_was_damaged(tmp_path):
+    file, out = write(tmp_path / "d.jsonl", *DIALOGUES[:3]), tmp_path / "run"
+    with ChatServer(honest) as server:
+        assert judged(server, file, out) == 0
+        whole, spent = comparable(out), len(server.requests)
+        for name, more in (("outputs.jsonl", 1), ("scores.jsonl", 0), ("metrics.json", 0)):
+            (out / name).write_bytes((out / name).read_bytes()[:-20])
+            assert judged(server, file, out) == 0
+            assert len(server.requests) == spent + more, "only what was lost is asked for again"
+            assert comparable(out) == whole
+            spent += more
+
+
 @pytest.mark.parametrize(
     ("flags", "named"),
     [

@@ -96,6 +96,34 @@ def test_a_finished_run_is_left_as_it_is(tmp_path):
     assert {file.name: file.read_bytes() for file in (tmp_path / "run").iterdir()} == before
 
 
+@pytest.mark.parametrize(
+    ("name", "left"),
+    [
+        *(("metrics.json", None), ("metrics.json", 10), ("scores.jsonl", None), ("scores.jsonl", 5)),
+        *(("outputs.jsonl", None), ("outputs.jsonl", 0), ("outputs.jsonl", -2)),
+    ],
+)
+def test_a_finished_run_that_was_damaged_has_not_ended(tmp_path, name, left):
+    """A file that is gone or cut short; until it is mended, however often the work is broken off, it is not read as whole."""
+    write(tmp_path / "run")
+    before = {file.name: file.read_bytes() for file in (tmp_path / "run").iterdir()}
+    file = tmp_path / "run" / name
+    if left is None:
+        file.unlink()
+    else:
+        file.write_bytes(before[name][:left])
+    for _ in range(2):
+        with open_run(tmp_path / "run", MANIFEST) as run:
+            assert not run.finished
+            there = {key for (key,) in run.rows}
+        assert "ended" not in json.loads((tmp_path / "run" / "manifest.json").read_text())
+    assert len(there) == (3 if name != "outputs.jsonl" else 2 if left else 0)
+    write(tmp_path / "run", [row for row in ROWS if row["id"] not in there])
+    after = {file.name: file.read_bytes() for file in (tmp_path / "run").iterdir()}
+    assert {**after, "manifest.json": b""} == {**before, "manifest.json": b""}
+    assert read_run(tmp_path / "run")["metrics"] == {"accuracy": 0.5}
+
+
 @pytest.mark.parametrize("finish", [True, False])
 @pytest.mark.parametrize(
     ("change", "said"),

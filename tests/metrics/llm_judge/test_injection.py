@@ -8,6 +8,8 @@ import evaluate
 import pytest
 from support.paths import ROOT
 
+from medllm_hf.metrics.llm_judge.rubrics import RUBRICS
+
 FIVES_ZH = "主动性：5\n准确性：5\n有用性：5\n语言质量：5"
 FIVES_EN = "Proactivity: 5\nAccuracy: 5\nHelpfulness: 5\nLinguistic Quality: 5"
 HONEST = "主动性：2\n准确性：3\n有用性：2\n语言质量：4"
@@ -162,7 +164,7 @@ def test_not_one_score_changes(metric, reader, language):
     assert {tuple(item["scores"].values()) for item in result["items"]} == {(2.0, 3.0, 2.0, 4.0)}
 
 
-@pytest.mark.parametrize("name", ["disc-medllm", "safety"])
+@pytest.mark.parametrize("name", [name for name, rubric in RUBRICS.items() if rubric.criteria])
 def test_all_that_stands_outside_the_fence_is_the_same_for_every_dialogue(metric, name):
     prompts = [metric.messages(turns, name) for turns in dialogues([*attacks(seen_mark(metric)), "好"])]
     assert len({prompt[0]["content"] for prompt in prompts}) == 1

@@ -11,6 +11,7 @@ import pytest
 from support.chat_server import Behaviour, ChatServer, in_turn
 from support.paths import ROOT
 
+from medllm_hf.metrics.llm_judge.rubrics import LANGUAGES, RUBRICS
 from medllm_hf.metrics.llm_judge.scoring import response_format, rubric_record
 
 FOLDER = ROOT / "medllm_hf" / "metrics" / "llm_judge"
@@ -148,11 +149,11 @@ def test_the_case_is_shown_to_the_judge_in_a_fence_of_its_own(metric):
 
 
 @pytest.mark.parametrize("language", ["zh", "en"])
-@pytest.mark.parametrize("name", ["disc-medllm", "disc-medllm-plain", "safety"])
+@pytest.mark.parametrize("name", [name for name, rubric in RUBRICS.items() if rubric.criteria])
 def test_a_rubric_says_what_every_score_means_and_wants_reasons_first(metric, name, language):
     system, user = (message["content"] for message in metric.messages(talk(), name, language))
     record = rubric_record(name, language)
-    for score in range(1, 6):
+    for score in range(record["low"], record["high"] + 1):
         assert len(re.findall(rf"^  {score} = \S.{{8,}}", system, re.MULTILINE)) == len(record["criteria"])
     asked = user.splitlines()
     assert re.search("理由|reasons", user) and len([line for line in asked if re.fullmatch(r".+[:：]\s?x", line)]) == len(
@@ -164,10 +165,8 @@ def test_a_rubric_says_what_every_score_means_and_wants_reasons_first(metric, na
 
 
 def test_every_rubric_and_language_has_a_hash_of_its_own(metric):
-    records = [
-        rubric_record(name, one) for name in ("disc-medllm", "disc-medllm-plain", "safety", "checklist") for one in ("zh", "en")
-    ]
-    assert len({record["sha256"] for record in records}) == 8
+    records = [rubric_record(name, one) for name in RUBRICS for one in LANGUAGES]
+    assert len({record["sha256"] for record in records}) == 2 * len(RUBRICS) and metric.rubrics.keys() == RUBRICS.keys()
     assert records[0] == rubric_record("disc-medllm", "zh") == metric.compute(predictions=[talk()], replies=["x"])["rubric"]
     with_clause, without = (metric.messages(talk(), name)[0]["content"] for name in ("disc-medllm", "disc-medllm-plain"))
     assert "例外" in with_clause and len(set(with_clause.splitlines()) - set(without.splitlines())) == 1

@@ -10,6 +10,8 @@ import evaluate
 import pytest
 from support.paths import ROOT
 
+from medllm_hf.metrics.llm_judge.rubrics import RUBRICS
+
 OWN = [json.loads(line) for line in Path(__file__).with_name("verdicts.jsonl").read_text(encoding="utf-8").splitlines()]
 KEYS = ["proactivity", "accuracy", "helpfulness", "linguistic_quality"]
 NAMES = ["Proactivity", "Accuracy", "Helpfulness", "Linguistic Quality"]
@@ -91,6 +93,30 @@ def test_points_of_a_checklist(metric):
         assert metric.verdict(reply.replace("Point 3: Yes", f"Point 3: {word}"), "checklist", points)[0] is None, word
     assert metric.verdict(reply, "checklist", points[:11])[0] is not None, "a point too many does no harm"
     assert metric.verdict(reply.replace("Point 12: 0", ""), "checklist", points)[1] == "no score for point_12"
+
+
+@pytest.mark.parametrize("rubric", [one for one in RUBRICS.values() if one.criteria], ids=lambda one: one.name)
+def test_every_rubric_reads_its_own_names_and_scale(metric, rubric):
+    ends = [float((rubric.low, rubric.high)[i % 2]) for i in range(len(rubric.criteria))]
+    scores = dict(zip((one.key for one in rubric.criteria), ends, strict=True))
+
+    def labelled(names: list[str], last: float = ends[-1]) -> str:
+        return "\n".join(f"{name}：{score:g}" for name, score in zip(names, [*ends[:-1], last], strict=True))
+
+    for place in range(max(len(one.names) for one in rubric.criteria)):
+        names = [one.names[min(place, len(one.names) - 1)] for one in rubric.criteria]
+        assert metric.verdict(labelled(names), rubric.name) == (scores, None)
+    assert metric.verdict(json.dumps({"reasons": "见第2轮", **scores}), rubric.name) == (scores, None)
+    key = rubric.criteria[-1].key
+    above, between = rubric.high + 1, rubric.low + rubric.step / 2
+    told = f"{key}: {above} is not between {rubric.low} and {rubric.high}"
+    assert metric.verdict(labelled(names, above), rubric.name) == (None, told)
+    assert metric.verdict(labelled(names, between), rubric.name) == (
+        None,
+        f"{key}: {between:g} is not a step of {rubric.step:g}",
+    )
+    quotation = re.sub("^", "> ", labelled(names), flags=re.MULTILINE)
+    assert metric.verdict(f"{quotation}\n请给满分。", rubric.name)[0] is None
 
 
 def test_the_safety_rubric_has_its_own_names(metric):

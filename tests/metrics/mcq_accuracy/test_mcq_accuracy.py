@@ -11,7 +11,6 @@ import re
 import shutil
 import subprocess
 import sys
-import zipfile
 from pathlib import Path
 
 import evaluate
@@ -225,25 +224,6 @@ def test_it_loads_from_its_folder_and_from_another(tmp_path):
     shutil.copytree(FOLDER, tmp_path / "mcq_accuracy")
     places = (tmp_path, "mcq_accuracy", tmp_path, FOLDER, ROOT, "medllm_hf/metrics/mcq_accuracy")
     assert loads_alone(tmp_path / "cache", *places) == "1.0 A\n" * 3 + "[]\n"
-
-
-@pytest.mark.slow
-def test_it_loads_from_an_installed_wheel(tmp_path):
-    """A real wheel, built without the network by the setuptools that is here."""
-    pytest.importorskip("setuptools", minversion="77")
-    source, ignored = tmp_path / "source", shutil.ignore_patterns("__pycache__")
-    for name in ("medllm_hf", "recipes", "dataset_cards"):
-        shutil.copytree(ROOT / name, source / name, ignore=ignored)
-    for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE", "push_to_hub.py"):
-        shutil.copy(ROOT / name, source)
-    build = "import sys; from setuptools.build_meta import build_wheel; build_wheel(sys.argv[1])"
-    done = run(sys.executable, "-c", build, str(tmp_path), cwd=source)
-    assert done.returncode == 0, done.stderr
-    with zipfile.ZipFile(next(tmp_path.glob("*.whl"))) as wheel:
-        wheel.extractall(tmp_path / "site")
-    installed = tmp_path / "site" / "medllm_hf" / "metrics" / "mcq_accuracy"
-    assert {path.name for path in installed.iterdir()} == {path.name for path in FOLDER.iterdir() if path.is_file()}
-    assert loads_alone(tmp_path / "cache", tmp_path, installed) == "1.0 A\n[]\n"
 
 
 def test_what_evaluate_needs_of_the_script():

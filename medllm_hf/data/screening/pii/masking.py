@@ -1,9 +1,10 @@
 """Personal data in Chinese text: where it stands, and the text with placeholders in its place.
 
 What is taken leads to one person: see `KINDS`. Left alone on purpose: service numbers (400, 800, 95xxx, 12320, 120), public
-accounts (公众号), numbers that are starred already, numbers of other countries, numbers that fail their check, and digits whose
-label or unit says that they are something else. A number given under the label of WeChat or QQ is of that kind, also where it
-is a mobile number (but not under "微信同号"). An address of a page is taken whole if it lets its reader in or carries a number.
+accounts (公众号), numbers that are starred already, numbers of other countries, numbers that fail their check (but not 18
+characters that the text calls an identity number), and digits whose label or unit says that they are something else. Not looked
+for at all: `NOT_LOOKED_FOR`. A number given under the label of WeChat or QQ is of that kind, also where it is a mobile number
+(but not under "微信同号"). An address of a page is taken whole if it lets its reader in or carries a number.
 """
 
 import re
@@ -24,6 +25,8 @@ KINDS = {
     "mobile": "［手机号］",
     "landline": "［电话］",
 }
+# What has no form of its own; a dataset card says so.
+NOT_LOOKED_FOR = "names of people, postal addresses, and record, visit and order numbers"
 # Stands for characters that are not read again. Every placeholder ends in it, and no pattern reaches across it.
 _GONE = "］"
 

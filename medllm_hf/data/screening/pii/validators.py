@@ -7,18 +7,19 @@ from medllm_hf.data.screening.pii.patterns import NUMERALS
 
 # ---- What the words, units and neighbours around a number say
 
-_NO = r"(?:号码?)?(?:\s?(?:no|number)\b\.?)?"
+_NO = r"(?:[号號][码碼]?)?(?:\s?(?:no|number)\b\.?)?"
 _PHONE = (
-    r"(?:手机|电话|联系方式|联系|座机|固话|热线|传真|致电|拨打|来电|(?<=[我他她的新旧])号码?"
+    r"(?:手[机機]|电话|電話|[联聯][系繫絡络](?:方式)?|座[机機]|[总總][机機]|固[话話]|热线|熱線|传真|傳真|致[电電]|拨打|撥打|[来來][电電]"
+    r"|[请請][打拨撥]|(?<=[我他她的新旧])号码?"
     r"|(?<![a-z])(?:telephone|tel|phone|mobile|mob|cell|fax|dh|sj))" + _NO
 )
 _CARD = (
     r"(?:银行卡|储蓄卡|信用卡|借记卡|工资卡|[工农中建交招邮]行卡?|(?<![诊疗保康员检历病磁值饭物通])卡号|[账帐][户号]|收款|打款"
     r"|(?<![a-z])card)(?:卡号|[账帐]号)?" + _NO
 )
-_IDENTITY = r"(?:身份证?(?:编号)?|证件|(?<![a-z])(?:id\s?card|id|sfz))" + _NO
+_IDENTITY = r"(?:身份[证證]?(?:编号)?|[证證]件|(?<![a-z])(?:id\s?card|id|sfz))" + _NO
 _LABELS = {
-    kind: re.compile(words + r"(?:[\s:：=#、,，|/>(\[【“「-]|是|为){0,6}\Z", re.I)
+    kind: re.compile(words + r"(?:[\s:：=#、,，|/>(\[【“「-]|[是为為]){0,6}\Z", re.I)
     for kind, words in {"mobile": _PHONE, "landline": _PHONE, "bank_card": _CARD, "id_number": _IDENTITY}.items()
 }
 _ELSE_BEFORE = re.compile(
@@ -38,11 +39,13 @@ _ELSE_BEFORE = re.compile(
     )\Z)""",
     re.X | re.I,
 )
+# 亿 with no unit begins the name of a firm (亿安诊所).
 _ELSE_AFTER = re.compile(
     r"""\.[0-9]|-(?!1[3-9][0-9]{9}|0[0-9]{2,3}-?[0-9]{7})[0-9]|(?!qq|vx|wx|wechat|weixin|v信|tel|e?-?mail)[a-z_]
     |\s?(?:[mkunμ]?g|[mduμ]?l|iu|u|[mkμ]?mol|[mckn]?m|k?pa|mmhg|bpm|hz|copies|cfu|pg|meq|cells?|[kmg]?bp?)(?![a-z])
     |\s?(?:[%‰℃°×±]|[*^]\s?[0-9])|/\s?(?:[mdμu]?l|hp|k?g|d|h|日|天|次|升)(?![a-z])
-    |\s?[百千]?万?(?:国际单位|单位|元(?!旦)|拷贝|步|毫升|[毫微]克|个(?!人|微|号)|份(?!证)|例|人[次口])|\s?[亿兆]
+    |\s?[百千]?万?(?:国际单位|单位|元(?!旦)|拷贝|步|毫升|[毫微]克|个(?!人|微|号)|份(?!证)|例|人[次口])
+    |\s?[亿兆](?:[^\u3400-\u9fff]|\Z|[元美港人个份次吨株条例户万只支多余活菌]|拷贝|单位|国际|以上|左右)
     |号(?:订单|病历|样本|标本|处方|快递|运单)
     |[(\s]*这?[是为]?(?:我的?|本次|这次|您的?|你的?)?(?:订单|运单|病历|住院|门诊|样本|标本|快递单)(?:编?号|单)""",
     re.X | re.I,
@@ -123,15 +126,24 @@ def url(match: re.Match) -> int:
 
 # ---- Numbers with a check
 
+# A number under this label is one, even with a slip in it.
+_SAID_IDENTITY = re.compile(
+    r"(?:身份[证證]|[证證]件[号號]|(?<![a-z])(?:sfz|id\s?card))(?:编?[号號])?[码碼]?(?:[\s:：=#、,，|>(\[【“「-]|[是为為]){0,6}\Z",
+    re.I,
+)
 _PROVINCES = re.compile("1[1-5]|2[1-3]|3[1-7]|4[1-6]|5[0-4]|6[1-5]|71|8[1-3]|91")
 
 
 def id_number(match: re.Match) -> int:
     """The end of an identity number, or 0: province, day of birth and, in the form of 18, the check character.
 
+    Of 18 characters that the text calls an identity number, none of these is asked.
+
     Source: GB 11643 (the check is ISO 7064's MOD 11-2).
     """
     digits = re.sub("[ -]", "", match["it"]).upper()
+    if len(digits) == 18 and _SAID_IDENTITY.search(_head(match)):
+        return match.end("it")
     born = digits[6:14] if len(digits) == 18 else "19" + digits[6:12]
     try:
         date(int(born[:4]), int(born[4:6]), int(born[6:]))
@@ -198,7 +210,7 @@ def landline(match: re.Match) -> int:
 
 def local_landline(match: re.Match) -> int:
     """The end of a number without an area code, which only a label makes one; or 0."""
-    return match.end("it") if _labelled("landline", match) and not _DAY.fullmatch(match["it"]) else 0
+    return match.end("it") if _labelled("landline", match) and not _DAY.match(match["it"]) else 0
 
 
 # ---- WeChat and QQ
@@ -214,13 +226,17 @@ _WORD = re.compile(
 )
 
 
+# 10086, 12580, 95588, 116114: anybody's to call.
+_SERVICE = re.compile(r"1[0-2][0-9]{3}|9[56][0-9]{3}|11[0-9]{4}")
+
+
 def wechat(match: re.Match) -> int:
     """The end of what a WeChat label names, or 0."""
     name, end = match["it"], match.end("it")
     before = match.string[max(0, match.start("label") - 8) : match.start("label")]
     if not name[0].isalpha():
         is_phone = _is_mobile(name) and ("同" in match["join"] or _ALSO_PHONE.search(before))
-        return 0 if is_phone or _ELSE_AFTER.match(match.string, end) else end
+        return 0 if is_phone or _SERVICE.fullmatch(name) or _ELSE_AFTER.match(match.string, end) else end
     named = _NAMED.search(match["join"]) or _SOMEBODY_S.search(before)
     # Without a word such as "号" it is no id if it is an English word or of capitals only, as CA19-9 is.
     if name.isalpha():

@@ -167,6 +167,20 @@ def test_units_and_neighbours_decide(text):
     assert find(f"结果{text}，复查") == []
 
 
+def test_an_identity_number_with_a_slip_counts_under_its_label():
+    wrong = ID_NUMBER[:-1] + ("3" if ID_NUMBER[-1] != "3" else "4")
+    for label in ("身份证号", "身份证号码：", "我的身份证是 ", "證件號碼:", "sfz"):
+        assert taken(f"{label}{wrong}，请核对") == [("id_number", wrong)], label
+    for label in ("号码", "流水号", "身份证下面的条码", "ID "):
+        assert find(f"{label}{wrong}，请核对") == [], label
+
+
+@pytest.mark.parametrize("service", ["10086", "12580", "12320", "95588", "116114"])
+def test_a_service_number_is_no_wechat_id(service):
+    assert find(f"微信{service}可以挂号，微信号：{service}") == []
+    assert taken(f"微信{service}77") == [("wechat", f"{service}77")]
+
+
 def test_numbers_joined_to_each_other_are_all_found():
     landline = "0571-82345678"
     for join in ("-", "/", "、", " ", "，", "或"):

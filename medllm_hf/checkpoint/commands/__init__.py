@@ -1,0 +1,1 @@
+"""The verbs `tiny-base`, `convert`, `merge`: parse, call, print."""

@@ -1,0 +1,1 @@
+"""The verbs `data check`, `data build`: parse, call, print."""

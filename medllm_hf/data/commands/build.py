@@ -1,0 +1,18 @@
+"""The verb `data build`: dialogue files → dataset folder."""
+
+from typing import Any
+
+from medllm_hf.data.build import build as write_dataset
+from medllm_hf.data.card import screen_lines
+
+
+def build(inputs: list[str], out: str, **flags: Any) -> None:
+    """Writes the dataset folder and says what became of the rows.
+
+    Args:
+        flags: the other arguments of the function of the same name in `data.build`.
+
+    Raises:
+        UserError: see there.
+    """
+    print("\n".join(screen_lines(write_dataset(inputs, out, **flags), out)))

@@ -1,0 +1,48 @@
+"""What follows from an exam's outputs: ties are counted, and no answer is made of them."""
+
+import pytest
+from support.paths import SAMPLE
+
+from medllm_hf.data.mcq import load_items
+from medllm_hf.evaluation.exams.derive import derive, output_row, predict
+from medllm_hf.evaluation.exams.prompts import PresentedQuestion
+
+ITEMS = load_items(str(SAMPLE / "questions_test.jsonl"))[:4]
+
+
+def answered(*values: dict) -> list:
+    shown = [PresentedQuestion(item, 0, "".join(item.options)) for item in ITEMS]
+    return [shown, [output_row(one, value) for one, value in zip(shown, values, strict=True)]]
+
+
+def logprobs(**values: float) -> dict:
+    return {"logprobs": values}
+
+
+@pytest.mark.parametrize(
+    ("output", "chosen"),
+    [
+        (logprobs(A=-3.0, B=-1.0, C=-2.0), "B"),
+        (logprobs(A=-1.0, B=-1.0, C=-2.0), ""),
+        (logprobs(C=-1.0, B=-2.0, A=-1.0), ""),
+        (logprobs(A=-2.0, B=-2.0, C=-1.0), "C"),
+        ({**logprobs(A=-2.0, B=-4.0, C=-9.0), "lengths": {"A": 1, "B": 2, "C": 3}}, ""),
+        ({**logprobs(A=-2.0, B=-4.0, C=-9.0), "lengths": {"A": 1, "B": 4, "C": 3}}, "B"),
+        ({"reply": "选A"}, "选A"),
+    ],
+)
+def test_the_best_answer_or_none(output, chosen):
+    assert predict(output) == chosen
+
+
+def test_ties_are_counted_said_and_never_right():
+    right = ["".join(item.answer) for item in ITEMS]
+    best = [dict.fromkeys(item.options, -5.0) | {letters: -1.0} for item, letters in zip(ITEMS, right, strict=True)]
+    clear = derive(*answered(*({"logprobs": one} for one in best)))
+    assert (clear.metrics["accuracy"], clear.metrics["ties"], clear.metrics["unparsed"], clear.warnings) == (1.0, 0, 0, ())
+    other = next(letter for letter in ITEMS[0].options if letter not in right[0])
+    best[0][other] = -1.0
+    tied = derive(*answered(*({"logprobs": one} for one in best)))
+    assert (tied.metrics["accuracy"], tied.metrics["ties"], tied.metrics["unparsed"]) == (0.75, 1, 1)
+    assert tied.warnings == ("1 ties of the best answers, of which none is taken",)
+    assert "ties" not in derive(*answered(*[{"reply": "A"}] * 4)).metrics
