@@ -35,7 +35,7 @@ _SUBJECT = (
 _SUBJECT_ALONE = re.compile(_SUBJECT, re.I)
 _WRONG = re.compile(
     _SUBJECT + r"(?:不(?:正确|对|符|恰当|准确|合适|合理|成立|妥|行|可取|[太大]?可能|选|适[合用宜])"
-    r"|错|误|有误|排除|与题[意干](?:不符|矛盾)"
+    r"|错(?=$|\W|[A-Z的了])|错误|误|有误|排除|与题[意干](?:不符|矛盾)"
     r"|可能性(?:不大|(?:很|较|都|比较|更|最)*[小低])|[×✗✘❌╳]"
     r"|(?:incorrect|wrong|false|ruled out|excluded|isn't|aren't|can't|cannot|unlikely|(?:less|least) (?:likely|appropriate)"
     r"|not (?:the )?(?:correct|right|true|best|answer|appropriate|indicated|suitable|likely|a likely))\b)",
@@ -43,7 +43,7 @@ _WRONG = re.compile(
 )
 _RIGHT = re.compile(
     _SUBJECT
-    + r"(?:正确|对(?![应比照症于])|符合|成立|恰当|准确|合适|(?<=最)(?:有?可能|佳|好|适[合宜]|贴切|完整|全面|合理)|[√✓✔✅]"
+    + r"(?:正确|对(?=$|\W|[A-Z的了])|符合|成立|恰当|准确|合适|(?<=最)(?:有?可能|佳|好|适[合宜]|贴切|完整|全面|合理)|[√✓✔✅]"
     r"|(?:the )?(?:correct|right|true|appropriate|suitable|(?<=most )(?:likely|probable|consistent|accurate))\b"
     r"|(?<=best )(?:choice|option|answer)\b)",
     re.I,
@@ -131,6 +131,7 @@ _SUPPOSED = re.compile(
     r"|at first|initially|first impression)\b",
     re.I,
 )
+_NEXT_LABEL = re.compile(r"[;,。.]?\s?\(?([A-Z])[ ]?[.:、)]")
 _NEW_LINE = re.compile(r"\n[-\s]{0,4}$")
 _LETTER = re.compile(
     r"(?:(?<![\w°-])|(?<=选项)|(?<=只有)|(?<=因此)|(?<=所以)|(?<=认为)|(?<=答案)|(?<=选择)|(?<=叙述)"
@@ -175,8 +176,10 @@ def names_all(r: Reply, named: Named) -> bool:
 
 def is_listing(r: Reply, named: Named) -> bool:
     """Whether the names are options from A on, each with its text, as a question has them."""
-    first = "".join(sorted(r.labels))[: len(named.labels)]
-    return named.worded and named.lettered and named.apart and named.labels == first
+    labels = "".join(sorted(r.labels))
+    goes_on = _NEXT_LABEL.match(r.text, named.end)
+    listed = named.apart or (goes_on and goes_on[1] == labels[len(named.labels) : len(named.labels) + 1])
+    return bool(listed and named.worded and named.lettered and labels.startswith(named.labels))
 
 
 def is_called_wrong(r: Reply, named: Named) -> bool:

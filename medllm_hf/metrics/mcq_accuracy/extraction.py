@@ -33,7 +33,7 @@ _HEAD = re.compile(
     re.I,
 )
 _LABEL = re.compile(
-    r"(?:^|(?<=[\s;。,?.]))\(?(?:选项|[Oo]ption )?([A-Z])[ ]?(?:[:)](?![\d(])|\.(?=[ ]?(?:$|\n|[A-Z]|[^\x00-\x7f])))[ ]?"
+    r"(?:^|(?<=[\s;。,?.]))\(?(?:选项|[Oo]ption )?([A-Z])[ ]?(?:[:)](?![ ]?[\d(])|\.(?=[ ]?(?:$|\n|[A-Z]|[^\x00-\x7f])))[ ]?"
 )
 _NO_LABEL = re.compile(
     r"正确|错误|对|错|不|是|否|[√×✓✗]|说法|该|此|您|你|请|我|[A-Z]\b|$"
@@ -127,6 +127,8 @@ def _lone_lines(r: Reply, stem: Stem) -> list[Statement]:
             continue
         if _ALONE.match(r.text, named.end, line.end()) or (number == 0 and _HEAD.match(r.text, named.end)):
             alone[number] = named
+    if 0 in alone and not alone[0].worded:  # what follows letters alone with letters and texts is a list of what there is
+        alone = {number: named for number, named in alone.items() if not (named.worded and named.lettered)}
     if len({frozenset(named.labels) for named in alone.values()}) > 1:
         joint = "".join(named.labels for named in alone.values())
         listed = len(alone) == len(lines) and all(named.worded and named.lettered for named in alone.values())
