@@ -63,7 +63,8 @@ _EN_LINK = (
 )
 _NOUN = re.compile(
     r"(?P<noun>(?:正确|最佳|标准|最终|参考)?答案(?:[与及和]解析)?|正解|结论(?=:)|^\s?答(?=:)|最?符合[^,。;\n]{0,12}的(?:选项|答案)"
-    r"|(?:正确|最佳|最合适|最恰当|最准确|最适当|最合理|最可能)的?选项)" + _LINK + r"|(?P<en>(?<![A-Za-z])answers?\b"
+    r"|(?:正确|最佳|最合适|最恰当|最准确|最适当|最合理|最可能)的?选项"
+    r"|(?:^|(?<=[,。;:]))[^,。;:\n不非无未没错误排除否]{1,30}的选项(?=应?[是为]))" + _LINK + r"|(?P<en>(?<![A-Za-z])answers?\b"
     r"|\b(?:choice|correct|response|selected option)(?=:)|\bmy (?:choice|pick)\b"
     r"|\b(?:correct|right|best|final|appropriate)\s+(?:options?|choices?|ones?)\b)" + _EN_LINK,
     re.I | re.M,
@@ -101,6 +102,12 @@ _IN_ALL = re.compile(
     r"(?:综上所述|综上|总之|总的来[说看]|综合(?:以上|上述|来看|考虑|分析|所述)|由此可[见知]"
     r"|\b(?:in (?:summary|conclusion)|overall|to summarize|in all)\b)[^。;!?\n]{0,80}$",
     re.I,
+)
+# "A: …, 正确。": a line that begins with a label and ends with a judgement.
+_JUDGED_LINE = re.compile(
+    r"^[-\s]?\(?(?:选项)?([A-Z])[.:、)][^\n]{1,400}?[,。;:(—-][ ]?(?:是|为|说法|该项|此项)?"
+    r"(?:(?P<wrong>错误|不正确|不对|错|[×✗✘❌])|正确|对|[√✓✔✅])的?[)。.;]?[ ]?$",
+    re.M,
 )
 _EXCEPT = re.compile(r"除(?:了|去|开|[ ])?(?!外)")
 _THE_REST = re.compile(
@@ -158,7 +165,7 @@ def read_statements(r: Reply, predicate: str = "") -> list[Statement]:
     Args:
         predicate: what holds of the answer in the question's own words; who is said to do so is "matching".
     """
-    judged = _judged(r, predicate)
+    judged = [*_judged(r, predicate), *_judged_lines(r)]
     return [*_after_nouns(r), *_after_verbs(r), *_after_thus(r), *judged, *_called(r), *_excepted(r), *_all_chosen(r)]
 
 
@@ -189,13 +196,17 @@ def is_called_wrong(r: Reply, named: Named) -> bool:
 
 def _settled(r: Reply, at: int, texts: bool, closed: bool = False) -> Named | None:
     """The names at `at` as a verdict: void for one of several, None when asked, called wrong or part of a word."""
-    named = named_at(r, at, texts, lower=True, by_line=bool(_NEW_LINE.search(r.text[max(0, at - 20) : at])))
+    by_line = bool(_NEW_LINE.search(r.text[max(0, at - 20) : at]))
+    named = named_at(r, at, texts, lower=True, by_line=by_line)
     if not named or _QUESTION.match(r.text, named.end):
         return None
     wrong = is_called_wrong(r, named)
     if OR.match(r.text, named.end) or (_EITHER.match(r.text, named.end) and not wrong):
         return replace(named, labels="")
-    return named.loose if wrong or not (END if closed else CLEAR).match(r.text, named.end) else named
+    if by_line and (label := _NEXT_LABEL.match(r.text, named.end)) and label[1] in r.labels - set(named.labels):
+        return replace(named, labels="")  # a list, one a line, of which not all could be read
+    ends = (r.text[named.end - 1] == ")" and not closed) or (END if closed else CLEAR).match(r.text, named.end)
+    return named.loose if wrong or not ends else named
 
 
 def _said(act: str, r: Reply, start: int, named: Named | None, firm: bool = False) -> Iterator[Statement]:
@@ -208,7 +219,7 @@ def _after_nouns(r: Reply) -> Iterator[Statement]:
         if _OPEN.match(r.text, match.end()):
             yield Statement("chosen", "", match.start(), match.end())
         else:
-            bare = match[0].strip() == (match["noun"] or match["en"])
+            bare = match[0].strip(" (") == (match["noun"] or match["en"])
             yield from _said("chosen", r, match.start(), _settled(r, match.end(), texts=True, closed=bare))
 
 
@@ -246,6 +257,12 @@ def _judged(r: Reply, predicate: str) -> Iterator[Statement]:
             denied = (right or firm) and is_denied(r, start)
             if wrong or not denied:
                 yield Statement("wrong" if wrong else "right", named.labels, start, named.end, firm and not denied)
+
+
+def _judged_lines(r: Reply) -> Iterator[Statement]:
+    for match in places(_JUDGED_LINE, r.text):
+        if match[1] in r.labels:
+            yield Statement("wrong" if match["wrong"] else "right", match[1], match.start(), match.end())
 
 
 def _called(r: Reply) -> Iterator[Statement]:

@@ -35,6 +35,8 @@ _HEAD = re.compile(
 _LABEL = re.compile(
     r"(?:^|(?<=[\s;。,?.]))\(?(?:选项|[Oo]ption )?([A-Z])[ ]?(?:[:)](?![ ]?[\d(])|\.(?=[ ]?(?:$|\n|[A-Z]|[^\x00-\x7f])))[ ]?"
 )
+_MARK = re.compile(r"(?:^|(?<=[\s;。,]))\(?([A-Z])\)?[.:、)]")
+_POINT = re.compile(r"[.。:](?!\d)")
 _NO_LABEL = re.compile(
     r"正确|错误|对|错|不|是|否|[√×✓✗]|说法|该|此|您|你|请|我|[A-Z]\b|$"
     r"|(?:right|wrong|true|false|correct|incorrect|yes|no|hello|hi|sure|i)\b",
@@ -45,14 +47,17 @@ _TAKEN_BACK = re.compile(
 )
 _NEXT = re.compile(
     r"下一[道个]?题|下题[:是]|\n\(?(?:例题|题目|问题|练习|[单多]选题)\)?\d{0,3}\)?[:.、]|\(例题\)|第[二三四五2-5]题"
-    r"|\n(?:Question|Q|Human|User|用户|问)[ ]?\d{0,3}[:.]|请你?(?:运用|阅读|根据|从)[^\n。]{0,40}(?:选出|选择|给出|回答)",
+    r"|\n<?(?:Question|Q|Human|User|bot|Assistant|用户|问)>?[ ]?\d{0,3}[:.]"
+    r"|请你?(?:运用|阅读|根据|从)[^\n。]{0,40}(?:选出|选择|给出|回答)",
     re.I,
 )
-_NEXT_OPTIONS = re.compile(
-    r"(?:\?|[的一][是有项][:?]?|\(\s?\)[。.]?)\s?\(?A\)?[ ]?[.:、)][ ]?(?=[^\n;]{1,200}?[\n;。, ][ ]?\(?B\)?[ ]?[.:、)])"
+_NEXT_OPTIONS = re.compile(r"[?:。是有为)]\s?\(?A\)?[ ]?[.:、)][ ]?(?=[^\n;]{1,200}?[\n;。, ][ ]?\(?B\)?[ ]?[.:、)])")
+_COPULA = re.compile(
+    r"(?:(?<![不否])[是为]:?|(?<=诊断):)\s?|\b(?:is|are|would be|will be|should be)\s+(?:an?\s+|the\s+)?", re.I
 )
-_COPULA = re.compile(r"(?:(?<![不否])[是为]:?|(?<=诊断):)\s?|\b(?:is|are)\s+(?:an?\s+|the\s+)?", re.I)
 _IN_BRACKETS = re.compile(r"(?<![不否])[是为选][^,;。!?()\n]{1,30}\((?:选项|即|[Oo]ption )?[ ]?([A-Z])[ ]?(?:选项|项)?\)")
+_LABELLED = re.compile(r"\(?([A-Z])[ ]?[:)][ ]?(?=[^\W\d_])")
+_NEXT_LABEL = re.compile(r"(?<![A-Za-z])[A-Z][ ]?[:、)]")
 _SENTENCE_ENDS = re.compile(r"[ ]?(?:[。.!;\n]|$)")
 _REFUSAL = re.compile(r"抱歉|对不起|不能(?:判断|确定|提供|回答)|无法(?:回答|提供|作答|选择)|\b(?:sorry|unable)\b", re.I)
 
@@ -78,6 +83,8 @@ def extract_choice(reply: str, options: dict[str, str], question: str = "") -> s
     statements = read_statements(r, stem.predicate)
     wanted = "wrong" if stem.negative else "right"
     verdicts = [one for one in statements if one.act == "chosen"] + _lone_lines(r, stem)
+    if any(one.lettered and one.labels for one in verdicts):
+        verdicts = [one for one in verdicts if one.lettered or not one.labels]
     if not any(one.labels for one in verdicts):
         verdicts += [one for one in statements if one.firm and one.act == wanted]
     if verdicts:
@@ -110,7 +117,7 @@ def _next_question(r: Reply, after: int) -> int:
     end = marker.start() if marker else len(r.text)
     for match in islice(_NEXT_OPTIONS.finditer(r.text, after, end), 40):
         named = named_at(r, match.end(), texts=True)
-        if not (named and named.labels == "A"):
+        if not (named and named.labels == "A") and not _NO_LABEL.match(r.text, match.end()):
             return match.start()
     return end
 
@@ -125,7 +132,8 @@ def _lone_lines(r: Reply, stem: Stem) -> list[Statement]:
             continue
         if names_all(r, named) and not stem.several:
             continue
-        if _ALONE.match(r.text, named.end, line.end()) or (number == 0 and _HEAD.match(r.text, named.end)):
+        run = len(named.labels) > 1 and not named.worded and not named.apart and _POINT.match(r.text, named.end)
+        if _ALONE.match(r.text, named.end, line.end()) or (number == 0 and (run or _HEAD.match(r.text, named.end))):
             alone[number] = named
     if 0 in alone and not alone[0].worded:  # what follows letters alone with letters and texts is a list of what there is
         alone = {number: named for number, named in alone.items() if not (named.worded and named.lettered)}
@@ -135,13 +143,14 @@ def _lone_lines(r: Reply, stem: Stem) -> list[Statement]:
         listing = joint == "".join(sorted(r.labels))[: len(joint)]  # from A on, so perhaps a list of what there is
         several = listed and len(set(joint)) == len(joint) and (stem.several or not listing)
         return [Statement("chosen", joint, 0, len(r.text))] if several else []
-    labels = [label[1] if (label := _LABEL.match(r.text, line.start())) else "" for line in lines]
-    if len(lines) > 1 and labels[:2] == ["A", "B"]:
+    marks = "".join(mark[1] for mark in places(_MARK, r.text))
+    if marks.startswith("AB"):
         alone.pop(0, None)
-    if len(lines) > 1 and labels[-1] and labels[-2] and ord(labels[-1]) == ord(labels[-2]) + 1:
+    listed = len(marks) > 1 and (ord(marks[-1]) == ord(marks[-2]) + 1 or (marks[-1] == "A" and "B" in marks))
+    if listed and _MARK.match(r.text, lines[-1].start()):
         alone.pop(len(lines) - 1, None)
     return [
-        Statement("chosen", named.labels, lines[number].start(), named.end)
+        Statement("chosen", named.labels, lines[number].start(), named.end, lettered=named.lettered)
         for number, named in alone.items()
         if number in (0, len(lines) - 1)
     ]
@@ -171,8 +180,11 @@ def _said_to_be(r: Reply) -> list[str]:
     found = [(match.start(1), match[1] if match[1] in r.labels else "") for match in places(_IN_BRACKETS, r.text)]
     for match in places(_COPULA, r.text):
         named = named_at(r, match.end(), texts=True)
-        if named and named.worded and _SENTENCE_ENDS.match(r.text, named.end) and not is_listing(r, named):
+        ends = named and (_SENTENCE_ENDS.match(r.text, named.end) or (named.lettered and r.text[named.end] == ","))
+        if named and named.worded and ends and not is_listing(r, named):
             found.append((match.start(), named.labels))
+        elif (label := _LABELLED.match(r.text, match.end())) and label[1] in r.labels and not (named and named.worded):
+            found.append((match.start(), "" if _NEXT_LABEL.search(r.text, label.end(), label.end() + 300) else label[1]))
     labels = places(_LABEL, r.text)
     for match in labels if len({match[1] for match in labels}) == 1 else []:
         named = named_at(r, match.start(), texts=True)
