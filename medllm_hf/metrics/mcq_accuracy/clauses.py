@@ -58,7 +58,7 @@ _LINK = (
 )
 _EN_LINK = (
     r"\)?\s?(?:\(s\)\s?)?(?:(?:to|for) (?:this|the) question\s?)?(?:,? ?(?:therefore|thus),? )?"
-    r"(?:(?:'s|is|are|was|would be|should be|must be|will be|has to be|seems to be)\b|:|=|→|->|[-—]+|\s)*"
+    r"(?:(?:'s|is|are|was|would be|should be|must be|will be|has to be|seems to be|closest to)\b|:|=|→|->|[-—]+|\s)*"
     r"(?:(?:clearly|most likely|probably|likely|definitely|therefore|thus|indeed)\b,?\s?)?:?\s?(?:\(\s?)?"
 )
 _NOUN = re.compile(
@@ -92,6 +92,11 @@ _IS_ANSWER = re.compile(
     r"(?:(?:correct|right|best|most appropriate) (?:answers?|options?|choices?|ones?)|answers?)\b|\sit is\b)"
     r"(?![^.。;\n]{0,200}\b(?:if|unless)\b)",
     re.I,
+)
+# "A能降压,是正确答案。": the next clause says it of the same subject.
+_SO_ANSWER = re.compile(
+    r"[^,。;!?\nA-Z]{1,24},[ ]?(?:因此|所以|故|也)?(?:就|才|应该?)?[是为](?:[本此该]题的?)?(?:唯一的?)?(?:正确|最佳)的?"
+    r"(?:答案|选项|选择)(?=[ ]?(?:$|[。.!;\n]))"
 )
 _CALLED = re.compile(
     r"(?:(?P<wrong>错误|不正确|不对|不恰当|不符合题意|不符合)的?|(?:正确|符合题[意干])的)"
@@ -248,6 +253,9 @@ def _judged(r: Reply, predicate: str) -> Iterator[Statement]:
             continue
         if predicate and r.text.startswith(predicate, matched(_SUBJECT_ALONE, r.text, named.end).end()):
             yield from _said("matching", r, start, named)
+            continue
+        if _SO_ANSWER.match(r.text, named.end):
+            yield from _said("urged", r, start, named)
             continue
         wrong = _WRONG.match(r.text, named.end)
         right = None if wrong else _RIGHT.match(r.text, named.end)

@@ -11,8 +11,8 @@ README.md has the rules in Chinese and English with examples.
  6. A first or last line that is nothing but a list is a verdict, unless the reply lists several options line by line.
  7. The last verdict before a next question counts. Where it is void or taken back ("等等", "wait"), the reply is unparsed.
  8. Without a verdict: option texts after 应选 and the like; else what is judged right where nothing is called wrong, or alone
-    among others that are; else option texts that end a sentence after 是, 为 or "is"; else a first "B) …" that is the only one
-    of its kind. Those of the first kind that is there must agree.
+    among others that are; else option texts that end a sentence after 是, 为 or "is"; else what completes the question's own
+    words; else a first "B) …" that is the only one of its kind. Those of the first kind that is there must agree.
  9. Where the question is given (stems.py) and asks for what is wrong or does not belong, "wrong" answers it instead of "right".
 """
 
@@ -92,7 +92,7 @@ def extract_choice(reply: str, options: dict[str, str], question: str = "") -> s
     weaker: tuple[Callable[[], Sequence[str]], ...] = (
         lambda: [one.labels for one in statements if one.act == "urged"],
         lambda: _judged(statements, r, stem),
-        lambda: _said_to_be(r),
+        lambda: _said_to_be(r) or _completed(r, stem),
         lambda: _first_label(r),
     )
     for read in weaker[: 1 if r.shortened else len(weaker)]:
@@ -140,11 +140,13 @@ def _lone_lines(r: Reply, stem: Stem) -> list[Statement]:
     if len({frozenset(named.labels) for named in alone.values()}) > 1:
         joint = "".join(named.labels for named in alone.values())
         listed = len(alone) == len(lines) and all(named.worded and named.lettered for named in alone.values())
-        listing = joint == "".join(sorted(r.labels))[: len(joint)]  # from A on, so perhaps a list of what there is
+        labels = "".join(sorted(r.labels))  # all of them, or from A on: perhaps a list of what there is
+        listing = set(joint) == r.labels or labels.startswith(joint)
         several = listed and len(set(joint)) == len(joint) and (stem.several or not listing)
         return [Statement("chosen", joint, 0, len(r.text))] if several else []
-    marks = "".join(mark[1] for mark in places(_MARK, r.text))
-    if marks.startswith("AB"):
+    marked = places(_MARK, r.text)
+    marks = "".join(mark[1] for mark in marked)
+    if marks.startswith("AB") and not (0 in alone and not alone[0].worded and marked[0].start() > lines[0].end()):
         alone.pop(0, None)
     listed = len(marks) > 1 and (ord(marks[-1]) == ord(marks[-2]) + 1 or (marks[-1] == "A" and "B" in marks))
     if listed and _MARK.match(r.text, lines[-1].start()):
@@ -169,7 +171,8 @@ def _judged(statements: list[Statement], r: Reply, stem: Stem) -> list[str]:
     if chosen & left or "" in wanted:
         return [""]
     alone = len(chosen) == 1 and len(left) >= 2
-    complete = stem.several and chosen | left == r.labels
+    together = len(wanted) == 1 and len(chosen) > 1
+    complete = stem.several and (together or chosen | left == r.labels)
     return ["".join(chosen) if alone or complete else ""]
 
 
@@ -191,6 +194,22 @@ def _said_to_be(r: Reply) -> list[str]:
         if named and named.worded and _SENTENCE_ENDS.match(r.text, named.end):
             found.append((match.start(), named.labels))
     return [labels for start, labels in found if not is_denied(r, start)]
+
+
+def _completed(r: Reply, stem: Stem) -> list[str]:
+    """The names that complete the stem, which the reply repeats; none where it repeats the options with it."""
+    found = []
+    for match in places(re.compile(re.escape(stem.ending) + r"[\s:,.。()]{0,8}"), r.text) if stem.ending else []:
+        named = named_at(r, match.end(), texts=True)
+        if not named:
+            continue
+        labels = {mark[1] for mark in _MARK.finditer(r.text, named.end, named.end + 400)} & r.labels
+        if is_listing(r, named) or (named.lettered and labels - set(named.labels)):
+            return []
+        ends = _SENTENCE_ENDS.match(r.text, named.end) and not re.search(r"[\n.。]", match[0])
+        if ends and (stem.several or set(named.labels) != r.labels):
+            found.append(named.labels)
+    return found
 
 
 def _first_label(r: Reply) -> list[str]:

@@ -21,6 +21,7 @@ _SEVERAL = re.compile(
     r"|which of the following (?:are|were)\b",
     re.I,
 )
+_ASKS = re.compile(r"[?哪什谁几]|多少|\b(?:which|what|who|how)\b", re.I)
 # 哪项属于抗生素 · 属于抗生素的是
 _PREDICATE = re.compile(
     r"哪(?:一|几)?[项个种类些](?:选项|行为|说法|药物|疾病|情况)?(?P<after>[^,?:哪什么]{3,40}?)(?:的[^,?:]{0,4})?[?:是]{0,2}$"
@@ -33,11 +34,13 @@ class Stem:
     """`negative`: the answer is what is wrong or does not belong; `several`: more than one letter may be asked for.
 
     `predicate`: what holds of the answer, in the stem's own words ("属于抗生素"), "" where that is not plain.
+    `ending`: the last characters of a stem that the answer completes ("患者的诊断是"), "" for a question.
     """
 
     negative: bool = False
     several: bool = False
     predicate: str = ""
+    ending: str = ""
 
 
 def read_stem(question: str) -> Stem:
@@ -50,4 +53,7 @@ def read_stem(question: str) -> Stem:
     negative = _EXCEPT.search(asked) or _NEGATIVE.search(clause)
     predicate = _PREDICATE.search(clause)
     holds = (predicate["after"] or predicate["before"]) if predicate else ""
-    return Stem(bool(negative), bool(_SEVERAL.search(asked)), holds if len(holds) >= 3 else "")
+    ending = "" if _ASKS.search(clause) else asked.rstrip(" :,")[-6:]
+    return Stem(
+        bool(negative), bool(_SEVERAL.search(asked)), holds if len(holds) >= 3 else "", ending if len(ending) == 6 else ""
+    )
