@@ -60,6 +60,10 @@ def by_evaluate(calls: list[Call], place: str) -> list:
     return [getattr(metrics[name], method)(**given) for name, method, given in calls]
 
 
+# Some ask for what is wrong.
+STEMS = (None, "下列说法正确的是", "下列说法不正确的是", "All of these are used EXCEPT", "")
+
+
 def exam_calls() -> list[Call]:
     """Every labelled reply, with its question's options and without; one and several right letters; with groups and without."""
     labelled = rows("mcq_accuracy", "replies.jsonl")
@@ -78,12 +82,14 @@ def exam_calls() -> list[Call]:
     calls = [
         columns,
         {**columns, "groups": own_groups},
+        {**columns, "questions": [STEMS[i % len(STEMS)] for i in range(len(replies))]},
         {"predictions": predictions, "references": first_five},
         {"predictions": ["A", "B"] * 8, "references": ["A"] * 16, "groups": ["tie", "tie", "x", "y"] * 4},
         {"predictions": [""], "references": ["ABCDE"]},
         {"predictions": ["BD"], "references": ["DB"]},
     ]
     read = [{"reply": row["reply"], "options": own} for row, own in zip(replies[::9], options[::9], strict=True)]
+    read += [{**one, "question": "下列说法不正确的是"} for one in read[::3]]
     return [("mcq_accuracy", "compute", one) for one in calls] + [("mcq_accuracy", "extract_choice", one) for one in read]
 
 

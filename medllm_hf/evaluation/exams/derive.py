@@ -159,6 +159,7 @@ def _compute(rows: Sequence[ScoreRow]) -> dict[str, Any]:
             references=[row["reference"] for row in rows],
             groups=[row["group"] for row in rows],
             options=[row["options"] for row in rows],
+            questions=[row["question"] for row in rows],
         )
     }
 
@@ -253,7 +254,7 @@ def read_questions_asked(scores: Iterable[Mapping]) -> list[PresentedQuestion]:
 
 
 def read_answers(
-    scores: Sequence[ScoreRow], extract_choice: Callable[[str, dict[str, str]], str | None] | None = None
+    scores: Sequence[ScoreRow], extract_choice: Callable[[str, dict[str, str], str], str | None] | None = None
 ) -> list[Answer]:
     """The answers in the rows of scores.jsonl with the letters that the metric, or `extract_choice`, reads from each.
 
@@ -262,7 +263,7 @@ def read_answers(
     """
     extract = extract_choice or read_letters
     asked = zip(read_questions_asked(scores), (row["prediction"] for row in scores), strict=True)
-    return [Answer(one, reply, extract(reply, one.item.options)) for one, reply in asked]
+    return [Answer(one, reply, extract(reply, one.item.options, one.item.question)) for one, reply in asked]
 
 
 def read_outputs(rows: Iterable[Mapping], counted: bool = False) -> list[Output]:

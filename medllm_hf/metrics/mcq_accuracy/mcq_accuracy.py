@@ -6,12 +6,15 @@ from collections.abc import Sequence
 import datasets
 import evaluate
 
+from .clauses import Statement as Statement
 from .extraction import extract_choice
 
 # evaluate copies only the files that this script names, so it names those too that its siblings read. No comment may follow
 # such an import: evaluate takes it for an address.
 from .named_letters import Reply as Reply
+from .plain_text import plain as plain
 from .scoring import Accuracy, Option, check_columns, score_answers
+from .stems import Stem as Stem
 
 _DESCRIPTION = """
 Accuracy on multiple-choice questions with one or several right answers. A prediction is right when its set of letters equals
@@ -25,8 +28,10 @@ Args:
     options (list of list of dict, optional): each question's options as {"label": "A", "text": "..."}. They are needed to read
         replies that give an option's text, and to refuse letters that a question does not have. Default: A to E without text.
     groups (list of str, optional): a group (subject, exam) for each question.
-    `options` and `groups` go with the rows, to `compute` or to `add_batch`. After `add` or `add_batch` without them, `compute`
-    takes those of all rows in the order in which the rows were added.
+    questions (list of str, optional): the questions' stems without their options. They are needed to read "C is wrong" as the
+        answer where a stem asks for what is wrong, and not to read "A is right" as one there.
+    `options`, `groups` and `questions` go with the rows, to `compute` or to `add_batch`. After `add` or `add_batch` without
+    them, `compute` takes those of all rows in the order in which the rows were added.
 Returns:
     accuracy (float, 0 to 1), n (int), unparsed (int), interval_low and interval_high (float, Wilson, 95%),
     macro_accuracy (float, mean over the groups), partial_credit (float, mean over the questions of the share of the right
@@ -43,11 +48,11 @@ _CITATION = """
 Wilson, E. B. (1927). Probable inference, the law of succession, and statistical inference. JASA 22(158), 209-212.
 """
 
-_PACKED = "\x1e"  # begins a stored reference that carries its row's options and group
+_PACKED = "\x1e"  # begins a stored reference that carries its row's options, group and question
 
 
 class McqAccuracy(evaluate.Metric):
-    """See `_KWARGS_DESCRIPTION`. `extract_choice(reply, options)` is the extractor on its own, options being letter → text."""
+    """See `_KWARGS_DESCRIPTION`. The extractor alone: `extract_choice(reply, options, question)`, options as letter → text."""
 
     extract_choice = staticmethod(extract_choice)
 
@@ -66,16 +71,17 @@ class McqAccuracy(evaluate.Metric):
         references: Sequence[str] | None = None,
         options: Sequence[Sequence[Option]] | None = None,
         groups: Sequence[str] | None = None,
+        questions: Sequence[str] | None = None,
     ) -> None:
         """Stores rows for the next `compute`."""
         if predictions is None or references is None:
             raise ValueError("mcq_accuracy: predictions or references missing; give both")
-        check_columns(predictions, references, options, groups)
-        # One string column carries a row's options and group, because evaluate has no optional columns: so they follow their
-        # row through add_batch and the files of several processes.
-        if options is not None or groups is not None:
+        check_columns(predictions, references, options, groups, questions)
+        # One string column carries what belongs to a row, because evaluate has no optional columns: so it follows its row
+        # through add_batch and the files of several processes.
+        if any(column is not None for column in (options, groups, questions)):
             absent = [None] * len(references)
-            own = (absent if column is None else column for column in (options, groups))
+            own = (absent if column is None else column for column in (options, groups, questions))
             rows = zip(references, *own, strict=True)
             references = [_PACKED + json.dumps(row, ensure_ascii=False) for row in rows]
         super().add_batch(predictions=list(predictions), references=list(references))
@@ -87,12 +93,13 @@ class McqAccuracy(evaluate.Metric):
         references: Sequence[str] | None = None,
         options: Sequence[Sequence[Option]] | None = None,
         groups: Sequence[str] | None = None,
+        questions: Sequence[str] | None = None,
     ) -> Accuracy | None:
         """Computes the metric over the rows that are given here or were added before."""
         if predictions is not None or references is not None:
-            self.add_batch(predictions=predictions, references=references, options=options, groups=groups)
-            options = groups = None
-        return super().compute(options=options, groups=groups)
+            self.add_batch(predictions=predictions, references=references, options=options, groups=groups, questions=questions)
+            options = groups = questions = None
+        return super().compute(options=options, groups=groups, questions=questions)
 
     def _compute(
         self,
@@ -100,15 +107,17 @@ class McqAccuracy(evaluate.Metric):
         references: list[str],
         options: Sequence[Sequence[Option]] | None = None,
         groups: Sequence[str] | None = None,
+        questions: Sequence[str] | None = None,
     ) -> Accuracy:
-        for name, column in (("options", options), ("groups", groups)):
+        for name, column in (("options", options), ("groups", groups), ("questions", questions)):
             if column is not None and len(column) != len(references):
                 raise ValueError(f"mcq_accuracy: {len(column)} {name} for {len(references)} rows; give one for each")
-        rows = [json.loads(one[1:]) if one.startswith(_PACKED) else (one, None, None) for one in references]
-        stored, own_options, own_groups = zip(*rows, strict=True) if rows else ((), (), ())
+        rows = [json.loads(one[1:]) if one.startswith(_PACKED) else (one, None, None, None) for one in references]
+        stored, own_options, own_groups, own_questions = zip(*rows, strict=True) if rows else ((), (), (), ())
         return score_answers(
             predictions,
             stored,
             own_options if options is None else options,
             own_groups if groups is None else groups,
+            own_questions if questions is None else questions,
         )

@@ -1,30 +1,14 @@
-"""Reads which of a question's letters are named at a place in a reply (rules 1 to 3 of extraction.py)."""
+"""Reads which of a question's letters are named at a place in a reply (rules 2 and 3 of extraction.py)."""
 
 import re
-import unicodedata
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass
 
-_PLAIN: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = [  # in this order
-    (re.compile(r"^.*</think(?:ing)?>|<think(?:ing)?>.*", re.S | re.I), ""),
-    (re.compile(r"\\(?:text|textbf|mathrm|mathbf|mathit|mathsf)\s*\{([^{}]*)\}"), r"\1"),
-    (re.compile(r"\}\s*\$?\s*(,|;|、|和|与|及|and|\s)\s*\$?\s*\\boxed\s*\{"), r" \1 "),
-    (re.compile(r"\\boxed\s*\{([^{}]*)\}"), r"\nanswer: \1\n"),
-    (re.compile(r"<answer>", re.I), "\nanswer: "),
-    (
-        re.compile(
-            r"</answer>|<\|[^|<>]*\|>|</?s>|</?(?:b|i|u|p|em|strong|span|div|br|sub|sup)\s*/?>|\\[()\[\]]|[*`$#]|__|~~|^\s*>+",
-            re.I | re.M,
-        ),
-        "",
-    ),
-    (re.compile(r"(?<![A-Za-z])['’]|['’](?![A-Za-z])|[\"“”‘「」『』]"), ""),
-    (re.compile(r"[^\S\n]+"), " "),
-    (re.compile(r" ?\n ?|^ | $"), lambda match: match[0].strip(" ")),
-]
-_BRACKETS = str.maketrans("[{【〔〖〈《]}】〕〗〉》’", "(((((((" + ")))))))" + "'")
-_ASCII_LOWER = {ord(letter): letter.lower() for letter in "ABCDEFGHIJKLMNOPQRSTUVWXYZ"}
+from .plain_text import LOWER, plain, without_thought
+
+# How much of a long reply is read, in characters: a verdict stands at its beginning or at its end.
+_BEGINNING, _END = 8_000, 16_000
+_FIRST, _LAST = 40, 120  # of the places where something may be said
 
 # A letter or a run of letters with what may stand around it; what joins letters; what makes them alternatives.
 _RUN = re.compile(
@@ -32,6 +16,8 @@ _RUN = re.compile(
     r"([A-Z]+|[a-z])(?![A-Za-z0-9'])(?!-\w)(?:[ ]?\))*(?:选项|项)?"
 )
 _BEFORE_TEXT = re.compile(r"[ ]?[.、:)(,—=-]*[ ]?\(?")
+# A name in another writing or an abbreviation: "B（COPD）", "C、D（HAV、HEV）".
+_GLOSS = re.compile(r"[ ]?\((?=[A-Z][A-Za-z0-9-])(?!选项|[Oo]ption)[^()\n]{2,60}\)")
 _OPENING = re.compile(r"\(?[ ]?")
 _LETTER_AFTER_TEXT = re.compile(r"[ ]?\((?:选项|[Oo]ption[ ])?[ ]?([A-Z])[ ]?(?:选项|项)?\)")
 _JOINT = re.compile(
@@ -51,38 +37,56 @@ CLEAR = re.compile(
     r"|(?:because|since|as|due|which|for|given|rather|instead|over|here|based|is|are|and not|not)\b)",
     re.I,
 )
+_TEXT_ENDS = re.compile(END.pattern + r"|[ ](?:解析|解释|理由|分析|因为|答案)")
 
 
 @dataclass(frozen=True)
 class Reply:
-    """A reply in plain form (`low` in lower case, same length) with its item's letters and option texts, longest first."""
+    """A reply in plain form (`low` in lower case, same length) with its item's letters and option texts, longest first.
+
+    `shortened`: of a long reply only the beginning and the end are here.
+    """
 
     text: str
     low: str
     labels: frozenset[str]
     texts: tuple[tuple[str, str], ...]
+    shortened: bool = False
 
 
 @dataclass(frozen=True)
 class Named:
-    """What is named up to `end`: letters, or "" where it is void. `loose` is the part before the first comma or space."""
+    """What is named up to `end`: letters, or "" where it is void.
+
+    `worded`: by option texts; `lettered`: by letters; `apart`: one by one; `spaced`: with blanks between; `loose` is the part
+    before the first comma or space.
+    """
 
     labels: str
     end: int
     worded: bool = False
     lettered: bool = False
+    apart: bool = False
     spaced: bool = False
     loose: "Named | None" = None
 
 
 def reply_to(reply: str, options: dict[str, str]) -> Reply:
     """The reply to a question with `options` (letter → text) as the rules read it."""
-    text = _plain(reply)
-    texts = {(_plain(option).strip(" .。;,").translate(_ASCII_LOWER), label) for label, option in options.items()}
+    said = without_thought(reply)
+    shortened = len(said) > _BEGINNING + _END
+    text = plain(f"{said[:_BEGINNING]}\n{said[-_END:]}" if shortened else said)
+    texts = {(plain(option).strip(" .。;,").translate(LOWER), label) for label, option in options.items()}
     texts |= {(re.sub(r"^(?:an?|the) |\s*\([^()]*\)$", "", text), label) for text, label in texts}
     owners = Counter(text for text, _ in texts)
     own = sorted((pair for pair in texts if pair[0] and owners[pair[0]] == 1), key=lambda pair: -len(pair[0]))
-    return Reply(text, text.translate(_ASCII_LOWER), frozenset(options), tuple(own))
+    return Reply(text, text.translate(LOWER), frozenset(options), tuple(own), shortened)
+
+
+def places(pattern: re.Pattern[str], text: str) -> list[re.Match[str]]:
+    """The matches of `pattern`; of very many the first and the last, so that a reply that repeats itself costs no more."""
+    found = list(pattern.finditer(text))
+    return found if len(found) <= _FIRST + _LAST else found[:_FIRST] + found[-_LAST:]
 
 
 def named_at(reply: Reply, at: int, texts: bool = False, lower: bool = False, by_line: bool = False) -> Named | None:
@@ -110,6 +114,7 @@ def named_at(reply: Reply, at: int, texts: bool = False, lower: bool = False, by
             named.end,
             worded=whole.worded or named.worded,
             lettered=whole.lettered or named.lettered,
+            apart=True,
             spaced=whole.spaced or gap[0].isspace(),
             loose=whole.loose or (None if joint else whole),
         )
@@ -137,6 +142,8 @@ def _one(reply: Reply, at: int, texts: bool, lower: bool) -> Named | None:
     run = _RUN.match(reply.text, at)
     if run and run[1].islower() and not (lower and len(run[1]) == 1):
         run = None
+    if run and run[1] in reply.labels and (own := _with_own_text(reply, run[1], run.end())).worded:
+        return own
     opening = matched(_OPENING, reply.text, at).end()
     said = _text_at(reply, opening) if texts else None
     if said and (not run or said[1] >= run.end(1)):
@@ -157,13 +164,16 @@ def _with_own_text(reply: Reply, letters: str, end: int) -> Named:
     """The letters that end at `end`, with the text of that option after them; void where it is another option's text."""
     before = matched(_BEFORE_TEXT, reply.text, end)
     said = _text_at(reply, before.end())
-    ended = bool(said and (END.match(reply.text, said[1]) or _JOINT.match(reply.text, said[1])))
+    if said and "、" in before[0] and reply.text[before.end() : said[1]] in reply.labels:
+        said = None  # "A、C" are two letters, also where C is a text
+    ended = bool(said and (_TEXT_ENDS.match(reply.text, said[1]) or _JOINT.match(reply.text, said[1])))
     if said and said[0] == letters and (ended or not before[0]):
         closing = "(" in before[0] and reply.text.startswith(")", said[1])
         return Named(letters, said[1] + closing, worded=True, lettered=True)
     if said and ended and said[0] != letters and "," not in before[0]:
         return Named("", said[1], lettered=True)
-    return Named(letters, end, lettered=True)
+    gloss = _GLOSS.match(reply.text, end)
+    return Named(letters, gloss.end() if gloss else end, lettered=True)
 
 
 def _text_at(reply: Reply, at: int) -> tuple[str, int] | None:
@@ -175,10 +185,3 @@ def _text_at(reply: Reply, at: int) -> tuple[str, int] | None:
             if not word:
                 return label, end
     return None
-
-
-def _plain(text: str) -> str:
-    text = unicodedata.normalize("NFKC", text)
-    for pattern, replacement in _PLAIN:
-        text = pattern.sub(replacement, text)
-    return text.translate(_BRACKETS)

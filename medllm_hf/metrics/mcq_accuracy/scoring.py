@@ -58,13 +58,14 @@ def check_columns(
     references: Sequence[str],
     options: Sequence[Sequence[Option] | None] | None = None,
     groups: Sequence[str | None] | None = None,
+    questions: Sequence[str | None] | None = None,
 ) -> None:
     """Check that the columns are of one length and those of text hold text.
 
     Raises:
         ValueError: naming the column and the row.
     """
-    for name, column in (("references", references), ("options", options), ("groups", groups)):
+    for name, column in (("references", references), ("options", options), ("groups", groups), ("questions", questions)):
         if column is not None and len(column) != len(predictions):
             found = f"{len(column)} {name} for {len(predictions)} predictions"
             raise ValueError(f"mcq_accuracy: {found}; give one for each")
@@ -72,6 +73,9 @@ def check_columns(
         for row, text in enumerate(texts):
             if not isinstance(text, str):
                 raise ValueError(f"mcq_accuracy: {name}[{row}] is a {type(text).__name__}; give text, '' for no reply")
+    for row, question in enumerate(questions or ()):
+        if question is not None and not isinstance(question, str):
+            raise ValueError(f"mcq_accuracy: questions[{row}] is a {type(question).__name__}; give the stem as text, or None")
 
 
 def score_answers(
@@ -79,6 +83,7 @@ def score_answers(
     references: Sequence[str],
     options: Sequence[Sequence[Option] | None] | None = None,
     groups: Sequence[str | None] | None = None,
+    questions: Sequence[str | None] | None = None,
 ) -> Accuracy:
     """The accuracy over replies or letters; README.md says what each figure is.
 
@@ -86,11 +91,12 @@ def score_answers(
         references: the right letters in capitals, in any order.
         options: each question's own; None, as a whole or of a row, stands for A to E without text.
         groups: a subject or exam for each question.
+        questions: the stems without their options; where one asks for what is wrong, "C is wrong" answers it.
 
     Raises:
         ValueError: no rows, or see `check_columns`; options or references that make no question, naming the row.
     """
-    check_columns(predictions, references, options, groups)
+    check_columns(predictions, references, options, groups, questions)
     count = len(references)
     if count == 0:
         raise ValueError("mcq_accuracy: no predictions; give at least one")
@@ -98,7 +104,8 @@ def score_answers(
     by_group: dict[str, list[_Answer]] = {}
     for row, (prediction, reference) in enumerate(zip(predictions, references, strict=True)):
         own = options[row] if options is not None else None
-        answers.append(_score(row, prediction, reference, DEFAULT_OPTIONS if own is None else own))
+        stem = (questions[row] if questions is not None else None) or ""
+        answers.append(_score(row, prediction, reference, DEFAULT_OPTIONS if own is None else own, stem))
         by_group.setdefault((groups[row] if groups is not None else None) or "", []).append(answers[-1])
     shares = {name: _share(members) for name, members in by_group.items()}
     chances = {name: math.fsum(one.chance for one in members) / len(members) for name, members in by_group.items()}
@@ -130,7 +137,7 @@ def _share(answers: Sequence[_Answer]) -> Share:
     }
 
 
-def _score(row: int, prediction: str, reference: str, options: Sequence[Option]) -> _Answer:
+def _score(row: int, prediction: str, reference: str, options: Sequence[Option], question: str) -> _Answer:
     pairs = [(option.get("label"), option.get("text")) for option in options if isinstance(option, dict)]
     texts = {label: text for label, text in pairs if isinstance(label, str) and isinstance(text, str)}
     if len(pairs) < len(options) or not all(isinstance(value, str) for pair in pairs for value in pair):
@@ -143,7 +150,7 @@ def _score(row: int, prediction: str, reference: str, options: Sequence[Option])
             f"mcq_accuracy: references[{row}] = {reference!r} does not name options {''.join(texts)}; "
             "use capital letters such as B or ABD"
         )
-    choice = extract_choice(prediction, texts)
+    choice = extract_choice(prediction, texts, question)
     chosen = set(choice or "")
     return _Answer(
         right=chosen == gold,

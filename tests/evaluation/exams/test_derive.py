@@ -1,11 +1,11 @@
-"""What follows from an exam's outputs: ties are counted, and no answer is made of them."""
+"""What follows from an exam's outputs: letters read with the stem at hand, and of a tie no answer is made."""
 
 import pytest
 from support.paths import SAMPLE
 
-from medllm_hf.data.mcq import load_items
-from medllm_hf.evaluation.exams.derive import derive, output_row, predict
-from medllm_hf.evaluation.exams.prompts import PresentedQuestion
+from medllm_hf.data.mcq import McqItem, load_items
+from medllm_hf.evaluation.exams.derive import derive, output_row, predict, read_answers
+from medllm_hf.evaluation.exams.prompts import PresentedQuestion, present_options
 
 ITEMS = load_items(str(SAMPLE / "questions_test.jsonl"))[:4]
 
@@ -46,3 +46,15 @@ def test_ties_are_counted_said_and_never_right():
     assert (tied.metrics["accuracy"], tied.metrics["ties"], tied.metrics["unparsed"]) == (0.75, 1, 1)
     assert tied.warnings == ("1 ties of the best answers, of which none is taken",)
     assert "ties" not in derive(*answered(*[{"reply": "A"}] * 4)).metrics
+
+
+OPTIONS = {"A": "甲", "B": "乙", "C": "丙", "D": "丁"}
+
+
+def test_a_negative_stem_turns_wrong_into_an_answer():
+    stems = ("下列说法不正确的是", "下列说法正确的是", "All of these are used EXCEPT")
+    items = [McqItem(str(i), stem, OPTIONS, frozenset("C"), "", "single") for i, stem in enumerate(stems)]
+    shown = list(present_options(items, 0))
+    derived = derive(shown, [output_row(one, {"reply": "只有C是不对的。"}) for one in shown])
+    assert [answer.choice for answer in read_answers(derived.scores)] == ["C", None, "C"]
+    assert (derived.metrics["accuracy"], derived.metrics["unparsed"]) == (2 / 3, 1)

@@ -21,7 +21,8 @@ UNCLEAR = {"ambiguous", "refusal", "empty", "foreign"}
 
 def wrong(rows):
     """The rows that are read otherwise than labelled, with what was read."""
-    return [(row, found) for row in rows if (found := extract_choice(row["reply"], ITEMS[row["item"]])) != row["chosen"]]
+    read = [(row, extract_choice(row["reply"], ITEMS[row["item"]], row.get("question", ""))) for row in rows]
+    return [(row, found) for row, found in read if found != row["chosen"]]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -30,11 +31,11 @@ def test_labelled_replies(kind):
 
 
 def test_the_replies_cover_what_they_should():
-    assert len({(row["item"], row["reply"]) for row in REPLIES}) == len(REPLIES) >= 400
+    assert len({(row["item"], row["reply"], row.get("question")) for row in REPLIES}) == len(REPLIES) >= 1_080
     kinds = Counter(row["class"] for row in REPLIES)
     assert set(kinds) == {
         *("letter", "verdict", "negation", "fullwidth", "bracket", "list", "reasoning", "text", "nested", "term", "boxed"),
-        *("markdown", "json", "restated", "changed", "think", "repeat", "lowercase", *UNCLEAR),
+        *("markdown", "json", "restated", "changed", "think", "repeat", "lowercase", "stem", "next", *UNCLEAR),
     }
     assert min(kinds.values()) >= 8
     english = [row for row in REPLIES if not re.search("[\u4e00-\u9fff]", row["reply"]) and re.search("[a-z]{3}", row["reply"])]
@@ -131,5 +132,5 @@ def test_a_model_that_repeats_itself_without_end():
 
 
 def test_examples_in_the_code():
-    assert doctest.testmod(extraction).attempted == 3
+    assert doctest.testmod(extraction).attempted == 4
     assert doctest.testmod(extraction).failed == 0

@@ -92,12 +92,23 @@ def test_each_row_has_its_own_options(metric):
     assert (result["accuracy"], result["unparsed"]) == (2 / 3, 1)
 
 
+def test_each_row_has_its_own_stem(metric):
+    """Rows of several batches, one without stems; a stem never reaches another row."""
+    metric.add_batch(predictions=["只有A是错的。"] * 2, references=["A"] * 2, questions=["下列错误的是", "下列正确的是"])
+    metric.add_batch(predictions=["只有A是错的。"], references=["A"], options=[OPTIONS])
+    metric.add_batch(predictions=["A错误。"], references=["A"], questions=["All are true EXCEPT"])
+    result = metric.compute()
+    assert (result["n"], result["accuracy"], result["unparsed"]) == (4, 0.5, 2)
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
         ({"predictions": [], "references": []}, "give at least one"),
         ({"predictions": ["A"], "references": ["A", "B"]}, "2 references for 1 predictions"),
         ({"predictions": ["A"], "references": ["A"], "groups": ["x", "y"]}, "2 groups for 1"),
+        ({"predictions": ["A"], "references": ["A"], "questions": ["x", "y"]}, "2 questions for 1"),
+        ({"predictions": ["A"], "references": ["A"], "questions": [3]}, r"questions\[0\] is a int; give the stem as text"),
         ({"predictions": ["A"]}, "references missing"),
         ({"predictions": ["A", "A"], "references": ["A", "F"]}, r"references\[1\] = 'F' does not name options ABCDE"),
         ({"predictions": ["A"], "references": ["C"], "options": [OPTIONS[:2]]}, "'C' does not name options AB;"),
@@ -233,9 +244,10 @@ def test_what_evaluate_needs_of_the_script():
     assert all(len(node.names) == 1 for node in imports if isinstance(node, ast.Import))
     assert not any(isinstance(node, ast.ImportFrom) and node.module == "evaluate" for node in imports)
     assert not re.search(r"^(?:import|from)\b.*#", text, re.MULTILINE)
-    assert set(re.findall(r"^from \.(\w+) ", text, re.MULTILINE)) == {"extraction", "named_letters", "scoring"}
+    siblings = {"clauses", "extraction", "named_letters", "plain_text", "scoring", "stems"}
+    assert set(re.findall(r"^from \.(\w+) ", text, re.MULTILINE)) == siblings
     for path in FOLDER.glob("*.py"):
-        assert set(re.findall(r"from \.(\w+) ", path.read_text(encoding="utf-8"))) <= {"extraction", "named_letters", "scoring"}
+        assert set(re.findall(r"from \.(\w+) ", path.read_text(encoding="utf-8"))) <= siblings
 
 
 def examples(text: str) -> doctest.TestResults:
@@ -248,7 +260,7 @@ def test_examples_of_the_card_and_of_the_docstring(monkeypatch):
     blocks = re.findall(r"^```python\n(.*?)^```", CARD, re.MULTILINE | re.DOTALL)
     assert len(blocks) == 4
     outcome = examples("\n".join(blocks))
-    assert (outcome.failed, outcome.attempted) == (0, 15)
+    assert (outcome.failed, outcome.attempted) == (0, 16)
     inputs = evaluate.load("mcq_accuracy").inputs_description
     assert examples(inputs) == (0, 3)
 
@@ -263,8 +275,8 @@ def test_card():
     assert english | {"How a reply is read", "Limitations and bias", "Citation", "Further references"} < set(headings)
     assert {"中文说明", "指标", "输入与输出", "提取规则", "局限"} < set(headings)
     rules = (FOLDER / "extraction.py").read_text(encoding="utf-8").split('"""')[1]
-    assert len(re.findall(r"^ \d\. ", rules, re.MULTILINE)) == 8
-    assert re.findall(r"^(\d)\. ", CARD, re.MULTILINE) == list("12345678") * 2
+    assert len(re.findall(r"^ \d\. ", rules, re.MULTILINE)) == 9
+    assert re.findall(r"^(\d)\. ", CARD, re.MULTILINE) == list("123456789") * 2
     for key in KEYS:
         assert CARD.count(f"`{key}`") >= 2, f"{key} is not in both languages"
 

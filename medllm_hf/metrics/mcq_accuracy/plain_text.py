@@ -1,0 +1,48 @@
+"""A reply or an option as plain text: simplified characters, no markup, ordinary width (rule 1 of extraction.py)."""
+
+import re
+import unicodedata
+
+_THOUGHT = re.compile(r"^.*</think(?:ing)?>|<think(?:ing)?>.*", re.S | re.I)
+# Blank runs go first and last, so that no pattern between meets more than one blank or line break in a row: each is linear.
+_BLANKS: list[tuple[re.Pattern[str], str]] = [
+    (re.compile(r"[^\S\n]{2,}|[^\S\n ]"), " "),
+    (re.compile(r" \n\s*|\n\s+"), "\n"),
+]
+_PLAIN: list[tuple[re.Pattern[str], str]] = [  # in this order
+    *_BLANKS,
+    (re.compile(r"\\(?:text|textbf|mathrm|mathbf|mathit|mathsf) ?\{([^{}]*)\}"), r"\1"),
+    (re.compile(r"\}\s?\$?\s?(,|;|、|和|与|及|and|\s)\s?\$?\s?\\boxed\s?\{"), r" \1 "),
+    (re.compile(r"\\boxed\s?\{([^{}]*)\}"), r"\nanswer: \1\n"),
+    (re.compile(r"<answer>", re.I), "\nanswer: "),
+    (re.compile(r"<eo[aem]>|</s>|<\|[^|<>]{1,40}\|>", re.I), "\n"),
+    (
+        re.compile(
+            r"</answer>|<s>|</?(?:b|i|u|p|em|strong|span|div|br|sub|sup)\s?/?>|\\[()\[\]]|[*`$#]|__|~~|^\s?>+",
+            re.I | re.M,
+        ),
+        "",
+    ),
+    (re.compile(r"(?<![A-Za-z])['’]|['’](?![A-Za-z])|[\"“”‘「」『』]"), ""),
+    *_BLANKS,
+]
+# The characters of a verdict, one for one, so that places in the text stay.
+_SIMPLE = str.maketrans(
+    "為應選項擇對錯誤確題這個與該無認總結論據兩幾還說關診斷適當優慮",
+    "为应选项择对错误确题这个与该无认总结论据两几还说关诊断适当优虑",
+)
+_BRACKETS = str.maketrans("[{【〔〖〈《]}】〕〗〉》’", "(((((((" + ")))))))" + "'")
+LOWER = {ord(letter): letter.lower() for letter in "ABCDEFGHIJKLMNOPQRSTUVWXYZ"}
+
+
+def without_thought(text: str) -> str:
+    """What `text` says outside of <think>, in characters of ordinary width."""
+    return _THOUGHT.sub("", unicodedata.normalize("NFKC", text))
+
+
+def plain(text: str) -> str:
+    """`text` without markup and thoughts, with single blanks and line breaks; other characters stand for themselves."""
+    text = without_thought(text)
+    for pattern, replacement in _PLAIN:
+        text = pattern.sub(replacement, text)
+    return text.strip().translate(_SIMPLE).translate(_BRACKETS)
