@@ -110,9 +110,11 @@ def write_model(options: argparse.Namespace) -> str:
             raise UserError("--eval-run with --adapter", "runs of full weights", "merge, evaluate and publish the merged model")
         publish_adapter(options.path, options.repo_id, options.license, options.base_model, out, options.overwrite)
         return out
+    from medllm_hf.folders import check_apart
     from medllm_hf.hub.publish import check_files as check_model_files
     from medllm_hf.hub.publish import publish_model
 
+    check_apart(out, [options.path, *options.eval_run])
     size = sum(shard.stat().st_size for shard in check_model_files(Path(options.path)))
     # What follows reads all weights several times, and imports what takes seconds.
     print(f"checking {options.path}: {size:,} bytes of weights, runs: {', '.join(options.eval_run) or 'none'}", flush=True)

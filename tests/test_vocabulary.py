@@ -11,7 +11,7 @@ from medllm_hf.chat.prompt import encode_prompt
 from medllm_hf.cli import main
 from medllm_hf.errors import UserError
 from medllm_hf.evaluation.models import parse_model
-from medllm_hf.hub.publish import check_model
+from medllm_hf.hub.publish import check_files, check_model
 from tests.test_loading_report import changed_json, copied
 
 OTHERS = "{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}"
@@ -30,7 +30,7 @@ def test_tokens_of_text(tiny, tmp_path, refused):
         r"a tokenizer in .*base with the id 4000 for .鑫鑫氇氇. and 1 more; expected ids below the model's vocabulary of 4000"
     )
     with pytest.raises(UserError, match=told):
-        check_model(base)
+        check_model(base, check_files(base))
     (base / "model.safetensors").write_bytes(b"damaged")  # told before it is read
     with pytest.raises(UserError, match=told):
         ChatSession.from_pretrained(str(base))
@@ -49,7 +49,7 @@ def test_tokens_that_never_come(tiny, tmp_path):
     """A token for images, as Gemma 3 has one too many, and padding that was added without a row, as many have."""
     base = with_tokens(copied(tiny["base"], tmp_path / "base"), True, "<image>", "[PAD]")
     changed_json(base, "tokenizer_config.json", pad_token="[PAD]")
-    check_model(base)
+    check_model(base, check_files(base))
     session = ChatSession.from_pretrained(str(base), max_new_tokens=3)
     assert session.tokenizer.pad_token_id == 4001
     assert session.stream("头痛[PAD]<image>怎么办") and "".join(session.stream("头痛[PAD]<image>怎么办")) is not None

@@ -196,7 +196,8 @@ def _form(text: str, whole: bool, file: Path) -> Kind:
     complete = lines if whole or len(lines) < 2 else lines[:-1]
     table = name.endswith((".csv", ".tsv"))
     if begin and begin in "[{" and not (table and not re.match(r"\s*(\[\s*)?[{\]]", text)):
-        return Kind(_json_form(text, complete[:20], whole))
+        named_lines = name.endswith((".jsonl", ".ndjson"))
+        return Kind(_json_form(text, complete[:20], named_lines))
     if table:
         return _table(complete) or Kind("csv", delimiter="\t" if name.endswith(".tsv") else ",")
     if not begin or name.endswith((".jsonl", ".json", ".ndjson")):
@@ -210,7 +211,7 @@ def _form(text: str, whole: bool, file: Path) -> Kind:
     )
 
 
-def _json_form(text: str, lines: list[str], whole: bool) -> str:
+def _json_form(text: str, lines: list[str], named_lines: bool) -> str:
     values = [_value(line) for line in lines]
     rows = [isinstance(value, dict | list) for value in values]
     if len(lines) > 1 and rows[0] and (isinstance(values[0], dict) or isinstance(values[1], list)):
@@ -224,8 +225,9 @@ def _json_form(text: str, lines: list[str], whole: bool) -> str:
     if len(lines) > 1 and sum(rows) * 2 >= len(rows):
         return "lines"
     form = _object_form(text)
-    # A row on one line is a line, however long.
-    return "lines" if form == "objects" and (rows[:1] == [True] or len(lines) == 1) else form
+    # A row on one line is a line, however long; in a file of lines also one that holds a list.
+    one_line = rows[:1] == [True]
+    return "lines" if (form == "objects" and (one_line or len(lines) == 1)) or (one_line and named_lines) else form
 
 
 def _object_form(text: str) -> str:

@@ -208,7 +208,7 @@ def entry_end(buffer: bytes, at: int, ends: bytes, commas: bool = True) -> int |
     return None
 
 
-def csv_rows(stream: ByteStream, file: Path, delimiter: str = ",", quoted: bool = True) -> Iterator[tuple[int, object]]:
+def csv_rows(stream: ByteStream, file: Path, delimiter: str, quoted: bool) -> Iterator[tuple[int, object]]:
     """Yields (line where it begins, dict) of CSV whose first line names the columns.
 
     Raises:

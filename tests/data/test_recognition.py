@@ -248,3 +248,12 @@ def test_a_large_object_is_not_held_in_memory(tmp_path):
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert count == 12_000 and peak < 12 * 2**20
+
+
+def test_a_line_that_holds_a_list_is_a_row_in_a_file_of_lines(tmp_path):
+    value = {"id": "1", "remarks": [{"by": "nurse"}, {"by": "doctor"}], "question": "头痛怎么办", "answer": "先休息。"}
+    (tmp_path / "one.jsonl").write_text(json.dumps(value), encoding="utf-8")
+    assert [parsed(raw) for _, raw in file_rows(tmp_path / "one.jsonl")] == [value]
+    other = {"export": [{"question": "头痛怎么办", "answer": "先休息。"}] * 2, "by": "clinic"}
+    (tmp_path / "all.json").write_text(json.dumps(other), encoding="utf-8")
+    assert len(list(file_rows(tmp_path / "all.json"))) == 2

@@ -61,9 +61,12 @@ class Outcome:
     asked: list[str]
 
     def refusal(self) -> str:
-        """The one line of a refusal that asked nothing."""
-        assert (self.code, len(self.lines), self.left) == ("2", 1, 2), self
-        return self.lines[0]
+        """The one line of a refusal that asked nothing; `eval mcq` and a push may have said before what they read."""
+        refused = [
+            line for line in self.lines if not re.match(r"questions.jsonl: 8 questions|checking .* bytes of weights", line)
+        ]
+        assert (self.code, len(refused), self.left) == ("2", 1, 2), self
+        return refused[0]
 
 
 @pytest.fixture(scope="module")
