@@ -37,7 +37,21 @@ COLUMNS: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 # What may stand behind the name of a side or of a content: seeker_post, answer_text, 患者内容.
 _ENDINGS = ("text", "body", "post", "message", "utterance", "content", "内容", "文本")
-_WITH_ENDINGS = ("user", "assistant", "content")
+
+
+def _ranked(kind: str) -> dict[str, int]:
+    """The names of what a column holds → how likely each is, 0 the most; those of two words after the others.
+
+    A side may be named by two of its names, such as bot_reply or 患者提问; a letter alone may be that of an option.
+    """
+    names = COLUMNS[kind]
+    words = [name for name in names if len(name) > 1 or not name.isascii()]
+    ends = {"user": (*_ENDINGS, *words), "assistant": (*_ENDINGS, *words), "content": _ENDINGS}.get(kind, ())
+    found = dict.fromkeys([*names, *(word + end for word in words for end in ends)])
+    return {name: rank for rank, name in enumerate(found)}
+
+
+_RANKS = {kind: _ranked(kind) for kind in COLUMNS}
 # People who talk say several things in a row; a model and its user take turns.
 _PEOPLE = {
     "user": ("patient", "client", "seeker", "患者", "病人", "来访者", "求助者", "咨询者", "家属"),
@@ -52,6 +66,8 @@ MACHINES = {name for names in _MACHINES.values() for name in names}
 ROLES = {name: role for table in (_PEOPLE, _MACHINES) for role, names in table.items() for name in names}
 # Who speaks where a tool is called; `tool_calls` stands beside a role in the OpenAI API's format.
 TOOLS = {"tool", "tools", "tool_call", "tool_calls", "tool_response", "function", "function_call", "observation", "ipython"}
+# A longer one is what somebody says, in a table without a header.
+_LONGEST_NAME = 60
 OWN_COLUMNS = ("user", "assistant", "system", "messages")
 
 
@@ -98,14 +114,11 @@ def _pairs(text: str | None, flag: str, keys: tuple[str, ...]) -> list[tuple[str
 @lru_cache(maxsize=4096)
 def known(columns: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
     """What columns may hold → those of the `columns` that have a name for it, the likeliest first."""
-    normal: dict[str, list[str]] = {}
-    for column in columns:
-        normal.setdefault(_plain(column), []).append(column)
-    found = {}
-    for kind, names in COLUMNS.items():
-        longer = [name + ending for name in names for ending in _ENDINGS] if kind in _WITH_ENDINGS else []
-        found[kind] = tuple(column for name in dict.fromkeys([*names, *longer]) for column in normal.get(name, []))
-    return found
+    plain = [(column, _plain(column)) for column in columns]
+    return {
+        kind: tuple(column for column, name in sorted(plain, key=lambda one: ranks.get(one[1], 0)) if name in ranks)
+        for kind, ranks in _RANKS.items()
+    }
 
 
 def value_at(value: object, path: str) -> object:
@@ -137,12 +150,14 @@ def no_column(row: dict, names: Names) -> str:
             turn = f"the columns {role} and {columns['content'][0]} are one turn, not a dialogue"
             return f"{turn}; join the rows of a dialogue to one list of turns in a column messages"
     found = dict(list(_paths(row))[:200])
-    shown = ", ".join(list(row)[:12]) + (", …" if len(row) > 12 else "")
+    shown = ", ".join(_short(name) for name in list(row)[:12]) + (", …" if len(row) > 12 else "")
     lists = [path for path, value in found.items() if isinstance(value, list) and value and isinstance(value[0], dict | list)]
     texts = {path: value for path, value in found.items() if isinstance(value, str) and _is_prose(value)}
     sides = _sides(texts, columns)
     longest = sorted(sorted(texts, key=lambda path: -len(texts[path]))[:2], key=list(texts).index)
-    if lists and not sides:
+    if any(len(name) > _LONGEST_NAME for name in row):
+        proposed = "write a first row with the names of the columns, such as question and answer"
+    elif lists and not sides:
         proposed = f"try --columns messages={lists[0]}"
     elif sides or len(longest) == 2:
         user, assistant = sides or longest
@@ -162,6 +177,10 @@ def _sides(texts: Mapping[str, str], columns: Mapping[str, tuple[str, ...]]) -> 
             longest = max(like, key=lambda path: len(texts[path]))
             return (given, longest) if side == "user" else (longest, given)
     return None
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= _LONGEST_NAME else name[:_LONGEST_NAME] + "…"
 
 
 def _plain(name: str) -> str:

@@ -41,6 +41,7 @@ def read(row, columns=None, roles=None):
             ("questions", "answers"),
         ),
         *(("seeker_post", "response_post"), ("ClientText", "therapist_utterance"), ("来访者内容", "咨询师内容")),
+        *(("user_input", "bot_reply"), ("患者提问", "咨询师回复"), ("Client Query", "TherapistAnswer")),
     ],
 )
 def test_a_question_and_its_answer(user, assistant):
@@ -226,6 +227,22 @@ def test_what_to_try_is_said_of_the_columns():
     assert no_column({"link": "https://a.cn/1", "says": ASKED, "hears": "多喝水"}, Names()).endswith(
         "user=says,assistant=hears"
     )
+
+
+def test_a_letter_or_the_other_side_makes_no_name_of_two_words():
+    for row in ({"question": "x", "answer_a": "y"}, {"question": "x", "human_answers": "y"}):
+        assert "no columns of a dialogue" in no_column(row, Names())
+        with pytest.raises(BadRow):
+            read(row)
+
+
+def test_a_table_without_a_header_is_told_so(tmp_path, capsys):
+    path = tmp_path / "bare.csv"
+    path.write_text("".join(f"头痛{i}天怎么办,{'多喝水。' * 30}{i}\n" for i in range(3)), encoding="utf-8")
+    assert check([path]) == 1
+    shown = capsys.readouterr().out
+    assert "write a first row with the names of the columns, such as question and answer" in shown
+    assert "多喝水。" * 16 not in shown
 
 
 def test_a_table_of_turns_is_told_that_its_rows_are_no_dialogues(tmp_path, capsys):
