@@ -40,6 +40,8 @@ def read(row, columns=None, roles=None):
             ("问", "答"),
             ("questions", "answers"),
         ),
+        *(("seeker_post", "response_post"), ("ClientText", "therapist_utterance"), ("来访者内容", "咨询师内容")),
+        *(("user_input", "bot_reply"), ("患者提问", "咨询师回复"), ("Client Query", "TherapistAnswer")),
     ],
 )
 def test_a_question_and_its_answer(user, assistant):
@@ -218,4 +220,36 @@ def test_what_to_try_is_said_of_the_columns():
         "user=text_a,assistant=text_b"
     )
     assert no_column({"id": 1, "items": [{"x": 1}]}, Names()).endswith("messages=items")
+    # One side that is known, beside answers of three models and the pages that were found.
+    row = {"question": ASKED, "small_answer": "多喝水", "large_answer": "多喝水，多休息", "link": "http://a.cn/" + "x" * 90}
+    assert no_column({**row, "pages": [{"page": "头痛"}]}, Names()).endswith("user=question,assistant=large_answer")
+    assert no_column({"ask of her": ASKED, "bot": "多喝水"}, Names()).endswith("user=ask of her,assistant=bot")
+    assert no_column({"link": "https://a.cn/1", "says": ASKED, "hears": "多喝水"}, Names()).endswith(
+        "user=says,assistant=hears"
+    )
+
+
+def test_a_letter_or_the_other_side_makes_no_name_of_two_words():
+    for row in ({"question": "x", "answer_a": "y"}, {"question": "x", "human_answers": "y"}):
+        assert "no columns of a dialogue" in no_column(row, Names())
+        with pytest.raises(BadRow):
+            read(row)
+
+
+def test_a_table_without_a_header_is_told_so(tmp_path, capsys):
+    path = tmp_path / "bare.csv"
+    path.write_text("".join(f"头痛{i}天怎么办,{'多喝水。' * 30}{i}\n" for i in range(3)), encoding="utf-8")
+    assert check([path]) == 1
+    shown = capsys.readouterr().out
+    assert "write a first row with the names of the columns, such as question and answer" in shown
+    assert "多喝水。" * 16 not in shown
+
+
+def test_a_table_of_turns_is_told_that_its_rows_are_no_dialogues(tmp_path, capsys):
+    path = tmp_path / "turns.csv"
+    path.write_text("visit,interlocutor,utterance_text,web\n1,client,头痛两天,a\n1,therapist,发热吗？,b\n", encoding="utf-8")
+    assert check([path]) == 1
+    shown = capsys.readouterr().out
+    assert "the columns interlocutor and utterance_text are one turn, not a dialogue; join the rows" in shown
+    assert "none of its first 2 rows" in shown and "--columns" not in shown
     assert "among none" in no_column({}, Names()) and Names() == Names()

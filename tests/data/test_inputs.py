@@ -115,6 +115,16 @@ def test_csv_of_other_formats(tmp_path):
     assert "Unicode" in reading([str(tmp_path / "c.csv")])[2][0].reason
 
 
+def test_csv_written_by_hand_with_a_space_before_the_quotes(tmp_path):
+    (tmp_path / "a.csv").write_text('question, answer\n头痛两天, "多喝水, 多休息"\n"咳嗽, 有痰", 去看医生\n', encoding="utf-8")
+    accepted, _, rejected = reading([str(tmp_path / "a.csv")])
+    assert [[turn["content"] for turn in row["messages"]] for row in accepted] == [
+        ["头痛两天", "多喝水, 多休息"],
+        ["咳嗽, 有痰", "去看医生"],
+    ]
+    assert rejected == []
+
+
 @pytest.mark.parametrize(
     ("text", "found"),
     [
