@@ -40,13 +40,14 @@ def written(path, data):
         (TABLE.encode("utf-16"), "UTF-16 with a byte order mark"),
         (codecs.BOM_UTF16_BE + TABLE.encode("utf-16-be"), "UTF-16 with a byte order mark"),
         (TABLE.replace("，怎么办", "").encode("utf-16-le"), "UTF-16"),
+        (TABLE.encode("utf-32"), "UTF-32 with a byte order mark"),
     ],
 )
 def test_encodings_of_a_table_and_of_json(data, said, tmp_path):
     assert str(recognise(written(tmp_path / "a.csv", data))) == f"a table separated by commas, {said}"
     assert [row["answer"] for row in rows_of(tmp_path / "a.csv")] == [row["answer"] for row in PAIRS]
     text = "\n".join(json.dumps(row, ensure_ascii=False) for row in PAIRS)
-    name = "gb18030" if said == "GB18030" else "utf-16" if "16" in said else "utf-8-sig"
+    name = "gb18030" if said == "GB18030" else "utf-16" if "16" in said else "utf-32" if "32" in said else "utf-8-sig"
     assert rows_of(written(tmp_path / "a.jsonl", text.encode(name))) == PAIRS
     assert rows_of(written(tmp_path / "a.json.gz", gzip.compress(json.dumps(PAIRS, ensure_ascii=False).encode(name)))) == PAIRS
 
@@ -55,8 +56,25 @@ def test_an_encoding_that_the_user_names(tmp_path, refused):
     path = written(tmp_path / "a.csv", "ask,answer\n頭痛,請休息\n".encode("big5"))
     assert rows_of(path, "big5") == [{"ask": "頭痛", "answer": "請休息"}]
     assert check([str(path)], encoding="big5") == 0
-    for name in ("klingon", "base64", "a\0"):
+    for name in ("klingon", "base64", "a\0", "idna", "punycode", "undefined", "unicode_escape"):
         assert "--encoding" in refused("data", "check", str(path), "--encoding", name.replace("\0", " "))
+
+
+@pytest.mark.parametrize(
+    ("asked", "answer", "encoding"),
+    [
+        ("請問醫生，我頭痛三天了，還發燒，要緊嗎？", "建議您儘快到內科門診檢查血壓。", "big5"),
+        ("三日前から頭が痛くて熱もあります。", "水分をとって、内科を受診してください。", "shift_jis"),
+        ("三日前から頭が痛くて熱もあります。", "水分をとって、内科を受診してください。", "euc_jp"),
+    ],
+)
+def test_other_encodings_are_not_taken_for_gb18030(asked, answer, encoding, tmp_path, capsys):
+    text = "".join(json.dumps({"ask": f"{asked}{i}", "answer": answer}, ensure_ascii=False) + "\n" for i in range(20))
+    path = str(written(tmp_path / "a.jsonl", text.encode(encoding)))
+    assert (check([path]), check([path], encoding=encoding)) == (1, 0)
+    assert "--encoding names another" in capsys.readouterr().out
+    if encoding == "big5":  # traditional Chinese in GB18030 is read
+        assert check([str(written(tmp_path / "b.jsonl", text.encode("gb18030")))]) == 0
 
 
 def test_a_damaged_file_stays_what_most_of_it_is(tmp_path):
@@ -144,6 +162,8 @@ def test_tables_with_other_separators(name, text, said, tmp_path):
         ("a.txt", "第一段话。\n第二段话。\n", "neither JSON nor a table"),
         ("a.data", b"Rar!\x1a\x07", "unpack it"),
         ("a.zip", b"PK\x03\x04broken", "cannot be read"),
+        ("a.json", b"\n <!DocType html>\n<p>\n", "a web page"),
+        ("a.json", b'<?xml version="1.0"?>\n<a>\n', "an XML file"),
         ("a.xlsx", b"x", "a.xlsx"),
     ],
 )
