@@ -5,6 +5,7 @@ import gzip
 import io
 import json
 import tracemalloc
+import warnings
 import zipfile
 
 import pytest
@@ -212,6 +213,20 @@ def test_archives_stand_for_the_files_in_them(tmp_path, monkeypatch):
             reading([name])
 
 
+def test_no_file_of_an_archive_hides_another(tmp_path):
+    """Two of one name, or of one name once `..` is taken out of it; a folder may be called as archives are."""
+    for number, name in enumerate(("a.csv", "../a.csv", "/a.csv")):
+        path = tmp_path / f"{number}.zip"
+        with zipfile.ZipFile(path, "w") as archive, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            archive.writestr("a.csv", TABLE)
+            archive.writestr(name, TABLE)
+        with pytest.raises(UserError, match=r"two files .*a\.csv"):
+            input_files([str(path)])
+    folder = written(tmp_path / "folder.zip", packed({"in.zip/": b"", "in.zip/a.csv": TABLE}))
+    assert len(reading([str(folder)])[0]) == 3
+
+
 def test_archives_have_limits(tmp_path, monkeypatch):
     bomb = written(tmp_path / "bomb.zip", packed({"a.jsonl": b"0" * 2**28}))
     with pytest.raises(UserError, match="at most 200 times"):
@@ -251,6 +266,29 @@ def test_workbooks(tmp_path):
     assert [row["messages"][0]["content"] for row in reading([str(tmp_path / "a.xlsx")])[0]] == ["头痛两天", "38"] * 2
     written(tmp_path / "a.zip", packed({"in.xlsx": (tmp_path / "a.xlsx").read_bytes()}))
     assert reading([str(tmp_path / "a.zip")])[0][0]["messages"] == GOOD
+
+
+def test_odd_workbooks(tmp_path, refused):
+    openpyxl = pytest.importorskip("openpyxl")
+
+    def saved(name, rows, far=False):
+        book = openpyxl.Workbook(write_only=False)
+        for cells in rows:
+            book.active.append(cells)
+        if far:  # a mark in the last cell that a sheet has
+            book.active.cell(2**20, 2**14, "x")
+        book.save(tmp_path / "book.xlsx")
+        return written(tmp_path / name, (tmp_path / "book.xlsx").read_bytes())
+
+    good = [["ask", "answer"], ["头痛两天", "发热吗？"]]
+    assert reading([str(saved("far.xlsx", good, far=True))])[0][0]["messages"] == GOOD
+    assert reading([str(saved("titled.xlsx", [["门诊问答"], [], *good]))])[0][0]["messages"] == GOOD
+    assert reading([str(saved("named.csv", good))])[0][0]["messages"] == GOOD
+    accepted, _, rejected = reading([str(saved("faults.xlsx", [*good, ["头痛", "#N/A"], ["头痛"]]))])
+    assert (len(accepted), [problem.reason for problem in rejected]) == (1, ["empty content"] * 2)
+    rows = [["ask", "answer", "answer"], ["头痛两天", "发热吗？", "多休息。"]]
+    assert "two columns answer" in refused("data", "check", str(saved("twice.xlsx", rows)))
+    assert "two columns ask" in refused("data", "check", str(written(tmp_path / "twice.csv", "ask,ask,answer\n1,2,3\n")))
 
 
 def test_workbooks_without_their_package(tmp_path, monkeypatch):
