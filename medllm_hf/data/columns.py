@@ -16,14 +16,14 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "user": (
         *("question", "questions", "问题", "提问", "ask", "query", "inquiry", "prompt", "instruction", "instruct", "input"),
         *("inputs", "问", "患者问题", "患者提问", "用户问题", "用户", "user", "human", "patient", "患者", "病人", "q"),
-        *("userquery", "userinput", "patientquestion", "病人提问", "client", "seeker", "来访者", "求助者"),
+        *("questiontext", "questionbody", "userquery", "userinput", "usermessage", "patientquestion", "病人提问"),
         *("context", "text"),
     ),
     "assistant": (
         *("answer", "answers", "回答", "答案", "response", "responses", "output", "outputs", "target", "targets", "completion"),
         *("reply", "回复", "答", "医生回答", "医生回复", "chosen", "responsechosen", "assistant", "gpt", "bot", "doctor"),
-        *("医生", "a", "referenceanswer", "reference", "参考答案", "标准答案", "botresponse", "assistantresponse"),
-        *("modeloutput", "doctoranswer", "doctorresponse", "doctorreply", "therapist", "counselor", "counsellor", "咨询师"),
+        *("医生", "a", "answertext", "answerbody", "referenceanswer", "reference", "参考答案", "标准答案", "botresponse"),
+        *("assistantresponse", "modeloutput", "doctoranswer", "doctorresponse", "doctorreply"),
     ),
     "system": ("system", "systemprompt", "systemmessage", "系统", "系统提示"),
     "history": ("history", "历史"),
@@ -32,12 +32,9 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "input": ("input",),
     "title": ("title", "questiontitle", "标题"),
     # Of an object that is one turn.
-    "role": ("role", "from", "speaker", "sender", "author", "interlocutor", "角色", "说话人"),
+    "role": ("role", "from", "speaker", "sender", "author", "角色", "说话人"),
     "content": ("content", "value", "text", "sentence", "utterance", "message", "内容", "文本"),
 }  # fmt: skip
-# What may stand behind the name of a side or of a content: seeker_post, answer_text, 患者内容.
-_ENDINGS = ("text", "body", "post", "message", "utterance", "content", "内容", "文本")
-_WITH_ENDINGS = ("user", "assistant", "content")
 # People who talk say several things in a row; a model and its user take turns.
 _PEOPLE = {
     "user": ("patient", "client", "seeker", "患者", "病人", "来访者", "求助者", "咨询者", "家属"),
@@ -100,12 +97,8 @@ def known(columns: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
     """What columns may hold → those of the `columns` that have a name for it, the likeliest first."""
     normal: dict[str, list[str]] = {}
     for column in columns:
-        normal.setdefault(_plain(column), []).append(column)
-    found = {}
-    for kind, names in COLUMNS.items():
-        longer = [name + ending for name in names for ending in _ENDINGS] if kind in _WITH_ENDINGS else []
-        found[kind] = tuple(column for name in dict.fromkeys([*names, *longer]) for column in normal.get(name, []))
-    return found
+        normal.setdefault(re.sub(r"[\s_-]+", "", column).casefold(), []).append(column)
+    return {kind: tuple(column for name in names for column in normal.get(name, [])) for kind, names in COLUMNS.items()}
 
 
 def value_at(value: object, path: str) -> object:
@@ -125,47 +118,23 @@ def value_at(value: object, path: str) -> object:
 def no_column(row: dict, names: Names) -> str:
     """Says that the columns of a row make no dialogue, which they are, and the `--columns` to try.
 
-    Proposed are a column that is known as one side with one named like the other, a list of objects as the messages, or else
-    the two longest texts in the order of the columns. A row that is one turn of a dialogue is told so.
+    Proposed are a list of objects as the messages, or else the two longest texts in the order of the columns.
     """
     missing = [path for key, path in names.columns.items() if key != "system" and value_at(row, path) is None]
     if missing:
         return f"no column {missing[0]} among the columns {', '.join(list(row)[:12]) or 'none'}"
-    columns = known(tuple(row))
-    for role in columns["role"]:
-        if columns["content"] and str(row[role]).casefold() in names.roles:
-            turn = f"the columns {role} and {columns['content'][0]} are one turn, not a dialogue"
-            return f"{turn}; join the rows of a dialogue to one list of turns in a column messages"
     found = dict(list(_paths(row))[:200])
     shown = ", ".join(list(row)[:12]) + (", …" if len(row) > 12 else "")
     lists = [path for path, value in found.items() if isinstance(value, list) and value and isinstance(value[0], dict | list)]
-    texts = {path: value for path, value in found.items() if isinstance(value, str) and _is_prose(value)}
-    sides = _sides(texts, columns)
-    longest = sorted(sorted(texts, key=lambda path: -len(texts[path]))[:2], key=list(texts).index)
-    if lists and not sides:
+    texts = [path for path, value in found.items() if isinstance(value, str) and value.strip() and not _is_number(value)]
+    longest = sorted(sorted(texts, key=lambda path: -len(str(found[path])))[:2], key=texts.index)
+    if lists:
         proposed = f"try --columns messages={lists[0]}"
-    elif sides or len(longest) == 2:
-        user, assistant = sides or longest
-        proposed = f"try --columns user={user},assistant={assistant}"
+    elif len(longest) == 2:
+        proposed = f"try --columns user={longest[0]},assistant={longest[1]}"
     else:
         proposed = "give files with --columns user=…,assistant=… or messages=…"
     return f"no columns of a dialogue among {shown or 'none'}; {proposed}"
-
-
-def _sides(texts: Mapping[str, str], columns: Mapping[str, tuple[str, ...]]) -> tuple[str, str] | None:
-    """The known column of one side and the longest text that has a name of the other in its own, None if there is none."""
-    for side, other in (("user", "assistant"), ("assistant", "user")):
-        given = next((column for column in columns[side] if column in texts), None)
-        words = [name for name in COLUMNS[other] if len(name) > 3 or not name.isascii()]
-        like = [path for path in texts if path != given and any(word in _plain(path.split(".")[-1]) for word in words)]
-        if given and like:
-            longest = max(like, key=lambda path: len(texts[path]))
-            return (given, longest) if side == "user" else (longest, given)
-    return None
-
-
-def _plain(name: str) -> str:
-    return re.sub(r"[\s_-]+", "", name).casefold()
 
 
 def _paths(row: dict, before: str = "", depth: int = 0) -> "list[tuple[str, object]]":
@@ -178,6 +147,5 @@ def _paths(row: dict, before: str = "", depth: int = 0) -> "list[tuple[str, obje
     return found
 
 
-def _is_prose(text: str) -> bool:
-    """Whether a text may be what somebody says: not empty, a number or an address."""
-    return bool(re.search(r"[^\W\d_]", text)) and not re.match(r"https?://\S*$", text)
+def _is_number(text: str) -> bool:
+    return not re.search(r"[^\W\d_]", text)

@@ -12,7 +12,6 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Literal
 
-from medllm_hf.data.archives import archive_of
 from medllm_hf.data.columns import MACHINES, Names, known, no_column, parse_names, value_at
 from medllm_hf.data.exam_rows import Positions
 from medllm_hf.data.files import BadRow, file_rows, parsed, stem
@@ -164,15 +163,10 @@ def examine(file: Path, line: int, raw: object, format: str, policy: Policy) -> 
     collects the problems raises the `refusal` of a fatal one.
     """
     try:
-        row, repair = dialogue(parsed(raw), format, stem(file), policy, _positions(file))
+        row, repair = dialogue(parsed(raw), format, stem(file), policy, partial(file_positions, str(file), policy.encoding))
     except BadRow as error:
         return None, Problem(_printable(file), line, error.where, error.reason, error.fatal or policy.bad_row == "fail")
     return row, Problem(_printable(file), line, "turns", repair) if repair else None
-
-
-def _positions(file: Path) -> Positions:
-    """From where the answers count that are positions; in an archive that is not looked for."""
-    return partial(file_positions, str(file)) if archive_of(file) is None else lambda: None
 
 
 def dialogue(

@@ -213,8 +213,7 @@ def _entry(entry: object, where: str, names: Names) -> list[dict]:
     if isinstance(entry, str) and (mark := _marks(frozenset(names.roles)).match(entry)):
         return [{"role": _name(mark), "content": entry[mark.end() :].strip()}]
     if isinstance(entry, str):
-        hint = 'texts without roles go as {"question": …, "answer": …}'
-        raise BadRow(where, f"not a text that begins with 问：, 答： or another role; {hint}")
+        raise BadRow(where, "not a text that begins with 问：, 答： or another role")
     raise BadRow(where, "neither a turn nor a pair of texts")
 
 

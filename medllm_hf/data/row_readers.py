@@ -252,8 +252,6 @@ def table_dialect(separator: str, quoted: bool) -> type[csv.Dialect]:
     class Table(csv.excel):
         delimiter = separator
         quoting = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
-        # By hand `ask, "answer"` is written; the space is no part of the cell, and the quotes are quotes.
-        skipinitialspace = quoted
 
     return Table
 
