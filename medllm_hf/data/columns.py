@@ -78,7 +78,12 @@ def parse_names(columns: str | None, roles: str | None) -> Names:
         raise UserError(f"--columns {columns!r}", "user and assistant, or messages alone", "name the columns of a dialogue")
     if given and "messages" not in given and not {"user", "assistant"} <= given.keys():
         raise UserError(f"--columns {columns!r}", "both user and assistant", "name the other column too")
-    named = {name.casefold(): role for role, name in _pairs(roles, "--roles", ("user", "assistant", "system"))}
+    if len(set(given.values())) < len(given):
+        raise UserError(f"--columns {columns!r} with one column twice", "a column for each", "name the other one")
+    pairs = [(name.casefold(), role) for role, name in _pairs(roles, "--roles", ("user", "assistant", "system"))]
+    named = dict(pairs)
+    if len(set(pairs)) > len(named):
+        raise UserError(f"--roles {roles!r} with one name for two roles", "one role a name", "leave one out")
     return Names(given, {**ROLES, **named})
 
 
@@ -125,6 +130,9 @@ def no_column(row: dict, names: Names) -> str:
         return f"no column {missing[0]} among the columns {', '.join(list(row)[:12]) or 'none'}"
     found = dict(list(_paths(row))[:200])
     shown = ", ".join(list(row)[:12]) + (", …" if len(row) > 12 else "")
+    if any(re.search(r"[，。？！；]", name) for name in row):
+        above = "write a line with the names of the columns above the first"
+        return f"no columns of a dialogue among {shown}, which read like texts and not like names; {above}"
     lists = [path for path, value in found.items() if isinstance(value, list) and value and isinstance(value[0], dict | list)]
     texts = [path for path, value in found.items() if isinstance(value, str) and value.strip() and not _is_number(value)]
     longest = sorted(sorted(texts, key=lambda path: -len(str(found[path])))[:2], key=texts.index)
@@ -140,6 +148,8 @@ def no_column(row: dict, names: Names) -> str:
 def _paths(row: dict, before: str = "", depth: int = 0) -> "list[tuple[str, object]]":
     found: list[tuple[str, object]] = []
     for name, value in list(row.items())[:200]:
+        if "," in name or not name or name != name.strip():
+            continue  # `--columns` cannot name it
         if isinstance(value, dict) and depth < 2:
             found += _paths(value, f"{before}{name}.", depth + 1)
         else:

@@ -6,6 +6,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain, islice
@@ -121,12 +122,28 @@ def dialogue_rows(file: Path, format: str, policy: Policy) -> Iterator[tuple[int
         if size > _FIRST_BYTES:
             break
     reasons = [_unfit(raw, format, policy.names) for _, raw in first]
+    if missing := _no_system(first, policy.names):
+        yield first[0][0], BadRow("file", f"none of its first {len(first)} rows has {missing}")
+        return
     if len(reasons) > 1 and all(reasons):
         # What a row has for columns says more than that another is no JSON.
         reason = max(filter(None, reasons), key=lambda reason: "columns" in reason)
         yield first[0][0], BadRow("file", f"none of its first {len(first)} rows is a dialogue: {reason}")
         return
     yield from chain(first, rows)
+
+
+def _no_system(first: list[tuple[int, object]], names: Names) -> str | None:
+    """The column that `--columns` names for the system turn if no row has it; one row in many may be without."""
+    path = names.columns.get("system")
+    if path is None:
+        return None
+    for _, raw in first:
+        with suppress(BadRow):
+            row = parsed(raw)
+            if not isinstance(row, dict) or value_at(row, path) is not None:
+                return None
+    return f"the column {path}" if first else None
 
 
 def read_as(file: Path, format: str, policy: Policy) -> str:

@@ -202,7 +202,7 @@ def test_names_that_the_user_gives(tmp_path, capsys):
     [
         *(("--columns", "ask"), ("--columns", "user=a"), ("--columns", "user=a,messages=c"), ("--columns", "bot=a")),
         *(("--columns", "system=a"), ("--columns", "user=,assistant=b"), ("--columns", "user=a,user=b,assistant=c")),
-        ("--columns", ""),
+        *(("--columns", ""), ("--columns", "user=a,assistant=a"), ("--roles", "user=a,assistant=a")),
         *(("--roles", "doctor=医生"), ("--roles", "user"), ("--roles", "user=a,")),
     ],
 )  # fmt: skip
@@ -218,4 +218,15 @@ def test_what_to_try_is_said_of_the_columns():
         "user=text_a,assistant=text_b"
     )
     assert no_column({"id": 1, "items": [{"x": 1}]}, Names()).endswith("messages=items")
+    # Nothing that `--columns` cannot name, and of a table without a header that it has none.
+    assert no_column({"a,b": "头痛两天了", "": "请休息", "c": "请多休息"}, Names()).endswith("or messages=…")
+    assert "above the first" in no_column({"头痛怎么办？": "头痛两天了", "多休息": "请休息"}, Names())
     assert "among none" in no_column({}, Names()) and Names() == Names()
+
+
+def test_a_column_for_the_system_turn_that_no_row_has(tmp_path, capsys):
+    rows = [{"asks": "头痛", "says": "请休息"}] * 3
+    columns = "user=asks,assistant=says,system=role"
+    assert check([write_lines(tmp_path / "a.jsonl", rows)], columns=columns) == 1
+    assert "rows has the column role" in capsys.readouterr().out
+    assert check([write_lines(tmp_path / "b.jsonl", [*rows, {**rows[0], "role": "你是医生"}])], columns=columns) == 0
