@@ -111,7 +111,7 @@ def recognise(file: Path, encoding: str | None = None) -> Kind:
     if sample.startswith(b"PK\x03\x04") and b"[Content_Types].xml" in sample or file.name.lower().endswith(".xlsx"):
         return Kind("xlsx")
     if sample.startswith(b"PK\x03\x04"):
-        raise UserError(f"{file}, a zip archive", "a file in it", "name the archive as an input of `data`, or unpack it")
+        raise UserError(f"{file}, a zip archive", "a file in it", f"name one, {file.name}/NAME, or unpack it")
     for magic, what, do in _OTHERS:
         if sample.startswith(magic) or sample[:100].removeprefix(codecs.BOM_UTF8).lstrip().lower().startswith(magic):
             raise UserError(f"{file}, {what}", "JSON, CSV, Excel or Parquet", do)

@@ -65,6 +65,15 @@ def test_positions_in_an_archive_and_in_another_encoding(tmp_path):
         assert [row["messages"][1]["content"] for row in found] == ["答案：甲型", "答案：乙型"]
 
 
+def test_held_out_questions_in_an_archive(tmp_path):
+    (tmp_path / "q.jsonl").write_bytes(json.dumps(positions("A")[0], ensure_ascii=False).encode("gb18030"))
+    with zipfile.ZipFile(tmp_path / "q.zip", "w") as archive:
+        archive.write(tmp_path / "q.jsonl", "in/q.jsonl")
+    assert question_set(str(tmp_path / "q.zip/in/q.jsonl")).items == question_set(str(tmp_path / "q.jsonl")).items
+    with pytest.raises(UserError, match=r"name one, q\.zip/NAME"):
+        question_set(str(tmp_path / "q.zip"))
+
+
 ABC = {"A": "甲", "B": "乙", "C": "丙"}
 PUBLISHED = {
     "cmexam": {"Question": "选丙", "Options": "A 甲\nB 乙\nC 丙", "Answer": "C", "Clinical Department": "内科"},
