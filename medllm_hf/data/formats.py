@@ -77,8 +77,16 @@ def pair(row: dict, names: Names) -> list[dict]:
     answer = _first_filled(row, columns["assistant"])
     if _are_texts(value) and _are_texts(row[answer]) and len(value) == len(row[answer]):
         return turns + [turn for texts in zip(value, row[answer], strict=True) for turn in _round(*texts)]
-    asked = _asked(value, column, names)
-    return turns + asked + _answered(row[answer], answer, names)
+    return turns + _without_repeats(_asked(value, column, names), _answered(row[answer], answer, names), names)
+
+
+def _without_repeats(asked: list[dict], answered: list[dict], names: Names) -> list[dict]:
+    """The question and its answer; preference data give `chosen` as the whole dialogue, which repeats the prompt."""
+
+    def said(turns: list[dict]) -> list[tuple[str | None, object]]:
+        return [(names.roles.get(turn["role"].casefold()), turn["content"]) for turn in turns]
+
+    return answered if said(answered[: len(asked)]) == said(asked) else asked + answered
 
 
 def question(row: dict, names: Names, positions: Positions = lambda: None) -> list[dict]:

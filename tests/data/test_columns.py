@@ -230,3 +230,11 @@ def test_a_column_for_the_system_turn_that_no_row_has(tmp_path, capsys):
     assert check([write_lines(tmp_path / "a.jsonl", rows)], columns=columns) == 1
     assert "rows has the column role" in capsys.readouterr().out
     assert check([write_lines(tmp_path / "b.jsonl", [*rows, {**rows[0], "role": "你是医生"}])], columns=columns) == 0
+
+
+@pytest.mark.parametrize("prompt", [ASKED, [{"role": "user", "content": ASKED}]])
+def test_a_preferred_answer_that_repeats_the_prompt(prompt):
+    assert read({"prompt": prompt, "chosen": GOOD, "rejected": GOOD}) == (GOOD, None)
+    other = [{"role": "user", "content": "没有"}, GOOD[1]]
+    with pytest.raises(BadRow, match="role 'user' where assistant"):
+        read({"prompt": prompt, "chosen": other, "rejected": other})
