@@ -7,6 +7,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from typing import IO
 
@@ -29,10 +30,14 @@ def entries(file: Path) -> list[Path]:
     """The paths of all files in an archive and in the archives in it, sorted; those of hidden names are left out.
 
     Raises:
-        UserError: it cannot be read, is encrypted, or goes beyond a limit.
+        UserError: it cannot be read, is encrypted, goes beyond a limit, or has two files of one path.
     """
     with file.open("rb") as stream:
-        return sorted(_entries(stream, file, 1))
+        found = sorted(_entries(stream, file, 1))
+    for one, next_one in pairwise(found):
+        if one == next_one:
+            raise UserError(f"two files {one}", "one of each name in an archive", "unpack it, or pack it again")
+    return found
 
 
 @contextmanager
@@ -92,6 +97,8 @@ def _inside(stream: IO[bytes], where: Path, name: str) -> Iterator[IO[bytes]]:
     with _archive(stream, where) as archive:
         for info in archive.infolist():
             own = _name(info)
+            if info.is_dir():
+                continue
             if own == name:
                 with _entry(archive, info, where / name) as entry:
                     yield entry

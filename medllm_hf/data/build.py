@@ -110,11 +110,11 @@ def question_set(name: str) -> card.QuestionSet:
         found = load_benchmark(benchmark, path or None)
         origin = f"revision {found.revision}" if found.revision else ", ".join(sorted(found.files.values()))
         return card.QuestionSet(benchmark, found.items, origin, found.left_out)
-    if not Path(name).is_file():
+    if not Path(name).is_file() and archive_of(Path(name)) is None:
         raise UserError(f"no file and no benchmark {name}", "questions, or one of " + ", ".join(BENCHMARKS), "check the name")
     read = read_question_file(name)
     left_out = {IMAGE: read.with_picture} if read.with_picture else {}
-    return card.QuestionSet(Path(name).name, read.items, sha256(Path(name)), left_out)
+    return card.QuestionSet(Path(name).name, read.items, sha256(archive_of(Path(name)) or Path(name)), left_out)
 
 
 def short_names(files: list[Path]) -> list[str]:

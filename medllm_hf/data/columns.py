@@ -97,7 +97,12 @@ def parse_names(columns: str | None, roles: str | None) -> Names:
         raise UserError(f"--columns {columns!r}", "user and assistant, or messages alone", "name the columns of a dialogue")
     if given and "messages" not in given and not {"user", "assistant"} <= given.keys():
         raise UserError(f"--columns {columns!r}", "both user and assistant", "name the other column too")
-    named = {name.casefold(): role for role, name in _pairs(roles, "--roles", ("user", "assistant", "system"))}
+    if len(set(given.values())) < len(given):
+        raise UserError(f"--columns {columns!r} with one column twice", "a column for each", "name the other one")
+    pairs = [(name.casefold(), role) for role, name in _pairs(roles, "--roles", ("user", "assistant", "system"))]
+    named = dict(pairs)
+    if len(set(pairs)) > len(named):
+        raise UserError(f"--roles {roles!r} with one name for two roles", "one role a name", "leave one out")
     return Names(given, {**ROLES, **named})
 
 
@@ -155,7 +160,7 @@ def no_column(row: dict, names: Names) -> str:
     texts = {path: value for path, value in found.items() if isinstance(value, str) and _is_prose(value)}
     sides = _sides(texts, columns)
     longest = sorted(sorted(texts, key=lambda path: -len(texts[path]))[:2], key=list(texts).index)
-    if any(len(name) > _LONGEST_NAME for name in row):
+    if any(len(name) > _LONGEST_NAME or re.search(r"[，。？！；]", name) for name in row):  # texts, not names
         proposed = "write a first row with the names of the columns, such as question and answer"
     elif lists and not sides:
         proposed = f"try --columns messages={lists[0]}"
@@ -190,6 +195,8 @@ def _plain(name: str) -> str:
 def _paths(row: dict, before: str = "", depth: int = 0) -> "list[tuple[str, object]]":
     found: list[tuple[str, object]] = []
     for name, value in list(row.items())[:200]:
+        if "," in name or not name or name != name.strip():
+            continue  # `--columns` cannot name it
         if isinstance(value, dict) and depth < 2:
             found += _paths(value, f"{before}{name}.", depth + 1)
         else:

@@ -6,13 +6,13 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import Literal
 
-from medllm_hf.data.archives import archive_of
 from medllm_hf.data.columns import MACHINES, Names, known, no_column, parse_names, value_at
 from medllm_hf.data.exam_rows import Positions
 from medllm_hf.data.files import BadRow, file_rows, parsed, stem
@@ -122,12 +122,28 @@ def dialogue_rows(file: Path, format: str, policy: Policy) -> Iterator[tuple[int
         if size > _FIRST_BYTES:
             break
     reasons = [_unfit(raw, format, policy.names) for _, raw in first]
+    if missing := _no_system(first, policy.names):
+        yield first[0][0], BadRow("file", f"none of its first {len(first)} rows has {missing}")
+        return
     if len(reasons) > 1 and all(reasons):
         # What a row has for columns says more than that another is no JSON.
         reason = max(filter(None, reasons), key=lambda reason: "columns" in reason)
         yield first[0][0], BadRow("file", f"none of its first {len(first)} rows is a dialogue: {reason}")
         return
     yield from chain(first, rows)
+
+
+def _no_system(first: list[tuple[int, object]], names: Names) -> str | None:
+    """The column that `--columns` names for the system turn if no row has it; one row in many may be without."""
+    path = names.columns.get("system")
+    if path is None:
+        return None
+    for _, raw in first:
+        with suppress(BadRow):
+            row = parsed(raw)
+            if not isinstance(row, dict) or value_at(row, path) is not None:
+                return None
+    return f"the column {path}" if first else None
 
 
 def read_as(file: Path, format: str, policy: Policy) -> str:
@@ -164,15 +180,10 @@ def examine(file: Path, line: int, raw: object, format: str, policy: Policy) -> 
     collects the problems raises the `refusal` of a fatal one.
     """
     try:
-        row, repair = dialogue(parsed(raw), format, stem(file), policy, _positions(file))
+        row, repair = dialogue(parsed(raw), format, stem(file), policy, partial(file_positions, str(file), policy.encoding))
     except BadRow as error:
         return None, Problem(_printable(file), line, error.where, error.reason, error.fatal or policy.bad_row == "fail")
     return row, Problem(_printable(file), line, "turns", repair) if repair else None
-
-
-def _positions(file: Path) -> Positions:
-    """From where the answers count that are positions; in an archive that is not looked for."""
-    return partial(file_positions, str(file)) if archive_of(file) is None else lambda: None
 
 
 def dialogue(

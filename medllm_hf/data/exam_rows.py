@@ -11,8 +11,8 @@ from reprlib import repr as shortened
 from string import ascii_uppercase
 
 # In the order in which they are tried. Names are compared in lower case and without "_", "-" and spaces.
-_QUESTION = ("question", "qtext", "题目", "题干", "问题", "stem", "questiontext", "questionstem")
-_OPTIONS = ("options", "option", "choices", "选项", "候选项", "answerchoices")
+_QUESTION = ("question", "qtext", "题目", "题干", "问题", "題目", "題幹", "問題", "stem", "questiontext", "questionstem")
+_OPTIONS = ("options", "option", "choices", "选项", "選項", "候选项", "answerchoices")
 # A letter or a position says more than a text, so it is looked for first.
 _ANSWER = (
     *("answeridx", "answerindex", "answerkey", "cop", "answer", "答案", "正确答案", "标准答案", "参考答案"),
@@ -33,6 +33,7 @@ _BETWEEN_LETTERS = re.compile(r"""[\s,、;/|+&.。()\[\]"'`]|和|与|及""")
 _MARK = r"[\s.．、,，:：)）\]】]"
 # Of options in one text.
 LONGEST = 100_000
+OUTVOTED = 20
 _SPACES = re.compile(r"[\s_-]+")
 
 Positions = Callable[[], int | None]
@@ -84,8 +85,10 @@ def exam_fields(row: dict, positions: Positions) -> dict:
 def position_base(rows: Iterable[object]) -> int | None:
     """0 or 1, from which the answers of these rows count that are positions of options; None where nothing tells.
 
-    Some first option is right in a file that counts from 0, and some last one in a file that counts from 1.
+    Some first option is right in a file that counts from 0, and some last one in a file that counts from 1. Where both are
+    seen, a few are slips (0 for no answer, say), and those for one side must be at least OUTVOTED times those for the other.
     """
+    votes = [0, 0]
     for row in rows:
         if isinstance(row, dict) and is_exam_row(row):
             names = _names(row)
@@ -93,9 +96,10 @@ def position_base(rows: Iterable[object]) -> int | None:
                 found, count = _positions(_first(row, names, _ANSWER)), len(_options(row, names)[1])
             except ValueError:
                 continue
-            if 0 in found or count in found:
-                return 0 if 0 in found else 1
-    return None
+            votes[0] += 0 in found
+            votes[1] += count in found
+    fewer, more = sorted(votes)
+    return votes.index(more) if more and more >= OUTVOTED * fewer else None
 
 
 def answer_letters(answer: object) -> str:
@@ -287,7 +291,7 @@ def _answer(
 def _at_positions(answer: object, places: list[int], options: dict[str, str], positions: Positions) -> str:
     first, named = positions(), _named(answer, options)
     if first is None:
-        reason = f"answer {shortened(answer)} is a position, and no answer tells whether they count from 0 or from 1"
+        reason = f"answer {shortened(answer)} is a position, and the answers do not tell whether they count from 0 or from 1"
         raise ValueError(f"{reason}: write letters")
     letters = "".join(letter for place, letter in enumerate(options, start=first) if place in places)
     if named and named != letters:

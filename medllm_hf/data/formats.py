@@ -77,8 +77,16 @@ def pair(row: dict, names: Names) -> list[dict]:
     answer = _first_filled(row, columns["assistant"])
     if _are_texts(value) and _are_texts(row[answer]) and len(value) == len(row[answer]):
         return turns + [turn for texts in zip(value, row[answer], strict=True) for turn in _round(*texts)]
-    asked = _asked(value, column, names)
-    return turns + asked + _answered(row[answer], answer, names)
+    return turns + _without_repeats(_asked(value, column, names), _answered(row[answer], answer, names), names)
+
+
+def _without_repeats(asked: list[dict], answered: list[dict], names: Names) -> list[dict]:
+    """The question and its answer; preference data give `chosen` as the whole dialogue, which repeats the prompt."""
+
+    def said(turns: list[dict]) -> list[tuple[str | None, object]]:
+        return [(names.roles.get(turn["role"].casefold()), turn["content"]) for turn in turns]
+
+    return answered if said(answered[: len(asked)]) == said(asked) else asked + answered
 
 
 def question(row: dict, names: Names, positions: Positions = lambda: None) -> list[dict]:
@@ -272,9 +280,9 @@ _MAY_BEGIN = re.compile(r"\s*(?:<s>\s*)?(?P<name>[^\n:：>\]】]{1,30}[:：>\]�
 @lru_cache(maxsize=16)
 def _marks(roles: frozenset[str]) -> re.Pattern[str]:
     names = "|".join(re.escape(name) for name in sorted(roles, key=lambda name: (-len(name), name)))
-    # A line break may be spelled out, as in tables.
-    plain = rf"(?P<line>\n|\\n)?[ \t\u3000]*(?:(?P<name>{names})[ \t]*[:：]|[\[【](?P<bracket>{names})[\]】][ \t]*[:：]?)"
-    return re.compile(rf"<(?P<tag>{names})>[ \t]*[:：]?|{plain}", re.IGNORECASE | re.ASCII)
+    # A line break may be spelled out, as in tables. Blanks are bounded, since each of a million begins a search of its own.
+    plain = rf"(?P<line>\n|\\n)?[ \t\u3000]{{0,40}}(?:(?P<name>{names})[ \t]{{0,40}}[:：]|[\[【](?P<bracket>{names})[\]】][ \t]{{0,40}}[:：]?)"
+    return re.compile(rf"<(?P<tag>{names})>[ \t]{{0,40}}[:：]?|{plain}", re.IGNORECASE | re.ASCII)
 
 
 def _asked(value: object, where: str, names: Names) -> list[dict]:

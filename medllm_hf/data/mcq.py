@@ -8,6 +8,7 @@ from fractions import Fraction
 from functools import cache, partial
 from pathlib import Path
 
+from medllm_hf.data.archives import archive_of
 from medllm_hf.data.exam_rows import NeedsImage, Positions, exam_fields, position_base
 from medllm_hf.data.files import BadRow, file_rows, parsed
 from medllm_hf.errors import UserError
@@ -76,16 +77,16 @@ def item_from_row(row: object, positions: Positions = lambda: None) -> McqItem:
     return McqItem(**{**fields, "answer": frozenset(answer), "kind": kind})
 
 
-def file_positions(path: str) -> int | None:
+def file_positions(path: str, encoding: str | None = None) -> int | None:
     """0 or 1, from which the answers in a file of questions count that are positions; None where nothing tells."""
-    state = os.stat(path)
-    return _positions_of(path, state.st_mtime_ns, state.st_size)
+    state = os.stat(archive_of(Path(path)) or path)
+    return _positions_of(path, encoding, state.st_mtime_ns, state.st_size)
 
 
 @cache
-def _positions_of(path: str, changed: int, size: int) -> int | None:
+def _positions_of(path: str, encoding: str | None, changed: int, size: int) -> int | None:
     # The time and the size, so that a file which somebody mends is read again.
-    return position_base(_readable_rows(path))
+    return position_base(_readable_rows(path, encoding))
 
 
 def chance_level(items: Iterable[McqItem]) -> float:
@@ -143,7 +144,7 @@ def read_question_file(path: str) -> QuestionFile:
     return QuestionFile(tuple(items.values()), with_picture)
 
 
-def _readable_rows(path: str) -> Iterator[object]:
-    for _, raw in file_rows(Path(path)):
+def _readable_rows(path: str, encoding: str | None) -> Iterator[object]:
+    for _, raw in file_rows(Path(path), encoding):
         with suppress(BadRow):
             yield parsed(raw)

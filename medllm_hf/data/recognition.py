@@ -15,7 +15,7 @@ from typing import IO
 from medllm_hf.data.archives import opened
 from medllm_hf.data.columns import ROLES, known
 from medllm_hf.data.row_readers import BROKEN, ByteStream, entry_end, table_dialect
-from medllm_hf.errors import UserError
+from medllm_hf.errors import UserError, first_line
 
 SAMPLE = 2**18
 # The first bytes of what is no data file, or one that needs something done to it first.
@@ -28,12 +28,27 @@ _OTHERS = (
     (b"\xfd7zXZ", "an xz file", "unpack it"),
     (b"ARROW1", "an Arrow file", "load it with `datasets` and write Parquet"),
     (b"version https://git-lfs", "a Git LFS pointer in place of the file", "run `git lfs pull`, or fetch the file itself"),
-    (b"<!DOCTYPE", "a web page", "fetch the file itself"),
+    (b"<!doctype", "a web page", "fetch the file itself"),
     (b"<html", "a web page", "fetch the file itself"),
+    (b"<?xml", "an XML file", "convert it to JSON lines"),
+    (b"SQLite format 3", "an SQLite database", "write its table as CSV"),
+    (b"\x28\xb5\x2f\xfd", "a Zstandard file", "unpack it"),
 )
-_BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
+# UTF-32 first: its mark begins with that of UTF-16.
+_BOMS = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF32_LE, "utf-32-le"),
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+# Python counts these among its encodings of text, but no file is in one.
+_NO_FILE = ("idna", "punycode", "undefined", "unicode-escape", "raw-unicode-escape")
 _DELIMITERS = {",": "commas", "\t": "tabs", ";": "semicolons"}
-_SHOWN = {"utf-8": "UTF-8", "gb18030": "GB18030", "utf-16-le": "UTF-16", "utf-16-be": "UTF-16"}
+_SHOWN = {
+    **{"utf-8": "UTF-8", "gb18030": "GB18030", "utf-16-le": "UTF-16", "utf-16-be": "UTF-16"},
+    **{"utf-32-le": "UTF-32", "utf-32-be": "UTF-32"},
+}
 _FORMS = {
     "lines": "JSON lines", "array": "a JSON array", "objects": "JSON objects", "members": "lists of rows in a JSON object",
     "named": "a JSON object of rows", "turns": "one dialogue as a JSON array", "parquet": "Parquet",
@@ -72,7 +87,7 @@ def check_encoding(name: str | None) -> None:
         UserError: it is not.
     """
     try:
-        known_name = name is None or codecs.lookup(name)._is_text_encoding
+        known_name = name is None or (codecs.lookup(name)._is_text_encoding and codecs.lookup(name).name not in _NO_FILE)
     except (LookupError, ValueError):
         known_name = False
     if not known_name:
@@ -96,9 +111,9 @@ def recognise(file: Path, encoding: str | None = None) -> Kind:
     if sample.startswith(b"PK\x03\x04") and b"[Content_Types].xml" in sample or file.name.lower().endswith(".xlsx"):
         return Kind("xlsx")
     if sample.startswith(b"PK\x03\x04"):
-        raise UserError(f"{file}, a zip archive", "a file in it", "name the archive as an input of `data`, or unpack it")
+        raise UserError(f"{file}, a zip archive", "a file in it", f"name one, {file.name}/NAME, or unpack it")
     for magic, what, do in _OTHERS:
-        if sample.startswith(magic):
+        if sample.startswith(magic) or sample[:100].removeprefix(codecs.BOM_UTF8).lstrip().lower().startswith(magic):
             raise UserError(f"{file}, {what}", "JSON, CSV, Excel or Parquet", do)
     if sample[257:262] == b"ustar":
         raise UserError(f"{file}, a tar archive", "JSON, CSV, Excel or Parquet", "unpack it")
@@ -130,7 +145,7 @@ class _Recoded(io.RawIOBase):
         wide = codecs.lookup(encoding).name.startswith(("utf-16", "utf-32"))
         self.errors = "surrogatepass" if wide else "surrogateescape"
         self.decoder = codecs.getincrementaldecoder(encoding)(self.errors)
-        self.stream, self.ready, self.ended = stream, b"", False
+        self.encoding, self.stream, self.ready, self.ended = encoding, stream, b"", False
 
     def readable(self) -> bool:
         return True
@@ -143,7 +158,7 @@ class _Recoded(io.RawIOBase):
             try:
                 self.ready = self.decoder.decode(block, self.ended).encode("utf-8", self.errors)
             except UnicodeError as error:
-                raise OSError(f"text that is not {self.decoder.__class__.__name__}: {error}") from error
+                raise OSError(f"text that is not {self.encoding}: {first_line(error)}") from error
         size = min(len(buffer), len(self.ready))
         buffer[:size], self.ready = self.ready[:size], self.ready[size:]
         return size
@@ -178,7 +193,21 @@ def _encoding(sample: bytes, whole: bool) -> tuple[str, int]:
     # A damaged file in UTF-8 may happen to decode as GB18030, but most of it is UTF-8 all the same.
     strange = sum(byte >= 0x80 for byte in sample)
     broken = sample.decode("utf-8", "replace").count("\ufffd")
-    return ("gb18030", 0) if 4 * broken > strange and _decodes(sample, "gb18030", whole) else ("utf-8", 0)
+    if 4 * broken > strange and _decodes(sample, "gb18030", whole) and _is_chinese(sample.decode("gb18030", "ignore")):
+        return "gb18030", 0
+    return "utf-8", 0
+
+
+def _is_chinese(text: str) -> bool:
+    """Whether a text that was read as GB18030 is Chinese: most bytes in Big5 or Shift-JIS decode so too, to rare signs.
+
+    Half of its signs must be of GB 2312, which most of traditional Chinese are, hardly one of private use, and few kana.
+    """
+    signs = [char for char in text if char >= "\x80"]
+    common = sum(bool(char.encode("gb2312", "ignore")) for char in signs)
+    private = sum("\ue000" <= char < "\uf900" for char in signs)
+    kana = sum("\u3041" <= char <= "\u30fe" for char in signs)
+    return 2 * common >= len(signs) and 50 * private < len(signs) and 10 * kana < len(signs)
 
 
 def _decodes(sample: bytes, encoding: str, whole: bool) -> bool:

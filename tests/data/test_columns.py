@@ -204,7 +204,7 @@ def test_names_that_the_user_gives(tmp_path, capsys):
     [
         *(("--columns", "ask"), ("--columns", "user=a"), ("--columns", "user=a,messages=c"), ("--columns", "bot=a")),
         *(("--columns", "system=a"), ("--columns", "user=,assistant=b"), ("--columns", "user=a,user=b,assistant=c")),
-        ("--columns", ""),
+        *(("--columns", ""), ("--columns", "user=a,assistant=a"), ("--roles", "user=a,assistant=a")),
         *(("--roles", "doctor=医生"), ("--roles", "user"), ("--roles", "user=a,")),
     ],
 )  # fmt: skip
@@ -227,6 +227,10 @@ def test_what_to_try_is_said_of_the_columns():
     assert no_column({"link": "https://a.cn/1", "says": ASKED, "hears": "多喝水"}, Names()).endswith(
         "user=says,assistant=hears"
     )
+    # Nothing that `--columns` cannot name, and of a table without a header that it has none.
+    assert no_column({"a,b": "头痛两天了", "": "请休息", "c": "请多休息"}, Names()).endswith("or messages=…")
+    assert "write a first row" in no_column({"头痛怎么办？": "头痛两天了", "多休息": "请休息"}, Names())
+    assert "among none" in no_column({}, Names()) and Names() == Names()
 
 
 def test_a_letter_or_the_other_side_makes_no_name_of_two_words():
@@ -252,4 +256,25 @@ def test_a_table_of_turns_is_told_that_its_rows_are_no_dialogues(tmp_path, capsy
     shown = capsys.readouterr().out
     assert "the columns interlocutor and utterance_text are one turn, not a dialogue; join the rows" in shown
     assert "none of its first 2 rows" in shown and "--columns" not in shown
-    assert "among none" in no_column({}, Names()) and Names() == Names()
+
+
+def test_a_column_for_the_system_turn_that_no_row_has(tmp_path, capsys):
+    rows = [{"asks": "头痛", "says": "请休息"}] * 3
+    columns = "user=asks,assistant=says,system=role"
+    assert check([write_lines(tmp_path / "a.jsonl", rows)], columns=columns) == 1
+    assert "rows has the column role" in capsys.readouterr().out
+    assert check([write_lines(tmp_path / "b.jsonl", [*rows, {**rows[0], "role": "你是医生"}])], columns=columns) == 0
+
+
+@pytest.mark.parametrize("prompt", [ASKED, [{"role": "user", "content": ASKED}]])
+def test_a_preferred_answer_that_repeats_the_prompt(prompt):
+    assert read({"prompt": prompt, "chosen": GOOD, "rejected": GOOD}) == (GOOD, None)
+    other = [{"role": "user", "content": "没有"}, GOOD[1]]
+    with pytest.raises(BadRow, match="role 'user' where assistant"):
+        read({"prompt": prompt, "chosen": other, "rejected": other})
+
+
+def test_a_long_run_of_blanks_is_a_text_like_others():
+    """A search for marks began anew at each blank: 20,000 took 22 seconds."""
+    asked = "头痛" + " " * 100_000 + "怎么办："
+    assert read({"question": asked, "answer": "多休息。"})[0][0]["content"] == asked

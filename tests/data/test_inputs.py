@@ -177,7 +177,7 @@ def test_a_broken_tail_is_one_bad_row(tmp_path):
         ("a.jsonl.gz", b'{"x": 1}', "gzip"),
         ("a.jsonl.gz", gzip.compress(b"x" * 100, mtime=0)[:12], "cannot be read"),
         ("a.parquet", b"PAR1" + b"x" * 50, "cannot be read"),
-        ("a.csv", b"x,x\n1,2\n", "without column names"),
+        ("a.csv", b"x,x\n1,2\n", "two columns x"),
         ("a.csv", b"\x00\x01\x02,\xff\n", "without column names"),
         ("a.csv", b'"x\n1,2\n', "without column names"),
         ("a.txt", b"x", "convert it"),

@@ -17,9 +17,11 @@ from medllm_hf.data.benchmarks.rows import needs_picture
 from medllm_hf.data.build import question_set
 from medllm_hf.data.commands.check import check
 from medllm_hf.data.dialogues import Policy, examine
+from medllm_hf.data.files import file_rows
 from medllm_hf.data.mcq import chance_level, load_items, read_question_file
 from medllm_hf.errors import UserError
 from medllm_hf.evaluation.exams.prompts import overview, read_questions
+from tests.data.test_formats import reading
 
 
 def positions(*answers, **more):
@@ -34,13 +36,42 @@ def test_positions_count_from_where_the_file_does(tmp_path):
         assert "".join(letter for item in items for letter in item.answer) == letters
         rows = [examine(tmp_path / f"{name}.jsonl", 1, row, "auto", Policy())[0] for row in positions(*answers)]
         assert [row["messages"][1]["content"] for row in rows] == ["答案：" + "甲乙丙"["ABC".index(one)] for one in letters]
-    for answers, said in (((1, 2), "line 1: answer 1 is a position"), ((0, 3), "line 2: answer 3 does not name")):
+    neither = "line 1: answer . is a position"
+    for answers, said in (((1, 2), neither), ((0, 3), neither), ((*[0] * 20, 3), "line 21: answer 3 does not name")):
         write_lines(tmp_path / "bad.jsonl", positions(*answers))
         with pytest.raises(UserError, match=said):
             load_items(str(tmp_path / "bad.jsonl"))
     write_lines(tmp_path / "digits.jsonl", [{"question": "几个", "options": ["1", "2"], "answer": a} for a in ("1", "0")])
     with pytest.raises(UserError, match="an option's text and another's position"):
         load_items(str(tmp_path / "digits.jsonl"))
+
+
+def test_one_answer_that_is_missing_does_not_shift_the_others(tmp_path):
+    """A 0 that stands for no answer, in a file that counts from 1."""
+    write_lines(tmp_path / "one.jsonl", positions(0, *[1, 2, 3] * 20))
+    accepted, _, rejected = reading([str(tmp_path / "one.jsonl")])
+    assert {row["messages"][1]["content"] for row in accepted[:3]} == {"答案：甲", "答案：乙", "答案：丙"}
+    assert (len(accepted), [problem.line for problem in rejected]) == (60, [1])
+
+
+def test_positions_in_an_archive_and_in_another_encoding(tmp_path):
+    lines = "題目,A,B,答案\n第一題,甲型,乙型,0\n第二題,甲型,乙型,1\n".encode("big5")
+    (tmp_path / "a.csv").write_bytes(lines)
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("a.csv", lines.decode("big5"))
+    policy = Policy(encoding="big5")
+    rows = [examine(tmp_path / "a.csv", line, raw, "auto", policy)[0] for line, raw in file_rows(tmp_path / "a.csv", "big5")]
+    for found in (rows, reading([str(tmp_path / "a.zip")])[0]):
+        assert [row["messages"][1]["content"] for row in found] == ["答案：甲型", "答案：乙型"]
+
+
+def test_held_out_questions_in_an_archive(tmp_path):
+    (tmp_path / "q.jsonl").write_bytes(json.dumps(positions("A")[0], ensure_ascii=False).encode("gb18030"))
+    with zipfile.ZipFile(tmp_path / "q.zip", "w") as archive:
+        archive.write(tmp_path / "q.jsonl", "in/q.jsonl")
+    assert question_set(str(tmp_path / "q.zip/in/q.jsonl")).items == question_set(str(tmp_path / "q.jsonl")).items
+    with pytest.raises(UserError, match=r"name one, q\.zip/NAME"):
+        question_set(str(tmp_path / "q.zip"))
 
 
 ABC = {"A": "甲", "B": "乙", "C": "丙"}

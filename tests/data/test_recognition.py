@@ -5,6 +5,7 @@ import gzip
 import io
 import json
 import tracemalloc
+import warnings
 import zipfile
 
 import pytest
@@ -40,13 +41,14 @@ def written(path, data):
         (TABLE.encode("utf-16"), "UTF-16 with a byte order mark"),
         (codecs.BOM_UTF16_BE + TABLE.encode("utf-16-be"), "UTF-16 with a byte order mark"),
         (TABLE.replace("，怎么办", "").encode("utf-16-le"), "UTF-16"),
+        (TABLE.encode("utf-32"), "UTF-32 with a byte order mark"),
     ],
 )
 def test_encodings_of_a_table_and_of_json(data, said, tmp_path):
     assert str(recognise(written(tmp_path / "a.csv", data))) == f"a table separated by commas, {said}"
     assert [row["answer"] for row in rows_of(tmp_path / "a.csv")] == [row["answer"] for row in PAIRS]
     text = "\n".join(json.dumps(row, ensure_ascii=False) for row in PAIRS)
-    name = "gb18030" if said == "GB18030" else "utf-16" if "16" in said else "utf-8-sig"
+    name = "gb18030" if said == "GB18030" else "utf-16" if "16" in said else "utf-32" if "32" in said else "utf-8-sig"
     assert rows_of(written(tmp_path / "a.jsonl", text.encode(name))) == PAIRS
     assert rows_of(written(tmp_path / "a.json.gz", gzip.compress(json.dumps(PAIRS, ensure_ascii=False).encode(name)))) == PAIRS
 
@@ -55,8 +57,25 @@ def test_an_encoding_that_the_user_names(tmp_path, refused):
     path = written(tmp_path / "a.csv", "ask,answer\n頭痛,請休息\n".encode("big5"))
     assert rows_of(path, "big5") == [{"ask": "頭痛", "answer": "請休息"}]
     assert check([str(path)], encoding="big5") == 0
-    for name in ("klingon", "base64", "a\0"):
+    for name in ("klingon", "base64", "a\0", "idna", "punycode", "undefined", "unicode_escape"):
         assert "--encoding" in refused("data", "check", str(path), "--encoding", name.replace("\0", " "))
+
+
+@pytest.mark.parametrize(
+    ("asked", "answer", "encoding"),
+    [
+        ("請問醫生，我頭痛三天了，還發燒，要緊嗎？", "建議您儘快到內科門診檢查血壓。", "big5"),
+        ("三日前から頭が痛くて熱もあります。", "水分をとって、内科を受診してください。", "shift_jis"),
+        ("三日前から頭が痛くて熱もあります。", "水分をとって、内科を受診してください。", "euc_jp"),
+    ],
+)
+def test_other_encodings_are_not_taken_for_gb18030(asked, answer, encoding, tmp_path, capsys):
+    text = "".join(json.dumps({"ask": f"{asked}{i}", "answer": answer}, ensure_ascii=False) + "\n" for i in range(20))
+    path = str(written(tmp_path / "a.jsonl", text.encode(encoding)))
+    assert (check([path]), check([path], encoding=encoding)) == (1, 0)
+    assert "--encoding names another" in capsys.readouterr().out
+    if encoding == "big5":  # traditional Chinese in GB18030 is read
+        assert check([str(written(tmp_path / "b.jsonl", text.encode("gb18030")))]) == 0
 
 
 def test_a_damaged_file_stays_what_most_of_it_is(tmp_path):
@@ -144,6 +163,8 @@ def test_tables_with_other_separators(name, text, said, tmp_path):
         ("a.txt", "第一段话。\n第二段话。\n", "neither JSON nor a table"),
         ("a.data", b"Rar!\x1a\x07", "unpack it"),
         ("a.zip", b"PK\x03\x04broken", "cannot be read"),
+        ("a.json", b"\n <!DocType html>\n<p>\n", "a web page"),
+        ("a.json", b'<?xml version="1.0"?>\n<a>\n', "an XML file"),
         ("a.xlsx", b"x", "a.xlsx"),
     ],
 )
@@ -192,6 +213,20 @@ def test_archives_stand_for_the_files_in_them(tmp_path, monkeypatch):
             reading([name])
 
 
+def test_no_file_of_an_archive_hides_another(tmp_path):
+    """Two of one name, or of one name once `..` is taken out of it; a folder may be called as archives are."""
+    for number, name in enumerate(("a.csv", "../a.csv", "/a.csv")):
+        path = tmp_path / f"{number}.zip"
+        with zipfile.ZipFile(path, "w") as archive, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            archive.writestr("a.csv", TABLE)
+            archive.writestr(name, TABLE)
+        with pytest.raises(UserError, match=r"two files .*a\.csv"):
+            input_files([str(path)])
+    folder = written(tmp_path / "folder.zip", packed({"in.zip/": b"", "in.zip/a.csv": TABLE}))
+    assert len(reading([str(folder)])[0]) == 3
+
+
 def test_archives_have_limits(tmp_path, monkeypatch):
     bomb = written(tmp_path / "bomb.zip", packed({"a.jsonl": b"0" * 2**28}))
     with pytest.raises(UserError, match="at most 200 times"):
@@ -231,6 +266,29 @@ def test_workbooks(tmp_path):
     assert [row["messages"][0]["content"] for row in reading([str(tmp_path / "a.xlsx")])[0]] == ["头痛两天", "38"] * 2
     written(tmp_path / "a.zip", packed({"in.xlsx": (tmp_path / "a.xlsx").read_bytes()}))
     assert reading([str(tmp_path / "a.zip")])[0][0]["messages"] == GOOD
+
+
+def test_odd_workbooks(tmp_path, refused):
+    openpyxl = pytest.importorskip("openpyxl")
+
+    def saved(name, rows, far=False):
+        book = openpyxl.Workbook(write_only=False)
+        for cells in rows:
+            book.active.append(cells)
+        if far:  # a mark in the last cell that a sheet has
+            book.active.cell(2**20, 2**14, "x")
+        book.save(tmp_path / "book.xlsx")
+        return written(tmp_path / name, (tmp_path / "book.xlsx").read_bytes())
+
+    good = [["ask", "answer"], ["头痛两天", "发热吗？"]]
+    assert reading([str(saved("far.xlsx", good, far=True))])[0][0]["messages"] == GOOD
+    assert reading([str(saved("titled.xlsx", [["门诊问答"], [], *good]))])[0][0]["messages"] == GOOD
+    assert reading([str(saved("named.csv", good))])[0][0]["messages"] == GOOD
+    accepted, _, rejected = reading([str(saved("faults.xlsx", [*good, ["头痛", "#N/A"], ["头痛"]]))])
+    assert (len(accepted), [problem.reason for problem in rejected]) == (1, ["empty content"] * 2)
+    rows = [["ask", "answer", "answer"], ["头痛两天", "发热吗？", "多休息。"]]
+    assert "two columns answer" in refused("data", "check", str(saved("twice.xlsx", rows)))
+    assert "two columns ask" in refused("data", "check", str(written(tmp_path / "twice.csv", "ask,ask,answer\n1,2,3\n")))
 
 
 def test_workbooks_without_their_package(tmp_path, monkeypatch):
