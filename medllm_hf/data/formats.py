@@ -281,7 +281,8 @@ _MAY_BEGIN = re.compile(r"\s*(?:<s>\s*)?(?P<name>[^\n:：>\]】]{1,30}[:：>\]�
 def _marks(roles: frozenset[str]) -> re.Pattern[str]:
     names = "|".join(re.escape(name) for name in sorted(roles, key=lambda name: (-len(name), name)))
     # A line break may be spelled out, as in tables. Blanks are bounded, since each of a million begins a search of its own.
-    plain = rf"(?P<line>\n|\\n)?[ \t\u3000]{{0,40}}(?:(?P<name>{names})[ \t]{{0,40}}[:：]|[\[【](?P<bracket>{names})[\]】][ \t]{{0,40}}[:：]?)"
+    named = rf"(?P<name>{names})[ \t]{{0,40}}[:：]|[\[【](?P<bracket>{names})[\]】][ \t]{{0,40}}[:：]?"
+    plain = rf"(?P<line>\n|\\n)?[ \t\u3000]{{0,40}}(?:{named})"
     return re.compile(rf"<(?P<tag>{names})>[ \t]{{0,40}}[:：]?|{plain}", re.IGNORECASE | re.ASCII)
 
 
