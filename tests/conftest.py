@@ -1,7 +1,9 @@
 """Fixtures. Tests are offline: sockets reach loopback only, here and (by the libraries' own switches) in subprocesses."""
 
 import ipaddress
+import json
 import os
+import shutil
 import socket
 from pathlib import Path
 
@@ -10,6 +12,7 @@ from support.commands import run
 from support.paths import DISC, GOLDEN, OFFLINE
 
 from medllm_hf.cli import main
+from medllm_hf.pretrained import load_tokenizer
 
 os.environ.update(OFFLINE)
 
@@ -75,6 +78,20 @@ def tiny(tmp_path_factory) -> dict[str, Path]:
     tiny_base(str(folder / "source"), layers=2, hidden=64)
     convert(str(folder / "source"), str(folder / "base"))
     return {"source": folder / "source", "base": folder / "base"}
+
+
+@pytest.fixture(scope="session")
+def endless(tiny, tmp_path_factory) -> Path:
+    """The tiny model without the tokens that end an answer, and with room for a long one; its own answers last a second."""
+    base = Path(shutil.copytree(tiny["base"], tmp_path_factory.mktemp("endless") / "base"))
+    ends = load_tokenizer(base).all_special_ids
+    for name, change in (
+        ("config.json", {"max_position_embeddings": 16_384}),
+        ("generation_config.json", {"suppress_tokens": ends}),
+    ):
+        settings = json.loads((base / name).read_text(encoding="utf-8"))
+        (base / name).write_text(json.dumps({**settings, **change}), encoding="utf-8")
+    return base
 
 
 @pytest.fixture(scope="session")

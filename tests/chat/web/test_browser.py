@@ -1,9 +1,7 @@
 """The page of `medllm web` in headless Chromium, on a real tiny model."""
 
 import json
-import shutil
 import socket
-from pathlib import Path
 
 import pytest
 from support.browser import browser
@@ -15,7 +13,6 @@ from medllm_hf.chat.web.conversation import visible
 from medllm_hf.chat.web.texts import TEXTS
 from medllm_hf.checkpoint.convert import convert
 from medllm_hf.checkpoint.tiny import tiny_base
-from medllm_hf.pretrained import load_tokenizer
 
 TITLES = "[...document.querySelectorAll('.medllm-title')]"
 SHORT = ("--temperature", "1", "--seed", "1", "--max-new-tokens", "16")
@@ -28,17 +25,8 @@ def chromium(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def server(tiny, tmp_path_factory):
-    # As it comes the model's answer ends after seconds: at its 1,024 places, or because it begins the next question.
-    base = Path(shutil.copytree(tiny["base"], tmp_path_factory.mktemp("long") / "base"))
-    ends = load_tokenizer(base).all_special_ids
-    for name, change in (
-        ("config.json", {"max_position_embeddings": 16_384}),
-        ("generation_config.json", {"suppress_tokens": ends}),
-    ):
-        settings = json.loads((base / name).read_text(encoding="utf-8"))
-        (base / name).write_text(json.dumps({**settings, **change}), encoding="utf-8")
-    with Server(str(base), *SHORT) as running:
+def server(endless):
+    with Server(str(endless), *SHORT) as running:
         yield running
         assert running.process.poll() is None
 
