@@ -27,7 +27,7 @@ def simulated(answer):
     """For each seed: the metrics and the bias of an exam with new questions, shuffled in every other one."""
     for seed in SEEDS:
         rows = answered(as_shown(questions(QUESTIONS, seed), shuffle=seed if seed % 2 else None), answer(seed))
-        answers = read_answers(rows, lambda prediction, options: prediction)
+        answers = read_answers(rows, lambda prediction, options, question: prediction)
         metrics = score_answers(
             predictions=[row["prediction"] for row in rows],
             references=[row["reference"] for row in rows],
