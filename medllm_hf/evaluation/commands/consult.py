@@ -19,7 +19,7 @@ from medllm_hf.evaluation.consultations.settings import Settings
 from medllm_hf.evaluation.consultations.transcript import KEY
 from medllm_hf.evaluation.costs.estimate import describe_estimate, spent_in
 from medllm_hf.evaluation.costs.prices import record_prices
-from medllm_hf.evaluation.judging.dialogues import read_dialogues
+from medllm_hf.evaluation.judging.dialogues import read_dialogues, read_gate
 from medllm_hf.evaluation.judging.records import Output
 from medllm_hf.evaluation.judging.run import KEY as JUDGE_KEY
 from medllm_hf.evaluation.judging.run import estimate, plan_of, run_plan
@@ -80,7 +80,7 @@ def _estimate(plan: Plan, out: str, judge: str | None, overwrite: bool) -> str:
 def _judge(out: str, judge: str, settings: Settings, spent: Fraction) -> int:
     """Has the dialogues of a finished run, which have cost `spent`, judged into the folder `judge` inside it."""
     asked = JudgeSettings(**_judge_settings(settings), spent_before=spent)
-    ended = run_plan(plan_of(read_dialogues(out), judge, asked, "dialogues.jsonl"), Path(out) / "judge")
+    ended = run_plan(plan_of(read_dialogues(out), judge, asked, "dialogues.jsonl", read_gate(out)), Path(out) / "judge")
     print(ended.text, file=sys.stderr if ended.failed else sys.stdout)
     return int(ended.failed)
 

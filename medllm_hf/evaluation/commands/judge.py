@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from medllm_hf.evaluation.judging.dialogues import read_dialogues
+from medllm_hf.evaluation.judging.dialogues import read_dialogues, read_gate
 from medllm_hf.evaluation.judging.run import plan_of, preview, run_plan
 from medllm_hf.evaluation.judging.settings import Settings
 
@@ -21,7 +21,7 @@ def judge(dialogues: str, judge: str, out: str, overwrite: bool = False, dry_run
         UserError: settings out of range; dialogues, a checkpoint or an endpoint that cannot be had; `out` holds something
             else; or the endpoint refuses every request.
     """
-    plan = plan_of(read_dialogues(dialogues), judge, Settings(**flags), Path(dialogues).name)
+    plan = plan_of(read_dialogues(dialogues), judge, Settings(**flags), Path(dialogues).name, read_gate(dialogues))
     if dry_run:
         print(preview(plan, out, overwrite))
         return 0

@@ -175,6 +175,12 @@ def _figures(judged: Sequence[Judged], scores: Sequence[ScoreRow], checked: list
     reasons = [f"the judge does not score {row['id']} low: {_describe_canary(row)}" for row in checked if not row["passed"]]
     if failures["rate"] > limit:
         reasons.append(f"{unscored} of {len(scores)} replies are unscored, more than {100 * limit:g}%")
+    gate = manifest.get("patient_gate")
+    if gate and gate["failed_canaries"]:
+        reasons.append(f"the patient gives way to {', '.join(gate['failed_canaries'])}")
+    if gate and gate["invalid"] > gate["limit"] * gate["of"]:
+        held = f"{gate['invalid']} of {gate['of']} dialogues were left out"
+        reasons.append(f"the patient did not keep to its role: {held}, more than {100 * gate['limit']:g}%")
     warnings = _self_preference(manifest) + _missing(judged)
     if not checked:
         warnings.append("no canary dialogues were judged")
@@ -388,7 +394,8 @@ def _find_judge(name: str, run: FinishedRun) -> tuple[FinishedRun, dict | None]:
         raise UserError(f"no judge run in {name}", "dialogues with scores", do)
     stored = consultations.stored_run(name, run)
     held = consultations.derive(stored.manifest, stored.outputs, stored.cases, stored.scores).dialogues
-    figures = with_cost(consultations.metrics(stored.scores, stored.outputs), run["manifest"])
+    gate = stored.manifest["settings"].get("patient_gate")
+    figures = with_cost(consultations.metrics(stored.scores, stored.outputs, gate), run["manifest"])
     inner = read_run(run["folder"] / "judge")
     given = {row["id"]: _dialogue(row) for row in read_records(inner["scores"], ScoreRow, f"{name}/judge/scores.jsonl")}
     check_metrics(name, figures, run["metrics"], "outputs", "run `medllm eval` again")

@@ -67,6 +67,18 @@ class RunSettings(TypedDict):
     failure_limit: float
 
 
+class PatientGate(TypedDict):
+    """How many dialogues of the consultations, of how many, were left out since the patient did not keep to its role.
+
+    `failed_canaries` are the tempting words to which the patient gave way.
+    """
+
+    invalid: int
+    of: int
+    limit: float
+    failed_canaries: list[str]
+
+
 class JudgeManifest(TypedDict):
     """What is read of the manifest of a judge run; `check_costs` reads its prices."""
 
@@ -76,3 +88,4 @@ class JudgeManifest(TypedDict):
     settings: RunSettings
     systems: list[str]
     imported: NotRequired[bool]
+    patient_gate: NotRequired[PatientGate]

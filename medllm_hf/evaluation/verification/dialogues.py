@@ -4,12 +4,13 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TypedDict
 
+from medllm_hf.evaluation.consultations.canaries import TURN, is_canary
 from medllm_hf.evaluation.consultations.cases import read_cases
 from medllm_hf.evaluation.consultations.derive import derive, stored_run
 from medllm_hf.evaluation.judging import derive as judged
 from medllm_hf.evaluation.judging.canaries import canaries
 from medllm_hf.evaluation.judging.dialogues import record
-from medllm_hf.evaluation.judging.records import Dialogue, Point
+from medllm_hf.evaluation.judging.records import Dialogue, PatientGate, Point
 from medllm_hf.evaluation.preferences import records as pairs
 from medllm_hf.evaluation.preferences.canaries import pair_canaries
 from medllm_hf.evaluation.preferences.derive import derive as derive_pairs
@@ -60,8 +61,11 @@ def consultations(where: str, run: FinishedRun, known: Known, dialogues: Sequenc
         derived = derive(stored.manifest, stored.outputs, cases, stored.scores)
         hashed = Finding(f"{name} data.sha256", UNKNOWN, f"{data['name']} is not at hand; name it with --data")
     turns = Counter(row["case"] for row in stored.outputs)
-    wanted = [(case.id, turn) for case in cases for turn in range(turns[case.id])]
-    lacking = [] if path else [Finding(f"{where}/scores.jsonl said_diagnosis", UNKNOWN, f"{data['name']} is not at hand")]
+    wanted = [(case, TURN) for case in turns if is_canary(case)] if "patient_gate" in stored.manifest["settings"] else []
+    wanted += [(case.id, turn) for case in cases for turn in range(turns[case.id])]
+    names = ("said_diagnosis", "patient_faults") if "patient_gate" in stored.manifest["settings"] else ("said_diagnosis",)
+    away = f"{data['name']} is not at hand"
+    lacking = [] if path else [Finding(f"{where}/scores.jsonl {key}", UNKNOWN, away) for key in names]
     return [
         compared(f"{name} doctor.weights_sha256", known.weights, doctor["weights_sha256"]),
         hashed,
@@ -74,8 +78,11 @@ def consultations(where: str, run: FinishedRun, known: Known, dialogues: Sequenc
     ]
 
 
-def judgements(where: str, run: FinishedRun, dialogues: Sequence[dict]) -> tuple[list[Finding], dict]:
+def judgements(where: str, run: FinishedRun, dialogues: Sequence[dict], gate: PatientGate | None) -> tuple[list[Finding], dict]:
     """The findings on a judge run of the `dialogues`, and the metrics that follow from the judge's replies.
+
+    Args:
+        gate: what the gate found in the consultations, which decides on a headline; None where they have none.
 
     Raises:
         UserError: the run or a dialogue is damaged.
@@ -99,6 +106,7 @@ def judgements(where: str, run: FinishedRun, dialogues: Sequence[dict]) -> tuple
             for key, value in scoring.rubric_record(rubric["name"], rubric["language"]).items()
         ),
         compared(f"{name} systems", systems, manifest["systems"]),
+        *([compared(f"{name} patient_gate", gate, given)] if (given := manifest.get("patient_gate")) or gate else []),
         lines,
     ]
     if lines.state != CONFIRMED:
