@@ -71,7 +71,8 @@ def _results(dataset: dict, rows: list[dict]) -> Iterator[Block]:
     for row in rows:
         if row.get("ties"):
             yield Paragraph(
-                f"{row['run']}: {row['ties']} ties of the best answers; none of them is taken, they count as unparsed."
+                f"{row['run']}: {row['ties']} ties. The best answers are exactly as likely as each other, so the model prefers "
+                "none; none is taken, and the question counts as unparsed."
             )
         if "cost" in row:
             yield Paragraph(f"Cost of {row['run']}: {cost_text(row['cost'])}.")

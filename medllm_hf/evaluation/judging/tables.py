@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from medllm_hf.evaluation.costs.prices import cost_text
 from medllm_hf.evaluation.judging.report import CEILING
+from medllm_hf.evaluation.statistics.bootstrap import NO_INTERVAL, ends_text, score_text
 from medllm_hf.reporting.blocks import (
     Block,
     Figure,
@@ -35,8 +36,7 @@ def judge_blocks(values: dict) -> list[Block]:
 
 
 def _with_interval(row: dict, name: str) -> str:
-    ends = row["intervals"][name]
-    return score(row[name]) + (f" ({score(ends[0])} to {score(ends[1])})" if ends else "")
+    return score_text(row[name], row["intervals"][name], row["n"] - row["unscored"])
 
 
 def _overall(system: dict, row: dict) -> str:
@@ -79,7 +79,7 @@ def _results(one: dict) -> Iterator[Block]:
     ]
     yield Table(("system", *map(words, names), "overall", "n", "unscored"), tuple(lines))
     note = "Means over the scored dialogues with 95% intervals (bootstrap over dialogues); overall is the mean of the criteria."
-    yield Paragraph(note + " n counts the unscored dialogues too.")
+    yield Paragraph(f"{note} n counts the unscored dialogues too. {NO_INTERVAL}")
     for row in one["systems"]:
         if row["unscored"]:
             ends = "; ".join(
@@ -171,7 +171,7 @@ def _comparisons(one: dict) -> Iterator[Block]:
 
 def _ends(row: dict, name: str) -> str:
     low, high = row[f"{name}_low"], row[f"{name}_high"]
-    return "–" if low is None else f"{low:+.2f} to {high:+.2f}"
+    return ends_text(None, row["n"]) if low is None else f"{low:+.2f} to {high:+.2f}"
 
 
 def _consultations(rows: list[dict]) -> Iterator[Block]:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from medllm_hf.evaluation.costs.prices import cost_text
 from medllm_hf.evaluation.preferences.derive import COUNTS
+from medllm_hf.evaluation.statistics.bootstrap import FEWEST, share_text
 from medllm_hf.reporting.blocks import Block, Heading, Paragraph, Table, chance_text, interval, listed, percent, words
 
 _OUTCOMES = tuple(COUNTS.values())
@@ -43,15 +44,15 @@ def _results(one: dict) -> Iterator[Block]:
         if name == "overall" and one["no_headline"]:
             lines.append((name, str(found["n"]), *("withheld" for _ in range(len(_OUTCOMES) + 3))))
             continue
-        ends = found["interval"]
-        cells = (percent(found["win_rate"]), interval(*ends) if ends else "–", chance_text(found["p"]))
+        cells = (percent(found["win_rate"]), share_text(found["interval"], found["n"]), chance_text(found["p"]))
         lines.append((words(name), str(found["n"]), *(str(found[key]) for key in _OUTCOMES), *cells))
     yield Table(("criterion", "cases", *_OUTCOMES, "win rate", "95% interval", "p"), tuple(lines))
     yield Paragraph(
         f"Wins and losses are those of {one['systems']['first']}. A win or a loss: both orders prefer the same system. A tie: "
         "both orders call it one, or one of them does. Inconsistent: the orders prefer different systems. Ties and "
-        "inconsistent cases count half in the win rate. Intervals: bootstrap over cases. p: exact binomial test of wins "
-        "against losses, not corrected for the number of criteria."
+        "inconsistent cases count half in the win rate. Intervals: bootstrap over cases; Wilson's where all cases end alike; "
+        f"none of fewer than {FEWEST} cases. p: exact binomial test of wins against losses, not corrected for the number of "
+        "criteria."
     )
     if one["unscored"]:
         ends = "; ".join(f"{words(name)} {interval(*found['bounds'])}" for name, found in _bounded(one))
@@ -70,7 +71,7 @@ def _orders(one: dict) -> Iterator[Block]:
     lines = []
     for name, found in one["criteria"].items():
         position = found["position"]
-        ends = interval(*position["interval"]) if position["interval"] else "–"
+        ends = share_text(position["interval"], found["n"])
         lines.append((words(name), percent(found["consistency"]), str(position["n"]), percent(position["share"]), ends))
     head = ("criterion", "same verdict in both orders", "verdicts that prefer one", "the one shown first", "95% interval")
     yield Table(head, tuple(lines))

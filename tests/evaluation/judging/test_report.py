@@ -90,7 +90,7 @@ def test_two_systems_on_the_same_cases(tmp_path):
     (row,) = one["comparisons"]
     assert (row["first"], row["second"], row["n"], row["difference"]) == ("b-7b", "a-7b", 8, -1.0)
     assert row["interval_low"] < -1 < row["interval_high"] and 0.1 < row["p"] < 0.15  # 2 of 16 signs are as far out
-    assert "| a-7b | 5.00 (5.00 to 5.00) | " in text and "| b-7b minus a-7b | 8 | -1.00 |" in text
+    assert "| a-7b | 5.00 (no spread) | " in text and "| b-7b minus a-7b | 8 | -1.00 |" in text
     assert "at the ceiling" in text and "75.0%" in text
     assert re.search(r"^\| 1 \| 内科 \| 4 \| 5\.00 .* \| 5\.00 ", text, re.MULTILINE)
     assert re.search(r"^\| 2 \| 外科 \| 4 \| 5\.00 .* \| 3\.00 ", text, re.MULTILINE)
