@@ -47,7 +47,7 @@ def _headline(row: dict, several: bool, circular: bool) -> Headline:
         zh = f"在同一批题目上，未显示出 {run} 与 {against} 有差异：{difference} 个百分点"
     en, zh = f"{en} (95% interval {low} to {high}, {test})", f"{zh}（95% 区间 {low} 至 {high}，{test_zh}）"
     if other := row["settings_differ"]:
-        names = ", ".join(name.replace("_", " ") for name in other)
+        names = ", ".join(name.replace("_", " ").removesuffix(" sha256") for name in other)
         en, zh = f"{en}; their settings differ too ({names})", f"{zh}；两者的设置也不同（{names}）"
     return {"run": run, "against": against, "shown": shown, "en": f"{en}.", "zh": f"{zh}。"}
 

@@ -68,9 +68,10 @@ def _points(one: dict, names: list[str], rows: list[dict], named: Names) -> "tup
     for number, (row, label) in enumerate(zip(rows, named(_names(one), "system"), strict=True)):
         there = [place for place, name in enumerate(names) if row.get(name, (None,))[0] is not None]
         means = [row[names[place]][0] for place in there]
-        limits = [row[names[place]][1] or [mean, mean] for place, mean in zip(there, means, strict=True)]
-        ends = [[max(0.0, mean - end[0]) for mean, end in zip(means, limits, strict=True)],
-                [max(0.0, end[1] - mean) for mean, end in zip(means, limits, strict=True)]]  # fmt: skip
+        # NaN, which `max` keeps when it comes first, draws no line.
+        limits = [row[names[place]][1] or [math.nan, math.nan] for place in there]
+        ends = [[max(mean - end[0], 0.0) for mean, end in zip(means, limits, strict=True)],
+                [max(end[1] - mean, 0.0) for mean, end in zip(means, limits, strict=True)]]  # fmt: skip
         heights = [place + 0.8 * ((number + 0.5) / len(rows) - 0.5) for place in there]
         colour = COLOURS[number % len(COLOURS)]
         axes.errorbar(means, heights, xerr=ends, fmt="o", markersize=4, capsize=2, linewidth=1, color=colour, label=label)

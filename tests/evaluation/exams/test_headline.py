@@ -42,9 +42,9 @@ def test_above_below_and_not_shown(found, en, zh):
 
 
 def test_what_else_a_reader_must_know_stands_in_the_sentence():
-    ((en, zh),) = sentences(row(0.3, 0.2, 0.4, 0.0, counted="all", settings_differ=["shots", "chat_template"]))
-    assert "n = 128, right in all rotations); their settings differ too (shots, chat template)." in en
-    assert "各轮换均答对才计" in zh and "两者的设置也不同（shots, chat template）。" in zh
+    ((en, zh),) = sentences(row(0.3, 0.2, 0.4, 0.0, counted="all", settings_differ=["prompt_sha256", "chat_template"]))
+    assert "n = 128, right in all rotations); their settings differ too (prompt, chat template)." in en
+    assert "各轮换均答对才计" in zh and "两者的设置也不同（prompt, chat template）。" in zh
 
 
 def test_several_runs_stand_against_the_first_with_the_corrected_p():
