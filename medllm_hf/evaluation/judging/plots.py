@@ -29,10 +29,10 @@ def draw(values: dict, folder: Path) -> None:
 
 
 def criteria(one: dict, named: Names) -> "Figure":
-    """Points by criterion, one a system, with their 95% intervals; no overall score where it is withheld."""
+    """Points by criterion, one a system, with their 95% intervals; none where the scores are withheld."""
     names = [*one["rubric"]["criteria"], "overall"]
     rows = [
-        {name: (system[name], system["intervals"][name]) for name in names if not (name == "overall" and system["withheld"])}
+        {name: (system[name], system["intervals"][name]) for name in names if not system["withheld"]}
         for system in one["systems"]
     ]
     figure, axes = _points(one, names, rows, named)
@@ -95,7 +95,7 @@ def radar(one: dict, named: Names) -> "Figure":
     axes = cast("PolarAxes", figure.add_subplot(projection="polar"))
     angles = [2 * math.pi * place / len(names) for place in range(len(names))]
     for number, (system, label) in enumerate(zip(one["systems"], named(_names(one), "system"), strict=True)):
-        if system[names[0]] is None:
+        if system["withheld"] or system[names[0]] is None:
             continue
         means = [system[name] for name in names]
         colour = COLOURS[number % len(COLOURS)]

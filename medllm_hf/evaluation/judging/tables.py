@@ -39,8 +39,8 @@ def _with_interval(row: dict, name: str) -> str:
     return score_text(row[name], row["intervals"][name], row["n"] - row["unscored"])
 
 
-def _overall(system: dict, row: dict) -> str:
-    return "withheld" if system["withheld"] else _with_interval(row, "overall")
+def _believed(system: dict, row: dict, name: str) -> str:
+    return "withheld" if system["withheld"] else _with_interval(row, name)
 
 
 def _asked(one: dict) -> Iterator[Block]:
@@ -64,8 +64,8 @@ def _notices(one: dict) -> Iterator[Block]:
         where = f" of {run['run']}" if len(one["runs"]) > 1 else ""
         if run["no_headline"]:
             yield Paragraph(
-                f"No headline figure{where}: {'; '.join(run['no_headline'])}. The overall scores and the comparisons are "
-                "withheld here; results.json has them."
+                f"No headline figure{where}: {'; '.join(run['no_headline'])}. The scores and the comparisons are withheld "
+                "here; results.json has them."
             )
         for text in run["warnings"]:
             yield Paragraph(f"Warning{where}: {text}.")
@@ -74,14 +74,14 @@ def _notices(one: dict) -> Iterator[Block]:
 def _results(one: dict) -> Iterator[Block]:
     names = one["rubric"]["criteria"]
     lines = [
-        (row["name"], *(_with_interval(row, name) for name in names), _overall(row, row), str(row["n"]), str(row["unscored"]))
+        (row["name"], *(_believed(row, row, name) for name in (*names, "overall")), str(row["n"]), str(row["unscored"]))
         for row in one["systems"]
     ]
     yield Table(("system", *map(words, names), "overall", "n", "unscored"), tuple(lines))
     note = "Means over the scored dialogues with 95% intervals (bootstrap over dialogues); overall is the mean of the criteria."
     yield Paragraph(f"{note} n counts the unscored dialogues too. {NO_INTERVAL}")
     for row in one["systems"]:
-        if row["unscored"]:
+        if row["unscored"] and not row["withheld"]:
             ends = "; ".join(
                 f"{words(name)} {score(row['bounds'][name][0])} to {score(row['bounds'][name][1])}" for name in names
             )
@@ -113,7 +113,7 @@ def _groups(one: dict, number: int) -> Iterator[Block]:
 
 
 def _group_cell(system: dict, row: dict) -> str:
-    return _overall(system, row) + (f", {row['unscored']} unscored" if row["unscored"] else "")
+    return _believed(system, row, "overall") + (f", {row['unscored']} unscored" if row["unscored"] else "")
 
 
 def _coverage(one: dict) -> Iterator[Block]:

@@ -33,7 +33,7 @@ def _asked(one: dict) -> Block:
 def _notices(one: dict) -> Iterator[Block]:
     if one["no_headline"]:
         text = "; ".join(one["no_headline"])
-        yield Paragraph(f"No headline figure: {text}. The overall figures are withheld here; results.json has them.")
+        yield Paragraph(f"No headline figure: {text}. The figures are withheld here; results.json has them.")
     for text in one["warnings"]:
         yield Paragraph(f"Warning: {text}.")
 
@@ -41,8 +41,8 @@ def _notices(one: dict) -> Iterator[Block]:
 def _results(one: dict) -> Iterator[Block]:
     lines = []
     for name, found in one["criteria"].items():
-        if name == "overall" and one["no_headline"]:
-            lines.append((name, str(found["n"]), *("withheld" for _ in range(len(_OUTCOMES) + 3))))
+        if one["no_headline"]:
+            lines.append((words(name), str(found["n"]), *("withheld" for _ in range(len(_OUTCOMES) + 3))))
             continue
         cells = (percent(found["win_rate"]), share_text(found["interval"], found["n"]), chance_text(found["p"]))
         lines.append((words(name), str(found["n"]), *(str(found[key]) for key in _OUTCOMES), *cells))
@@ -55,15 +55,10 @@ def _results(one: dict) -> Iterator[Block]:
         "criteria."
     )
     if one["unscored"]:
-        ends = "; ".join(f"{words(name)} {interval(*found['bounds'])}" for name, found in _bounded(one))
-        yield Paragraph(
-            f"{one['unscored']} of {one['n']} cases are unscored. Win rates if all were losses, and if all were wins: {ends}."
-        )
-
-
-def _bounded(one: dict) -> list[tuple[str, dict]]:
-    withheld = ("overall",) if one["no_headline"] else ()
-    return [(name, found) for name, found in one["criteria"].items() if found["bounds"] and name not in withheld]
+        bounded = {} if one["no_headline"] else {key: found["bounds"] for key, found in one["criteria"].items()}
+        ends = "; ".join(f"{words(name)} {interval(*own)}" for name, own in bounded.items() if own)
+        said = f" Win rates if all were losses, and if all were wins: {ends}." if ends else ""
+        yield Paragraph(f"{one['unscored']} of {one['n']} cases are unscored.{said}")
 
 
 def _orders(one: dict) -> Iterator[Block]:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from medllm_hf.evaluation.judging.plots import criteria, draw, groups
+from medllm_hf.evaluation.judging.plots import criteria, draw, groups, radar
 from medllm_hf.reporting.plotting import shown_names, style
 
 
@@ -39,10 +39,15 @@ def test_no_bar_begins_at_one_and_no_interval_is_a_point(one):
     assert len(axes.patches) == 0
     low, high = axes.get_xlim()
     assert 0.5 < low < 1 and 5 < high < 5.5
-    first, second, third = drawn(axes)
+    first, second, withheld = drawn(axes)
     assert first == ([5.0, 4.0, 4.5], [0.5, 0.5, 0.5])
     assert second == ([5.0, 4.0, 4.5], [])
-    assert third[0] == [5.0, 4.0], "an overall score that is withheld"
+    assert withheld == ([], [])
+    with style([]):
+        lines = (
+            radar({**one, "rubric": one["rubric"] | {"criteria": ["proactivity", "accuracy", "overall"]}}, named).axes[0].lines
+        )
+    assert len(lines) == 2
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["a", " _b", "模型"]
 
 

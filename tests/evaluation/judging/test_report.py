@@ -110,8 +110,7 @@ def test_same_runs_same_bytes(tmp_path):
 def test_a_judge_that_is_not_believed_has_no_headline(tmp_path):
     results, text = reported(tmp_path, made(tmp_path, "run", lambda body: verdict(5, body)))
     assert "No headline figure: the judge does not score canary/empty low" in text
-    lines = [line for line in text.splitlines() if line.startswith("| a-7b | 5.00")]
-    assert lines and lines[0].endswith("| withheld | 8 | 0 |")
+    assert f"| a-7b |{' withheld |' * (len(KEYS) + 1)} 8 | 0 |" in text
     assert "Differences on the same cases" not in text and "4 of 4 | no |" in text
     assert results["sets"][0]["systems"][0]["overall"] == 5 and results["sets"][0]["comparisons"][0]["difference"] == 0
 
