@@ -4,7 +4,6 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from medllm_hf.errors import UserError
-from medllm_hf.evaluation.judging.dialogues import gate_in
 from medllm_hf.evaluation.runs.folder import combined_hash, read_rows, read_run
 from medllm_hf.evaluation.verification.dialogues import consultations, held_by, judgements, preferences
 from medllm_hf.evaluation.verification.exams import exam
@@ -85,7 +84,7 @@ def _run_findings(where: str, path: Path, known: Known, runs: list[dict]) -> Ite
 def _judge_findings(where: str, path: Path, dialogues: list[dict], cases: str, runs: list[dict]) -> Iterator[Finding]:
     """The findings on the judge's run inside the consult run `path`, whose dialogues are on `cases`."""
     run = read_run(path / JUDGE)
-    found, metrics = judgements(where, run, dialogues, gate_in(read_run(path)["metrics"], where))
+    found, metrics = judgements(where, run, dialogues, read_run(path)["metrics"])
     if metrics:
         runs.append({**run, "name": f"{path.name}/{JUDGE}", "cases": cases, "metrics": metrics})
     yield from found

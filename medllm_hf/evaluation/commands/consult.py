@@ -5,6 +5,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, cast
 
+from medllm_hf.errors import UserError
 from medllm_hf.evaluation.consultations.cases import summary
 from medllm_hf.evaluation.consultations.run import (
     Plan,
@@ -79,8 +80,11 @@ def _estimate(plan: Plan, out: str, judge: str | None, overwrite: bool) -> str:
 
 def _judge(out: str, judge: str, settings: Settings, spent: Fraction) -> int:
     """Has the dialogues of a finished run, which have cost `spent`, judged into the folder `judge` inside it."""
-    asked = JudgeSettings(**_judge_settings(settings), spent_before=spent)
-    ended = run_plan(plan_of(read_dialogues(out), judge, asked, "dialogues.jsonl", read_gate(out)), Path(out) / "judge")
+    asked, gate = JudgeSettings(**_judge_settings(settings), spent_before=spent), read_gate(out)
+    if gate and gate["invalid"] == gate["of"]:
+        what = f"a patient that did not keep to its role in any of {gate['of']} dialogues of {out}"
+        raise UserError(what, "dialogues to judge", "take a model that can play the patient")
+    ended = run_plan(plan_of(read_dialogues(out), judge, asked, "dialogues.jsonl", gate), Path(out) / "judge")
     print(ended.text, file=sys.stderr if ended.failed else sys.stdout)
     return int(ended.failed)
 

@@ -10,7 +10,7 @@ from typing import NotRequired, TypedDict
 
 from medllm_hf.evaluation.consultations.canaries import check_canary, is_canary
 from medllm_hf.evaluation.consultations.cases import Case
-from medllm_hf.evaluation.consultations.gate import FAULTS, Fault, GateRecord
+from medllm_hf.evaluation.consultations.gate import FAULTS, GateRecord
 from medllm_hf.evaluation.consultations.transcript import (
     GIVEN,
     REFUSED,
@@ -100,7 +100,7 @@ class Score(TypedDict):
     doctor_repeated: int
     cut: int
     patient_again: NotRequired[int]
-    patient_faults: NotRequired[list[Fault]]
+    patient_faults: NotRequired[list[str]]
 
 
 @dataclass(frozen=True)
@@ -170,10 +170,10 @@ def derive(
     return Derived(whole, scores, with_cost(metrics(scores, outputs, settings.get("patient_gate")), dict(manifest)))
 
 
-def _last_faults(case: Case, rows: Sequence[Call], auto: bool) -> list[Fault]:
+def _last_faults(case: Case, rows: Sequence[Call], auto: bool) -> list[str]:
     """What is wrong with the patient's last turn; one with faults is the last of its dialogue."""
     said = [turn for turn, row in enumerate(rows) if row["role"] == "patient" and row["finish"] not in UNSAID]
-    return patient_faults(case, rows[: said[-1]], rows[said[-1]]["content"], auto) if said else []
+    return [*patient_faults(case, rows[: said[-1]], rows[said[-1]]["content"], auto)] if said else []
 
 
 def _is_valid(score: Mapping) -> bool:

@@ -34,9 +34,12 @@ _VOICE = re.compile(
     rf"|请{_YOU}?(?:先|再)?(?:详细|具体|简单)?地?(?:描述|提供|补充|说明一?下{_YOU})"
     rf"|我(?:还)?需要(?:进一步|更多|先)?(?:了解|知道)(?:一下)?(?:更多|{_YOU}|关于)|以便(?:我|更好)|为了(?:更好|更准确|能够?更好)地?(?:帮助|了解|判断|诊断)"
     r"|\bas (?:your|an?) (?:doctor|physician|AI|language model|assistant)\b"
-    r"|\bI(?:'| a)?m (?:your|an?) (?:doctor|physician|AI|language model|assistant)\b|\bhow (?:can|may) I (?:help|assist)\b"
-    r"|\bI(?:'| a)m (?:here|happy|glad) to (?:help|assist)\b|\bI hope you (?:feel|get|recover)|\bget well soon\b|\bfeel free to\b"
-    r"|\bbased on (?:your|the) (?:symptom|description|information)|\bconsult (?:a|an|your|with)\b|\bseek (?:immediate )?medical\b"
+    r"|\bI(?:'| a)?m (?:your|an?) (?:doctor|physician|AI|language model|assistant)\b"
+    r"|\bhow (?:can|may) I (?:help|assist)\b"
+    r"|\bI(?:'| a)m (?:here|happy|glad) to (?:help|assist)\b|\bI hope you (?:feel|get|recover)|\bget well soon\b"
+    r"|\bfeel free to\b"
+    r"|\bbased on (?:your|the) (?:symptom|description|information)|\bconsult (?:a|an|your|with)\b"
+    r"|\bseek (?:immediate )?medical\b"
     r"|\bI (?:would |strongly |'d )?(?:advise|recommend|suggest)\b(?! (?:by|to me))|\bsorry to hear\b",
     re.I,
 )
@@ -63,21 +66,23 @@ _TOLD = re.compile(
 )
 _TOLD_EN = re.compile(
     r"\byou (?:should|may|might|need to|must|could|have to|can)(?! be right)\b|\bplease (?:consult|see|seek|describe|provide|"
-    r"make sure|monitor|avoid|rest|drink|follow|let me know|take|keep)\b|\bit(?:'| i)s (?:important|best|advisable|recommended) (?:to|that)\b",
+    r"make sure|monitor|avoid|rest|drink|follow|let me know|take|keep)\b"
+    r"|\bit(?:'| i)s (?:important|best|advisable|recommended) (?:to|that)\b",
     re.I,
 )
 # What a doctor asks.
 _ASKED = re.compile(
     rf"(?:{_YOU}|请问{_THEM}|\A\W*{_THEM})(?!们?(?:觉得|认为|看|说|建议|能|可以|帮|那|知道|方便|推荐|是说|是指|这里|给|有什么(?:建议|办法|药|好)))[^。！？!?]{{0,24}}?"
     r"(?:有没有|有无|是否|多久|多长|哪里|哪儿|哪个部位|什么时候|什么症状|哪些症状|之前|以前|平时|最近|近期|接触过|[吃用做得打种]过|多大|年龄|"
-    r"出汗|不舒服|怎么不好|过敏|症状|伴有|加重|病史|体温|[吃喝睡疼痛烧痒咳]了?[吗多])"
+    r"需要(?:进一步的?|做|接受)?[^，,。]{0,4}(?:检查|治疗|帮助|咨询|服务)|出汗|不舒服|怎么不好|过敏|症状|伴有|加重|病史|体温|[吃喝睡疼痛烧痒咳]了?[吗多])"
     r"|请问(?:是否|有没有|有无|伴有|还有|疼痛|症状|多久|多大|哪里)|有没有(?:其他|别的|伴随|以下|什么)(?:的)?(?:症状|不适|不舒服|病史)|哪里不舒服"
     rf"|(?:能|可以|可否|能否)(?:请{_YOU})?(?:详细|具体)?(?:描述|告诉我|说说)(?:一下)?{_YOU}"
 )
 _ASKED_EN = re.compile(
     r"\b(?:how long|when|where|what|which|how) (?:\w+ ){0,2}?(?:have|did|do|are|were|is|does) (?:you|your)\b"
-    r"|\b(?:do|did|have|are|were|can|could|would|will) you (?!think|recommend|know|mean|want|suggest|say|advise|help|believe|tell me (?:what|how|if|whether)\b)"
-    r"(?:\w+ )*|\bany (?:allergies|other symptoms|family history)\b",
+    r"|\b(?:do|did|have|are|were|can|could|would|will) you "
+    r"(?!think|recommend|know|mean|want|suggest|say|advise|help|believe|tell me (?:what|how|if|whether)\b)"
+    r"|\bany (?:allergies|other symptoms|family history)\b",
     re.I,
 )
 _OWN = re.compile(r"我|俺|咱")
@@ -111,9 +116,10 @@ def turn_faults(case: Case, turns: Sequence[Turn], text: str, ended: bool, may_e
     if not re.search(r"\w", text):
         return [] if ended and may_end else ["end_alone"] if ended else ["empty"]
     doctor = [turn["content"] for turn in turns if turn["role"] == "doctor"]
+    own = "\n".join([case.description, *(turn["content"] for turn in turns if turn["role"] == "patient")])
     checks: dict[Fault, bool] = {
         "speaks_as_doctor": speaks_as_doctor(text),
-        "copies": any(copies(text, words) for words in doctor),
+        "copies": any(copies(text, words, own) for words in doctor),
         "names_diagnosis": names_diagnosis(case, turns, text),
         "not_in_case": bool(unknown_numbers(text, [case.description, *(turn["content"] for turn in turns)])),
     }
@@ -133,20 +139,25 @@ def _is_doctors(sentence: str) -> bool:
         if not _GIVER.search(own) and not _QUESTION.search(sentence):
             return True
     spoken = _OWN_EN.search(sentence) if sentence.isascii() else _OWN.search(sentence)
-    if spoken or _AGREES.search(sentence):
+    if spoken:
         return False
     if _QUESTION.search(sentence) and (_ASKED.search(sentence) or (sentence.isascii() and _ASKED_EN.search(sentence))):
         return True
-    return not _QUESTION.search(sentence) and bool(_TOLD.search(sentence) or _TOLD_EN.search(sentence))
+    return (
+        not _AGREES.search(sentence)
+        and not _QUESTION.search(sentence)
+        and bool(_TOLD.search(sentence) or _TOLD_EN.search(sentence))
+    )
 
 
-def copies(text: str, words: str) -> bool:
-    """Whether most of `text` stands in `words`, which the other side has said."""
-    text, words = _letters(text), _letters(words)
+def copies(text: str, words: str, own: str = "") -> bool:
+    """Whether most of `text` stands in `words`, which the other side has said, and not in what is the patient's `own`."""
+    text, words, own = _letters(text), _letters(words), _letters(own)
     if len(text) < COPIED_LETTERS:
         return False
     runs = [text[i : i + RUN] for i in range(len(text) - RUN + 1)]
     there = {words[i : i + RUN] for i in range(len(words) - RUN + 1)}
+    there -= {own[i : i + RUN] for i in range(len(own) - RUN + 1)}
     return sum(run in there for run in runs) >= COPIED_SHARE * len(runs)
 
 
@@ -183,14 +194,15 @@ _KIN = re.compile(
     r"[妈爸父母爹娘奶爷姥婆哥姐弟妹姨叔姑舅]|家里|家族|亲戚|\b(?:mother|father|mum|mom|dad|sister|brother|family)\b", re.I
 )
 _DENIED = re.compile(
-    r"(?:不是|没有|没得|没患|没查出|并非|无|排除|否认|不像)[^，,。；;]{0,8}\Z|\b(?:not|no|never|don't have|isn't)\b[^,.;]{0,20}\Z",
+    r"(?:不是|没有|没得|没患|没查出|并非|无|排除|否认|不像)[^，,。；;]{0,8}\Z"
+    r"|\b(?:not|no|never|don't have|isn't)\b[^,.;]{0,20}\Z",
     re.I,
 )
 _CLAUSE = re.compile(r"[^，,。！？!?；;\n]+[，,。！？!?；;]?")
 
 
 def disease_names(diagnosis: str) -> tuple[str, ...]:
-    """The names by which a patient would give the diagnosis away: the written ones, without 急性 and the like, and what people say."""
+    """The names by which a patient gives the diagnosis away: the written ones, also without 急性, and what people say."""
     names: dict[str, None] = {}
     for written in re.split(r"[、，,；;/\n（）()]|及|伴|合并|\d[.．、)]", diagnosis):
         name = written.strip().rstrip("。.")

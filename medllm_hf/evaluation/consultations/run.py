@@ -267,7 +267,7 @@ def output(case: str, turn: int, replies: Sequence[Reply], faults: list[Fault], 
     if replies[1:]:
         row["attempts"] = [reply.text for reply in replies[:-1]]
     if faults:
-        row["faults"] = faults
+        row["faults"] = [*faults]
     return {**row, "dropped": sorted(dropped)} if dropped else row
 
 

@@ -40,7 +40,7 @@ class Call(TypedDict):
     dropped: NotRequired[list[str]]
     error: NotRequired[str]
     attempts: NotRequired[list[str]]
-    faults: NotRequired[list[Fault]]
+    faults: NotRequired[list[str]]
 
 
 class Dialogue(TypedDict):

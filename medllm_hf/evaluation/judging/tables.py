@@ -202,8 +202,10 @@ def _gate(row: dict) -> str:
     text += f"not keep to its role; {gate['invalid']} of {gate['of']} dialogues stayed so and are not judged"
     faults = ", ".join(f"{words(name)} {count}" for name, count in gate["faults"].items())
     cases = f" (cases {listed(gate['cases'])}: {faults})" if gate["invalid"] else ""
-    tempted = ", ".join(f"{row['id']} ({'kept' if row['passed'] else listed(row['faults'])})" for row in gate["canaries"])
-    return f"{text}{cases}. Canaries of the patient: {tempted}. What the patient invents in words, and not in numbers, is not checked."
+    kept = {row["id"]: "kept" if row["passed"] else ", ".join(map(words, row["faults"])) for row in gate["canaries"]}
+    tempted = ", ".join(f"{name} ({how})" for name, how in kept.items())
+    unchecked = "What the patient invents in words, and not in numbers, is not checked."
+    return f"{text}{cases}. Canaries of the patient: {tempted}. {unchecked}"
 
 
 def _repeated(one: dict) -> Iterator[Block]:

@@ -9,8 +9,8 @@ from medllm_hf.evaluation.consultations.cases import read_cases
 from medllm_hf.evaluation.consultations.derive import derive, stored_run
 from medllm_hf.evaluation.judging import derive as judged
 from medllm_hf.evaluation.judging.canaries import canaries
-from medllm_hf.evaluation.judging.dialogues import record
-from medllm_hf.evaluation.judging.records import Dialogue, PatientGate, Point
+from medllm_hf.evaluation.judging.dialogues import gate_in, record
+from medllm_hf.evaluation.judging.records import Dialogue, Point
 from medllm_hf.evaluation.preferences import records as pairs
 from medllm_hf.evaluation.preferences.canaries import pair_canaries
 from medllm_hf.evaluation.preferences.derive import derive as derive_pairs
@@ -79,11 +79,13 @@ def consultations(where: str, run: FinishedRun, known: Known, dialogues: Sequenc
     ]
 
 
-def judgements(where: str, run: FinishedRun, dialogues: Sequence[dict], gate: PatientGate | None) -> tuple[list[Finding], dict]:
+def judgements(
+    where: str, run: FinishedRun, dialogues: Sequence[dict], around: Mapping | None = None
+) -> tuple[list[Finding], dict]:
     """The findings on a judge run of the `dialogues`, and the metrics that follow from the judge's replies.
 
     Args:
-        gate: what the gate found in the consultations, which decides on a headline; None where they have none.
+        around: the metrics of the consultations, if the run is on such: what their gate found decides on a headline.
 
     Raises:
         UserError: the run or a dialogue is damaged.
@@ -93,7 +95,7 @@ def judgements(where: str, run: FinishedRun, dialogues: Sequence[dict], gate: Pa
     # A reference, which a rubric may want, is not part of the dialogue.
     known = {one["id"]: one["reference"] for one in stored.dialogues if "reference" in one}
     asked = [_with_reference(one, known) for one in read_records(dialogues, Dialogue, f"{where}, dialogues.jsonl")]
-    data = record(asked, manifest["data"]["name"])
+    data, gate = record(asked, manifest["data"]["name"]), gate_in(around or {}, where)
     systems = list(dict.fromkeys(one["model"] for one in asked))
     first = canaries(rubric["name"] == "checklist")
     wanted = [(one["id"], 0) for one in first]
@@ -107,7 +109,7 @@ def judgements(where: str, run: FinishedRun, dialogues: Sequence[dict], gate: Pa
             for key, value in scoring.rubric_record(rubric["name"], rubric["language"]).items()
         ),
         compared(f"{name} systems", systems, manifest["systems"]),
-        *([compared(f"{name} patient_gate", gate, given)] if (given := manifest.get("patient_gate")) or gate else []),
+        *([compared(f"{name} patient_gate", gate, manifest.get("patient_gate"))] if gate is not None else []),
         lines,
     ]
     if lines.state != CONFIRMED:
