@@ -312,9 +312,14 @@ def eval_pair(parser: Parser) -> None:
 
 def eval_agree(parser: Parser) -> None:
     """Adds the arguments of `medllm eval agree`."""
-    parser.add_argument("runs", metavar="RUN", nargs="+", help="judge runs, or judged runs of `eval consult`")
-    columns = "human labels, .jsonl or .csv: id of the dialogue, annotator, and a column for each criterion"
+    parser.add_argument(
+        "runs", metavar="RUN", nargs="+", help="judge runs, judged runs of `eval consult`, or runs of `eval pair`"
+    )
+    columns = "human labels, .jsonl or .csv: id of the dialogue (of a pair: source/case), annotator, and a column for each "
+    columns += "criterion: a score, or of a pair first, second or tie"
     parser.add_argument("--labels", nargs="+", default=[], metavar="FILE", help=columns)
+    few = "labels of dialogues drawn at random, 20 cases or more, by which means and win rates are corrected"
+    parser.add_argument("--calibrate", nargs="+", default=[], metavar="FILE", help=few)
     parser.add_argument("--out", required=True, metavar="DIR", help="folder to write")
     _output(parser)
 
