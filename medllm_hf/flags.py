@@ -282,7 +282,12 @@ def eval_judge(parser: Parser) -> None:
     from medllm_hf.evaluation.judging.settings import Settings
     from medllm_hf.metrics.llm_judge.rubrics import RUBRICS
 
-    parser.add_argument("--dialogues", required=True, metavar="FILE_OR_RUN", help="dialogues, or a run of `eval consult`")
+    parser.add_argument(
+        "--dialogues", required=True, metavar="FILE_OR_RUN", help="dialogues, a run of `eval consult`, or a rubric benchmark"
+    )
+    parser.add_argument(
+        "--answers", metavar="FILE", help="answers to a rubric benchmark: prompt_id or case_id, response, model"
+    )
     parser.add_argument("--judge", required=True, metavar="SPEC", help="URL#MODEL, a checkpoint folder or a Hub id")
     parser.add_argument("--out", required=True, metavar="RUN", help="run folder to write, or to go on with")
     parser.add_argument("--rubric", choices=list(RUBRICS), default=Settings.rubric, help="default: %(default)s")

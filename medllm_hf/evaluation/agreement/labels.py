@@ -2,10 +2,11 @@
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from medllm_hf.data.files import BadRow, file_rows, input_files, parsed
+from medllm_hf.data.rubric_benchmarks import CHECKLIST, physician_labels
 from medllm_hf.errors import UserError
 from medllm_hf.folders import sha256
 
@@ -47,13 +48,23 @@ def read_labels(paths: Sequence[str], criteria: Sequence[str], read: Reading) ->
         labels.files.append({"name": file.name, "sha256": sha256(file)})
         for number, raw in file_rows(file):
             try:
-                _add(labels, parsed(raw), criteria, read)
+                for row in _given(parsed(raw), criteria):
+                    _add(labels, row, criteria, read)
             except BadRow as error:
                 labels.bad_rows.append(f"{file}:{number} {error.where}: {error.reason}")
     if not labels.scores:
         found = f"no labels in {', '.join(paths)}" + (f" (the first row: {labels.bad_rows[0]})" if labels.bad_rows else "")
         raise UserError(found, f"rows with id, annotator and {', '.join(criteria)}", "mend the files")
     return labels
+
+
+def _given(row: object, criteria: Sequence[str]) -> Iterator[object]:
+    """Yields the labels in a row: itself, or those of the physicians in a row of HealthBench's meta evaluation."""
+    if list(criteria) != [CHECKLIST] or not isinstance(row, dict) or "binary_labels" not in row:
+        yield row
+        return
+    for dialogue, annotator, met in physician_labels(row):
+        yield {"id": dialogue, "annotator": annotator, CHECKLIST: int(met)}
 
 
 def read_score(low: float, high: float) -> Reading:

@@ -12,6 +12,7 @@ from typing import NotRequired, TypedDict, cast
 from medllm_hf.errors import UserError
 from medllm_hf.evaluation.consultations import derive as consultations
 from medllm_hf.evaluation.costs.prices import check_costs, with_cost
+from medllm_hf.evaluation.judging.benchmarks import published_score
 from medllm_hf.evaluation.judging.canaries import HIGHEST, canaries
 from medllm_hf.evaluation.judging.dialogues import record
 from medllm_hf.evaluation.judging.records import (
@@ -169,7 +170,7 @@ def _checked_canary(one: Transcript, outputs: Mapping[tuple[str, int], Output], 
 
 
 def _figures(judged: Sequence[Judged], scores: Sequence[ScoreRow], checked: list[dict], manifest: JudgeManifest) -> dict:
-    systems = {system: _system(judged, system, manifest["rubric"]) for system in manifest["systems"]}
+    systems = {system: _system(judged, system, manifest) for system in manifest["systems"]}
     unscored, limit = sum(row["unscored"] is not None for row in scores), manifest["settings"]["failure_limit"]
     failures = {"replies": len(scores), "unscored": unscored, "rate": unscored / len(scores), "limit": limit}
     reasons = [f"the judge does not score {row['id']} low: {_describe_canary(row)}" for row in checked if not row["passed"]]
@@ -193,15 +194,18 @@ def _figures(judged: Sequence[Judged], scores: Sequence[ScoreRow], checked: list
     }
 
 
-def _system(judged: Iterable[Judged], system: str, rubric: RubricRecord) -> dict:
-    """The metric's figures over one system's dialogues."""
+def _system(judged: Iterable[Judged], system: str, manifest: JudgeManifest) -> dict:
+    """The metric's figures over one system's dialogues, and of a benchmark its score as it is published."""
     own = [one for one in judged if one.dialogue["model"] == system]
     if not own:
         raise ValueError(f"no dialogue of {system}")
-    items = [one.item for one in own]
+    items, rubric = [one.item for one in own], manifest["rubric"]
     found = scoring.summary(items, rubric["name"], rubric["language"])
     groups = scoring.by_group(items, [one.group for one in own], rubric["name"], 0)
-    return {**{name: value for name, value in found.items() if name != "rubric"}, "groups": groups}
+    figures = {**{name: value for name, value in found.items() if name != "rubric"}, "groups": groups}
+    if benchmark := manifest.get("benchmark"):
+        figures["published"] = published_score(items, [one.reference for one in own], benchmark)
+    return figures
 
 
 def usage(outputs: Iterable[Mapping]) -> dict:

@@ -67,6 +67,17 @@ class RunSettings(TypedDict):
     failure_limit: float
 
 
+class BenchmarkRecord(TypedDict):
+    """What a manifest says of a rubric benchmark: whose it is, how its score is cut to 0 and 1, and what has no answer."""
+
+    name: str
+    licence: str
+    source: str
+    clips_mean: bool
+    cases: int
+    unanswered: list[str]
+
+
 class JudgeManifest(TypedDict):
     """What is read of the manifest of a judge run; `check_costs` reads its prices."""
 
@@ -76,3 +87,4 @@ class JudgeManifest(TypedDict):
     settings: RunSettings
     systems: list[str]
     imported: NotRequired[bool]
+    benchmark: NotRequired[BenchmarkRecord]

@@ -69,6 +69,7 @@ def _run(run: JudgeRun) -> dict:
     return {
         "run": run.name,
         "imported": bool(run.manifest.get("imported")),
+        **({"benchmark": run.manifest["benchmark"]} if "benchmark" in run.manifest else {}),
         "data": run.manifest["data"],
         "settings": run.manifest["settings"],
         **{name: run.metrics[name] for name in kept},
