@@ -57,10 +57,6 @@ class RubricBenchmark:
     read: Callable[[dict], RubricCase]
     canary: str = ""
 
-    def record(self) -> dict:
-        """What a manifest says of the benchmark."""
-        return {"name": self.name, "licence": self.licence, "source": self.source, "clips_mean": self.clips_mean}
-
 
 def benchmark_of(path: str) -> RubricBenchmark | None:
     """The benchmark in whose layout the first row of a file or folder is; None if it is in none."""

@@ -42,7 +42,14 @@ def read_benchmark(path: str, answers: str | None) -> BenchmarkDialogues | None:
             found, "a row with the id of a case and its answer", "write the answers to a file and name it by --answers"
         )
     lacking = [f"{model}/{case.id}".lstrip("/") for model, own in given.items() for case in cases if case.id not in own]
-    record: BenchmarkRecord = {**benchmark.record(), "cases": len(cases), "unanswered": lacking}  # type: ignore[typeddict-item]
+    record: BenchmarkRecord = {
+        "name": benchmark.name,
+        "licence": benchmark.licence,
+        "source": benchmark.source,
+        "clips_mean": benchmark.clips_mean,
+        "cases": len(cases),
+        "unanswered": lacking,
+    }
     return BenchmarkDialogues(dialogues, record)
 
 
