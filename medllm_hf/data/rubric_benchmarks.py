@@ -4,11 +4,13 @@ Only the answer is the doctor's: a conversation before it stands in the patient'
 """
 
 import hashlib
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypedDict
 
+from medllm_hf.data.dialogues import valid_text
 from medllm_hf.data.files import BadRow, file_rows, input_files, parsed
 from medllm_hf.errors import UserError
 
@@ -139,6 +141,7 @@ def _rows(path: str) -> Iterator[tuple[str, dict]]:
                 row = parsed(raw)
                 if not isinstance(row, dict):
                     raise BadRow("row", "not an object")
+                valid_text(json.dumps(row, ensure_ascii=False), "row")
             except BadRow as error:
                 raise UserError(f"{file}:{number} {error.where}: {error.reason}", "an object a row", "mend the file") from error
             yield f"{file}:{number}", row

@@ -42,6 +42,7 @@ def read_benchmark(path: str, answers: str | None) -> BenchmarkDialogues | None:
             found, "a row with the id of a case and its answer", "write the answers to a file and name it by --answers"
         )
     lacking = [f"{model}/{case.id}".lstrip("/") for model, own in given.items() for case in cases if case.id not in own]
+    known = {case.id for case in cases}
     record: BenchmarkRecord = {
         "name": benchmark.name,
         "licence": benchmark.licence,
@@ -49,6 +50,7 @@ def read_benchmark(path: str, answers: str | None) -> BenchmarkDialogues | None:
         "clips_mean": benchmark.clips_mean,
         "cases": len(cases),
         "unanswered": lacking,
+        "other_answers": sum(name not in known for own in given.values() for name in own),
     }
     return BenchmarkDialogues(dialogues, record)
 

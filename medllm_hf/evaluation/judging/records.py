@@ -68,7 +68,8 @@ class RunSettings(TypedDict):
 
 
 class BenchmarkRecord(TypedDict):
-    """What a manifest says of a rubric benchmark: whose it is, how its score is cut to 0 and 1, and what has no answer."""
+    """What a manifest says of a rubric benchmark: whose it is, how its score is cut to 0 and 1, what has no answer, and how
+    many answers are to other cases."""
 
     name: str
     licence: str
@@ -76,6 +77,7 @@ class BenchmarkRecord(TypedDict):
     clips_mean: bool
     cases: int
     unanswered: list[str]
+    other_answers: int
 
 
 class JudgeManifest(TypedDict):

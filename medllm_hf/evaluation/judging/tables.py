@@ -102,6 +102,8 @@ def _benchmark(one: dict) -> Iterator[Block]:
         text = f"Benchmark of {run['run']}: {whose}, {known['cases']} cases."
         if known["unanswered"]:
             text += f" Without an answer are {len(known['unanswered'])}: {listed(known['unanswered'])}."
+        if known["other_answers"]:
+            text += f" Answers to other cases, left out: {known['other_answers']}."
         text += f" Score as published, the points reached over those that can be, {_CLIPS[known['clips_mean']]}: "
         parts = []
         for system in (row for row in one["systems"] if row["run"] == run["run"]):

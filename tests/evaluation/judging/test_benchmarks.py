@@ -60,7 +60,7 @@ def test_the_score_of_healthbench_is_cut_after_the_mean(tmp_path):
         judge(
             tmp_path,
             [health_row(i) for i in range(6)],
-            [*ANSWERS, {"id": "p-4", "response": "答案×", "model": "a-7b"}],
+            [*ANSWERS, {"id": "other", "response": "x", "model": "a-7b"}, {"id": "p-4", "response": "答案×", "model": "a-7b"}],
             "--failure-limit",
             "0.5",
         )
@@ -78,11 +78,12 @@ def test_the_score_of_healthbench_is_cut_after_the_mean(tmp_path):
         "clips_mean": True,
         "cases": 6,
         "unanswered": ["a-7b/p-5"],
+        "other_answers": 1,
     }
     assert main(["report", str(tmp_path / "run"), "--out", str(tmp_path / "report")]) == 0
     text = (tmp_path / "report" / "report.md").read_text(encoding="utf-8")
     assert "Benchmark of run: HealthBench (licence MIT, https://github.com/openai/simple-evals), 6 cases." in text
-    assert "Without an answer are 1: a-7b/p-5." in text
+    assert "Without an answer are 1: a-7b/p-5. Answers to other cases, left out: 1." in text
     assert f"averaged and then cut to 0 and 1: a-7b 0.06 (0.00 to {high:.2f}), n 5, unscored 1." in text
 
 
