@@ -1,7 +1,6 @@
 """A judge's mean corrected by labels: worked out by hand, and on simulated judges whose bias is known."""
 
 import math
-from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy
@@ -14,17 +13,23 @@ JUDGES = ("constant", "by score", "noisy", "useless", "by group")
 MEANS, SHARE, SPREAD = (3.0, 3.8), 0.4, 0.7
 
 
-def true_mean() -> float:
+def true_mean(higher: float = 0.0) -> float:
     """The mean label of all dialogues that may ever come, in closed form."""
-    below = [[0.5 * math.erfc((mean - cut) / (2 * SPREAD)) for cut in (1.5, 2.5, 3.5, 4.5)] for mean in MEANS]
+    below = [[0.5 * math.erfc((mean + higher - cut) / (2 * SPREAD)) for cut in (1.5, 2.5, 3.5, 4.5)] for mean in MEANS]
     return sum(share * (1 + sum(1 - one for one in own)) for share, own in zip((SHARE, 1 - SHARE), below, strict=True))
 
 
-def simulated(random: numpy.random.Generator, judge: str, count: int, labelled: int, per_case: int) -> Rated:
-    """Dialogues in whole scores from 1 to 5, of which a random draw is labelled."""
+def simulated(random: numpy.random.Generator, judge: str, sizes: tuple[int, int, int], higher: float = 0.0) -> Rated:
+    """Dialogues in whole scores from 1 to 5, of which a random draw is labelled.
+
+    Args:
+        sizes: dialogues, labels, and dialogues of a case.
+        higher: by how much the dialogues are better than in `MEANS`.
+    """
+    count, labelled, per_case = sizes
     case = numpy.arange(count) // per_case
     first = (random.random(count) < SHARE)[case]
-    latent = numpy.where(first, *MEANS) + random.normal(0, SPREAD, count)[case] + random.normal(0, SPREAD, count)
+    latent = numpy.where(first, *MEANS) + higher + random.normal(0, SPREAD, count)[case] + random.normal(0, SPREAD, count)
     noise = random.normal(size=count)
     judged = {
         "constant": latent + 0.8 + 0.4 * noise,
@@ -39,31 +44,21 @@ def simulated(random: numpy.random.Generator, judge: str, count: int, labelled: 
     return Rated(score, label, [str(one) for one in case], groups, (1.0, 5.0))
 
 
-def simulations(judge: str, count: int, labelled: int, per_case: int, times: int) -> Iterator[Calibration | Withheld]:
-    random = numpy.random.default_rng([JUDGES.index(judge), count, labelled, per_case])
-    for _ in range(times):
-        yield calibrate(simulated(random, judge, count, labelled, per_case))
-
-
-def told(judge: str, count: int, labelled: int, per_case: int, times: int) -> dict[str, float]:
+def told(judge: str, sizes: tuple[int, int, int], times: int, higher: float = 0.0) -> dict[str, float]:
     """In how many simulations the intervals hold the true mean, how wide they are beside those of the labels, and how many
     were withheld."""
-    found = list(simulations(judge, count, labelled, per_case, times))
-    known, mean = [one for one in found if isinstance(one, Calibration)], true_mean()
-    held = {
-        name: sum(low <= mean <= high for low, high in (getattr(one, name).interval for one in known)) / len(known)
-        for name in ("judge", "calibrated", "labels")
-    }
-    widths = {
-        name: sum(high - low for low, high in (getattr(one, name).interval for one in known)) / len(known)
-        for name in ("calibrated", "labels")
-    }
-    return {**held, "width": widths["calibrated"] / widths["labels"], "withheld": (len(found) - len(known)) / len(found)}
+    random, mean = numpy.random.default_rng([JUDGES.index(judge), *sizes]), true_mean(higher)
+    found = [calibrate(simulated(random, judge, sizes, higher)) for _ in range(times)]
+    known = [one for one in found if isinstance(one, Calibration)]
+    ends = {name: [getattr(one, name).interval for one in known] for name in ("judge", "calibrated", "labels")}
+    held = {name: sum(low <= mean <= high for low, high in own) / len(known) for name, own in ends.items()}
+    wide = {name: sum(high - low for low, high in own) for name, own in ends.items()}
+    return {**held, "width": wide["calibrated"] / wide["labels"], "withheld": 1 - len(known) / times}
 
 
 @pytest.mark.parametrize("judge", JUDGES)
 def test_intervals_hold_the_true_mean(judge):
-    found = told(judge, 300, 30, 3, 400)
+    found = told(judge, (300, 30, 3), 400)
     # 95% of 400 with three standard deviations.
     assert 0.917 <= found["calibrated"] <= 0.983, found
     assert found["judge"] < 0.75 and found["withheld"] < 0.01, found
@@ -76,10 +71,19 @@ def test_intervals_hold_the_true_mean(judge):
 @pytest.mark.parametrize("judge", JUDGES)
 def test_a_thousand_calibrations(judge, count, per_case):
     for labelled in (30, 60, 100):
-        found = told(judge, count, labelled, per_case, 1000)
+        found = told(judge, (count, labelled, per_case), 1000)
         assert 0.93 <= found["calibrated"] <= 0.97, (labelled, found)
         assert found["judge"] < 0.75 and found["withheld"] < 0.005, (labelled, found)
         assert found["width"] < (1.02 if judge == "useless" else 0.93), (labelled, found)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("labelled", [60, 100])
+@pytest.mark.parametrize("judge", ["constant", "noisy", "useless"])
+def test_a_thousand_calibrations_of_scores_near_the_end_of_their_scale(judge, labelled):
+    """A mean of 4.7 of 5, three quarters of the labels 5: intervals that are not skewed hold it in 91 to 94% here."""
+    found = told(judge, (300, labelled, 1), 1000, higher=1.75)
+    assert 0.93 <= found["calibrated"] <= 0.975 and found["withheld"] < 0.02, found
 
 
 @pytest.mark.parametrize(
