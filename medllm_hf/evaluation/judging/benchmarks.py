@@ -8,7 +8,7 @@ import numpy
 from medllm_hf.data.rubric_benchmarks import RubricCase, benchmark_of, read_answers, rubric_cases
 from medllm_hf.errors import UserError
 from medllm_hf.evaluation.judging.records import BenchmarkRecord, Dialogue, Item, Reference
-from medllm_hf.metrics.llm_judge.figures import intervals
+from medllm_hf.evaluation.statistics.bootstrap import drawn_sums, interval
 
 
 @dataclass(frozen=True)
@@ -71,9 +71,8 @@ def published_score(items: Sequence[Item], references: Sequence[Reference], benc
     table = numpy.array(shares)[:, None]
     if not benchmark["clips_mean"]:
         table = table.clip(0, 1)
-    low, high = (float(end[0]) for end in intervals(table, 0))
-    ends = [min(1.0, max(0.0, end)) for end in (low, high)] if high > low else None
-    return {**found, "value": min(1.0, max(0.0, float(table.mean()))), "interval": ends}
+    drawn = (drawn_sums(table)[:, 0] / len(shares)).clip(0, 1)
+    return {**found, "value": min(1.0, max(0.0, float(table.mean()))), "interval": interval(drawn, len(shares))}
 
 
 def _share(item: Item, points: list) -> float:

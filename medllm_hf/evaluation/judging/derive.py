@@ -134,7 +134,7 @@ def derive(
     low = [] if manifest.get("imported") else canaries(rubric["name"] == "checklist")
     checked = [_checked_canary(one, rows, rubric) for one in low]
     scores = [row for one in judged for row in one.rows]
-    systems = {system: _system(judged, system, rubric, version) for system in manifest["systems"]}
+    systems = {system: _system(judged, system, manifest, version) for system in manifest["systems"]}
     metrics = {**_figures(systems, scores, checked, manifest), "usage": usage(rows.values())}
     metrics["warnings"] = _self_preference(manifest) + _missing(judged) + metrics["warnings"]
     if version > 1:
@@ -179,12 +179,7 @@ def _checked_canary(one: Transcript, outputs: Mapping[tuple[str, int], Output], 
     return {"id": one["id"], "scores": verdict, "unscored": None, "passed": passed}
 
 
-<<<<<<< HEAD
-def _figures(judged: Sequence[Judged], scores: Sequence[ScoreRow], checked: list[dict], manifest: JudgeManifest) -> dict:
-    systems = {system: _system(judged, system, manifest) for system in manifest["systems"]}
-=======
 def _figures(systems: dict[str, dict], scores: Sequence[ScoreRow], checked: list[dict], manifest: JudgeManifest) -> dict:
->>>>>>> main
     unscored, limit = sum(row["unscored"] is not None for row in scores), manifest["settings"]["failure_limit"]
     failures = {"replies": len(scores), "unscored": unscored, "rate": unscored / len(scores), "limit": limit}
     reasons = [f"the judge does not score {row['id']} low: {_describe_canary(row)}" for row in checked if not row["passed"]]
@@ -205,31 +200,19 @@ def _figures(systems: dict[str, dict], scores: Sequence[ScoreRow], checked: list
     }
 
 
-<<<<<<< HEAD
-def _system(judged: Iterable[Judged], system: str, manifest: JudgeManifest) -> dict:
+def _system(judged: Iterable[Judged], system: str, manifest: JudgeManifest, version: int) -> dict:
     """The metric's figures over one system's dialogues, and of a benchmark its score as it is published."""
     own = [one for one in judged if one.dialogue["model"] == system]
     if not own:
         raise ValueError(f"no dialogue of {system}")
     items, rubric = [one.item for one in own], manifest["rubric"]
-    found = scoring.summary(items, rubric["name"], rubric["language"])
-    groups = scoring.by_group(items, [one.group for one in own], rubric["name"], 0)
+    fewest = 1 if version == 1 else FEWEST
+    found = scoring.summary(items, rubric["name"], rubric["language"], fewest=fewest)
+    groups = scoring.by_group(items, [one.group for one in own], rubric["name"], 0, fewest)
     figures = {**{name: value for name, value in found.items() if name != "rubric"}, "groups": groups}
     if benchmark := manifest.get("benchmark"):
         figures["published"] = published_score(items, [one.reference for one in own], benchmark)
     return figures
-=======
-def _system(judged: Iterable[Judged], system: str, rubric: RubricRecord, version: int) -> dict:
-    """The metric's figures over one system's dialogues."""
-    own = [one for one in judged if one.dialogue["model"] == system]
-    if not own:
-        raise ValueError(f"no dialogue of {system}")
-    items = [one.item for one in own]
-    fewest = 1 if version == 1 else FEWEST
-    found = scoring.summary(items, rubric["name"], rubric["language"], fewest=fewest)
-    groups = scoring.by_group(items, [one.group for one in own], rubric["name"], 0, fewest)
-    return {**{name: value for name, value in found.items() if name != "rubric"}, "groups": groups}
->>>>>>> main
 
 
 def usage(outputs: Iterable[Mapping]) -> dict:

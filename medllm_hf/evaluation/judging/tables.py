@@ -108,8 +108,8 @@ def _benchmark(one: dict) -> Iterator[Block]:
         parts = []
         for system in (row for row in one["systems"] if row["run"] == run["run"]):
             found = system["published"]
-            ends = f" ({score(found['interval'][0])} to {score(found['interval'][1])})" if found["interval"] else ""
-            figure = "withheld" if system["withheld"] else score(found["value"]) + ends
+            shown = score_text(found["value"], found["interval"], found["n"] - found["unscored"])
+            figure = "withheld" if system["withheld"] else shown
             parts.append(f"{system['name'] or '(none)'} {figure}, n {found['n']}, unscored {found['unscored']}")
         text += (
             "; ".join(parts) + ". The publishers ask their judge for one point at a time; here all points of a case are one "

@@ -52,23 +52,23 @@ def judge(tmp_path: Path, rows: list[dict], answers: list[dict] | None, *words: 
     return tmp_path / "run"
 
 
-ANSWERS = [{"id": f"p-{i}", "response": f"答案{said}", "model": "a-7b"} for i, said in enumerate(("12", "1", "3", "13"))]
+ANSWERS = [{"id": f"p-{i}", "response": f"答案{said}", "model": "a-7b"} for i, said in enumerate(("12", "1", "3", "13") * 2)]
 
 
 def test_the_score_of_healthbench_is_cut_after_the_mean(tmp_path):
     run = read_run(
         judge(
             tmp_path,
-            [health_row(i) for i in range(6)],
-            [*ANSWERS, {"id": "other", "response": "x", "model": "a-7b"}, {"id": "p-4", "response": "答案×", "model": "a-7b"}],
+            [health_row(i) for i in range(10)],
+            [*ANSWERS, {"id": "other", "response": "x", "model": "a-7b"}, {"id": "p-8", "response": "答案×", "model": "a-7b"}],
             "--failure-limit",
             "0.5",
         )
     )
     found = run["metrics"]["systems"]["a-7b"]
-    # 8, 5, -8 and -3 of 8 points; each cut to 0 and 1 they would come to 13 of 32.
+    # 8, 5, -8 and -3 of 8 points, twice; each cut to 0 and 1 they would come to 13 of 32.
     assert found["published"]["value"] == pytest.approx(2 / 32) and found["checklist"] == pytest.approx(13 / 32)
-    assert (found["published"]["n"], found["published"]["unscored"]) == (5, 1)
+    assert (found["published"]["n"], found["published"]["unscored"]) == (9, 1)
     low, high = found["published"]["interval"]
     assert low == 0 and 0.3 < high < 1
     assert run["manifest"]["benchmark"] == {
@@ -76,20 +76,20 @@ def test_the_score_of_healthbench_is_cut_after_the_mean(tmp_path):
         "licence": "MIT",
         "source": "https://github.com/openai/simple-evals",
         "clips_mean": True,
-        "cases": 6,
-        "unanswered": ["a-7b/p-5"],
+        "cases": 10,
+        "unanswered": ["a-7b/p-9"],
         "other_answers": 1,
     }
     assert main(["report", str(tmp_path / "run"), "--out", str(tmp_path / "report")]) == 0
     text = (tmp_path / "report" / "report.md").read_text(encoding="utf-8")
-    assert "Benchmark of run: HealthBench (licence MIT, https://github.com/openai/simple-evals), 6 cases." in text
-    assert "Without an answer are 1: a-7b/p-5. Answers to other cases, left out: 1." in text
-    assert f"averaged and then cut to 0 and 1: a-7b 0.06 (0.00 to {high:.2f}), n 5, unscored 1." in text
+    assert "Benchmark of run: HealthBench (licence MIT, https://github.com/openai/simple-evals), 10 cases." in text
+    assert "Without an answer are 1: a-7b/p-9. Answers to other cases, left out: 1." in text
+    assert f"averaged and then cut to 0 and 1: a-7b 0.06 (0.00 to {high:.2f}), n 9, unscored 1." in text
 
 
 def test_the_score_of_livemedbench_is_cut_for_each_answer(tmp_path):
     answers = [{**one, "id": one["id"].removeprefix("p-")} for one in ANSWERS]
-    found = read_run(judge(tmp_path, [live_row(i) for i in range(4)], answers))["metrics"]["systems"]["a-7b"]
+    found = read_run(judge(tmp_path, [live_row(i) for i in range(8)], answers))["metrics"]["systems"]["a-7b"]
     assert found["published"]["value"] == found["checklist"] == pytest.approx(13 / 32)
 
 
