@@ -19,7 +19,7 @@ from medllm_hf.data.files import BadRow, file_rows, parsed, stem
 from medllm_hf.data.formats import FORMATS, columns_used, detect, question, turn_list
 from medllm_hf.data.mcq import file_positions
 from medllm_hf.data.recognition import check_encoding, recognise
-from medllm_hf.errors import UserError
+from medllm_hf.errors import UserError, kind_of
 
 OnTrailingUser = Literal["cut", "drop", "fail"]
 OnBadRow = Literal["drop", "fail"]
@@ -168,7 +168,7 @@ def _unfit(raw: object, format: str, names: Names) -> str | None:
         except BadRow as error:
             return error.reason
     if not isinstance(row, dict):
-        return f"a {type(row).__name__}, not an object"
+        return f"{kind_of(row)}, not an object"
     kind = detect(row, names) if format == AUTO else FORMATS[format]
     return None if kind and kind.fits(row, names) else no_column(row, names)
 
@@ -201,7 +201,7 @@ def dialogue(
     if isinstance(row, list) and row and isinstance(row[0], str | dict | list):
         turns, row = turn_list(row, "row", names), {}
     elif not isinstance(row, dict):
-        raise BadRow("row", f"a {type(row).__name__}, not an object")
+        raise BadRow("row", f"{kind_of(row)}, not an object")
     else:
         kind = detect(row, names) if format == AUTO else FORMATS[format]
         if kind is None:
@@ -224,7 +224,7 @@ def _with_system(row: dict, turns: list[dict], names: Names) -> list[dict]:
         if text in (None, ""):
             continue
         if not isinstance(text, str):
-            raise BadRow(column, f"a {type(text).__name__}, not a text")
+            raise BadRow(column, f"{kind_of(text)}, not a text")
         if turns and names.roles.get(turns[0]["role"].casefold()) == "system":
             raise BadRow(column, "a second system turn, beside the one in the dialogue")
         return [{"role": "system", "content": text}, *turns]

@@ -11,6 +11,7 @@ from medllm_hf.data.columns import MACHINES, TOOLS, Names, known, no_column, val
 from medllm_hf.data.exam_rows import Positions, is_exam_row
 from medllm_hf.data.mcq import item_from_row
 from medllm_hf.data.row_readers import BadRow
+from medllm_hf.errors import kind_of
 
 ROUND = ("user", "assistant")
 # What people write where they ask nothing beyond the title.
@@ -190,7 +191,7 @@ def turn_list(value: object, where: str, names: Names) -> list[dict]:
             raise BadRow(where, "a dict, not a list of turns")
         value = [dict(zip(value, entry, strict=True)) for entry in zip(*sides, strict=True)]
     if not isinstance(value, list):
-        raise BadRow(where, f"a {type(value).__name__}, not a list of turns")
+        raise BadRow(where, f"{kind_of(value)}, not a list of turns")
     return [turn for i, entry in enumerate(value) for turn in _entry(entry, f"{where}[{i}]", names)]
 
 
@@ -338,7 +339,7 @@ def _text(value: object, where: str) -> str:
             raise BadRow(where, f"content with a part that is not a text ({', '.join(sorted(kinds)) or 'no text'})")
         return "\n".join(texts)
     if not isinstance(value, str):
-        raise BadRow(where, f"a {type(value).__name__}, not a text")
+        raise BadRow(where, f"{kind_of(value)}, not a text")
     return value
 
 

@@ -67,7 +67,7 @@ PUBLISHED = {
                 [SYSTEM, *GOOD],
             ),
         ],
-        ({"conversation": [{"human": "头痛", "assistant": None}]}, "conversation[0].assistant", "a NoneType, not a text"),
+        ({"conversation": [{"human": "头痛", "assistant": None}]}, "conversation[0].assistant", "nothing, not a text"),
     ),
     "sharegpt": (
         [
@@ -118,7 +118,7 @@ PUBLISHED = {
             ({"id": "p2", "Question": "没有", "Response": "多休息。", "history": [["头痛两天", "发热吗？"]]}, "p2", TWO_ROUNDS),
             ({"id": "p3", "system_prompt": "你是医生", "问题": "头痛两天", "回答": "发热吗？"}, "p3", [SYSTEM, *GOOD]),
         ],
-        ({"query": "头痛两天", "response": None}, "response", "a NoneType, not a text"),
+        ({"query": "头痛两天", "response": None}, "response", "nothing, not a text"),
     ),
     "mcq": (
         [
@@ -190,7 +190,7 @@ def test_source_is_the_rows_own_or_the_file(tmp_path):
     ("row", "where", "reason"),
     [
         ({"messages": "x"}, "messages", "not JSON"),
-        ({"messages": '"x"'}, "messages", "a str, not a list"),
+        ({"messages": '"x"'}, "messages", "a text, not a list"),
         ({"messages": []}, "dialogue", "no answer"),
         ({"messages": [USER]}, "dialogue", "no answer"),
         ({"messages": [SYSTEM, USER]}, "dialogue", "no answer"),
@@ -205,7 +205,7 @@ def test_source_is_the_rows_own_or_the_file(tmp_path):
         ({"messages": GOOD, "id": "\udfff"}, "id", "Unicode"),
         ({"messages": GOOD, "source": "\udfff"}, "source", "Unicode"),
         ({"messages": [SYSTEM, *GOOD], "system": "x"}, "system", "second"),
-        ({"messages": GOOD, "system": 1}, "system", "a int"),
+        ({"messages": GOOD, "system": 1}, "system", "a number, not a text"),
         ({"instruction": "x", "output": "y", "input": []}, "input", "a list"),
         (
             {"instruction": None, "question": "x", "options": {"\ud800": "1", "\n": "2"}, "answer": "A"},
@@ -216,7 +216,7 @@ def test_source_is_the_rows_own_or_the_file(tmp_path):
         ({"text": "x"}, "row", "no column"),
         ({"messages": None, "data": "", "conversation": ""}, "row", "no column"),
         ([1], "row", "a list, not an object"),
-        ("问：", "row", "a str, not an object"),
+        ("问：", "row", "a text, not an object"),
     ],
 )
 def test_unusable_rows_are_named(row, where, reason):
