@@ -41,7 +41,11 @@ PUBLISHED = {
             ({"id": "b", "messages": [{**turn, "name": None} for turn in TWO_ROUNDS]}, "b", TWO_ROUNDS),
             ({"id": "c", "messages": GOOD, "system": "你是医生"}, "c", [SYSTEM, *GOOD]),
         ],
-        ({"messages": [USER, {"role": "nurse", "content": "x"}]}, "turn 1", "role 'nurse' where assistant was expected"),
+        (
+            {"messages": [USER, {"role": "neighbour", "content": "x"}]},
+            "turn 1",
+            "role 'neighbour' where assistant was expected",
+        ),
     ),
     "firefly": (
         [
@@ -79,7 +83,7 @@ PUBLISHED = {
                 [SYSTEM, *GOOD],
             ),
         ],
-        ({"conversations": [{"from": "gpt", "value": "你好"}]}, "turn 0", "role 'assistant' where user was expected"),
+        ({"conversations": [{"from": "gpt", "value": "你好"}]}, "dialogue", "no answer by the assistant"),
     ),
     "alpaca": (
         [
@@ -110,7 +114,7 @@ PUBLISHED = {
             ({"id": "h2", "data": ["问:头痛两天", "答:发热吗？", "问：没有", "答:多休息。"]}, "h2", TWO_ROUNDS),
             (["问：头痛两天", "答：发热吗？"], None, GOOD),
         ],
-        ({"data": ["问：头痛", "护士：好"]}, "data[1]", "not a text that begins with 问：, 答： or another role"),
+        ({"data": ["问：头痛", "阿姨：好"]}, "data[1]", "not a text that begins with 问：, 答： or another role"),
     ),
     "pair": (
         [
