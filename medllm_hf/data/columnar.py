@@ -10,10 +10,13 @@ def rows_of(value: object) -> list[object] | None:
 
     It is one as lists of one length, `{"question": [...], "answer": [...]}`, as `Dataset.to_dict` writes them; as objects with
     the same keys, `{"question": {"0": ...}, ...}`, as `DataFrame.to_json` does; or as the names beside the cells, `{"columns":
-    [...], "data": [[...], ...]}`. What is neither list nor object holds for every row.
+    [...], "data": [[...], ...]}`. What is neither list nor object holds for every row. Self-Instruct's `instances` are
+    rows too, each with what stands beside them.
     """
     if not isinstance(value, dict):
         return None
+    if has_instances(value):
+        return [{**value, "instances": None, **instance} for instance in value["instances"]]
     names, cells = value.get("columns"), value.get("data")
     if (
         isinstance(names, list)
@@ -29,6 +32,11 @@ def rows_of(value: object) -> list[object] | None:
         if all(lists) and len({tuple(cells) for cells in lists if cells}) == 1:
             return _rows(value, list(lists[0] or {}))
     return None
+
+
+def has_instances(value: object) -> bool:
+    """Whether a row is an instruction with several inputs and outputs in `instances`."""
+    return isinstance(value, dict) and _are(value.get("instances"), dict)
 
 
 def _sides(columns: Mapping[str, tuple[str, ...]]) -> list[list[str]]:

@@ -9,17 +9,17 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
 from typing import Literal
 
 from medllm_hf.data import transcripts
-from medllm_hf.data.columnar import rows_of
 from medllm_hf.data.columns import MACHINES, Names, known, no_column, parse_names, value_at
 from medllm_hf.data.exam_rows import Positions
-from medllm_hf.data.files import BadRow, file_rows, parsed, stem
-from medllm_hf.data.formats import FORMATS, columns_used, detect, question, turn_list
+from medllm_hf.data.files import BadRow, parsed, stem
+from medllm_hf.data.formats import FORMATS, columns_used, detect, is_dialogue, question, turn_list
 from medllm_hf.data.mcq import file_positions
+from medllm_hf.data.raw_rows import raw_rows
 from medllm_hf.data.recognition import check_encoding, recognise
 from medllm_hf.data.unread import count, unread
 from medllm_hf.errors import UserError, kind_of
@@ -28,8 +28,6 @@ OnTrailingUser = Literal["cut", "drop", "fail"]
 OnBadRow = Literal["drop", "fail"]
 # In place of the name of a format: each row is looked at.
 AUTO = "auto"
-# By so much of a file it is told whether it holds dialogues.
-_FIRST_ROWS, _FIRST_BYTES = 200, 2**20
 # Reasons that are counted apart; foreign text in them may make no two alike.
 MOST_REASONS = 1_000
 # Between the repairs of one row.
@@ -123,7 +121,7 @@ def dialogue_rows(file: Path, format: str, policy: Policy) -> Iterator[tuple[int
     Raises:
         UserError: see `file_rows`.
     """
-    first, rows = _begun(file, policy)
+    first, rows = raw_rows(file, policy.encoding)
     found = transcripts.layout([raw for _, raw in first], policy.names) if format == AUTO else None
     if found and first:
         yield from _joined(file, first, found, policy, chain(first, rows))
@@ -140,36 +138,6 @@ def dialogue_rows(file: Path, format: str, policy: Policy) -> Iterator[tuple[int
     yield from chain(first, rows)
 
 
-def _begun(file: Path, policy: Policy) -> tuple[list[tuple[int, object]], Iterator[tuple[int, object]]]:
-    """The first rows of a file, by which it is known, and an iterator of the others; a table by columns is taken apart.
-
-    Raises:
-        UserError: see `file_rows`.
-    """
-    rows = file_rows(file, policy.encoding)
-    first: list[tuple[int, object]] = []
-    size = 0
-    for number, raw in islice(rows, _FIRST_ROWS):
-        first.append((number, raw))
-        size += len(raw) if isinstance(raw, bytes) else 1000
-        if size > _FIRST_BYTES:
-            break
-    following = list(islice(rows, 1))
-    # Lines are rows by their name; what is the only thing in a file, or one of several tables by names, may be a table.
-    only = len(first) == 1 and not following and not file.name.lower().removesuffix(".gz").endswith((".jsonl", ".ndjson"))
-    tables = only or recognise(file, policy.encoding).form == "named"
-    if not tables or not any(_table(raw) for _, raw in first):
-        return first, chain(following, rows)
-    split = enumerate((row for _, raw in chain(first, following, rows) for row in (_table(raw) or [raw])), start=1)
-    return list(islice(split, _FIRST_ROWS)), split
-
-
-def _table(raw: object) -> list[object] | None:
-    with suppress(BadRow):
-        return rows_of(parsed(raw))
-    return None
-
-
 def _joined(
     file: Path,
     first: list[tuple[int, object]],
@@ -180,7 +148,7 @@ def _joined(
     """Yields the dialogues of a file with a turn in each row, or one `BadRow` that says why they cannot be told apart."""
     reason = transcripts.unknown_speakers([raw for _, raw in first], found, policy.names)
     if reason is None and found.dialogue:
-        reason = transcripts.scattered(chain(*_begun(file, policy)), found)
+        reason = transcripts.scattered(chain(*raw_rows(file, policy.encoding)), found)
     if reason:
         yield first[0][0], BadRow("file", f"{found}: {reason}")
         return
@@ -211,7 +179,7 @@ def unreadable(file: Path, format: str, policy: Policy) -> UserError | None:
 
 def read_as(file: Path, format: str, policy: Policy) -> str:
     """What a file is read as: its kind, and where its first dialogue stands in the row."""
-    first, _ = _begun(file, policy)
+    first, _ = raw_rows(file, policy.encoding)
     kind = str(recognise(file, policy.encoding))
     if (found := transcripts.layout([raw for _, raw in first], policy.names) if format == AUTO else None) and first:
         return f"{kind}, {found}"
@@ -236,7 +204,14 @@ def _unfit(raw: object, format: str, names: Names) -> str | None:
     if not isinstance(row, dict):
         return f"{kind_of(row)}, not an object"
     kind = detect(row, names) if format == AUTO else FORMATS[format]
-    return None if kind and kind.fits(row, names) else no_column(row, names)
+    if kind is None or not kind.fits(row, names):
+        return no_column(row, names)
+    if is_dialogue(row, names):
+        return None
+    try:  # what is called a dialogue, and may be none
+        return None if kind.turns(row, names) else "no turns"
+    except BadRow as error:
+        return f"{error.where}: {error.reason}"
 
 
 def examine(
@@ -287,6 +262,8 @@ def dialogue(
         kind = detect(row, names) if format == AUTO else FORMATS[format]
         if kind is None:
             raise BadRow("row", no_column(row, names))
+        if row.get("label") is False:
+            raise BadRow("label", "false, that of an answer which people do not want, as `trl kto` takes them")
         found = question(row, names, positions) if kind is FORMATS["mcq"] else kind.turns(row, names)
         turns = _with_system(row, found, names)
         unread_here = unread(row, kind, names) if left is not None else set()

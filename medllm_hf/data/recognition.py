@@ -273,6 +273,9 @@ def _object_form(text: str) -> str:
         first = value[0] if isinstance(value, list) and value else None
         if isinstance(first, str) or (isinstance(first, dict) and _is_turn(first, rounds=True)):
             return "objects"
+    firsts = [value[0] for value in sketch.values() if isinstance(value, list) and value]
+    if firsts and len(firsts) == len(sketch) and all(isinstance(first, dict) and _is_turn(first) for first in firsts):
+        return "named"  # each a dialogue
     arrays = any(isinstance(value, list) and value and isinstance(value[0], dict | list) for value in sketch.values())
     held = sum(isinstance(value, dict) for value in sketch.values())
     return "members" if arrays else "named" if held and held == len(sketch) else "objects"

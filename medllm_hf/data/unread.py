@@ -33,7 +33,12 @@ def unread(row: dict, kind: Format | None, names: Names) -> set[str]:
         if isinstance(turns, list)
         else set()
     )
-    return unread_among(row, {column, *columns["system"]}) | fields
+    # What is preferred is read behind a question alone.
+    last = turns[-1] if isinstance(turns, list) and turns else None
+    asked = isinstance(last, dict) and any(
+        names.roles.get(str(last[name]).casefold()) == "user" for name in known(tuple(last))["role"]
+    )
+    return unread_among(row, {column, *columns["system"], *(columns["preferred"] if asked else ())}) | fields
 
 
 def unread_among(row: dict, read: Iterable[str | None]) -> set[str]:

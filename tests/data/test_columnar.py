@@ -25,6 +25,7 @@ def pairs(path):
         {"question": dict(zip("012", ASKS, strict=True)), "answer": dict(zip("012", SAYS, strict=True))},
         {"columns": ["question", "answer"], "index": [0, 1, 2], "data": [list(row) for row in zip(ASKS, SAYS, strict=True)]},
         {"train": {"ask": ASKS[:2], "answer": SAYS[:2]}, "test": {"ask": {"9": ASKS[2]}, "answer": {"9": SAYS[2]}}},
+        [{"instruction": "", "instances": [{"input": ask, "output": say} for ask, say in zip(ASKS, SAYS, strict=True)]}],
         {"role": ["user", "assistant"] * 3, "content": [text for row in zip(ASKS, SAYS, strict=True) for text in row],
          "session_id": [n for n in "abc" for _ in "xy"]},
     ],
@@ -55,3 +56,15 @@ def test_rows_with_lists_stay_rows(tmp_path):
     found = [examine(tmp_path, n, raw, "auto", Policy()) for n, raw in dialogue_rows(tmp_path / "a.jsonl", "auto", Policy())]
     assert [len(row["messages"]) for row, _ in found] == [6, 6]
     assert [problem.reason for _, problem in found] == ["as many answers as questions were taken as rounds"] * 2
+
+
+def test_dialogues_without_roles_in_an_array_are_no_table(tmp_path):
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps([["头痛", "请休息"], ["发热", "多久了？", "两天", "多喝水"]]), encoding="utf-8")
+    found = [examine(path, line, raw, "auto", Policy()) for line, raw in dialogue_rows(path, "auto", Policy())]
+    assert [len(row["messages"]) for row, _ in found] == [2, 4]
+    assert {problem.reason for _, problem in found} == {"texts without roles were taken as user and assistant by turns"}
+    path.write_text(json.dumps([["头痛", "请休息", "多喝水"]] * 3), encoding="utf-8")  # it may be a question and two answers
+    assert [
+        row for line, raw in dialogue_rows(path, "auto", Policy()) for row in examine(path, line, raw, "auto", Policy())[:1]
+    ] == [None]

@@ -333,3 +333,27 @@ def test_all_calls_of_tools_are_one_reason(tmp_path, capsys):
     assert check([path]) == 1
     rejected = [line for line in capsys.readouterr().out.splitlines() if line.startswith("rejected")]
     assert len(rejected) == 1 and rejected[0].startswith(f"rejected 4, such as {path}:1 turns: the call of a tool")
+
+
+def test_an_answer_that_nobody_wants_is_left_out():
+    assert read({"messages": GOOD, "label": True}) == (GOOD, None)
+    with pytest.raises(BadRow, match="trl kto"):
+        read({"prompt": ASKED, "completion": ANSWERED, "label": False})
+
+
+@pytest.mark.parametrize("column", ["gold_answer", "ground_truth", "std_answer", "expected_output"])
+def test_answers_of_test_sets(column):
+    assert read({"question": ASKED, column: ANSWERED, "answer_llm": "x"}) == (GOOD, None)
+
+
+def test_dialogues_by_their_names(tmp_path, capsys):
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps({"甲": GOOD, "乙": TWO_ROUNDS}), encoding="utf-8")
+    assert check([path]) == 0
+    assert "accepted 2" in capsys.readouterr().out
+
+
+def test_a_column_called_dialogue_that_holds_none_is_one_line(tmp_path, capsys):
+    path = write_lines(tmp_path / "a.jsonl", [{"role": "旁白", "dialogue": f"第{i}句"} for i in range(9)])
+    assert check([path]) == 1
+    assert "rejected 1" in capsys.readouterr().out
