@@ -22,10 +22,7 @@ BY_TURNS = "texts without roles were taken as user and assistant by turns"
 _LONGEST_NESTED = 2**20
 # What people write where they ask nothing beyond the title.
 _NOTHING = {"", "无", "暂无", "无。"}
-_TOOLS = (
-    "the call of a tool or its result, which a dialogue of user and assistant cannot hold; "
-    "`medllm sft` takes rows of `messages` with them as they are"
-)
+_TOOLS = "the call of a tool or its result, which a dialogue cannot hold; `medllm sft` takes `messages` with them as they are"
 
 
 @dataclass(frozen=True)
@@ -114,6 +111,11 @@ def _alternating(value: object, where: str, names: Names) -> list[dict] | None:
 
     So UltraChat has them. A text alone, or a name before them, leaves open who speaks; JSON is for who reads it.
     """
+    if isinstance(value, list) and all(isinstance(entry, dict) for entry in value):
+        found = [known(tuple(entry)) for entry in value]
+        if any(columns["role"] or not columns["content"] for columns in found):
+            return None
+        value = [entry[columns["content"][0]] for entry, columns in zip(value, found, strict=True)]
     if known((where,))["user"] or not _are_texts(value) or any(text.lstrip()[:1] in ("{", "[") for text in value):
         return None
     if any(_marks(frozenset(names.roles)).match(text) for text in value) or all(map(_MAY_BEGIN.match, value)):

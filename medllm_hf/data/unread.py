@@ -9,6 +9,8 @@ from medllm_hf.data.formats import FORMATS, Format, pair_columns, turns_in
 # What names or counts a row and says nothing of its dialogue, as `known` knows it.
 _BOOKKEEPING = ("dialogue", "place")
 _OWN = ("id", "_id", "source")
+# Turns in which there is nothing else, most of all.
+_PLAIN = ({"role", "content"}, {"from", "value"})
 # Names that are counted apart; foreign text may make no two alike.
 MOST_NAMES = 1_000
 
@@ -29,7 +31,12 @@ def unread(row: dict, kind: Format | None, names: Names) -> set[str]:
     column = turns_in(row, names)
     turns = row.get(column) if column else None
     fields = (
-        {f"{column}.{field}" for turn in turns if isinstance(turn, dict) and len(turn) > 2 for field in _unread_fields(turn)}
+        {
+            f"{column}.{field}"
+            for turn in turns
+            if isinstance(turn, dict) and turn.keys() not in _PLAIN
+            for field in _unread_fields(turn)
+        }
         if isinstance(turns, list)
         else set()
     )

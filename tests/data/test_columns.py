@@ -304,6 +304,7 @@ def test_texts_without_roles_are_taken_by_turns_and_said():
     by_turns = "texts without roles were taken as user and assistant by turns"
     assert read({"data": [turn["content"] for turn in TWO_ROUNDS]}) == (TWO_ROUNDS, by_turns)
     assert read({"dialog": [ASKED, ANSWERED, "没有"]})[1].startswith(by_turns)
+    assert read({"messages": [{"message": turn["content"], "attrs": [{"x": 1}]} for turn in GOOD]}) == (GOOD, by_turns)
     for texts in ([ASKED], ["甲：头痛", "乙：发热吗"], ['{"role": "user"}', "{}"], ["问：头痛", "阿姨：好"]):
         with pytest.raises(BadRow):
             read({"data": texts})

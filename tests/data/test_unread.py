@@ -33,6 +33,7 @@ def left(row, columns=None):
         ({"question": ASKED, "think": "想", "answer": ANSWERED, "n": 3, "tags": ["a"]}, ASKED, {"think": 1, "tags": 1}),
         ({"id": "a", "source": "网", "messages": GOOD, "tools": [{"x": 1}], "dialogue_id": "b"}, ASKED, {"tools": 1}),
         ({"messages": [GOOD[0], {**GOOD[1], "reasoning_content": "想", "a": None}]}, ASKED, {"messages.reasoning_content": 1}),
+        ({"messages": [{"message": ASKED, "attrs": [1]}, {"message": ANSWERED}]}, ASKED, {"messages.attrs": 1}),
         ({"title": ASKED, "ask": "无", "answer": ANSWERED}, ASKED, {"ask": 1}),
     ],
 )  # fmt: skip
