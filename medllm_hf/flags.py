@@ -141,7 +141,8 @@ def _data_inputs(parser: Parser) -> None:
     parser.add_argument("--format", default=AUTO, help=f"%(default)s (default), {', '.join(FORMATS)}")
     parser.add_argument(
         "--columns", metavar="KEY=NAME,…",
-        help="the columns of the dialogue: user=ask,assistant=reply or messages=meta.turns, and system=…; dots go into objects",
+        help="the columns of the dialogue: user=ask,assistant=reply or messages=meta.turns, and system=…; of a turn a row "
+        "dialogue=visit,role=speaker,content=text; dots go into objects",
     )  # fmt: skip
     parser.add_argument(
         "--roles", metavar="KEY=NAME,…", help="other names of roles: user=patient,assistant=doctor, and system=…"

@@ -10,6 +10,8 @@ from contextlib import suppress
 from reprlib import repr as shortened
 from string import ascii_uppercase
 
+from medllm_hf.errors import kind_of
+
 # In the order in which they are tried. Names are compared in lower case and without "_", "-" and spaces.
 _QUESTION = ("question", "qtext", "题目", "题干", "问题", "題目", "題幹", "問題", "stem", "questiontext", "questionstem")
 _OPTIONS = ("options", "option", "choices", "选项", "選項", "候选项", "answerchoices")
@@ -353,7 +355,7 @@ def _is_empty(text: object) -> bool:
 
 def _name(value: object, field: str) -> str:
     if value is not None and not isinstance(value, str | int | float):
-        raise ValueError(f"{field} is a {type(value).__name__}, not a text")
+        raise ValueError(f"{field} is {kind_of(value)}, not a text")
     if isinstance(value, str) and any("\ud800" <= char <= "\udfff" for char in value):
         raise ValueError(f"{field} is not Unicode text")
     return "" if value is None else str(value)

@@ -128,19 +128,24 @@ def _known_files(folder: Path, name: str) -> list[Path]:
 
 
 def _unpacked(files: list[Path], name: str) -> list[Path]:
-    """The files, and in place of each archive the data files in it.
+    """The files, and in place of each archive the data files in it; a bad one of several is left for who reads them to tell.
 
     Raises:
-        UserError: an archive without one.
+        UserError: an archive alone that cannot be read, or without a data file.
     """
     found = []
     for file in files:
         if not file.name.lower().endswith(_ARCHIVE) or not file.is_file():
             found.append(file)
             continue
-        inside = [one for one in entries(file) if one.name.lower().endswith(SUFFIXES) and one.name not in _BOOKKEEPING]
-        if not inside:
-            raise UserError(f"no data files in {file}", _KNOWN.replace(f", {_ARCHIVE}", ""), "check the archive")
+        try:
+            inside = [one for one in entries(file) if one.name.lower().endswith(SUFFIXES) and one.name not in _BOOKKEEPING]
+            if not inside:
+                raise UserError(f"no data files in {file}", _KNOWN.replace(f", {_ARCHIVE}", ""), "check the archive")
+        except UserError:
+            if len(files) == 1:
+                raise
+            inside = [file]
         found += inside
     return found
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from medllm_hf.data.archives import archive_of
 from medllm_hf.data.exam_rows import NeedsImage, Positions, exam_fields, position_base
 from medllm_hf.data.files import BadRow, file_rows, parsed
-from medllm_hf.errors import UserError
+from medllm_hf.errors import UserError, kind_of
 
 REPLY_PREFIX = "答案："
 INSTRUCTION = {
@@ -68,7 +68,7 @@ def item_from_row(row: object, positions: Positions = lambda: None) -> McqItem:
         ValueError: which field is wrong and why.
     """
     if not isinstance(row, dict):
-        raise ValueError(f"the row is a {type(row).__name__}, not an object")
+        raise ValueError(f"the row is {kind_of(row)}, not an object")
     fields = exam_fields(row, positions)
     answer = fields["answer"]
     kind = fields["kind"] or ("multi" if len(answer) > 1 else "single")

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from medllm_hf.data.archives import opened
+from medllm_hf.data.archives import entries, opened
 from medllm_hf.data.columns import ROLES, known
 from medllm_hf.data.row_readers import BROKEN, ByteStream, entry_end, table_dialect
 from medllm_hf.errors import UserError, first_line
@@ -111,6 +111,8 @@ def recognise(file: Path, encoding: str | None = None) -> Kind:
     if sample.startswith(b"PK\x03\x04") and b"[Content_Types].xml" in sample or file.name.lower().endswith(".xlsx"):
         return Kind("xlsx")
     if sample.startswith(b"PK\x03\x04"):
+        if file.is_file():
+            entries(file)  # says what is wrong with it, if anything is
         raise UserError(f"{file}, a zip archive", "a file in it", f"name one, {file.name}/NAME, or unpack it")
     for magic, what, do in _OTHERS:
         if sample.startswith(magic) or sample[:100].removeprefix(codecs.BOM_UTF8).lstrip().lower().startswith(magic):
@@ -249,8 +251,8 @@ def _json_form(text: str, lines: list[str], named_lines: bool) -> str:
     if array and re.match(r'\s*\[\s*"', text):
         return "lines" if rows[0] else "turns"
     if array:
-        first = _first_entry(text, text.index("[") + 1)
-        return "turns" if isinstance(first, dict) and _is_turn(first) else "array"
+        first, second = _first_entries(text, text.index("[") + 1)
+        return "turns" if isinstance(first, dict) and _is_turn(first) and not _tells_dialogue(first, second) else "array"
     if len(lines) > 1 and sum(rows) * 2 >= len(rows):
         return "lines"
     form = _object_form(text)
@@ -263,16 +265,24 @@ def _object_form(text: str) -> str:
     """Whether an object is a row ("objects": others may follow), or holds rows in lists ("members") or by names ("named")."""
     sketch = dict(_sketch(text.encode("utf-8", "surrogatepass")))
     columns = known(tuple(sketch))
-    if columns["user"] and columns["assistant"]:
+    # A table by its columns is one object, for `columnar`.
+    if (columns["user"] and columns["assistant"]) or _BY_COLUMNS.match(text) or {"columns", "data"} <= sketch.keys():
         return "objects"
     for column in columns["turns"]:
         value = sketch[column]
         first = value[0] if isinstance(value, list) and value else None
         if isinstance(first, str) or (isinstance(first, dict) and _is_turn(first, rounds=True)):
             return "objects"
+    firsts = [value[0] for value in sketch.values() if isinstance(value, list) and value]
+    if firsts and len(firsts) == len(sketch) and all(isinstance(first, dict) and _is_turn(first) for first in firsts):
+        return "named"  # each a dialogue
     arrays = any(isinstance(value, list) and value and isinstance(value[0], dict | list) for value in sketch.values())
     held = sum(isinstance(value, dict) for value in sketch.values())
     return "members" if arrays else "named" if held and held == len(sketch) else "objects"
+
+
+# As `DataFrame.to_json` writes them; rows by their numbers have the numbers outside.
+_BY_COLUMNS = re.compile(r'\s*\{\s*"(?!\d+")[^"]*"\s*:\s*\{\s*"0"\s*:')
 
 
 def _sketch(data: bytes) -> Iterator[tuple[str, object]]:
@@ -292,10 +302,22 @@ def _sketch(data: bytes) -> Iterator[tuple[str, object]]:
         at = end + 1
 
 
-def _first_entry(text: str, at: int) -> object:
+def _first_entries(text: str, at: int) -> tuple[object, object]:
+    """The first two entries of an array, None for what is not there or is cut off."""
     data = text[at:].encode("utf-8", "surrogatepass")
     end = entry_end(data, 0, b",]")
-    return None if end is None else _value(data[:end].decode("utf-8", "replace"))
+    if end is None:
+        return None, None
+    second = entry_end(data, end + 1, b",]") if data[end : end + 1] == b"," else None
+    return _value(data[:end].decode("utf-8", "replace")), _value(data[end + 1 : second or end].decode("utf-8", "replace"))
+
+
+def _tells_dialogue(first: dict, second: object) -> bool:
+    """Whether a turn says of which dialogue it is: there may be several then. An id that is not the next one's is its own."""
+    return any(
+        column.casefold() != "id" or (isinstance(second, dict) and first[column] == second.get(column))
+        for column in known(tuple(first))["dialogue"]
+    )
 
 
 def _is_turn(entry: dict, rounds: bool = False) -> bool:

@@ -62,7 +62,7 @@ def array_rows(stream: ByteStream) -> Iterator[tuple[int, object]]:
 
 
 def member_rows(stream: ByteStream, lists: bool) -> Iterator[tuple[int, object]]:
-    """Yields (position, bytes) of the rows in a JSON object: the entries of its lists, or else its objects."""
+    """Yields (position, bytes) of the rows in a JSON object: the entries of its lists, or else its members."""
     text = _Text(stream)
     text.next_char()
     text.at += 1
@@ -81,7 +81,7 @@ def member_rows(stream: ByteStream, lists: bool) -> Iterator[tuple[int, object]]
         if member is None:
             yield number, BadRow("file", f"{text.failure()}, or a quote or bracket is never closed: the rest is not read")
             return
-        if not lists and begin == b"{":
+        if not lists and begin and begin in b"{[":
             yield number, member
             number += 1
         if text.mark == b"}":

@@ -16,6 +16,8 @@ from support.paths import OFFLINE
 
 from medllm_hf.data import files
 from medllm_hf.data import row_readers as kinds
+from medllm_hf.data.build import build
+from medllm_hf.data.commands.check import check
 from medllm_hf.data.files import BadRow, file_rows, input_files, parsed
 from medllm_hf.errors import UserError
 from tests.data.test_formats import GOOD, OPTIONS, TWO_ROUNDS, reading, write_lines
@@ -292,3 +294,26 @@ def test_a_dataset_of_the_hub_at_a_revision(tmp_path):
     offline = {**online, **OFFLINE}
     assert run(*command, env=offline).stdout == done.stdout
     assert "org/none" in one_line_error(run("medllm", "data", "check", "org/none", env=offline))
+
+
+def test_a_bad_file_in_a_folder_stops_no_check_of_the_others(tmp_path, capsys):
+    write_lines(tmp_path / "a.jsonl", [{"messages": GOOD}])
+    (tmp_path / "b.json").write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n")
+    (tmp_path / "c.csv").write_bytes(b"%PDF-1.7\n")
+    (tmp_path / "d.zip").write_bytes(b"PK\x03\x04broken")
+    write_lines(tmp_path / "e.jsonl", [{"messages": GOOD}])
+    assert check([str(tmp_path)]) == 1
+    shown = capsys.readouterr().out.splitlines()
+    assert shown[0] == "read 2: accepted 2, repaired 0, rejected 0"
+    bad = [line for line in shown if line.startswith("not read: ")]
+    assert [name for name in ("b.json", "c.csv", "d.zip") if name in "\n".join(bad)] == ["b.json", "c.csv", "d.zip"]
+    assert len(bad) == 3 and "git lfs pull" in bad[0]
+    with pytest.raises(
+        UserError, match=r"3 of 5 files that cannot be read: .*b.json, a Git LFS.*c.csv, a PDF.*d.zip"
+    ) as caught:
+        build([str(tmp_path)], str(tmp_path.parent / "out"), "mit")
+    assert "\n" not in str(caught.value) and not (tmp_path.parent / "out").exists()
+    with pytest.raises(UserError, match="c.csv, a PDF"):  # a file alone is refused as it is
+        check([str(tmp_path / "c.csv")])
+    with pytest.raises(UserError, match="c.csv, a PDF"):
+        build([str(tmp_path / "a.jsonl"), str(tmp_path / "c.csv")], str(tmp_path.parent / "out"), "mit")
