@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Literal
 
 from medllm_hf.data.columns import MACHINES, Names, known, no_column, parse_names, value_at
+from medllm_hf.data.encodings import check_encoding
 from medllm_hf.data.exam_rows import Positions
 from medllm_hf.data.files import BadRow, file_rows, parsed, stem
 from medllm_hf.data.formats import FORMATS, columns_used, detect, question, turn_list
 from medllm_hf.data.mcq import file_positions
-from medllm_hf.data.recognition import check_encoding, recognise
+from medllm_hf.data.recognition import recognise
 from medllm_hf.errors import UserError
 
 OnTrailingUser = Literal["cut", "drop", "fail"]

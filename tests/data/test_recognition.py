@@ -67,15 +67,47 @@ def test_an_encoding_that_the_user_names(tmp_path, refused):
         ("請問醫生，我頭痛三天了，還發燒，要緊嗎？", "建議您儘快到內科門診檢查血壓。", "big5"),
         ("三日前から頭が痛くて熱もあります。", "水分をとって、内科を受診してください。", "shift_jis"),
         ("三日前から頭が痛くて熱もあります。", "水分をとって、内科を受診してください。", "euc_jp"),
+        ("사흘 전부터 머리가 아프고 열이 납니다. 병원에 가야 할까요?", "물을 많이 드시고 내과에 가 보세요.", "euc_kr"),
+        ("У меня третий день болит голова, что делать?", "Измерьте давление и приходите на приём.", "cp1251"),
+        ("Depuis trois jours, j'ai mal à la tête.", "Reposez-vous et consultez le médecin.", "cp1252"),
+        ("ฉันปวดหัวมาสามวันแล้ว", "ดื่มน้ำมากๆ และไปพบแพทย์", "tis_620"),
     ],
 )
-def test_other_encodings_are_not_taken_for_gb18030(asked, answer, encoding, tmp_path, capsys):
+def test_other_encodings_are_not_taken_for_gb18030(asked, answer, encoding, tmp_path, refused):
     text = "".join(json.dumps({"ask": f"{asked}{i}", "answer": answer}, ensure_ascii=False) + "\n" for i in range(20))
-    path = str(written(tmp_path / "a.jsonl", text.encode(encoding)))
-    assert (check([path]), check([path], encoding=encoding)) == (1, 0)
-    assert "--encoding names another" in capsys.readouterr().out
+    table = f'ask,answer\n"{asked}","{answer}"\n'
+    for name, content in (("a.jsonl", text), ("a.csv", table)):
+        path = str(written(tmp_path / name, content.encode(encoding)))
+        assert "--encoding" in refused("data", "check", path)
+        assert check([path], encoding=encoding) == 0
     if encoding == "big5":  # traditional Chinese in GB18030 is read
         assert check([str(written(tmp_path / "b.jsonl", text.encode("gb18030")))]) == 0
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "问题,回答\n一周来一直头痛,刀豆一般无毒。一一检查一下血压\n" * 40,
+        "ask,answer\nThree days of headache,Please rest.\n",
+        "問題,回答\n頭痛三天了怎麼辦,請到內科門診檢查\n",
+    ],
+)
+def test_wide_encodings_without_a_mark(text, encoding, tmp_path):
+    """Signs such as 一 and 刀 have a zero where those of ASCII have none."""
+    path = written(tmp_path / "a.csv", text.encode(encoding))
+    assert recognise(path).encoding == encoding
+    assert [list(row.values()) for row in rows_of(path)] == [line.split(",") for line in text.splitlines()[1:]]
+
+
+def test_a_text_that_is_mostly_utf_8_is_not_refused(tmp_path):
+    """Three English lines in ten with a quote of Windows: they alone are rejected, and are told."""
+    lines = [json.dumps({"ask": f"Headache {i}", "answer": "Rest."}).encode() for i in range(10)]
+    lines[2:5] = [line.replace(b"Rest.", b"Don\x92t worry.") for line in lines[2:5]]
+    path = str(written(tmp_path / "a.jsonl", b"\n".join(lines)))
+    accepted, _, rejected = reading([path])
+    assert (len(accepted), len(rejected)) == (7, 3) and "--encoding names another" in rejected[0].reason
+    assert check([path], encoding="cp1252") == 0
 
 
 def test_a_damaged_file_stays_what_most_of_it_is(tmp_path):
