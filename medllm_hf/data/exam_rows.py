@@ -68,6 +68,9 @@ def exam_fields(row: dict, positions: Positions) -> dict:
     picture = _first(row, names, _PICTURE)
     if picture and not (isinstance(picture, str) and picture.isspace()):
         raise NeedsImage(f"the question comes with a picture, {shortened(picture)}")
+    if not any(name in names for name in _QUESTION):
+        found = ", ".join(shortened(name) for name in list(row)[:8])
+        raise ValueError(f"question is not among the columns {found or 'none'}; a table begins with a row of such names")
     question = checked_text(_first(row, names, _QUESTION), "question")
     labels, options = _options(row, names)
     kind = _kind(row, names)

@@ -221,18 +221,20 @@ def csv_rows(stream: ByteStream, file: Path, delimiter: str, quoted: bool) -> It
     csv.field_size_limit(LARGEST_ROW)
     # Bytes that are not UTF-8 become lone surrogates, by which the row is rejected and not the file.
     text = io.TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape", newline="")
-    reader = csv.reader(text, table_dialect(delimiter, quoted), strict=True)
+    lines = _Lines(text)
+    reader = csv.reader(lines, table_dialect(delimiter, quoted), strict=True)
     header: list[str] = []
     while True:
         line = reader.line_num + 1
+        lines.taken.clear()
         try:
             cells = next(reader)
         except StopIteration:
             return
         except csv.Error as error:
             if not header:
-                raise _no_header(file) from error
-            yield line, BadRow("row", f"not CSV ({error})")
+                raise _no_header(file, _broken(error, lines.taken, line, delimiter)) from error
+            yield line, BadRow("row", _broken(error, lines.taken, line, delimiter))
             continue
         if not header:
             named = [cell for cell in cells if cell]
@@ -244,6 +246,35 @@ def csv_rows(stream: ByteStream, file: Path, delimiter: str, quoted: bool) -> It
             yield line, dict(zip(header, cells, strict=True))
         elif cells:
             yield line, BadRow("row", f"{len(cells)} cells under {len(header)} columns")
+
+
+class _Lines:
+    """The lines of a text; `taken` are those since it was last cleared."""
+
+    def __init__(self, text: io.TextIOWrapper):
+        self.text = text
+        self.taken: list[str] = []
+
+    def __iter__(self) -> Iterator[str]:
+        for line in self.text:
+            self.taken.append(line)
+            yield line
+
+
+def _broken(error: csv.Error, lines: list[str], first: int, delimiter: str) -> str:
+    """What is wrong with the lines of a row of CSV, from the line `first` on: where a quote opens that takes several."""
+    never = "unexpected end" in str(error)
+    if len(lines) < 2 and not never:
+        return f"not CSV ({error})"
+    text, at = "".join(lines), 0
+    space = rf"[^\S\r\n{delimiter}]*+"
+    cell = re.compile(rf'{space}(?:"(?:[^"]++|"")*+"|[^"{delimiter}\r\n][^{delimiter}\r\n]*+)?(?:{delimiter}|\r\n?|\n)')
+    while match := cell.match(text, at):
+        at = match.end()
+    opened, last = first + text.count("\n", 0, at), first + len(lines) - 1
+    until = "is never closed" if never else f"is not closed before line {last}"
+    lost = f"the {len(lines)} lines {first} to {last} are not read" if len(lines) > 1 else "the line is not read"
+    return f"a quote that opens on line {opened} {until}: {lost}; close it, or write it twice"
 
 
 def table_dialect(separator: str, quoted: bool) -> type[csv.Dialect]:
@@ -258,8 +289,9 @@ def table_dialect(separator: str, quoted: bool) -> type[csv.Dialect]:
     return Table
 
 
-def _no_header(file: Path) -> UserError:
-    return UserError(f"{file} without column names in its first line", "CSV with a header", "add or mend it")
+def _no_header(file: Path, why: str = "") -> UserError:
+    found = f"{file} without column names in its first line" + (f" ({why})" if why else "")
+    return UserError(found, "CSV with a header", "add or mend it")
 
 
 def parquet_rows(file: Path) -> Iterator[tuple[int, object]]:
@@ -371,7 +403,8 @@ def _check_names(header: list[str], file: Path) -> None:
     named = [name for name in header if name]
     if len(set(named)) < len(named):
         twice = next(name for name in named if named.count(name) > 1)
-        raise UserError(f"{file} with two columns {twice}", "a name of its own for each column", "rename one")
+        do = "rename one, or write a first row of names if this one is data"
+        raise UserError(f"{file} with two columns {twice}", "a name of its own for each column", do)
 
 
 def _cell_text(cell: object) -> str:

@@ -102,8 +102,30 @@ def test_rows_are_numbered_as_an_editor_shows_them(tmp_path):
     assert raws(tmp_path / "a.csv") == [
         *((2, {"id": "1", "text": "two\nlines"}), (5, {"id": "2", "text": "x"})),
         *((6, "1 cells under 2 columns"), (7, "3 cells under 2 columns")),
-        *((8, "not CSV (',' expected after '\"')"), (9, "not CSV (unexpected end of data)")),
+        *((8, "not CSV (',' expected after '\"')"),),
+        (9, "a quote that opens on line 9 is never closed: the 2 lines 9 to 10 are not read; close it, or write it twice"),
     ]
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_a_quote_that_is_never_closed_is_told_with_its_line(end, tmp_path):
+    """And how many lines it takes along: to the end, or to the next quote, behind which the rows are read again."""
+    rows = [f"{i},咳嗽{i}天,多喝水" for i in range(10)]
+    rows[2] = '2,"发热' + end + '两天",退热'
+    rows[5] = '5,"夜里咳,得厉害,止咳'
+    text = end.join(["id,ask,answer", *rows, ""])
+    (tmp_path / "a.csv").write_text(text, encoding="utf-8", newline="")
+    found = raws(tmp_path / "a.csv")
+    assert [number for number, _ in found] == [2, 3, 4, 6, 7, 8]
+    lost = "the 5 lines 8 to 12 are not read; close it, or write it twice"
+    assert found[-1][1] == f"a quote that opens on line 8 is never closed: {lost}"
+    (tmp_path / "b.csv").write_text(text.replace("8,咳", '8,"咳') + "10,a,b" + end, encoding="utf-8", newline="")
+    found = raws(tmp_path / "b.csv")
+    assert [number for number, _ in found] == [2, 3, 4, 6, 7, 8, 12, 13]
+    assert found[5][1].startswith("a quote that opens on line 8 is not closed before line 11: the 4 lines 8 to 11 are not")
+    # A cell over two lines stands before the quote.
+    (tmp_path / "c.csv").write_text(f'a,b,c{end}"x{end}y","z,1{end}2,3,4{end}', encoding="utf-8", newline="")
+    assert raws(tmp_path / "c.csv")[0][1].startswith("a quote that opens on line 3 is never closed: the 3 lines 2 to 4")
 
 
 def test_csv_of_other_formats(tmp_path):
