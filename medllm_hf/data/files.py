@@ -19,8 +19,8 @@ from medllm_hf.data.row_readers import (
     object_rows,
     parquet_rows,
     whole_row,
-    xlsx_rows,
 )
+from medllm_hf.data.workbooks import xlsx_rows
 from medllm_hf.errors import UserError, first_line
 from medllm_hf.folders import check_file
 

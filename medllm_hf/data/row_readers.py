@@ -17,9 +17,6 @@ if TYPE_CHECKING:  # JSON and CSV need no pyarrow
 # Longer rows are refused: a quote or a bracket that is never closed would otherwise take the file into memory.
 LARGEST_ROW = 64 * 2**20
 CHUNK = 2**20
-# Of a sheet of Excel; and what it shows where a formula has no value.
-_MOST_ROWS = 2**20
-_NO_VALUES = ("#N/A", "#NULL!", "#DIV/0!", "#VALUE!", "#REF!", "#NUM!", "#NAME?")
 ByteStream = io.BufferedReader | gzip.GzipFile
 BROKEN = (OSError, EOFError, zlib.error)
 
@@ -240,7 +237,7 @@ def csv_rows(stream: ByteStream, file: Path, delimiter: str, quoted: bool) -> It
             named = [cell for cell in cells if cell]
             if not named or not all(name.isprintable() for name in cells):
                 raise _no_header(file)
-            _check_names(cells, file)
+            check_names(cells, file)
             header = cells
         elif len(cells) == len(header):
             yield line, dict(zip(header, cells, strict=True))
@@ -335,66 +332,7 @@ def _python_row(one: "RecordBatch") -> list[object]:
         return [BadRow("row", f"not readable ({first_line(error)})")]
 
 
-def xlsx_rows(file: Path) -> Iterator[tuple[int, object]]:
-    """Yields (row, dict) of the sheets of an Excel workbook; the first row of a sheet that is not empty, or the one below its
-    title, names the columns.
-
-    Rows of later sheets are numbered on. A number is its text, a formula what was last calculated for it.
-
-    Raises:
-        UserError: the package that reads it is not installed, it is no workbook, or a sheet names two columns alike.
-    """
-    try:
-        from openpyxl import load_workbook
-    except ImportError as error:
-        do = "install medllm_hf[xlsx], or save it as CSV"
-        raise UserError(f"{file} without the package openpyxl", "it, to read Excel workbooks", do) from error
-    with file.open("rb") as stream:  # of a path it would want the suffix
-        try:
-            book = load_workbook(stream, read_only=True, data_only=True)
-        except Exception as error:  # it raises whatever its parsers do
-            found = f"{file} that cannot be read ({first_line(error)})"
-            raise UserError(found, "an Excel workbook", "save it again") from error
-        number = 0
-        try:
-            for sheet in book.worksheets:
-                # What a workbook says of its size may be too small, or all that Excel has room for.
-                sheet.reset_dimensions()
-                number = yield from _sheet_rows(sheet.iter_rows(values_only=True), file, number)
-        except UserError:
-            raise
-        except Exception as error:
-            raise OSError(first_line(error)) from error
-        finally:
-            book.close()
-
-
-def _sheet_rows(rows: Iterator[tuple[object, ...]], file: Path, number: int) -> Generator[tuple[int, object], None, int]:
-    """Yields the rows of a sheet under its header, from the row after `number` on; returns the number of the last.
-
-    Raises:
-        UserError: a header with one name twice, or more rows than Excel has.
-    """
-    header: list[str] = []
-    begun, last = False, number + _MOST_ROWS
-    for cells in rows:
-        number += 1
-        if number > last:
-            raise UserError(f"{file} with a sheet of more than {_MOST_ROWS:,} rows", "an Excel workbook", "save it again")
-        texts = [_cell_text(cell) for cell in cells]
-        filled = sum(map(bool, texts))
-        # One cell above several is the title of the sheet.
-        if not header or (not begun and filled > 1 == sum(map(bool, header))):
-            header = texts if filled else []
-            _check_names(header, file)
-        elif filled:
-            begun = True
-            texts += [""] * (len(header) - len(texts))
-            yield number, {name: text for name, text in zip(header, texts, strict=False) if name}
-    return number
-
-
-def _check_names(header: list[str], file: Path) -> None:
+def check_names(header: list[str], file: Path) -> None:
     """Check that no name of a column stands twice, of which one would hide the other.
 
     Raises:
@@ -405,9 +343,3 @@ def _check_names(header: list[str], file: Path) -> None:
         twice = next(name for name in named if named.count(name) > 1)
         do = "rename one, or write a first row of names if this one is data"
         raise UserError(f"{file} with two columns {twice}", "a name of its own for each column", do)
-
-
-def _cell_text(cell: object) -> str:
-    if isinstance(cell, float) and cell.is_integer():
-        cell = int(cell)
-    return "" if cell is None or cell in _NO_VALUES else str(cell)

@@ -17,7 +17,7 @@ from medllm_hf.data.commands.check import check
 from medllm_hf.data.files import file_rows, input_files, parsed
 from medllm_hf.data.recognition import recognise
 from medllm_hf.errors import UserError
-from tests.data.test_formats import GOOD, TWO_ROUNDS, reading
+from tests.data.test_formats import TWO_ROUNDS, reading
 
 PAIRS = [{"ask": f"第{i}天头痛，怎么办", "answer": f"先休息{i}天；再来看看"} for i in range(3)]
 TABLE = "ask,answer\n" + "".join(f"{row['ask']},{row['answer']}\n" for row in PAIRS)
@@ -284,49 +284,6 @@ def test_damaged_archives_are_told(tmp_path):
     with pytest.raises(UserError, match="cannot be read"):
         list(file_rows(input_files([str(path)])[0]))
     assert "a.zip" in one_line_error(run("medllm", "data", "check", str(path)))
-
-
-def test_workbooks(tmp_path):
-    openpyxl = pytest.importorskip("openpyxl")
-    book = openpyxl.Workbook()
-    for title, head in (("甲", ["提问", "回答", None]), ("乙", ["ask", "answer", "n"])):
-        sheet = book.create_sheet(title)
-        for cells in ([], head, ["头痛两天", "发热吗？", 3.0], [None, None, None], [38, "先退热", None]):
-            sheet.append(cells)
-    book.save(tmp_path / "a.xlsx")
-    assert [number for number, _ in file_rows(tmp_path / "a.xlsx")] == [3, 5, 8, 10]
-    assert [row["messages"][0]["content"] for row in reading([str(tmp_path / "a.xlsx")])[0]] == ["头痛两天", "38"] * 2
-    written(tmp_path / "a.zip", packed({"in.xlsx": (tmp_path / "a.xlsx").read_bytes()}))
-    assert reading([str(tmp_path / "a.zip")])[0][0]["messages"] == GOOD
-
-
-def test_odd_workbooks(tmp_path, refused):
-    openpyxl = pytest.importorskip("openpyxl")
-
-    def saved(name, rows, far=False):
-        book = openpyxl.Workbook(write_only=False)
-        for cells in rows:
-            book.active.append(cells)
-        if far:  # a mark in the last cell that a sheet has
-            book.active.cell(2**20, 2**14, "x")
-        book.save(tmp_path / "book.xlsx")
-        return written(tmp_path / name, (tmp_path / "book.xlsx").read_bytes())
-
-    good = [["ask", "answer"], ["头痛两天", "发热吗？"]]
-    assert reading([str(saved("far.xlsx", good, far=True))])[0][0]["messages"] == GOOD
-    assert reading([str(saved("titled.xlsx", [["门诊问答"], [], *good]))])[0][0]["messages"] == GOOD
-    assert reading([str(saved("named.csv", good))])[0][0]["messages"] == GOOD
-    accepted, _, rejected = reading([str(saved("faults.xlsx", [*good, ["头痛", "#N/A"], ["头痛"]]))])
-    assert (len(accepted), [problem.reason for problem in rejected]) == (1, ["empty content"] * 2)
-    rows = [["ask", "answer", "answer"], ["头痛两天", "发热吗？", "多休息。"]]
-    assert "two columns answer" in refused("data", "check", str(saved("twice.xlsx", rows)))
-    assert "two columns ask" in refused("data", "check", str(written(tmp_path / "twice.csv", "ask,ask,answer\n1,2,3\n")))
-
-
-def test_workbooks_without_their_package(tmp_path, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "openpyxl", None)
-    with pytest.raises(UserError, match=r"medllm_hf\[xlsx\]"):
-        list(file_rows(written(tmp_path / "a.xlsx", packed({"[Content_Types].xml": "x"}))))
 
 
 def test_a_large_object_is_not_held_in_memory(tmp_path):
