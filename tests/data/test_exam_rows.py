@@ -5,7 +5,8 @@ import random
 import pytest
 from support.published import item
 
-from medllm_hf.data.exam_rows import answer_letters, is_exam_row, lettered_lines
+from medllm_hf.data.exam_options import lettered_lines
+from medllm_hf.data.exam_rows import answer_letters, is_exam_row
 from medllm_hf.data.mcq import item_from_row
 
 
@@ -28,7 +29,7 @@ def test_answers_as_sources_write_them(answer, letters):
     assert answer_letters(answer) == letters
 
 
-@pytest.mark.parametrize("answer", [None, 1, 0, "", "1", "Z", "AA", "答案A", {"A": 1}, [1], [["A"]], [], True])
+@pytest.mark.parametrize("answer", [None, 1, 0, "", "1", "Z", "AA", "答案Z", {"A": 1}, [1], [["A"]], [], True])
 def test_answers_that_are_none(answer):
     with pytest.raises(ValueError, match="answer"):
         item_from_row({"question": "q", "options": {"A": "甲", "B": "乙"}, "answer": answer})

@@ -13,12 +13,12 @@ from support.published import item, write_array, write_cmb, write_csv, write_lin
 
 from medllm_hf.data.benchmarks.catalogue import BENCHMARKS
 from medllm_hf.data.benchmarks.read import MALFORMED, load_benchmark
-from medllm_hf.data.benchmarks.rows import needs_picture
 from medllm_hf.data.build import question_set
 from medllm_hf.data.commands.check import check
 from medllm_hf.data.dialogues import Policy, examine
 from medllm_hf.data.files import file_rows
 from medllm_hf.data.mcq import chance_level, load_items, read_question_file
+from medllm_hf.data.pictures import needs_picture
 from medllm_hf.errors import UserError
 from medllm_hf.evaluation.exams.prompts import overview, read_questions
 from tests.data.test_formats import reading

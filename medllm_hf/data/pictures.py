@@ -1,0 +1,70 @@
+"""Questions that come with a picture, which no text can answer: by their columns and by the words that point at it."""
+
+import re
+from reprlib import repr as shortened
+
+_PICTURES = (
+    "qimage",
+    "image",
+    "images",
+    "img",
+    "imgs",
+    "imagepath",
+    "imagefile",
+    "picture",
+    "figure",
+    "图片",
+    "圖片",
+    "配图",
+    "插图",
+)
+# True where there is a picture, and where there is none.
+_WITH, _WITHOUT = ("hasimage", "hasimages", "hasfigure", "haspicture", "是否有图"), ("textonly",)
+_NONE = ("", "0", "-", "无", "無", "否", "没有", "none", "nan", "null", "no", "false", "n/a", "[]", "{}")
+# Words that point at a picture the text does not hold. 图 also begins words such as 图形 (figure, shape) and 图案 (pattern).
+_PICTURE = re.compile(
+    r"<img\b|!\[[^\]]*\]\(|\.(?:jpe?g|png|gif|bmp)\b|见图(?![形案谱书像])|(?:如|附|题|下|右|左)图(?![形案谱书像])|图中所示"
+    r"|[(（]\s*[见如附题]?图\s*[0-9一二三四五六]{0,3}[a-z]?\s*[)）]|箭头(?:所|处)?[指示标]"
+    r"|\b(?:fig(?:ure)?|image)\.?\s*\(?(?:[0-9]{1,2}[a-h]?|(?-i:[A-H]))\b"
+    r"|[(（]arrows?[)）]|\barrows? (?:points?|indicates?|shows?|marks?)\b"
+    r"|\b(?:the|white|black|red|blue|green|yellow) arrows?\b(?! sign)"
+    r"|\b(?:marked|indicated|labell?ed|pointed)\b.{0,30}\barrows?\b"
+    r"|\b(?:image|picture|photograph|photo|figure|diagram|x-ray) (?:is )?(?:shown|given|provided|below|above)\b"
+    r"|\b(?:shown|given|depicted|marked|seen) (?:below )?in the (?:image|picture|photograph|photo|figure|diagram)\b"
+    r"|\bidentify the (?:image|picture|photograph|photo|figure|diagram)\b",
+    re.IGNORECASE,
+)
+
+
+class NeedsImage(ValueError):
+    """A question that cannot be answered from its text."""
+
+
+def needs_picture(question: object) -> bool:
+    """Whether a question is a text whose words point at a picture."""
+    return isinstance(question, str) and _PICTURE.search(question) is not None
+
+
+def check_columns(row: dict, names: dict[str, str]) -> None:
+    """Check that no column has a picture, or says that there is one; `names` has the columns by their plain names.
+
+    Raises:
+        NeedsImage: one does.
+    """
+    for name in (name for name in (*_PICTURES, *_WITH, *_WITHOUT) if name in names):
+        value = row[names[name]]
+        said = str(value).strip().lower() in _NONE or value in (None, [], {})
+        if name in _PICTURES and not said:
+            raise NeedsImage(f"the question comes with a picture, {shortened(value)}")
+        if (name in _WITH and not said and value is not None) or (name in _WITHOUT and str(value).lower() in ("false", "0")):
+            raise NeedsImage(f"the question comes with a picture, as {names[name]} says")
+
+
+def check_words(question: str) -> None:
+    """Check that no words of the question point at a picture.
+
+    Raises:
+        NeedsImage: they do.
+    """
+    if match := _PICTURE.search(question):
+        raise NeedsImage(f"the question points at a picture, {shortened(match[0])}")
