@@ -16,7 +16,8 @@ _LABEL, _TEXT = ("label", "key", "letter", "aid", "标号"), ("text", "value", "
 LETTER_COLUMN = re.compile(r"(?:op|option|choice|ending|选项|选择|答案选项)?([a-z]|[0-9])", re.IGNORECASE)
 # What stands behind a letter.
 MARK = r"[\s.．、,，:：)）\]】]"
-_FIRST_LETTER = re.compile(r"(?<![A-Za-z0-9])[(（\[【]?[AＡ][.．、:：)）\]】]")
+_MARKS, _OPENING = r"[.．、:：)）\]】]", r"(（\[【"
+_FIRST_LETTER = re.compile(rf"(?<![A-Za-z0-9Ａ-Ｚ°-])[{_OPENING}]?[AＡ]\s*{_MARKS}")
 # Of options in one text.
 LONGEST = 100_000
 SPACES = re.compile(r"[\s_-]+")
@@ -125,30 +126,47 @@ def lettered_lines(text: str) -> dict[str, str]:
 def lettered_text(text: str, spaces: bool = True) -> dict[str, str]:
     """The options in one line such as "A. 甲 B. 乙", "A、甲；B、乙" or, with `spaces`, "A 甲 B 乙", empty when there are none.
 
-    The letters must come in order, each with a mark behind it and no letter or digit before it.
+    The letters must come in order, each with the mark of the first behind it and no letter or digit before it. Where two
+    signs may begin an option (A、维生素B、C B、…), the one behind a space or the end of a phrase does; of two such, none.
     """
-    for mark in (r"\s*[.．、:：)）\]】]\s*", r"\s+")[: 1 + spaces]:
-        places: list[tuple[int, int]] = []
-        for letter in ascii_uppercase:
-            sign = re.compile(rf"(?<![A-Za-z0-9Ａ-Ｚ-])[(（\[【]?[{letter}{chr(ord(letter) + 0xFEE0)}]{mark}")
-            match = sign.search(text, places[-1][1]) if places else sign.match(text, len(text) - len(text.lstrip()))
-            if not match:
-                break
-            places.append(match.span())
-        if len(places) > 1:
-            ends = [begin for begin, _ in places[1:]] + [len(text)]
-            found = [text[begin:end].strip(" \t\n;；,，|") for (_, begin), end in zip(places, ends, strict=True)]
-            return dict(zip(ascii_uppercase, found, strict=False))
-    return {}
+    first = re.match(rf"\s*([{_OPENING}]?)[AＡ]\s*({_MARKS}|\s)\s*", text)
+    if not first or (first[2].isspace() and not spaces):
+        return {}
+    opening, mark = (f"[{_OPENING}]" if first[1] else ""), (r"\s+" if first[2].isspace() else rf"\s*{re.escape(first[2])}\s*")
+    places = [first.span()]
+    for letter in ascii_uppercase[1:]:
+        sign = re.compile(rf"(?<![A-Za-z0-9Ａ-Ｚ°-]){opening}[{letter}{chr(ord(letter) + 0xFEE0)}]{mark}")
+        found = list(sign.finditer(text, places[-1][1]))
+        clear = [match for match in found if opening or re.match(r"[\s;；,，.。|)）]", text[match.start() - 1])] or found
+        if len(clear) > 1:
+            return {}
+        if not clear:
+            break
+        places.append(clear[0].span())
+    if len(places) < 2:
+        return {}
+    ends = [begin for begin, _ in places[1:]] + [len(text)]
+    texts = [text[begin:end].strip(" \t\n;；,，|") for (_, begin), end in zip(places, ends, strict=True)]
+    return dict(zip(ascii_uppercase, texts, strict=False))
 
 
 def _without_letters(options: dict[str, str]) -> dict[str, str]:
-    """The options without their letters, where each has its own before it; a space is no mark, since texts begin "A 型" too."""
-    marks = {letter: re.match(rf"[(（]?{letter}[.．、:：)）]\s*(?=\S)", text) for letter, text in options.items()}
-    return {
-        letter: options[letter][mark.end() :] if mark and all(marks.values()) else options[letter]
-        for letter, mark in marks.items()
-    }
+    """The options without their letters, where each has its own before it; a space is no mark, since texts begin "A 型" too.
+
+    Raises:
+        ValueError: their letters are others than those of their places (one is lost, or they were shuffled), so that nobody
+            knows which an answer means.
+    """
+    marks = {letter: re.match(r"[(（]?([A-ZＡ-Ｚ])[.．、:：)）]\s*(?=\S)", text) for letter, text in options.items()}
+    own = [unicodedata.normalize("NFKC", mark[1]) for mark in marks.values() if mark]
+    if len(own) < len(options) or len(set(own)) < len(own):
+        return options
+    if own == list(options):
+        return {letter: options[letter][mark.end() :] for letter, mark in marks.items() if mark}
+    # E. coli and S. aureus have no letters of options.
+    if sorted(own) in (own, list(options)) and own[-1] <= "J":
+        raise ValueError(f"options begin with the letters {', '.join(own)}, but stand at {', '.join(options)}: mend them")
+    return options
 
 
 def _written(text: str) -> object:

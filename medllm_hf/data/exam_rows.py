@@ -59,6 +59,7 @@ _SAYS = re.compile(
     r"|(?:正确|标准|参考)?答案(?:是|为|选)?|(?:故|应)?选项?(?:择)?)\s*[:：]?\s*(?=\S)",
     re.IGNORECASE,
 )
+_BEFORE_OPTIONS = re.compile(r"\s*(?:(?:answer )?(?:options|choices)|选项(?:如下)?)\s*[:：]?\s*$", re.IGNORECASE)
 # Chinese, Japanese and Korean signs.
 _EAST_ASIAN = re.compile("[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7a3]")
 OUTVOTED = 20
@@ -93,9 +94,10 @@ def exam_fields(row: dict, positions: Positions) -> dict:
     """
     names = plain_names(row)
     check_columns(row, names)
-    if not any(name in names for name in _QUESTION):
-        found = ", ".join(shortened(name) for name in list(row)[:8])
-        raise ValueError(f"question is not among the columns {found or 'none'}; a table begins with a row of such names")
+    for part, wanted in (("question", _QUESTION), ("answer", _ANSWER)):
+        if not any(name in names for name in wanted):
+            found = ", ".join(shortened(name) for name in list(row)[:8])
+            raise ValueError(f"{part} is not among the columns {found or 'none'}; a table begins with a row of such names")
     question = checked_text(first_filled(row, names, _QUESTION), "question")
     check_words(question)
     question, labels, options = _stem_and_options(row, names, question)
@@ -147,11 +149,14 @@ def answer_letters(answer: object) -> str:
 
 
 def _stem_and_options(row: dict, names: dict[str, str], question: str) -> tuple[str, dict[str, str], dict[str, str]]:
-    """The question with what it is about before it and without the options in it, and the options as `_options` has them."""
-    given = given_options(row, names)
-    if given is None and len(letter_columns(row)) < 2 and (within := options_within(question)):
+    """The question with what it is about before it and without the options in it, and what `read_options` says of these."""
+    given, within = given_options(row, names), options_within(question)
+    if given is None and len(letter_columns(row)) < 2 and within:
         question, given = within
     labels, options = read_options(row, given)
+    if within and list(within[1].values()) == list(options.values()):
+        # The options stand in the question besides, in the letters that they have there.
+        question = _BEFORE_OPTIONS.sub("", within[0])
     passage = first_filled(row, names, _PASSAGE)
     if isinstance(passage, list) and all(isinstance(part, str) for part in passage):
         passage = "\n".join(passage)

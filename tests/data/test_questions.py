@@ -184,8 +184,8 @@ def test_plain_files(tmp_path):
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ('{"question": "q"}', "line 1: options"),
-        ('{"question": "q"}\n{}\n[]', r"line 1: options.*\(3 of 3 lines are no questions, this is the first\)"),
+        ('{"question": "q"}', "line 1: answer is not among"),
+        ('{"question": "q"}\n{}\n[]', r"line 1: answer.*\(3 of 3 lines are no questions, this is the first\)"),
         ('[{"question": "q", "options": ["a", "b"], "answer": "A"}, 5]', "line 2: the row is a int"),
         ('{"question": "q", "options": ["a", "b"], "answer": "A"}\n\n{broken', "line 3: not JSON"),
         ('{"id": [1], "question": "q", "options": ["a", "b"], "answer": "A"}', "id is a list"),
