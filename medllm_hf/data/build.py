@@ -89,7 +89,7 @@ def build(
     if not 0 <= test_fraction < 1:
         raise UserError(f"--test-fraction {test_fraction}", "at least 0 and below 1", "choose another")
     policy = make_policy(format, columns, roles, encoding, trailing_user, bad_row)
-    sets = [question_set(name) for name in benchmarks or []]
+    sets = [question_set(name, encoding) for name in benchmarks or []]
     with new_folder(out, overwrite) as folder:
         spill = folder / ".spill"
         spill.mkdir()
@@ -99,8 +99,10 @@ def build(
         return _write(folder, settings, sets, questions, options)
 
 
-def question_set(name: str) -> card.QuestionSet:
+def question_set(name: str, encoding: str | None = None) -> card.QuestionSet:
     """The held-out questions in a file, or the test split of a benchmark by its name, NAME or NAME=PATH of published files.
+
+    `encoding` is that of a file's text in which none is found.
 
     Raises:
         UserError: they cannot be read; see `read_question_file` and `load_benchmark`.
@@ -112,7 +114,7 @@ def question_set(name: str) -> card.QuestionSet:
         return card.QuestionSet(benchmark, found.items, origin, found.left_out)
     if not Path(name).is_file() and archive_of(Path(name)) is None:
         raise UserError(f"no file and no benchmark {name}", "questions, or one of " + ", ".join(BENCHMARKS), "check the name")
-    read = read_question_file(name)
+    read = read_question_file(name, encoding)
     left_out = {IMAGE: read.with_picture} if read.with_picture else {}
     return card.QuestionSet(Path(name).name, read.items, sha256(archive_of(Path(name)) or Path(name)), left_out)
 

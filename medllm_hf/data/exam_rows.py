@@ -18,7 +18,7 @@ from medllm_hf.data.exam_options import (
     plain_names,
     read_options,
 )
-from medllm_hf.data.pictures import check_columns, check_words
+from medllm_hf.data.pictures import check_columns, check_texts
 
 # In the order in which they are tried. Names are compared in lower case and without "_", "-" and spaces.
 _QUESTION = (
@@ -99,8 +99,9 @@ def exam_fields(row: dict, positions: Positions) -> dict:
             found = ", ".join(shortened(name) for name in list(row)[:8])
             raise ValueError(f"{part} is not among the columns {found or 'none'}; a table begins with a row of such names")
     question = checked_text(first_filled(row, names, _QUESTION), "question")
-    check_words(question)
+    check_texts(question, [])
     question, labels, options = _stem_and_options(row, names, question)
+    check_texts(question, options.values())
     kind = _kind(row, names)
     answer = _answer(row, names, labels, options, kind, positions)
     if not answer or not set(answer) <= set(options) or len(set(answer)) != len(answer):

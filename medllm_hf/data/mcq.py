@@ -12,6 +12,7 @@ from medllm_hf.data.archives import archive_of
 from medllm_hf.data.exam_rows import Positions, exam_fields, position_base
 from medllm_hf.data.files import BadRow, file_rows, parsed
 from medllm_hf.data.pictures import NeedsImage
+from medllm_hf.data.recognition import recognise
 from medllm_hf.errors import UserError
 
 REPLY_PREFIX = "答案："
@@ -116,11 +117,12 @@ def read_question_file(path: str, encoding: str | None = None) -> QuestionFile:
     """The questions of a file in any layout that `exam_fields` reads; one without an id is named by its line.
 
     The words around all of them are of one language, that of most questions, but where a row names its own. `encoding` is
-    that of the text, None where the file says it.
+    that of a text in which none is found.
 
     Raises:
         UserError: no such file, no questions, two with one id, or bad lines, with their number and the first of them.
     """
+    encoding = None if encoding is None or _is_readable(path) else encoding
     items: dict[str, McqItem] = {}
     bad: list[tuple[int, str]] = []
     own: set[str] = set()
@@ -152,6 +154,14 @@ def read_question_file(path: str, encoding: str | None = None) -> QuestionFile:
     english = sum(item.language == "en" for item in items.values()) * 2 > len(items)
     one_language = (item if item.id in own else replace(item, language="en" if english else "zh") for item in items.values())
     return QuestionFile(tuple(one_language), with_picture)
+
+
+def _is_readable(path: str) -> bool:
+    try:
+        recognise(Path(path))
+    except UserError:
+        return False
+    return True
 
 
 def _readable_rows(path: str, encoding: str | None) -> Iterator[object]:

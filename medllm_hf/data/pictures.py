@@ -1,6 +1,7 @@
 """Questions that come with a picture, which no text can answer: by their columns and by the words that point at it."""
 
 import re
+from collections.abc import Iterable
 from reprlib import repr as shortened
 
 _PICTURES = (
@@ -21,9 +22,10 @@ _PICTURES = (
 # True where there is a picture, and where there is none.
 _WITH, _WITHOUT = ("hasimage", "hasimages", "hasfigure", "haspicture", "是否有图"), ("textonly",)
 _NONE = ("", "0", "-", "无", "無", "否", "没有", "none", "nan", "null", "no", "false", "n/a", "[]", "{}")
+_MARKUP = re.compile(r"<\s*(?:img|image)\b|!\[[^\]]*\]\(|\.(?:jpe?g|png|gif|bmp|svg|webp)\b|\\includegraphics\b", re.IGNORECASE)
 # Words that point at a picture the text does not hold. 图 also begins words such as 图形 (figure, shape) and 图案 (pattern).
 _PICTURE = re.compile(
-    r"<img\b|!\[[^\]]*\]\(|\.(?:jpe?g|png|gif|bmp)\b|见图(?![形案谱书像])|(?:如|附|题|下|右|左)图(?![形案谱书像])|图中所示"
+    r"见图(?![形案谱书像])|(?:如|附|题|下|右|左)图(?![形案谱书像])|图中所示"
     r"|[(（]\s*[见如附题]?图\s*[0-9一二三四五六]{0,3}[a-z]?\s*[)）]|箭头(?:所|处)?[指示标]"
     r"|\b(?:fig(?:ure)?|image)\.?\s*\(?(?:[0-9]{1,2}[a-h]?|(?-i:[A-H]))\b"
     r"|[(（]arrows?[)）]|\barrows? (?:points?|indicates?|shows?|marks?)\b"
@@ -42,7 +44,7 @@ class NeedsImage(ValueError):
 
 def needs_picture(question: object) -> bool:
     """Whether a question is a text whose words point at a picture."""
-    return isinstance(question, str) and _PICTURE.search(question) is not None
+    return isinstance(question, str) and (_MARKUP.search(question) or _PICTURE.search(question)) is not None
 
 
 def check_columns(row: dict, names: dict[str, str]) -> None:
@@ -60,11 +62,13 @@ def check_columns(row: dict, names: dict[str, str]) -> None:
             raise NeedsImage(f"the question comes with a picture, as {names[name]} says")
 
 
-def check_words(question: str) -> None:
-    """Check that no words of the question point at a picture.
+def check_texts(question: str, options: Iterable[object]) -> None:
+    """Check that no words of the question point at a picture, and that none stands in it or in the options.
 
     Raises:
-        NeedsImage: they do.
+        NeedsImage: one does.
     """
+    if match := _MARKUP.search("\n".join([question, *(text for text in options if isinstance(text, str))])):
+        raise NeedsImage(f"the question comes with a picture, {shortened(match[0])}")
     if match := _PICTURE.search(question):
         raise NeedsImage(f"the question points at a picture, {shortened(match[0])}")

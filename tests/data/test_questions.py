@@ -308,3 +308,26 @@ def test_names_and_pins_of_the_benchmarks():
         assert {"dev", "test"} <= set(benchmark.splits)
         assert (benchmark.hub is None) == (benchmark.revision is None)
         assert benchmark.revision is None or re.fullmatch("[0-9a-f]{40}", benchmark.revision)
+
+
+def test_a_question_file_in_an_encoding_that_is_named(tmp_path):
+    """The name is for texts in which none is found: a file in UTF-8 beside it is read as UTF-8."""
+    row = {"question": "첫 번째 약은 무엇입니까?", "options": ["약 하나", "약 둘"], "answer": "B"}
+    text = "\n".join(json.dumps({**row, "id": str(i)}, ensure_ascii=False) for i in range(3))
+    (tmp_path / "q.jsonl").write_bytes(text.encode("euc_kr"))
+    (tmp_path / "utf8.jsonl").write_text(text, encoding="utf-8")
+    for name in ("q.jsonl", "utf8.jsonl"):
+        items = question_set(str(tmp_path / name), "euc_kr").items
+        assert (len(items), items[0].question) == (3, row["question"])
+    with pytest.raises(UserError, match="--encoding"):
+        question_set(str(tmp_path / "q.jsonl"))
+
+
+def test_the_words_around_the_questions_of_a_file_are_of_one_language(tmp_path):
+    rows = [{"question": f"Which is number {i}?", "options": ["one", "two"], "answer": "A"} for i in range(3)]
+    rows.append({"question": "这是哪个", "options": ["甲", "乙"], "answer": "A"})
+    (tmp_path / "q.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    assert {item.reply_prefix for item in load_items(str(tmp_path / "q.jsonl"))} == {"Answer: "}
+    rows[3]["language"] = "zh"
+    (tmp_path / "q.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    assert [item.language for item in load_items(str(tmp_path / "q.jsonl"))] == ["en", "en", "en", "zh"]
