@@ -99,8 +99,9 @@ def exam_fields(row: dict, positions: Positions) -> dict:
             found = ", ".join(shortened(name) for name in list(row)[:8])
             raise ValueError(f"{part} is not among the columns {found or 'none'}; a table begins with a row of such names")
     question = checked_text(first_filled(row, names, _QUESTION), "question")
-    check_texts(question, [])
-    question, labels, options = _stem_and_options(row, names, question)
+    within = options_within(question)
+    check_texts(within[0] if within else question, [])
+    question, labels, options = _stem_and_options(row, names, question, within)
     check_texts(question, options.values())
     kind = _kind(row, names)
     answer = _answer(row, names, labels, options, kind, positions)
@@ -149,9 +150,11 @@ def answer_letters(answer: object) -> str:
     return _BETWEEN_LETTERS.sub("", unicodedata.normalize("NFKC", "".join(texts)).upper())
 
 
-def _stem_and_options(row: dict, names: dict[str, str], question: str) -> tuple[str, dict[str, str], dict[str, str]]:
+def _stem_and_options(
+    row: dict, names: dict[str, str], question: str, within: tuple[str, dict[str, str]] | None
+) -> tuple[str, dict[str, str], dict[str, str]]:
     """The question with what it is about before it and without the options in it, and what `read_options` says of these."""
-    given, within = given_options(row, names), options_within(question)
+    given = given_options(row, names)
     if given is None and len(letter_columns(row)) < 2 and within:
         question, given = within
     labels, options = read_options(row, given)

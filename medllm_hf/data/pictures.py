@@ -33,6 +33,9 @@ _PICTURE = re.compile(
     r"|\b(?:marked|indicated|labell?ed|pointed)\b.{0,30}\barrows?\b"
     r"|\b(?:image|picture|photograph|photo|figure|diagram|x-ray) (?:is )?(?:shown|given|provided|below|above)\b"
     r"|\b(?:shown|given|depicted|marked|seen) (?:below )?in the (?:image|picture|photograph|photo|figure|diagram)\b"
+    r"|\bshown in the (?:exhibit|accompanying)|\bfindings in the photograph\b|, as shown\."
+    r"|\b(?:photo\w*|\w*micrograph|radiograph|x.?ray|cxr|smear|scan|c?e?ct|mri|ecg|ekg|electrocardiogram|ultrasound|ultrasonography"
+    r"|cardiotocograph|histolog\w*|histopatholog\w*|image|diagram|pedigree chart)\b[^.?]{0,90}\bshown(?: below)?(?:\.|$)"
     r"|\bidentify the (?:image|picture|photograph|photo|figure|diagram)\b",
     re.IGNORECASE,
 )

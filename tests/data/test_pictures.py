@@ -3,7 +3,7 @@
 import pytest
 
 from medllm_hf.data.mcq import item_from_row, read_question_file
-from medllm_hf.data.pictures import NeedsImage
+from medllm_hf.data.pictures import NeedsImage, needs_picture
 from tests.data.test_formats import write_lines
 
 OPTIONS = {"options": ["甲", "乙"], "answer": "A"}
@@ -27,3 +27,21 @@ def test_questions_of_any_file_that_point_at_a_picture_are_left_out_and_counted(
     path = write_lines(tmp_path / "q.jsonl", [{"question": one, **OPTIONS} for one in asked])
     read = read_question_file(path)
     assert ([item.question for item in read.items], read.with_picture) == (["发热首选", "咳嗽首选"], 2)
+
+
+@pytest.mark.parametrize(
+    ("question", "pictured"),
+    [
+        ("A photograph of the rash is shown. What is it?", True),
+        ("An MRI of the knee was performed and is shown below. Which ligament is torn?", True),
+        ("He has blisters on both hands, as shown. What is the treatment?", True),
+        ("His eyes are shown in the exhibit. Which nerve is hurt?", True),
+        ("Laboratory values are shown below: sodium 139, potassium 4. What is the next step?", False),
+        ("An ECG was normal. The drug has been shown to prolong life. Which is it?", False),
+        ("Which of the following has been shown on MRI to shrink with age?", False),
+        ("心电图示窦性心动过速，首选", False),
+        ("要求患者看三张图片并讲故事，属于", False),
+    ],
+)
+def test_words_that_point_at_a_picture_and_words_that_only_seem_to(question, pictured):
+    assert needs_picture(question) == pictured
