@@ -50,6 +50,10 @@ def find_encoding(sample: bytes, whole: bool) -> tuple[str, int] | None:
             return name, len(mark)
     if 0 in sample and (wide := _wide(sample, whole)):
         return wide, 0
+    lines = sample.splitlines()
+    # HZ and ISO 2022 write Chinese and Japanese in letters of ASCII.
+    if b"\x1b$" in sample or 3 * sum(b"~{" in line for line in lines) > len(lines):
+        return None
     if _decodes(sample, "utf-8", whole):
         return "utf-8", 0
     # A damaged file in UTF-8 may happen to decode as GB18030, but most of it is UTF-8 all the same.
@@ -57,9 +61,9 @@ def find_encoding(sample: bytes, whole: bool) -> tuple[str, int] | None:
     broken = sample.decode("utf-8", "replace").count("\ufffd")
     if 4 * broken <= strange:
         return "utf-8", 0
-    if _decodes(sample, "gb18030", whole) and _is_chinese(sample.decode("gb18030", "ignore")):
+    # Its last sign may be cut off.
+    if _decodes(sample, "gb18030", False) and _is_chinese(sample.decode("gb18030", "ignore")):
         return "gb18030", 0
-    lines = sample.splitlines()
     return ("utf-8", 0) if 3 * sum(not _decodes(line, "utf-8", True) for line in lines) <= len(lines) else None
 
 

@@ -28,6 +28,7 @@ _OTHERS = (
     (b"BZh", "a bzip2 file", "unpack it"),
     (b"\xfd7zXZ", "an xz file", "unpack it"),
     (b"ARROW1", "an Arrow file", "load it with `datasets` and write Parquet"),
+    (b"\xff\xff\xff\xff", "a stream of Arrow", "load it with `datasets` and write Parquet"),
     (b"version https://git-lfs", "a Git LFS pointer in place of the file", "run `git lfs pull`, or fetch the file itself"),
     (b"<!doctype", "a web page", "fetch the file itself"),
     (b"<html", "a web page", "fetch the file itself"),
@@ -35,7 +36,7 @@ _OTHERS = (
     (b"SQLite format 3", "an SQLite database", "write its table as CSV"),
     (b"\x28\xb5\x2f\xfd", "a Zstandard file", "unpack it"),
 )
-_DELIMITERS = {",": "commas", "\t": "tabs", ";": "semicolons"}
+_DELIMITERS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars"}
 _SHOWN = {
     **{"utf-8": "UTF-8", "gb18030": "GB18030", "utf-16-le": "UTF-16", "utf-16-be": "UTF-16"},
     **{"utf-32-le": "UTF-32", "utf-32-be": "UTF-32"},
@@ -87,6 +88,8 @@ def recognise(file: Path, encoding: str | None = None) -> Kind:
         return Kind("parquet")
     if sample.startswith(b"PK\x03\x04") and b"[Content_Types].xml" in sample or file.name.lower().endswith(".xlsx"):
         return Kind("xlsx")
+    if sample[30:].startswith(b"mimetypeapplication/vnd.oasis"):
+        raise UserError(f"{file}, an OpenDocument file", "JSON, CSV, Excel or Parquet", "save it as .xlsx or .csv")
     if sample.startswith(b"PK\x03\x04"):
         raise UserError(f"{file}, a zip archive", "a file in it", f"name one, {file.name}/NAME, or unpack it")
     for magic, what, do in _OTHERS:
@@ -172,8 +175,9 @@ def _form(text: str, whole: bool, file: Path) -> Kind:
     complete = lines if whole or len(lines) < 2 else lines[:-1]
     table = name.endswith((".csv", ".tsv"))
     if begin and begin in "[{" and not (table and not re.match(r"\s*(\[\s*)?[{\]]", text)):
-        named_lines = name.endswith((".jsonl", ".ndjson"))
-        return Kind(_json_form(text, complete[:20], named_lines))
+        form = _json_form(text, complete[:20], named_lines=name.endswith((".jsonl", ".ndjson")))
+        # Lines that end as on an old Macintosh are none to those who read lines.
+        return Kind("objects" if form == "lines" and begin == "{" and "\r" in text and "\n" not in text else form)
     if table:
         return _table(complete) or Kind("csv", delimiter="\t" if name.endswith(".tsv") else ",")
     if not begin or name.endswith((".jsonl", ".json", ".ndjson")):

@@ -209,7 +209,7 @@ def entry_end(buffer: bytes, at: int, ends: bytes, commas: bool = True) -> int |
 
 
 def csv_rows(stream: ByteStream, file: Path, delimiter: str, quoted: bool) -> Iterator[tuple[int, object]]:
-    """Yields (line where it begins, dict) of CSV whose first line names the columns.
+    """Yields (line where it begins, dict) of CSV whose first line, or the one below its title, names the columns.
 
     Raises:
         UserError: it does not, or names two alike.
@@ -221,6 +221,7 @@ def csv_rows(stream: ByteStream, file: Path, delimiter: str, quoted: bool) -> It
     lines = _Lines(text)
     reader = csv.reader(lines, table_dialect(delimiter, quoted), strict=True)
     header: list[str] = []
+    title: list[str] = []
     while True:
         line = reader.line_num + 1
         lines.taken.clear()
@@ -234,15 +235,25 @@ def csv_rows(stream: ByteStream, file: Path, delimiter: str, quoted: bool) -> It
             yield line, BadRow("row", _broken(error, lines.taken, line, delimiter))
             continue
         if not header:
-            named = [cell for cell in cells if cell]
-            if not named or not all(name.isprintable() for name in cells):
+            filled = sum(bool(cell.strip()) for cell in cells)
+            if not filled or (not title and _may_be_title(cells)):
+                title = title or (cells if filled else [])
+                continue
+            header = cells if filled > 1 or not title else title
+            if not all(name.isprintable() for name in header):
                 raise _no_header(file)
-            check_names(cells, file)
-            header = cells
-        elif len(cells) == len(header):
+            check_names(header, file)
+            if header is cells:
+                continue
+        if len(cells) == len(header):
             yield line, dict(zip(header, cells, strict=True))
         elif cells:
             yield line, BadRow("row", f"{len(cells)} cells under {len(header)} columns")
+
+
+def _may_be_title(cells: list[str]) -> bool:
+    """Whether a first row may stand above the header: the first cell of several, such as a title or `sep=;`, or a comment."""
+    return bool(cells[0].strip()) and not any(cells[1:]) and (len(cells) > 1 or cells[0].startswith("#"))
 
 
 class _Lines:
@@ -265,7 +276,7 @@ def _broken(error: csv.Error, lines: list[str], first: int, delimiter: str) -> s
         return f"not CSV ({error})"
     text, at = "".join(lines), 0
     space = rf"[^\S\r\n{delimiter}]*+"
-    cell = re.compile(rf'{space}(?:"(?:[^"]++|"")*+"|[^"{delimiter}\r\n][^{delimiter}\r\n]*+)?(?:{delimiter}|\r\n?|\n)')
+    cell = re.compile(rf'{space}(?:"(?:[^"]++|"")*+"|[^"{delimiter}\r\n][^{delimiter}\r\n]*+)?(?:[{delimiter}]|\r\n?|\n)')
     while match := cell.match(text, at):
         at = match.end()
     opened, last = first + text.count("\n", 0, at), first + len(lines) - 1

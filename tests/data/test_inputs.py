@@ -128,6 +128,24 @@ def test_a_quote_that_is_never_closed_is_told_with_its_line(end, tmp_path):
     assert raws(tmp_path / "c.csv")[0][1].startswith("a quote that opens on line 3 is never closed: the 3 lines 2 to 4")
 
 
+@pytest.mark.parametrize(
+    ("text", "first"),
+    [
+        ("门诊问答,\nask,answer\n咳嗽,多喝水\n", {"ask": "咳嗽", "answer": "多喝水"}),
+        ("sep=;\nask;answer\n咳嗽;多喝水\n", {"ask": "咳嗽", "answer": "多喝水"}),
+        ("# exported\n\nask,answer\n咳嗽,多喝水\n", {"ask": "咳嗽", "answer": "多喝水"}),
+        ("\n,\nask,answer\n咳嗽,多喝水\n", {"ask": "咳嗽", "answer": "多喝水"}),
+        (",text\n0,咳嗽\n1,头痛\n", {"": "0", "text": "咳嗽"}),
+        ("text,\n咳嗽,\n头痛,\n", {"text": "咳嗽", "": ""}),
+        ("text\n咳嗽\n头痛\n", {"text": "咳嗽"}),
+        ("#,ask\n1,咳嗽\n", {"#": "1", "ask": "咳嗽"}),
+    ],
+)
+def test_what_stands_above_the_names_of_the_columns(text, first, tmp_path):
+    (tmp_path / "a.csv").write_text(text, encoding="utf-8")
+    assert raws(tmp_path / "a.csv")[0][1] == first
+
+
 def test_csv_of_other_formats(tmp_path):
     table = [{"instruction": "没有", "input": "", "output": "多休息。", "history": '[["头痛两天", "发热吗？"]]'}]
     assert reading([write_csv(tmp_path / "a.csv", table, list(table[0]))])[0][0]["messages"] == TWO_ROUNDS
@@ -135,6 +153,11 @@ def test_csv_of_other_formats(tmp_path):
     assert reading([write_csv(tmp_path / "b.csv", table, list(table[0]))])[0][0]["messages"][1]["content"] == "答案：阿司匹林"
     (tmp_path / "c.csv").write_bytes("instruction,output\n你好,好\n问题,你好\n".encode() + b"\xc4\xe3\xff,x\n")
     assert "Unicode" in reading([str(tmp_path / "c.csv")])[2][0].reason
+
+
+def test_lines_of_json_that_end_as_on_an_old_macintosh(tmp_path):
+    (tmp_path / "a.jsonl").write_bytes(b'{"x": 1}\r{"x": "2\\r"}\r\r{"x": 3}\r')
+    assert [row["x"] for _, row in raws(tmp_path / "a.jsonl")] == [1, "2\r", 3]
 
 
 def test_csv_written_by_hand_with_a_space_before_the_quotes(tmp_path):
@@ -204,6 +227,10 @@ def test_a_broken_tail_is_one_bad_row(tmp_path):
         ("a.csv", b"\x01\x02,\x03\n", "without column names"),
         ("a.csv", b'"x\n1,2\n', "without column names"),
         ("a.txt", b"x", "convert it"),
+        ("a.ods", b"PK\x03\x04" + b"\0" * 26 + b"mimetypeapplication/vnd.oasis.opendocument.spreadsheet", "OpenDocument"),
+        ("a.arrow", b"\xff\xff\xff\xff" + b"\0" * 60, "a stream of Arrow"),
+        ("a.csv", "ask,answer\n头痛,休息\n咳嗽,喝水\n".encode("hz"), "--encoding"),
+        ("a.jsonl", '{"ask": "頭痛", "answer": "休息"}\n'.encode("iso2022_jp"), "--encoding"),
     ],
 )
 def test_files_that_cannot_be_read(name, data, named, tmp_path, refused):
