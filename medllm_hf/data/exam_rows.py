@@ -59,7 +59,7 @@ _SAYS = re.compile(
     r"|(?:正确|标准|参考)?答案(?:是|为|选)?|(?:故|应)?选项?(?:择)?)\s*[:：]?\s*(?=\S)",
     re.IGNORECASE,
 )
-_BEFORE_OPTIONS = re.compile(r"\s*(?:(?:answer )?(?:options|choices)|选项(?:如下)?)\s*[:：]?\s*$", re.IGNORECASE)
+_BEFORE_OPTIONS = re.compile(r"(?:(?:answer )?(?:options|choices)|选项(?:如下)?) ?[:：]?$", re.IGNORECASE)
 # Chinese, Japanese and Korean signs.
 _EAST_ASIAN = re.compile("[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7a3]")
 OUTVOTED = 20
@@ -160,7 +160,7 @@ def _stem_and_options(
     labels, options = read_options(row, given)
     if within and list(within[1].values()) == list(options.values()):
         # The options stand in the question besides, in the letters that they have there.
-        question = _BEFORE_OPTIONS.sub("", within[0])
+        question = _BEFORE_OPTIONS.sub("", within[0]).strip()
     passage = first_filled(row, names, _PASSAGE)
     if isinstance(passage, list) and all(isinstance(part, str) for part in passage):
         passage = "\n".join(passage)

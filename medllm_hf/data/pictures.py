@@ -19,6 +19,8 @@ _PICTURES = (
     "配图",
     "插图",
 )
+# No question is longer.
+_LONGEST = 50_000
 # True where there is a picture, and where there is none.
 _WITH, _WITHOUT = ("hasimage", "hasimages", "hasfigure", "haspicture", "是否有图"), ("textonly",)
 _NONE = ("", "0", "-", "无", "無", "否", "没有", "none", "nan", "null", "no", "false", "n/a", "[]", "{}")
@@ -47,7 +49,7 @@ class NeedsImage(ValueError):
 
 def needs_picture(question: object) -> bool:
     """Whether a question is a text whose words point at a picture."""
-    return isinstance(question, str) and (_MARKUP.search(question) or _PICTURE.search(question)) is not None
+    return isinstance(question, str) and (_MARKUP.search(question) or _PICTURE.search(question[:_LONGEST])) is not None
 
 
 def check_columns(row: dict, names: dict[str, str]) -> None:
@@ -73,5 +75,5 @@ def check_texts(question: str, options: Iterable[object]) -> None:
     """
     if match := _MARKUP.search("\n".join([question, *(text for text in options if isinstance(text, str))])):
         raise NeedsImage(f"the question comes with a picture, {shortened(match[0])}")
-    if match := _PICTURE.search(question):
+    if match := _PICTURE.search(question[:_LONGEST]):
         raise NeedsImage(f"the question points at a picture, {shortened(match[0])}")
