@@ -21,7 +21,7 @@ from medllm_hf.data.dialogues import (
     make_policy,
     read_as,
 )
-from medllm_hf.data.files import input_files
+from medllm_hf.data.files import input_files, unread_files
 from medllm_hf.errors import UserError
 from medllm_hf.folders import new_file
 
@@ -34,12 +34,13 @@ class Checked:
     """What a build would make of the rows.
 
     counts: accepted, repaired and rejected rows, and "control": the dialogues that spell control tokens. reasons: verdict → its
-    problems by reason. kinds: what files were read as → how many.
+    problems by reason. kinds: what files were read as → how many. unread: a line on the files in folders that are not read.
     """
 
     counts: Counter[str]
     reasons: dict[str, Rejections]
     kinds: Counter[str]
+    unread: list[str]
 
     def lines(self) -> list[str]:
         """The counts, what the files were read as, and the reasons with an example each, as they are shown."""
@@ -49,6 +50,7 @@ class Checked:
             lines.append("no rows in the inputs; expected dialogues; check the files")
         for kind, count in self.kinds.most_common(SHOWN):
             lines.append(f"{count} file{'s' if count > 1 else ''} read as {kind}")
+        lines += self.unread
         if control := self.counts["control"]:
             lines.append(f"{control} dialogues spell control tokens in their text: kept, the chat templates neutralise them")
         for verdict, found in self.reasons.items():
@@ -90,7 +92,7 @@ def check(
                 reasons[verdict].add(f"{problem.file}:{problem.line}", problem.field, problem.reason)
             if problem and listing:
                 listing.write(_listed(verdict, problem))
-    return Checked(counts, reasons, Counter(read_as(file, format, policy) for file in files))
+    return Checked(counts, reasons, Counter(read_as(file, format, policy) for file in files), unread_files(inputs))
 
 
 def _examined_rows(files: list[Path], format: str, policy: Policy) -> Iterator[tuple[dict | None, Problem | None]]:

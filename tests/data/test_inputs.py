@@ -16,6 +16,8 @@ from support.paths import OFFLINE
 
 from medllm_hf.data import files
 from medllm_hf.data import row_readers as kinds
+from medllm_hf.data.commands.build import build
+from medllm_hf.data.commands.check import check
 from medllm_hf.data.files import BadRow, file_rows, input_files, parsed
 from medllm_hf.errors import UserError
 from tests.data.test_formats import GOOD, OPTIONS, TWO_ROUNDS, reading, write_lines
@@ -315,6 +317,19 @@ def test_folders_globs_and_names(tmp_path, monkeypatch):
     for name in ("empty", "*.parquet", "none.jsonl", "b/none.jsonl", "./none", "none/none/none"):
         with pytest.raises(UserError, match="none|parquet|empty"):
             input_files([name])
+
+
+def test_files_in_a_folder_that_are_not_read_are_told(tmp_path, capsys):
+    for name in ("rows/a.jsonl", "rows/old.xls", "rows/more/b.jsonl.zst", "rows/.cache/c.arrow", "rows/notes.md"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        write_lines(tmp_path / name, ROWS[:1])
+    told = f"2 files of other kinds not read, such as {tmp_path}/rows/more/b.jsonl.zst; name it to see why"
+    assert check([str(tmp_path / "rows")]) == 0
+    assert told in capsys.readouterr().out
+    build([str(tmp_path / "rows")], str(tmp_path / "out"), license="mit")
+    assert told in capsys.readouterr().out
+    assert check([str(tmp_path / "rows" / "a.jsonl")]) == 0
+    assert "not read" not in capsys.readouterr().out
 
 
 def test_a_dataset_of_the_hub_at_a_revision(tmp_path):
