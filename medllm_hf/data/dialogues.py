@@ -305,7 +305,9 @@ def valid_text(text: str, where: str) -> str:
     try:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
-        raise BadRow(where, "text that is not valid Unicode") from error
+        # So bytes are kept that are not in the encoding of a table.
+        hint = "; --encoding may name another" if re.search("[\udc80-\udcff]", text) else ""
+        raise BadRow(where, f"text that is not valid Unicode{hint}") from error
     return text
 
 

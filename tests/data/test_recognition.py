@@ -108,6 +108,9 @@ def test_a_text_that_is_mostly_utf_8_is_not_refused(tmp_path):
     accepted, _, rejected = reading([path])
     assert (len(accepted), len(rejected)) == (7, 3) and "--encoding names another" in rejected[0].reason
     assert check([path], encoding="cp1252") == 0
+    rows = "".join(f"Headache {i},Rest.\n" for i in range(9)).encode() + b"Cough,Don\x92t worry.\n"
+    rejected = reading([str(written(tmp_path / "b.csv", b"ask,answer\n" + rows))])[2]
+    assert [problem.reason for problem in rejected] == ["text that is not valid Unicode; --encoding may name another"]
 
 
 def test_a_damaged_file_stays_what_most_of_it_is(tmp_path):
