@@ -197,6 +197,7 @@ def eval_mcq(parser: Parser) -> None:
     parser.add_argument("--out", required=True, metavar="RUN", help="run folder to write, or to go on with")
     parser.add_argument("--data-path", metavar="PATH", help="a benchmark's published files; default: its copy on the Hub")
     parser.add_argument("--split", help="split of a benchmark (default: test)")
+    parser.add_argument("--encoding", help="of the text of a question file in which none is found, such as big5")
     mode = "compare the probabilities of all answers (default with --model), or read what the model writes (with --url)"
     _setting(parser, Settings, "mode", help=mode)
     score = "compare the letters with the options shown (default), or the texts of the answers without them"

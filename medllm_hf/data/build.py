@@ -104,7 +104,7 @@ def build(
         raise UserError(f"--test-fraction {test_fraction}", "at least 0 and below 1", "choose another")
     policy = make_policy(format, columns, roles, encoding, trailing_user, bad_row)
     check_files(files, format, policy)
-    sets = [question_set(name) for name in benchmarks or []]
+    sets = [question_set(name, encoding) for name in benchmarks or []]
     with new_folder(out, overwrite) as folder:
         spill = folder / ".spill"
         spill.mkdir()
@@ -131,8 +131,10 @@ def check_files(files: list[Path], format: str, policy: Policy) -> None:
         raise UserError(found, "dialogues", "mend them or leave them out; `medllm data check` lists them")
 
 
-def question_set(name: str) -> card.QuestionSet:
+def question_set(name: str, encoding: str | None = None) -> card.QuestionSet:
     """The held-out questions in a file, or the test split of a benchmark by its name, NAME or NAME=PATH of published files.
+
+    `encoding` is that of a file's text in which none is found.
 
     Raises:
         UserError: they cannot be read; see `read_question_file` and `load_benchmark`.
@@ -144,7 +146,7 @@ def question_set(name: str) -> card.QuestionSet:
         return card.QuestionSet(benchmark, found.items, origin, found.left_out)
     if not Path(name).is_file() and archive_of(Path(name)) is None:
         raise UserError(f"no file and no benchmark {name}", "questions, or one of " + ", ".join(BENCHMARKS), "check the name")
-    read = read_question_file(name)
+    read = read_question_file(name, encoding)
     left_out = {IMAGE: read.with_picture} if read.with_picture else {}
     return card.QuestionSet(Path(name).name, read.items, sha256(archive_of(Path(name)) or Path(name)), left_out)
 

@@ -21,7 +21,7 @@ from medllm_hf.data.dialogues import (
     make_policy,
     read_as,
 )
-from medllm_hf.data.files import input_files
+from medllm_hf.data.files import input_files, unread_files
 from medllm_hf.data.unread import unread_lines
 from medllm_hf.errors import UserError
 from medllm_hf.folders import new_file
@@ -36,7 +36,7 @@ class Checked:
 
     counts: accepted, repaired and rejected rows, and "control": the dialogues that spell control tokens. reasons: verdict → its
     problems by reason. kinds: what files were read as → how many. left: columns that were not read → rows that fill them.
-    unreadable: what is wrong with files that cannot be read at all.
+    unreadable: what is wrong with files that cannot be read at all. unread: a line on the files in folders that are not read.
     """
 
     counts: Counter[str]
@@ -44,6 +44,7 @@ class Checked:
     kinds: Counter[str]
     left: Counter[str]
     unreadable: list[str]
+    unread: list[str]
 
     @property
     def fine(self) -> bool:
@@ -62,6 +63,7 @@ class Checked:
         if len(self.unreadable) > SHOWN:
             lines.append(f"and {len(self.unreadable) - SHOWN} more files that cannot be read")
         lines += unread_lines(self.left, SHOWN)
+        lines += self.unread
         if control := self.counts["control"]:
             lines.append(f"{control} dialogues spell control tokens in their text: kept, the chat templates neutralise them")
         for verdict, found in self.reasons.items():
@@ -90,7 +92,9 @@ def check(
         UserError: inputs that cannot be read, an unknown format, a row that the policy makes fatal, or `list_file` exists.
     """
     policy = make_policy(format, columns, roles, encoding, trailing_user, bad_row)
-    found = Checked(Counter(), {"repaired": Rejections(), "rejected": Rejections()}, Counter(), Counter(), [])
+    found = Checked(
+        Counter(), {"repaired": Rejections(), "rejected": Rejections()}, Counter(), Counter(), [], unread_files(inputs)
+    )
     if list_file and os.path.exists(list_file):
         raise UserError(f"a file at {list_file}", "a name that is free", "choose another for --list")
     from tqdm import tqdm

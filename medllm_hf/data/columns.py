@@ -98,6 +98,8 @@ CALLS = ("tool_calls", "function_call")
 TOOLS = {"tool", "tools", "tool_call", "tool_calls", "tool_response", "function", "function_call", "observation", "ipython"}
 # A longer one is what somebody says, in a table without a header.
 _LONGEST_NAME = 60
+_SAID = re.compile(r"[，。？！；]|\s\S+[.?!]$")
+_OR_NAMES = ", or write a first row with the names of the columns if these are texts"
 OWN_COLUMNS = ("user", "assistant", "system", "messages", "dialogue", "role", "content")
 # What `--columns` must name at least, beside a system turn; and, of a turn a row, may name besides.
 _WHOLE = ({"user", "assistant"}, {"messages"}, {"role", "content"})
@@ -193,13 +195,16 @@ def no_column(row: dict, names: Names) -> str:
     texts = {path: value for path, value in found.items() if isinstance(value, str) and is_prose(value) and path != "id"}
     sides = _sides(texts, columns)
     longest = sorted(sorted(texts, key=lambda path: -len(texts[path]))[:2], key=list(texts).index)
-    if any(len(name) > _LONGEST_NAME or re.search(r"[，。？！；]", name) for name in row):  # texts, not names
+    flat = all(isinstance(value, str) for value in row.values())  # as the rows of tables are
+    if any(len(name) > _LONGEST_NAME or _SAID.search(name) for name in row) or (flat and any(map(str.isdecimal, row))):
         proposed = "write a first row with the names of the columns, such as question and answer"
     elif lists and not sides:
         proposed = f"try --columns messages={lists[0]}"
     elif sides or len(longest) == 2:
         user, assistant = sides or longest
         proposed = f"try --columns user={user},assistant={assistant}"
+        usual = any(columns.values()) or "".join(row).isascii() and all(map(str.isidentifier, row))
+        proposed += _OR_NAMES if flat and not usual else ""
     else:
         proposed = "give files with --columns user=…,assistant=… or messages=…"
     return f"no columns of a dialogue among {shown or 'none'}; {proposed}"

@@ -15,12 +15,13 @@ from typing import Literal
 
 from medllm_hf.data import transcripts
 from medllm_hf.data.columns import MACHINES, Names, known, no_column, parse_names, value_at
+from medllm_hf.data.encodings import check_encoding
 from medllm_hf.data.exam_rows import Positions
 from medllm_hf.data.files import BadRow, parsed, stem
 from medllm_hf.data.formats import FORMATS, columns_used, detect, is_dialogue, question, turn_list
 from medllm_hf.data.mcq import file_positions
 from medllm_hf.data.raw_rows import raw_rows
-from medllm_hf.data.recognition import check_encoding, recognise
+from medllm_hf.data.recognition import recognise
 from medllm_hf.data.unread import count, unread
 from medllm_hf.errors import UserError, kind_of
 
@@ -368,7 +369,9 @@ def valid_text(text: str, where: str) -> str:
     try:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
-        raise BadRow(where, "text that is not valid Unicode") from error
+        # So bytes are kept that are not in the encoding of a table.
+        hint = "; --encoding may name another" if re.search("[\udc80-\udcff]", text) else ""
+        raise BadRow(where, f"text that is not valid Unicode{hint}") from error
     return text
 
 

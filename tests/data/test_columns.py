@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from support.commands import run
 
 from medllm_hf.data.columns import Names, no_column, parse_names
 from medllm_hf.data.commands.check import check
@@ -247,6 +248,24 @@ def test_a_table_without_a_header_is_told_so(tmp_path, capsys):
     shown = capsys.readouterr().out
     assert "write a first row with the names of the columns, such as question and answer" in shown
     assert "多喝水。" * 16 not in shown
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("头痛怎么办,多休息\n咳嗽怎么办,多喝水\n", "assistant=多休息, or write a first row with the names"),
+        ("What can I do about a cough?,Drink tea\nAnd a cold?,Rest\n", "; write a first row with the names of the columns"),
+        ("1,头痛怎么办,多休息\n2,咳嗽怎么办,多喝水\n", "; write a first row with the names of the columns"),
+        ("头痛,好的\n咳嗽,好的\n", "or write a first row with the names of the columns"),
+        ("好的,好的\n是的,是的\n", "write a first row of names if this one is data"),
+        ("subject,reason_text\n头痛怎么办,多休息\n咳嗽怎么办,多喝水\n", "try --columns user=subject,assistant=reason_text\n"),
+    ],
+)
+def test_the_first_row_of_a_table_is_not_proposed_as_names_without_a_word(text, said, tmp_path):
+    path = tmp_path / "bare.csv"
+    path.write_text(text, encoding="utf-8")
+    done = run("medllm", "data", "check", str(path))
+    assert done.returncode and said in done.stdout + done.stderr
 
 
 def test_a_table_of_turns_that_names_no_dialogue_is_told_what_to_name(tmp_path, capsys):
