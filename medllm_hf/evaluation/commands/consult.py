@@ -84,7 +84,7 @@ def _judge(out: str, judge: str, settings: Settings, spent: Fraction) -> int:
     if gate and gate["invalid"] == gate["of"]:
         what = f"a patient that did not keep to its role in any of {gate['of']} dialogues of {out}"
         raise UserError(what, "dialogues to judge", "take a model that can play the patient")
-    ended = run_plan(plan_of(read_dialogues(out), judge, asked, "dialogues.jsonl", gate), Path(out) / "judge")
+    ended = run_plan(plan_of(read_dialogues(out), judge, asked, "dialogues.jsonl", gate=gate), Path(out) / "judge")
     print(ended.text, file=sys.stderr if ended.failed else sys.stdout)
     return int(ended.failed)
 

@@ -79,6 +79,19 @@ class PatientGate(TypedDict):
     failed_canaries: list[str]
 
 
+class BenchmarkRecord(TypedDict):
+    """What a manifest says of a rubric benchmark: whose it is, how its score is cut to 0 and 1, what has no answer, and how
+    many answers are to other cases."""
+
+    name: str
+    licence: str
+    source: str
+    clips_mean: bool
+    cases: int
+    unanswered: list[str]
+    other_answers: int
+
+
 class JudgeManifest(TypedDict):
     """What is read of the manifest of a judge run; `check_costs` reads its prices."""
 
@@ -89,3 +102,4 @@ class JudgeManifest(TypedDict):
     systems: list[str]
     imported: NotRequired[bool]
     patient_gate: NotRequired[PatientGate]
+    benchmark: NotRequired[BenchmarkRecord]
