@@ -14,7 +14,6 @@ from medllm_hf.evaluation.consultations.run import (
     party,
     plan_run,
     run_summary,
-    talks_of,
 )
 from medllm_hf.evaluation.consultations.settings import Settings
 from medllm_hf.evaluation.consultations.transcript import KEY
@@ -63,12 +62,13 @@ def consult(
 def _estimate(plan: Plan, out: str, judge: str | None, overwrite: bool) -> str:
     """What is printed in place of the run: the dialogues that are not over, and the judge's replies on all."""
     rows = outputs_in(out, plan.manifest, KEY, overwrite)
-    estimates, most, usual = estimate_run(plan, talks_of(rows, plan.cases, out))
+    estimates, most, usual = estimate_run(plan, rows, out)
     prices = plan.manifest.get("prices", {})
     spent = spent_in(out, prices) if prices and rows else Fraction(0)
     if judge:
         folder = Path(out) / "judge"
-        judge_plan = plan_of(most, judge, JudgeSettings(**_judge_settings(plan.settings)), "dialogues.jsonl")
+        gate = read_gate(out) if folder.is_dir() and not overwrite else None
+        judge_plan = plan_of(most, judge, JudgeSettings(**_judge_settings(plan.settings)), "dialogues.jsonl", gate=gate)
         over = not any(one.most.calls for one in estimates.values())
         there = outputs_in(folder, judge_plan.manifest, JUDGE_KEY) if over and folder.is_dir() and not overwrite else {}
         estimates["judge"] = estimate(judge_plan, cast(dict[tuple, Output], there), usual)

@@ -17,7 +17,7 @@ from medllm_hf.evaluation.consultations.canaries import TURN as CANARY_TURN
 from medllm_hf.evaluation.consultations.canaries import canary_messages, patient_canaries
 from medllm_hf.evaluation.consultations.cases import Case, read_cases
 from medllm_hf.evaluation.consultations.derive import Manifest, derive
-from medllm_hf.evaluation.consultations.gate import AGAIN, Fault
+from medllm_hf.evaluation.consultations.gate import AGAIN, FAULTS, Fault
 from medllm_hf.evaluation.consultations.patient import ask_again
 from medllm_hf.evaluation.consultations.settings import Settings, check_settings
 from medllm_hf.evaluation.consultations.transcript import (
@@ -161,7 +161,7 @@ def fill(run: RunFolder, plan: Plan, spending: Spending) -> dict[str, EndpointEr
                 bar.total -= most - len(rows)
 
         at = dict(zip(ROLES, found, strict=True))
-        tempting = [name for name in patient_canaries(plan.cases) if (name, CANARY_TURN) not in run.rows]
+        tempting = lacking_canaries(plan, run.rows)
         try:
             asyncio.run(ask_canaries(tempting, at["patient"], plan.settings, lambda row: run.append(dict(row)), spending))
             failed = asyncio.run(hold(left, at, plan, keep, spending))
@@ -303,12 +303,18 @@ def finish(run: RunFolder, plan: Plan, spending: Spending) -> None:
     run.finish(order, list(map(dict, derived.scores)), spending.with_cost(derived.metrics))
 
 
-def estimate_run(plan: Plan, talks: Mapping[Case, list[Call]]) -> tuple[dict[str, Estimate], list[Dialogue], list[Dialogue]]:
+def estimate_run(
+    plan: Plan, outputs: Mapping[tuple, dict], where: str
+) -> tuple[dict[str, Estimate], list[Dialogue], list[Dialogue]]:
     """The estimate of what is left by role, and the dialogues for judging as they would be at most and about.
 
     Args:
-        talks: the outputs so far of each case.
+        outputs: those so far of the run folder `where`, by case and turn.
+
+    Raises:
+        UserError: one of them is none of a consultation.
     """
+    talks = talks_of(outputs, plan.cases, where)
     limits = {role: getattr(plan.settings, f"{role}_max_new_tokens") for role in ROLES}
     seen: dict[str, list[Seen]] = {role: [] for role in ROLES}
     for case, rows in talks.items():
@@ -318,21 +324,38 @@ def estimate_run(plan: Plan, talks: Mapping[Case, list[Call]]) -> tuple[dict[str
             asked_once = row["finish"] != GIVEN and not row.get("attempts")
             if asked_once and (reply := seen_reply(messages, row["content"], row)):
                 seen[row["role"]].append(reply)
-    most, high = _expected(plan, talks, {role: at_most(limits[role]) for role in ROLES})
-    usual, middle = _expected(plan, talks, {role: about(limits[role], seen[role]) for role in ROLES})
+    most, high = _expected(plan, talks, {role: at_most(limits[role]) for role in ROLES}, AGAIN)
+    guesses = {role: about(limits[role], seen[role]) for role in ROLES}
+    usual, middle = _expected(plan, talks, guesses, 0)
+    for name in lacking_canaries(plan, outputs):
+        most["patient"] += at_most(limits["patient"]).call(canary_messages(name))
+        usual["patient"] += guesses["patient"].call(canary_messages(name))
     return {role: Estimate(most[role], usual[role]) for role in ROLES}, high, middle
 
 
+def lacking_canaries(plan: Plan, rows: Mapping[tuple, object]) -> list[str]:
+    """The canaries of the patient that the outputs by case and turn lack."""
+    return [name for name in patient_canaries(plan.cases) if (name, CANARY_TURN) not in rows]
+
+
 def _expected(
-    plan: Plan, talks: Mapping[Case, list[Call]], guesses: dict[str, Guess]
+    plan: Plan, talks: Mapping[Case, list[Call]], guesses: dict[str, Guess], again: int
 ) -> tuple[dict[str, Volume], list[Dialogue]]:
-    """The calls that all talks lack by role, and the dialogues that come of them."""
+    """The calls that all talks lack by role, and the dialogues that come of them.
+
+    Args:
+        again: how often each turn of a patient is said again, for the longest of reasons.
+    """
     volumes, dialogues = {role: Volume() for role in ROLES}, []
     for case, there in talks.items():
         rows = list(there) or ([first_turn(case)] if case.first_question else [])
         while not plan.is_over(rows):
             role = ROLES[len(rows) % 2]
-            volumes[role] += guesses[role].call(next_messages(case, rows, plan.settings.auto))
+            messages = next_messages(case, rows, plan.settings.auto)
+            volumes[role] += guesses[role].call(messages)
+            if role == "patient" and again:
+                repeated = guesses[role].call(messages + ask_again(case, guesses[role].text, FAULTS))
+                volumes[role] += sum([repeated] * again, Volume())
             rows.append(uncalled(case.id, len(rows), guesses[role].text, "length"))
         if not is_refused(rows):
             dialogues.append(dialogue(case, rows, plan.doctor))
