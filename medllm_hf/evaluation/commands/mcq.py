@@ -42,12 +42,12 @@ def mcq(
             something else; or the endpoint refuses every request.
     """
     data = [data] if isinstance(data, str) else data
-    asked = Settings(model, data[0], **flags)
-    benchmarks = read_benchmarks(asked, data, parse_modes(mode))
-    if dry_run and asked.url is None:
+    benchmarks = read_benchmarks(Settings(model, data[0], **flags), data, parse_modes(mode))
+    settings = benchmarks[0].settings[0]
+    if dry_run and settings.url is None:
         raise UserError("--dry-run without --url", "an endpoint, whose replies cost something", "leave it out")
-    if model is not None and not Path(model).is_dir():
-        check_name(model)
+    if settings.model is not None and not Path(settings.model).is_dir():
+        check_name(settings.model)
     # Before the libraries that a local model needs, which take seconds to import.
     print(overviews(benchmarks), flush=True)
     exams = prepare_exams(benchmarks, out, overwrite)
