@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from itertools import combinations
 from typing import Any
 
-from medllm_hf.evaluation.exams.derive import METRICS, Run, finished_text, reading_of, share_text
+from medllm_hf.evaluation.exams.derive import METRICS, Run, accuracy_text, finished_text, reading_of
 from medllm_hf.evaluation.exams.settings import READINGS, Mode
 from medllm_hf.evaluation.runs.folder import json_line
 from medllm_hf.evaluation.statistics.tests import wilson
@@ -135,7 +135,7 @@ def _agreements(rows: list[dict]) -> Table:
 def publish_texts(group: dict) -> tuple[str, str]:
     """Which number to publish, by the rule, in a paragraph in English and one in Chinese."""
     row = next(row for row in group["rows"] if row["run"] == group["publish"])
-    share, n, unparsed = share_text(row), row["n"], row["unparsed"]
+    share, n, unparsed = accuracy_text(row), row["n"], row["unparsed"]
     text = f"Which number to publish: {row['run']}, {share}, n = {n}, {unparsed} unparsed, named as a figure of the reading "
     text += f"{row['reading']}. {_RULE}"
     zh = f"该发布哪个数字：{row['run']}，{share}，n = {n}，未解析 {unparsed}，并注明读法 {row['reading']}。{_RULE_ZH}"
