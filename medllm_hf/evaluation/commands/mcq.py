@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from medllm_hf.data.encodings import check_encoding
 from medllm_hf.errors import UserError
 from medllm_hf.evaluation.exams.readings import (
     estimates,
@@ -42,6 +43,7 @@ def mcq(
             something else; or the endpoint refuses every request.
     """
     data = [data] if isinstance(data, str) else data
+    check_encoding(flags.get("encoding"))
     benchmarks = read_benchmarks(Settings(model, data[0], **flags), data, parse_modes(mode))
     settings = benchmarks[0].settings[0]
     if dry_run and settings.url is None:

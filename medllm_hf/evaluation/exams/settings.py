@@ -23,6 +23,7 @@ class Settings:
     Attributes:
         model: A checkpoint folder or Hub id; `url`, in its place, is URL#MODEL of an endpoint, whose key `key_env` names.
         data: A question file, or the name of a benchmark, whose published files are at `data_path` or on the Hub.
+        encoding: Of the text in the files of `data` and `examples` in which none is found.
         mode: The reading. "likelihood" compares the probabilities of all answers; "reply" reads the letters from a short
             written reply, "reasoning" from what is written after free reasoning.
         score: "letter" shows the options and compares the letters; "text" shows the bare question and compares the whole
@@ -43,6 +44,7 @@ class Settings:
     data: str
     url: str | None = None
     data_path: str | None = None
+    encoding: str | None = None
     split: str | None = None
     mode: Mode | None = None
     score: Score = "letter"
