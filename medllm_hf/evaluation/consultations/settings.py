@@ -24,6 +24,8 @@ class Settings:
         timeout: Seconds for one request.
         key_env: The variable with the key of every endpoint that has none of its own below.
         doctor_enable_thinking: What the chat template is told; None tells it nothing. So of the patient's and the judge's.
+        rubric, language, samples: Of the judge; None where they are not named.
+        blind: Whether the judge is not shown the cases.
         prices: The file of prices, by which costs are reckoned.
         budget: What patient, doctor and judge may cost together, in the currency of the prices.
     """
@@ -44,6 +46,10 @@ class Settings:
     doctor_enable_thinking: bool | None = None
     patient_enable_thinking: bool | None = None
     judge_enable_thinking: bool | None = None
+    rubric: str | None = None
+    language: str | None = None
+    samples: int | None = None
+    blind: bool = False
     prices: str | None = None
     budget: float | None = None
 
