@@ -38,6 +38,8 @@ def judge(
     about, gate = (benchmark.record, None) if benchmark else (None, read_gate(dialogues))
     origin = Origin(Path(dialogues).name, about, gate, cases_of(dialogues, cases))
     plan = plan_of(found, judge, Settings(**flags), origin)
+    if gate is not None and not cases:
+        print(f"the judge is not shown the cases; `--cases` with the file of {dialogues} shows it them")
     if dry_run:
         print(preview(plan, out, overwrite))
         return 0

@@ -44,7 +44,7 @@ def case_text(case: Case, language: str) -> str:
     return case.description + (f"\n{_DIAGNOSIS[language]}{case.diagnosis}" if case.diagnosis else "")
 
 
-def case_texts(dialogues: Iterable[Dialogue], cases: Cases, language: str) -> dict[str, str]:
+def case_texts(dialogues: Sequence[Dialogue], cases: Cases, language: str) -> dict[str, str]:
     """What a judge is told of the case of each dialogue, by the dialogue's id.
 
     A dialogue that names no source is of the case with its `case_id`, whatever that one's source.
@@ -53,16 +53,13 @@ def case_texts(dialogues: Iterable[Dialogue], cases: Cases, language: str) -> di
         UserError: a dialogue on none of the cases, or one that brings a reference of its own.
     """
     known = {(source, case.id): case for case in cases.items for source in (case.source, "")}
-    texts = {}
-    for one in dialogues:
-        case = known.get((one["source"], one["case_id"]))
-        if case is None:
-            found = f"no case {one['source']}/{one['case_id']} of the dialogue {one['id']} in {cases.record['name']}"
-            raise UserError(found, "the cases of all dialogues", "check --cases")
-        if one.get("reference"):
-            raise UserError(f"a reference in {one['id']} beside --cases", "one of the two", "leave out --cases")
-        texts[one["id"]] = case_text(case, language)
-    return texts
+    rows = {one["id"]: (one["source"], one["case_id"]) for one in dialogues}
+    if lacking := [name for name, place in rows.items() if place not in known]:
+        found = f"no case in {cases.record['name']} for {len(lacking)} of {len(rows)} dialogues, such as {lacking[0]}"
+        raise UserError(found, "the cases of all dialogues", "check --cases, or leave out these dialogues")
+    if own := next((one["id"] for one in dialogues if one.get("reference")), None):
+        raise UserError(f"a reference in {own} beside --cases", "one of the two", "leave out --cases")
+    return {name: case_text(known[place], language) for name, place in rows.items()}
 
 
 def with_hash(one: Dialogue, text: str) -> Dialogue:
