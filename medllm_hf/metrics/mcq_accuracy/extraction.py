@@ -9,7 +9,8 @@ README.md has the rules in Chinese and English with examples.
  4. The reply is read as statements (clauses.py): who is named, chosen or judged right or wrong, by which verb, in which order.
  5. A negated, doubted, conditional or questioned statement, or one that is said of others, is none.
  6. A first or last line that is nothing but a list is a verdict, unless the reply lists several options line by line.
- 7. The last verdict before a next question counts. Where it is void or taken back ("等等", "wait"), the reply is unparsed.
+ 7. The last verdict before a next question counts. Where it is void or taken back ("等等", "wait"), or one of three and more
+    different answers none of which is called final, the reply is unparsed.
  8. Without a verdict: option texts after 应选 and the like; else what is judged right where nothing is called wrong, or alone
     among others that are; else option texts that end a sentence after 是, 为 or "is"; else what completes the question's own
     words; else a first "B) …" that is the only one of its kind. Those of the first kind that is there must agree.
@@ -22,12 +23,13 @@ from itertools import islice
 
 from .clauses import Statement, is_denied, is_listing, names_all, read_statements
 from .named_letters import Named, Reply, matched, named_at, places, reply_to
-from .plain_text import plain
+from .plain_text import LOWER, plain
 from .stems import Stem, read_stem
 
 _LINE = re.compile(r"[^\n]+")
 _NUMBER = re.compile(r"[-\s]{0,9}(?:第?\d+题?\s?[.、:)]\s?)?")
 _ALONE = re.compile(r"[ ]?[).。、:,;!]{0,9}\s?$")
+_CUT = re.compile(r"[^\n]*:$|[-\s]{0,4}\([^)\n]*$")
 _HEAD = re.compile(
     r"[ ]?(?:[。!]|[.,:;]?[ ]?(?:因为|由于|因此|所以|理由|原因|解析|解释|分析|说明|because\b|since\b|explanation|reason|as\b))",
     re.I,
@@ -45,20 +47,24 @@ _NO_LABEL = re.compile(
 _TAKEN_BACK = re.compile(
     r"[。.!?;\n]\s?(?:等等|等一下|不对|不,|更正|我错了|重新(?:考虑|分析|审题)|(?:hmm,? ?)?wait\b|actually\b|no,)", re.I
 )
+# So many different answers are a recital, unless the last one says that it is the last.
+_MANY, _ANSWER, _FINAL = 3, re.compile(r"答案|answer", re.I), re.compile(r"最终|最后|综上|\bfinal", re.I)
 _NEXT = re.compile(
     r"下一[道个]?题|下题[:是]|\n\(?(?:例题|题目|问题|练习|[单多]选题)\)?\d{0,3}\)?[:.、]|\(例题\)|第[二三四五2-5]题"
-    r"|\n<?(?:Question|Q|Human|User|bot|Assistant|用户|问)>?[ ]?\d{0,3}[:.]"
+    r"|\n={2,}[^\n]*\n|\n<?(?:Question|Q|Human|User|bot|Assistant|用户|问)>?[ ]?\d{0,3}[:.]"
     r"|请你?(?:运用|阅读|根据|从)[^\n。]{0,40}(?:选出|选择|给出|回答)",
     re.I,
 )
 _NEXT_OPTIONS = re.compile(r"[?:。是有为)]\s?\(?A\)?[ ]?[.:、)][ ]?(?=[^\n;]{1,200}?[\n;。, ][ ]?\(?B\)?[ ]?[.:、)])")
 _COPULA = re.compile(
-    r"(?:(?<![不否])[是为]:?|(?<=诊断):)\s?|\b(?:is|are|would be|will be|should be)\s+(?:an?\s+|the\s+)?", re.I
+    r"(?:(?<![不否])[是为]:?|(?<=诊断):)\s?|\b(?:is|are|would be|will be|should be):?\s+(?:an?\s+|the\s+|to\s+)?", re.I
 )
-_IN_BRACKETS = re.compile(r"(?<![不否])[是为选][^,;。!?()\n]{1,30}\((?:选项|即|[Oo]ption )?[ ]?([A-Z])[ ]?(?:选项|项)?\)")
+_IN_BRACKETS = re.compile(
+    r"(?<![不否])[是为选][^,;。!?()\n]{1,30}\((?:选项|即|[Oo]ption )?[ ]?([A-Z])[ ]?(?:选项|项)?(?:[:.、][^()\n]{1,60})?\)"
+)
 _LABELLED = re.compile(r"\(?([A-Z])[ ]?[:)][ ]?(?=[^\W\d_])")
 _NEXT_LABEL = re.compile(r"(?<![A-Za-z])[A-Z][ ]?[:、)]")
-_SENTENCE_ENDS = re.compile(r"[ ]?(?:[。.!;\n]|$)")
+_SENTENCE_ENDS = re.compile(r"[ ]?(?:[。.!;\n]|$|,?[ ]?(?:因为|由于|because\b|since\b|due to\b|as (?:it|this|the)\b))", re.I)
 _REFUSAL = re.compile(r"抱歉|对不起|不能(?:判断|确定|提供|回答)|无法(?:回答|提供|作答|选择)|\b(?:sorry|unable)\b", re.I)
 
 
@@ -80,19 +86,19 @@ def extract_choice(reply: str, options: dict[str, str], question: str = "") -> s
     'B'
     """
     r, stem = reply_to(reply, options), read_stem(plain(question))
-    statements = read_statements(r, stem.predicate)
+    statements = read_statements(r, stem.predicate, stem.ending)
     wanted = "wrong" if stem.negative else "right"
     verdicts = [one for one in statements if one.act == "chosen"] + _lone_lines(r, stem)
     if any(one.lettered and one.labels for one in verdicts):
         verdicts = [one for one in verdicts if one.lettered or not one.labels]
     if not any(one.labels for one in verdicts):
-        verdicts += [one for one in statements if one.firm and one.act == wanted]
+        verdicts += [one for one in statements if one.firm and one.act in (wanted, "best")]
     if verdicts:
         return _last(r, verdicts)
     weaker: tuple[Callable[[], Sequence[str]], ...] = (
         lambda: [one.labels for one in statements if one.act == "urged"],
         lambda: _judged(statements, r, stem),
-        lambda: _said_to_be(r) or _completed(r, stem),
+        lambda: _said_to_be(r, plain(question).translate(LOWER)) or _completed(r, stem),
         lambda: _first_label(r),
     )
     for read in weaker[: 1 if r.shortened else len(weaker)]:
@@ -105,8 +111,12 @@ def extract_choice(reply: str, options: dict[str, str], question: str = "") -> s
 def _last(r: Reply, verdicts: list[Statement]) -> str | None:
     """The letters of the last verdict that still belongs to this question, unless it is taken back (rule 7)."""
     end = _next_question(r, min(one.end for one in verdicts))
-    last = max((one for one in verdicts if one.start < end), key=lambda one: one.end, default=None)
+    own = [one for one in verdicts if one.start < end]
+    last = max(own, key=lambda one: one.end, default=None)
     if last is None or _TAKEN_BACK.search(r.text, last.end, end):
+        return None
+    answers = {frozenset(one.labels) for one in own if one.labels and _ANSWER.search(r.text, one.start, one.end)}
+    if len(answers) >= _MANY and not _FINAL.search(r.text, max(0, last.start - 30), last.end):
         return None
     return "".join(sorted(last.labels)) or None
 
@@ -151,10 +161,11 @@ def _lone_lines(r: Reply, stem: Stem) -> list[Statement]:
     listed = len(marks) > 1 and (ord(marks[-1]) == ord(marks[-2]) + 1 or (marks[-1] == "A" and "B" in marks))
     if listed and _MARK.match(r.text, lines[-1].start()):
         alone.pop(len(lines) - 1, None)
+    cut = len(lines) > 1 and _CUT.match(r.text, lines[-1].start())
     return [
         Statement("chosen", named.labels, lines[number].start(), named.end, lettered=named.lettered)
         for number, named in alone.items()
-        if number in (0, len(lines) - 1)
+        if number == 0 or (number == len(lines) - 1 and not cut)
     ]
 
 
@@ -176,15 +187,16 @@ def _judged(statements: list[Statement], r: Reply, stem: Stem) -> list[str]:
     return ["".join(chosen) if alone or complete else ""]
 
 
-def _said_to_be(r: Reply) -> list[str]:
-    """The option texts that end a sentence after "is", or are one; none in a reply that refuses."""
+def _said_to_be(r: Reply, question: str) -> list[str]:
+    """The option texts that end a sentence after "is", or are one; none that the question gives, none in a refusal."""
     if _REFUSAL.search(r.text):
         return []
     found = [(match.start(1), match[1] if match[1] in r.labels else "") for match in places(_IN_BRACKETS, r.text)]
     for match in places(_COPULA, r.text):
         named = named_at(r, match.end(), texts=True)
         ends = named and (_SENTENCE_ENDS.match(r.text, named.end) or (named.lettered and r.text[named.end] == ","))
-        if named and named.worded and ends and not is_listing(r, named):
+        given = named and not named.lettered and r.low[match.end() : named.end].strip() in question
+        if named and named.worded and ends and not given and not is_listing(r, named):
             found.append((match.start(), named.labels))
         elif (label := _LABELLED.match(r.text, match.end())) and label[1] in r.labels and not (named and named.worded):
             found.append((match.start(), "" if _NEXT_LABEL.search(r.text, label.end(), label.end() + 300) else label[1]))
@@ -218,5 +230,7 @@ def _first_label(r: Reply) -> list[str]:
     only = labels and labels[0].start() == 0 and len({match[1] for match in labels}) == 1
     if not only or _NO_LABEL.match(r.text, labels[0].end()) or _REFUSAL.search(r.text):
         return []
+    if labels[0][1] == "I" and "II" in r.text:
+        return []  # a Roman number
     named = named_at(r, 0, texts=True)
     return [named.labels if named and labels[0][1] in r.labels else ""]
