@@ -68,12 +68,13 @@ _NOUN = re.compile(
     r"(?P<noun>(?:正确|最佳|标准|最终|参考)?答案(?:[与及和]解析)?|正解|结论(?=:)|^\s?答(?=:)|最?符合[^,。;\n]{0,12}的(?:选项|答案)"
     r"|(?:正确|最佳|最合适|最恰当|最准确|最适当|最合理|最可能)的?选项"
     r"|(?:^|(?<=[,。;:]))[^,。;:\n不非无未没错误排除否]{1,30}的选项(?=应?[是为]))" + _LINK + r"|(?P<en>(?<![A-Za-z])answers?\b"
-    r"|\b(?:choice|correct|response|selected option)(?=:)|\bmy (?:choice|pick)\b"
+    r"|(?<!each )(?<!every )(?<!ing )\b(?:choice|correct|response|selected option)(?=:)|\bmy (?:choice|pick)\b"
     r"|\b(?:correct|right|best|final|appropriate)\s+(?:options?|choices?|ones?)\b)" + _EN_LINK,
     re.I | re.M,
 )
 _OPEN = re.compile(
-    r"[ ]?(?:无法|不能|难以|不确定|不明|未知|不唯一|存在争议|unclear|unknown|cannot|can't|depends|none of"
+    r"[ ]?(?:(?:这个问题|[本此该]题|题目)?的?(?:给出的|所给的?|这些|上述|以上)?选项[中里]?(?:并?[没未]|不)"
+    r"|无法|不能|难以|不确定|不明|未知|不唯一|存在争议|unclear|unknown|cannot|can't|depends|none of"
     r"|not (?:clear|provided|given|listed|stated|included|present|available|applicable|among|in (?:the )?options?))",
     re.I,
 )
@@ -82,7 +83,7 @@ _VERB = re.compile(
     r"选(?!项)(?:择|取|定|用)?(?:的?是|为|:)?\s?"
     r"|(?P<held>(?<![反对适效供响])应[该当]?|一定|肯定|觉得|认为|猜|而|故)(?:是|为)(?::\s?)?\s?"
     r"|(?P<felt>(?:认为|考虑|怀疑|推测|判断|提示)[^,。;:!?\n不非没无未]{0,16}?(?:患有|患了|是|为))\s?"
-    r"|(?P<likened>\bmost (?:consistent with|suggestive of)\s+(?:an? |the )?)"
+    r"|(?P<likened>\b(?:most|(?:is|are)(?: highly| very)?) (?:consistent with|suggestive of|indicative of)\s+(?:an? |the )?)"
     r"|(?:推荐|建议)(?:您|你|患者)?(?:使用|选用|采用|进行|给予)\s?"
     r"|(?P<weighed>(?:首先|优先|首要|最应|应该?|应当|主要|更?多)考虑(?:是|为)?|(?:初步|临床|故|应|可)诊断[是为])\s?"
     r"|(?:应该?|应当|需|须)?[更修纠]?改[正成]?(?:为|成|选)\s?"
@@ -95,13 +96,21 @@ _VERB = re.compile(
 _THUS = re.compile(r"(?:综上所述|综上|因此|所以|故|\b(?:therefore|thus|hence|so)\b)[ ]?[,:]?[ ]?", re.I)
 _MAYBE = re.compile(r"(?:[也亦又](?:有?可能|许|可以?)|不排除)[ ]?(?:是|为|选)?[ ]?|\b(?:could|might|may) (?:also )?be\s+", re.I)
 _IF = re.compile(r"[^.。;\n]{0,200}\b(?:if|unless)\b", re.I)
-# "The most likely diagnosis is: (B)": a superlative in the same sentence, at its end letters.
+# "The most likely diagnosis is: (B)", "Therefore the dose is (B)": letters after "is" in a sentence with a superlative, in a
+# conclusion, or where the reply ends; "…, which is (B)".
 _IS = re.compile(
-    r"\b(?:[Ii]s|[Aa]re|would be|should be)(?: associated with| due to)?"
-    r"(?::\s?|\s(?:[Oo]ption |[Cc]hoice )?(?=\(|[A-Z][:.)] ?[A-Za-z0-9]))"
-    r"|(?<![不否])[是为]:?\s?(?=(?:选项)?[A-Z](?![A-Za-z]))"
+    r"\b(?P<which>,? which is|, or)\s(?:(?:[Oo]ption|[Aa]nswer|[Cc]hoice) (?=\(?[A-Z])|(?=\([A-Z]))"
+    r"|\b(?:[Ii]s|[Aa]re|would be|should be)(?: likely)?(?: associated with| due to)?"
+    r"(?::\s{0,3}|\s(?:[Oo]ption |[Cc]hoice )?(?=\(|[A-Z][:.)] ?[A-Za-z0-9]))"
+    r"|(?<![不否认以作])[是为]:?\s?(?=(?:选项)?[A-Z](?![A-Za-z]))"
 )
-_BEST = re.compile(r"\b(?:most|best|least|correct|right|only|[a-z]{3,}est)\b|(?<!不)最|首选|唯一", re.I)
+_BEST = re.compile(r"\b(?:most|best|least|correct|right|only|key|main|[a-z]{3,}est)\b|(?<!不)最|首选|唯一", re.I)
+_CONCLUDES = re.compile(r"\b(?:therefore|thus|hence|in (?:summary|conclusion)|considering|so)\b|因此|所以|综上|故(?!障)", re.I)
+_DENIAL = re.compile(
+    r"\b(?:not|incorrect|wrong|false|excluded|eliminated?|unlikely|cannot|never)\b|n't\b|[不非无未没错误排除]", re.I
+)
+_REPLY_ENDS = re.compile(r"[ ]?[).。!]{0,3}\s{0,3}$")
+_MORE = re.compile(r"[ ]?\([^()\n]{1,60}\)[ ]?(?:[、,和与及或]|and\b|or\b)")
 # "…, which is not the answer".
 _NOT_THAT = re.compile(r"[^.\n]{0,80}?, (?:but|which|though|although|however)\b[^.\n]{0,60}(?:\bnot\b|n't\b|incorrect)", re.I)
 # "所以选项B:可以申请不是正确答案": what follows the letter goes on to deny it.
@@ -110,7 +119,7 @@ _IS_ANSWER = re.compile(
     r"(?:[ ]?\)?(?:选项|项|[二两三四五六][项个者])?[ ]?(?:(?:才|应该?|都|均|就|即)[ ]?)*(?:[是为]|作为)(?:[本此该]题|我)?的?"
     r"(?:唯一|最终)?的?(?:(?:(?:正确|最佳|标准|最合适)的?)?答案(?!之一)|(?:正确|最佳|最合适)的?选[项择])"
     r"|\s(?:is|are|would be) (?:the |an? )?(?:only )?"
-    r"(?:(?:correct|right|best|most appropriate) (?:answers?|options?|choices?|ones?)|answers?)\b|\sit is\b)"
+    r"(?:(?:correct|right|best|closest|most appropriate) (?:answers?|options?|choices?|ones?|match|fit)|answers?)\b|\sit is\b)"
     r"(?![^.。;\n]{0,200}\b(?:if|unless)\b)",
     re.I,
 )
@@ -156,20 +165,22 @@ _NOT = re.compile(
 )
 _CLAUSE = re.compile(r"[,;:。!?\n]|\.(?!\d)|但|所以|因此|故|\b(?:so|but|therefore|thus|hence)\b", re.I)
 _DOUBT = re.compile(
-    r"无法|不能|不确定|不知|不认为|难以|是否|不清楚|没有理由|没有?必要|\b(?:whether|not|unsure|cannot|never|neither)\b|n't\b",
+    r"无法|不能|不确定|不知|不认为|难以|是否|不清楚|没有理由|没有?必要"
+    r"|\b(?:whether|not(?! \w+ing\b)|unsure|cannot|never|neither)\b|n't\b",
     re.I,
 )
 _SENTENCE = re.compile(r"[。!?\n]|\.(?!\d)|但|不过|然而|本[题例]|其实|实际上|后来|\b(?:but|however)\b", re.I)
 _SUPPOSED = re.compile(
-    r"若(?!干)|如果|假如|假设|要是|倘若|有人|(?<![所没具只])有的|考生|同学(?!们)|误以为|最初|起初|一开始|原以为|乍看"
+    r"若(?!干)|如果|示例|例题|(?<![这本])类似题|(?:有些|一些|老|旧|那个|另一个?|第一个)题|题库|真题|假如|假设|要是|倘若|有人|(?<![所没具只])有的|考生|同学(?!们)|误以为|最初|起初|一开始|原以为|乍看"
     r"|\b(?:if|suppose|unless|(?:some|many) (?:would|people|students|might|may|argue|say)"
     r"|at first|initially|first impression)\b",
     re.I,
 )
+_COPULA = re.compile(r"[ ](?:is|are|was|were|would be|should be)\b")
 _NEXT_LABEL = re.compile(r"[;,。.]?\s?\(?([A-Z])[ ]?[.:、)]")
 _NEW_LINE = re.compile(r"\n[-\s]{0,4}$")
 _LETTER = re.compile(
-    r"(?:(?<![\w°-])|(?<=选项)|(?<=只有)|(?<=因此)|(?<=所以)|(?<=认为)|(?<=答案)|(?<=选择)|(?<=叙述)"
+    r"(?:(?<![\w°-])(?<!\d )|(?<=选项)|(?<=只有)|(?<=因此)|(?<=所以)|(?<=认为)|(?<=答案)|(?<=选择)|(?<=叙述)"
     r"|(?<=[故题仅但则把将选除而及和与]))"
     r"\(?[ ]?(?:[Oo]ptions? |[Bb]oth )?(?=[A-Z](?![a-z]))"
 )
@@ -235,7 +246,8 @@ def _settled(r: Reply, at: int, texts: bool, closed: bool = False) -> Named | No
         return replace(named, labels="")
     if by_line and (label := _NEXT_LABEL.match(r.text, named.end)) and label[1] in r.labels - set(named.labels):
         return replace(named, labels="")  # a list, one a line, of which not all could be read
-    ends = (r.text[named.end - 1] == ")" and not closed) or (END if closed else CLEAR).match(r.text, named.end)
+    copula = closed and named.worded and named.lettered and _COPULA.match(r.text, named.end)
+    ends = copula or (r.text[named.end - 1] == ")" and not closed) or (END if closed else CLEAR).match(r.text, named.end)
     if wrong or not (ends or (not closed and not named.loose and _ALL_OF_THEM.match(r.text, named.end))):
         opened = "(" in r.text[max(0, at - 1) : at + 1] and ")" not in r.text[at : named.end]
         return (
@@ -263,7 +275,16 @@ def _after_nouns(r: Reply) -> Iterator[Statement]:
 def _after_verbs(r: Reply) -> Iterator[Statement]:
     for match in places(_VERB, r.text):
         named = _settled(r, match.end(), texts=any(match.groups()))
+        if named and "即" in match[0] and any(_is_symbol(r, letter) for letter in named.labels):
+            continue  # "A+C, 即A" of the events A and C
+        if match["likened"] and not (named and named.worded):
+            continue  # "consistent with COPD"
         yield from _said("chosen" if named and named.lettered else "urged", r, match.start(), named)
+
+
+def _is_symbol(r: Reply, letter: str) -> bool:
+    """Whether an option's text uses the letter as a sign of its own."""
+    return any(re.search(rf"(?<![a-z]){letter.lower()}(?![a-z])", text) for text, _ in r.texts)
 
 
 def _after_thus(r: Reply) -> Iterator[Statement]:
@@ -271,7 +292,8 @@ def _after_thus(r: Reply) -> Iterator[Statement]:
         named = named_at(r, match.end())
         foreign = named and not named.labels and not re.search(OR, r.text[match.end() : named.end])
         denied = named and (is_called_wrong(r, named) or _DENIED_LATER.match(r.text, named.end))
-        if named and not foreign and not denied and not names_all(r, named):
+        symbols = named and named.loose and all(_is_symbol(r, letter) for letter in named.labels)
+        if named and not foreign and not denied and not symbols and not names_all(r, named):
             yield from _said("chosen", r, match.start(), _settled(r, match.end(), texts=False, closed=True))
     for match in places(_MAYBE, r.text):
         named = _settled(r, match.end(), texts=False)
@@ -283,7 +305,10 @@ def _best(r: Reply) -> Iterator[Statement]:
     for match in places(_IS, r.text):
         named = _settled(r, match.end(), texts=True)
         sentence = _SENTENCE.split(r.text[max(0, match.start() - 250) : match.start()])[-1]
-        if named and named.labels and named.lettered and _BEST.search(sentence) and not _NOT_THAT.match(r.text, named.end):
+        closes = match["which"] or _CONCLUDES.search(sentence) or (named and _REPLY_ENDS.match(r.text, named.end))
+        best = _BEST.search(sentence) or (closes and not _DENIAL.search(sentence))
+        listed = named and (is_listing(r, named) or names_all(r, named) or _MORE.match(r.text, named.end))
+        if named and named.labels and named.lettered and not listed and best and not _NOT_THAT.match(r.text, named.end):
             yield from _said("best", r, match.start(), named, firm=True)
 
 

@@ -31,7 +31,8 @@ _NUMBER = re.compile(r"[-\s]{0,9}(?:第?\d+题?\s?[.、:)]\s?)?")
 _ALONE = re.compile(r"[ ]?[).。、:,;!]{0,9}\s?$")
 _CUT = re.compile(r"[^\n]*:$|[-\s]{0,4}\([^)\n]*$")
 _HEAD = re.compile(
-    r"[ ]?(?:[。!]|[.,:;]?[ ]?(?:因为|由于|因此|所以|理由|原因|解析|解释|分析|说明|because\b|since\b|explanation|reason|as\b))",
+    r"[ ]?(?:[。!]|[.,:;]?[ ]?(?:因为|由于|因此|所以|理由|原因|解析|解释|分析|说明|根据|依据"
+    r"|because\b|since\b|explanation|reason|as\b))",
     re.I,
 )
 _LABEL = re.compile(
@@ -44,27 +45,36 @@ _NO_LABEL = re.compile(
     r"|(?:right|wrong|true|false|correct|incorrect|yes|no|hello|hi|sure|i)\b",
     re.I,
 )
+_OTHERS = re.compile(r"其他|其它|其余|余下|\b(?:other|remaining|rest|incorrect)\b", re.I)
+_DENIED = re.compile(r"[不非无未没错]|\b(?:not|less|incorrect|wrong|unlikely)\b|n't\b", re.I)
+_SAYS_NOT = re.compile(r"\b(?:not|incorrect|wrong|excluded?|eliminated?|ruled out)\b|n't\b|[不非无未没错误除]", re.I)
 _TAKEN_BACK = re.compile(
     r"[。.!?;\n]\s?(?:等等|等一下|不对|不,|更正|我错了|重新(?:考虑|分析|审题)|(?:hmm,? ?)?wait\b|actually\b|no,)", re.I
 )
 # So many different answers are a recital, unless the last one says that it is the last.
-_MANY, _ANSWER, _FINAL = 3, re.compile(r"答案|answer", re.I), re.compile(r"最终|最后|综上|\bfinal", re.I)
+_MANY, _TURNS, _ANSWER, _FINAL = 3, 5, re.compile(r"答案|answer", re.I), re.compile(r"最终|最后|综上|\bfinal", re.I)
 _NEXT = re.compile(
     r"下一[道个]?题|下题[:是]|\n\(?(?:例题|题目|问题|练习|[单多]选题)\)?\d{0,3}\)?[:.、]|\(例题\)|第[二三四五2-5]题"
-    r"|\n={2,}[^\n]*\n|\n<?(?:Question|Q|Human|User|bot|Assistant|用户|问)>?[ ]?\d{0,3}[:.]"
+    r"|\b(?:summari[sz]e|here are|list)\b[^.\n]{0,30}\banswers\b|总结以上问题|\n={2,}[^\n]*\n"
+    r"|\n<?(?:Question|Q|Human|User|bot|Assistant|用户|问)>?[ ]?\d{0,3}[:.]"
     r"|请你?(?:运用|阅读|根据|从)[^\n。]{0,40}(?:选出|选择|给出|回答)",
     re.I,
 )
 _NEXT_OPTIONS = re.compile(r"[?:。是有为)]\s?\(?A\)?[ ]?[.:、)][ ]?(?=[^\n;]{1,200}?[\n;。, ][ ]?\(?B\)?[ ]?[.:、)])")
 _COPULA = re.compile(
-    r"(?:(?<![不否])[是为]:?|(?<=诊断):)\s?|\b(?:is|are|would be|will be|should be):?\s+(?:an?\s+|the\s+|to\s+)?", re.I
+    r"(?:(?<![不否])[是为]:?|(?<=诊断):)\s?|(?:\b(?:is|are|would be|will be|should be):?|\brefers? to|, specifically)\s+"
+    r"(?:an?\s+|the\s+|to\s+)?",
+    re.I,
 )
 _IN_BRACKETS = re.compile(
     r"(?<![不否])[是为选][^,;。!?()\n]{1,30}\((?:选项|即|[Oo]ption )?[ ]?([A-Z])[ ]?(?:选项|项)?(?:[:.、][^()\n]{1,60})?\)"
 )
 _LABELLED = re.compile(r"\(?([A-Z])[ ]?[:)][ ]?(?=[^\W\d_])")
 _NEXT_LABEL = re.compile(r"(?<![A-Za-z])[A-Z][ ]?[:、)]")
-_SENTENCE_ENDS = re.compile(r"[ ]?(?:[。.!;\n]|$|,?[ ]?(?:因为|由于|because\b|since\b|due to\b|as (?:it|this|the)\b))", re.I)
+_SENTENCE_ENDS = re.compile(
+    r"[ ]?(?:[。.!;\n]|$|,?[ ]?(?:因为|由于|because\b|since\b|due to\b|as (?:it|this|the)\b|which (?:is|are)\b))",
+    re.I,
+)
 _REFUSAL = re.compile(r"抱歉|对不起|不能(?:判断|确定|提供|回答)|无法(?:回答|提供|作答|选择)|\b(?:sorry|unable)\b", re.I)
 
 
@@ -110,21 +120,23 @@ def extract_choice(reply: str, options: dict[str, str], question: str = "") -> s
 
 def _last(r: Reply, verdicts: list[Statement]) -> str | None:
     """The letters of the last verdict that still belongs to this question, unless it is taken back (rule 7)."""
-    end = _next_question(r, min(one.end for one in verdicts))
+    marker = _NEXT.search(r.text, min(one.end for one in verdicts))
+    marked = marker.start() if marker else len(r.text)
+    end = _next_options(r, min(one.end for one in verdicts), marked)
     own = [one for one in verdicts if one.start < end]
     last = max(own, key=lambda one: one.end, default=None)
     if last is None or _TAKEN_BACK.search(r.text, last.end, end):
         return None
     answers = {frozenset(one.labels) for one in own if one.labels and _ANSWER.search(r.text, one.start, one.end)}
-    if len(answers) >= _MANY and not _FINAL.search(r.text, max(0, last.start - 30), last.end):
+    said = [frozenset(one.labels) for one in sorted(verdicts, key=lambda one: one.end) if one.labels and one.start < marked]
+    turns = sum(one != other for one, other in zip(said, said[1:], strict=False))
+    if (len(answers) >= _MANY or turns >= _TURNS) and not _FINAL.search(r.text, max(0, last.start - 30), last.end):
         return None
     return "".join(sorted(last.labels)) or None
 
 
-def _next_question(r: Reply, after: int) -> int:
-    """Where the reply goes on with a question of its own, after the first verdict's end."""
-    marker = _NEXT.search(r.text, after)
-    end = marker.start() if marker else len(r.text)
+def _next_options(r: Reply, after: int, end: int) -> int:
+    """Where the reply goes on with a question of its own and its options between `after` and `end`, else `end`."""
     for match in islice(_NEXT_OPTIONS.finditer(r.text, after, end), 40):
         named = named_at(r, match.end(), texts=True)
         if not (named and named.labels == "A") and not _NO_LABEL.match(r.text, match.end()):
@@ -156,8 +168,10 @@ def _lone_lines(r: Reply, stem: Stem) -> list[Statement]:
         return [Statement("chosen", joint, 0, len(r.text))] if several else []
     marked = places(_MARK, r.text)
     marks = "".join(mark[1] for mark in marked)
-    if marks.startswith("AB") and not (0 in alone and not alone[0].worded and marked[0].start() > lines[0].end()):
-        alone.pop(0, None)
+    if 0 in alone and marks.startswith("AB") and not _heads(r, alone[0], lines, marked):
+        alone.pop(0)
+    if 0 in alone and not alone[0].lettered and _is_numbered(r, lines):
+        alone.pop(0)
     listed = len(marks) > 1 and (ord(marks[-1]) == ord(marks[-2]) + 1 or (marks[-1] == "A" and "B" in marks))
     if listed and _MARK.match(r.text, lines[-1].start()):
         alone.pop(len(lines) - 1, None)
@@ -165,8 +179,30 @@ def _lone_lines(r: Reply, stem: Stem) -> list[Statement]:
     return [
         Statement("chosen", named.labels, lines[number].start(), named.end, lettered=named.lettered)
         for number, named in alone.items()
-        if number == 0 or (number == len(lines) - 1 and not cut)
+        if number == 0 or (number == len(lines) - 1 and not cut) or _is_announced(r, named, lines[number - 1][0])
     ]
+
+
+def _heads(r: Reply, first: Named, lines: list[re.Match[str]], marked: list[re.Match[str]]) -> bool:
+    """Whether what stands alone in the first line answers, though "A. …" and "B. …" are the first marks of the reply."""
+    if not first.worded and marked[0].start() >= first.end:
+        return True
+    begun = [line for line in lines[1:] if _MARK.match(r.text, line.start())]
+    if marked[0].start() >= first.end or begun[:1] == lines[1:2]:
+        return False
+    between = r.text[first.end : begun[0].start()] if begun else ""
+    return bool(not begun or _OTHERS.search(between) or all(_DENIED.search(line[0]) for line in begun))
+
+
+def _is_numbered(r: Reply, lines: list[re.Match[str]]) -> bool:
+    """Whether the lines are an enumeration: "1. …" and further on "2. …"."""
+    first = re.match(r"[-\s]{0,9}1[.、)]", lines[0][0])
+    return bool(first and any(re.match(r"[-\s]{0,9}2[.、)]", line[0]) for line in lines[1:]))
+
+
+def _is_announced(r: Reply, named: Named, before: str) -> bool:
+    """Whether letters alone in a line follow a line that ends with a colon and denies nothing ("I would select:")."""
+    return not named.worded and before.rstrip().endswith(":") and not _SAYS_NOT.search(before[-200:])
 
 
 def _judged(statements: list[Statement], r: Reply, stem: Stem) -> list[str]:

@@ -13,7 +13,7 @@ _FIRST, _LAST = 40, 120  # of the places where something may be said
 # A letter or a run of letters with what may stand around it; what joins letters; what makes them alternatives.
 _RUN = re.compile(
     r"\(?[ ]?(?:(?:选项|选(?=[A-Z])|字母|第|[Oo]ptions?\b|OPTIONS?\b|[Cc]hoices?\b|[Ll]etters?\b|[Bb]oth\b)[ ]?)*\(?[ ]?"
-    r"([A-Z]+|[a-z])(?![A-Za-z0-9'])(?!-\w)(?:[ ]?\))*(?:选项|项)?"
+    r"([A-Z]+|[a-z](?!\())(?![A-Za-z0-9'])(?!-\w)(?:[ ]?\))*(?:选项|项)?"
 )
 _BEFORE_TEXT = re.compile(r"[ ]?[.、:)(,—=-]*[ ]?\(?")
 # A name in another writing or an abbreviation: "B（COPD）", "C、D（HAV、HEV）".
@@ -40,7 +40,7 @@ CLEAR = re.compile(
 _TEXT_ENDS = re.compile(
     END.pattern
     + r"|[是为](?=正确|错误|不|最|[本该]题|唯一|符合)|的?(?:可能性|说法|描述|表述)|不(?:正确|对|符合|属于)|正确|错误|属于|符合"
-    r"|[ ](?:解析|解释|理由|分析|因为|答案)"
+    r"|[ ]?(?:解析|解释|理由|分析|因为|根据|依据)|[ ]答案|[ ](?:is|are|was|were|would be|should be)\b"
 )
 
 
@@ -111,6 +111,9 @@ def named_at(reply: Reply, at: int, texts: bool = False, lower: bool = False, by
             gap = _NEXT_LINE.match(reply.text, whole.end)
         named = _one(reply, gap.end(), texts, lower and whole.end - at == 1, whole.labels) if gap else None
         if not gap or not named or not (joint or _goes_on(reply, whole, named)):
+            again = named and len(whole.labels) > 1 and whole.apart and set(named.labels) & set(whole.labels)
+            if again and named and _LOOSE.match(reply.text, named.end):
+                return Named("", named.end, lettered=True)  # "B, D, A, A, C": the answers of several questions
             break
         repeated = not named.labels or set(named.labels) & set(whole.labels)
         whole = Named(
