@@ -10,6 +10,7 @@
                 | "only" NAMES judgement     只有B正确 · 只有C是不对的              right, wrong: firm
                 | "all in all" NAMES judgement, or NAMES "the most likely"         right, wrong: firm
                 | "the best … is" LETTERS         the closest option is (B)      best: firm
+                | "therefore … is" LETTERS, or "is" LETTERS at the end of the reply   best: firm
                 | "except" NAMES "the rest" judgement                              right, wrong: firm
                 | "perhaps" NAMES            也可能是B                            chosen: void
     NAMES       → who is named at a place, by letter or text (named_letters.py)
@@ -31,7 +32,7 @@ _QUESTION = re.compile(r"[ ]?\)?(?:选项|项)?[ ]?(?:是?(?:正确|对)的?)?[ 
 _ALL_OF_THEM = re.compile(r"[ ]?(?:选项|项|[二两三四五六][项个者])?[ ]?(?:都|均|皆)(?![不非没未无])")
 _SUBJECT = (
     r"[ ]?\)?[ ]?(?:选项|项|[二两三四五六][项个者])?[ ]?(?:的?(?:说法|描述|表述|叙述|选项|情况|诊断))?[ ]?[:(]?"
-    r"(?:(?:都|均|皆|全|也|并|才|更|显然|明显|肯定|可以|可|被|是|为|are|is|all|both|also|clearly|can be|could be)[ ]?)*"
+    r"(?:(?:都|均|皆|全|也|并|才|更|显然|明显|肯定|可以|可|被|是|为|are|is|all|both|also|clearly|can be|could be|seems?|appears?|to be)[ ]?)*"
     r"(?P<most>最为?|(?:the )?(?:most|best)\b)?[ ]?"
 )
 _SUBJECT_ALONE = re.compile(_SUBJECT, re.I)
@@ -99,9 +100,9 @@ _IF = re.compile(r"[^.。;\n]{0,200}\b(?:if|unless)\b", re.I)
 # "The most likely diagnosis is: (B)", "Therefore the dose is (B)": letters after "is" in a sentence with a superlative, in a
 # conclusion, or where the reply ends; "…, which is (B)".
 _IS = re.compile(
-    r"\b(?P<which>,? which is|, or)\s(?:(?:[Oo]ption|[Aa]nswer|[Cc]hoice) (?=\(?[A-Z])|(?=\([A-Z]))"
-    r"|\b(?:[Ii]s|[Aa]re|would be|should be)(?: likely)?(?: associated with| due to)?"
-    r"(?::\s{0,3}|\s(?:[Oo]ption |[Cc]hoice )?(?=\(|[A-Z][:.)] ?[A-Za-z0-9]))"
+    r"\b(?P<which>,? which is(?: closest to)?|, or)\s(?:(?:[Oo]ption|[Aa]nswer|[Cc]hoice) (?=\(?[A-Z])|(?=\([A-Z]))"
+    r"|\b(?<!there )(?:[Ii]s|[Aa]re|would be|should be)(?: likely)?(?: associated with| due to)?"
+    r"(?::\s{0,3}|\s(?:[Oo]ption |[Cc]hoice )?(?=\(|[A-Z][:.)] ?[A-Za-z0-9(+-]|[A-Z][.]?$))"
     r"|(?<![不否认以作])[是为]:?\s?(?=(?:选项)?[A-Z](?![A-Za-z]))"
 )
 _BEST = re.compile(r"\b(?:most|best|least|correct|right|only|key|main|[a-z]{3,}est)\b|(?<!不)最|首选|唯一", re.I)
@@ -134,6 +135,7 @@ _CALLED = re.compile(
     r"(?:选项|说法|描述|叙述|表述|陈述|一?项)?(?:应该?)?(?:是|为|有|包括|:)\s?"
 )
 _ONLY = re.compile(r"(?:只有|仅有?|唯有|唯独|\bonly)[ ]?(?:选项)?\(?$", re.I)
+_ARTICLE = re.compile(r"[ ](?!is\b|are\b|was\b|can\b|could\b|and\b|both\b|also\b|clearly\b|seems\b|appears\b)[a-z]")
 _IN_ALL = re.compile(
     r"(?:综上所述|综上|总之|总的来[说看]|综合(?:以上|上述|来看|考虑|分析|所述)|由此可[见知]"
     r"|\b(?:in (?:summary|conclusion)|overall|to summarize|in all)\b)[^。;!?\n]{0,80}$",
@@ -171,8 +173,8 @@ _DOUBT = re.compile(
 )
 _SENTENCE = re.compile(r"[。!?\n]|\.(?!\d)|但|不过|然而|本[题例]|其实|实际上|后来|\b(?:but|however)\b", re.I)
 _SUPPOSED = re.compile(
-    r"若(?!干)|如果|示例|例题|(?<![这本])类似题|(?:有些|一些|老|旧|那个|另一个?|第一个)题|题库|真题|假如|假设|要是|倘若|有人|(?<![所没具只])有的|考生|同学(?!们)|误以为|最初|起初|一开始|原以为|乍看"
-    r"|\b(?:if|suppose|unless|(?:some|many) (?:would|people|students|might|may|argue|say)"
+    r"若(?!干)|如果(?!(?:我们?|你|一定)?(?:必须|非要|只能|要)[^,。;\n]{0,12}选)|示例|例题|(?<![这本])类似题|(?:有些|一些|老|旧|那个|另一个?|第一个)题|题库|真题|假如|假设|要是|倘若|有人|(?<![所没具只])有的|考生|同学(?!们)|误以为|最初|起初|一开始|原以为|乍看"
+    r"|\b(?:if(?! (?:I|we|one) (?:had|have|must|were forced)\b)|suppose|unless|(?:some|many) (?:would|people|students|might|may|argue|say)"
     r"|at first|initially|first impression)\b",
     re.I,
 )
@@ -246,6 +248,9 @@ def _settled(r: Reply, at: int, texts: bool, closed: bool = False) -> Named | No
         return replace(named, labels="")
     if by_line and (label := _NEXT_LABEL.match(r.text, named.end)) and label[1] in r.labels - set(named.labels):
         return replace(named, labels="")  # a list, one a line, of which not all could be read
+    part = r.text[named.end - 1] == ")" and r.text[named.end - 2].islower() and not named.worded
+    if part and not END.match(r.text, named.end):
+        return None  # "(a) …, (b) …" are parts of an answer
     copula = closed and named.worded and named.lettered and _COPULA.match(r.text, named.end)
     ends = copula or (r.text[named.end - 1] == ")" and not closed) or (END if closed else CLEAR).match(r.text, named.end)
     if wrong or not (ends or (not closed and not named.loose and _ALL_OF_THEM.match(r.text, named.end))):
@@ -329,6 +334,8 @@ def _judged(r: Reply, predicate: str, ending: str) -> Iterator[Statement]:
         wrong = _WRONG.match(r.text, named.end)
         right = None if wrong else _RIGHT.match(r.text, named.end)
         judgement = wrong or right
+        if judgement and r.text[start : named.end].strip() == "A" and _ARTICLE.match(r.text, named.end):
+            continue  # "A correct estimate"
         if judgement and not _QUESTION.match(r.text, named.end):
             firm = bool(_ONLY.search(before) or _IN_ALL.search(before) or judgement["most"])
             denied = (right or firm) and is_denied(r, start)

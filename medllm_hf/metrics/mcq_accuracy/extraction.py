@@ -8,9 +8,10 @@ README.md has the rules in Chinese and English with examples.
  3. A letter inside a word or a term (B超, AB型, vitamin B) is no letter. A lower-case letter counts in a verdict, or alone.
  4. The reply is read as statements (clauses.py): who is named, chosen or judged right or wrong, by which verb, in which order.
  5. A negated, doubted, conditional or questioned statement, or one that is said of others, is none.
- 6. A first or last line that is nothing but a list is a verdict, unless the reply lists several options line by line.
+ 6. A first or last line that is nothing but a list is a verdict, unless the reply lists several options line by line; so is
+    such a line after "I would select:". An "A. …" in the first line stands where the others below it are denied.
  7. The last verdict before a next question counts. Where it is void or taken back ("等等", "wait"), or one of three and more
-    different answers none of which is called final, the reply is unparsed.
+    different answers or after five changes of mind, none of which is called final, the reply is unparsed.
  8. Without a verdict: option texts after 应选 and the like; else what is judged right where nothing is called wrong, or alone
     among others that are; else option texts that end a sentence after 是, 为 or "is"; else what completes the question's own
     words; else a first "B) …" that is the only one of its kind. Those of the first kind that is there must agree.
@@ -41,13 +42,14 @@ _LABEL = re.compile(
 _MARK = re.compile(r"(?:^|(?<=[\s;。,]))\(?([A-Z])\)?[.:、)]")
 _POINT = re.compile(r"[.。:](?!\d)")
 _NO_LABEL = re.compile(
-    r"正确|错误|对|错|不|是|否|[√×✓✗]|说法|该|此|您|你|请|我|[A-Z]\b|$"
+    r"正确|错误|对(?!此|于)|错|不|是|否|违|合法|[√×✓✗]|说法|该|此|您|你|请|我|[A-Z]\b|$"
     r"|(?:right|wrong|true|false|correct|incorrect|yes|no|hello|hi|sure|i)\b",
     re.I,
 )
 _OTHERS = re.compile(r"其他|其它|其余|余下|\b(?:other|remaining|rest|incorrect)\b", re.I)
 _DENIED = re.compile(r"[不非无未没错]|\b(?:not|less|incorrect|wrong|unlikely)\b|n't\b", re.I)
 _SAYS_NOT = re.compile(r"\b(?:not|incorrect|wrong|excluded?|eliminated?|ruled out)\b|n't\b|[不非无未没错误除]", re.I)
+_FALSE = re.compile(r"错误|不正确|不对|\b(?:incorrect|wrong|false|not (?:correct|true))\b", re.I)
 _TAKEN_BACK = re.compile(
     r"[。.!?;\n]\s?(?:等等|等一下|不对|不,|更正|我错了|重新(?:考虑|分析|审题)|(?:hmm,? ?)?wait\b|actually\b|no,)", re.I
 )
@@ -69,10 +71,12 @@ _COPULA = re.compile(
 _IN_BRACKETS = re.compile(
     r"(?<![不否])[是为选][^,;。!?()\n]{1,30}\((?:选项|即|[Oo]ption )?[ ]?([A-Z])[ ]?(?:选项|项)?(?:[:.、][^()\n]{1,60})?\)"
 )
+_IS_OPTION = re.compile(r"\b(?:is|are)\b[^,;!?()\n]{1,60}\((?:[Oo]ption|[Aa]nswer|[Cc]hoice)[ ]([A-Z])\)(?=[ ]?(?:\.?$|\.\s))")
+_QUANTITY, _THUS = re.compile(r"[$+-]?\d"), re.compile(r"\b(?:therefore|thus|hence|so)\b|answer", re.I)
 _LABELLED = re.compile(r"\(?([A-Z])[ ]?[:)][ ]?(?=[^\W\d_])")
 _NEXT_LABEL = re.compile(r"(?<![A-Za-z])[A-Z][ ]?[:、)]")
 _SENTENCE_ENDS = re.compile(
-    r"[ ]?(?:[。.!;\n]|$|,?[ ]?(?:因为|由于|because\b|since\b|due to\b|as (?:it|this|the)\b|which (?:is|are)\b))",
+    r"[ ]?(?:[。.!;\n]|$|,?[ ]?(?:因为|由于|其次|because\b|since\b|due to\b|as (?:it|this|the)\b|which (?:is|are)\b))",
     re.I,
 )
 _REFUSAL = re.compile(r"抱歉|对不起|不能(?:判断|确定|提供|回答)|无法(?:回答|提供|作答|选择)|\b(?:sorry|unable)\b", re.I)
@@ -227,11 +231,13 @@ def _said_to_be(r: Reply, question: str) -> list[str]:
     """The option texts that end a sentence after "is", or are one; none that the question gives, none in a refusal."""
     if _REFUSAL.search(r.text):
         return []
-    found = [(match.start(1), match[1] if match[1] in r.labels else "") for match in places(_IN_BRACKETS, r.text)]
+    brackets = [*places(_IN_BRACKETS, r.text), *places(_IS_OPTION, r.text)]
+    found = [(match.start(1), match[1] if match[1] in r.labels else "") for match in brackets]
     for match in places(_COPULA, r.text):
         named = named_at(r, match.end(), texts=True)
         ends = named and (_SENTENCE_ENDS.match(r.text, named.end) or (named.lettered and r.text[named.end] == ","))
         given = named and not named.lettered and r.low[match.end() : named.end].strip() in question
+        given = given or (named and not named.lettered and _is_step(r, match, named.end))
         if named and named.worded and ends and not given and not is_listing(r, named):
             found.append((match.start(), named.labels))
         elif (label := _LABELLED.match(r.text, match.end())) and label[1] in r.labels and not (named and named.worded):
@@ -239,9 +245,16 @@ def _said_to_be(r: Reply, question: str) -> list[str]:
     labels = places(_LABEL, r.text)
     for match in labels if len({match[1] for match in labels}) == 1 else []:
         named = named_at(r, match.start(), texts=True)
-        if named and named.worded and _SENTENCE_ENDS.match(r.text, named.end):
+        denied = named and _FALSE.search(r.text, named.end, named.end + 60)
+        if named and named.worded and _SENTENCE_ENDS.match(r.text, named.end) and not denied:
             found.append((match.start(), named.labels))
     return [labels for start, labels in found if not is_denied(r, start)]
+
+
+def _is_step(r: Reply, copula: re.Match[str], end: int) -> bool:
+    """Whether a quantity that is said in English is a step of a calculation that goes on."""
+    english = copula[0].isascii() and _QUANTITY.match(r.text, copula.end())
+    return bool(english and len(r.text) - end > 200 and not _THUS.search(r.text, max(0, copula.start() - 150), copula.start()))
 
 
 def _completed(r: Reply, stem: Stem) -> list[str]:
@@ -263,6 +276,10 @@ def _completed(r: Reply, stem: Stem) -> list[str]:
 def _first_label(r: Reply) -> list[str]:
     """The letter that begins the reply as a label ("B) …") where no other letter labels anything."""
     labels = places(_LABEL, r.text)
+    first = named_at(r, 0, texts=True)
+    alone = first and len(first.labels) == 1 and first.worded and first.lettered and len(places(_MARK, r.text)) < 2
+    if first and alone and not labels and _POINT.match(r.text, first.end):
+        return [first.labels]
     only = labels and labels[0].start() == 0 and len({match[1] for match in labels}) == 1
     if not only or _NO_LABEL.match(r.text, labels[0].end()) or _REFUSAL.search(r.text):
         return []
