@@ -141,7 +141,8 @@ def _data_inputs(parser: Parser) -> None:
     parser.add_argument("--format", default=AUTO, help=f"%(default)s (default), {', '.join(FORMATS)}")
     parser.add_argument(
         "--columns", metavar="KEY=NAME,…",
-        help="the columns of the dialogue: user=ask,assistant=reply or messages=meta.turns, and system=…; dots go into objects",
+        help="the columns of the dialogue: user=ask,assistant=reply or messages=meta.turns, and system=…; of a turn a row "
+        "dialogue=visit,role=speaker,content=text; dots go into objects",
     )  # fmt: skip
     parser.add_argument(
         "--roles", metavar="KEY=NAME,…", help="other names of roles: user=patient,assistant=doctor, and system=…"
@@ -196,6 +197,7 @@ def eval_mcq(parser: Parser) -> None:
     parser.add_argument("--out", required=True, metavar="RUN", help="run folder to write, or to go on with")
     parser.add_argument("--data-path", metavar="PATH", help="a benchmark's published files; default: its copy on the Hub")
     parser.add_argument("--split", help="split of a benchmark (default: test)")
+    parser.add_argument("--encoding", help="of the text of a question file in which none is found, such as big5")
     mode = "compare the probabilities of all answers (default with --model), or read what the model writes (with --url)"
     _setting(parser, Settings, "mode", help=mode)
     score = "compare the letters with the options shown (default), or the texts of the answers without them"
@@ -282,7 +284,12 @@ def eval_judge(parser: Parser) -> None:
     from medllm_hf.evaluation.judging.settings import Settings
     from medllm_hf.metrics.llm_judge.rubrics import RUBRICS
 
-    parser.add_argument("--dialogues", required=True, metavar="FILE_OR_RUN", help="dialogues, or a run of `eval consult`")
+    parser.add_argument(
+        "--dialogues", required=True, metavar="FILE_OR_RUN", help="dialogues, a run of `eval consult`, or a rubric benchmark"
+    )
+    parser.add_argument(
+        "--answers", metavar="FILE", help="answers to a rubric benchmark: prompt_id or case_id, response, model"
+    )
     parser.add_argument("--judge", required=True, metavar="SPEC", help="URL#MODEL, a checkpoint folder or a Hub id")
     parser.add_argument("--out", required=True, metavar="RUN", help="run folder to write, or to go on with")
     parser.add_argument("--rubric", choices=list(RUBRICS), default=Settings.rubric, help="default: %(default)s")
@@ -312,9 +319,14 @@ def eval_pair(parser: Parser) -> None:
 
 def eval_agree(parser: Parser) -> None:
     """Adds the arguments of `medllm eval agree`."""
-    parser.add_argument("runs", metavar="RUN", nargs="+", help="judge runs, or judged runs of `eval consult`")
-    columns = "human labels, .jsonl or .csv: id of the dialogue, annotator, and a column for each criterion"
+    parser.add_argument(
+        "runs", metavar="RUN", nargs="+", help="judge runs, judged runs of `eval consult`, or runs of `eval pair`"
+    )
+    columns = "human labels, .jsonl or .csv: id of the dialogue (of a pair: source/case), annotator, and a column for each "
+    columns += "criterion: a score, or of a pair first, second or tie"
     parser.add_argument("--labels", nargs="+", default=[], metavar="FILE", help=columns)
+    few = "labels of dialogues drawn at random, 20 cases or more, by which means and win rates are corrected"
+    parser.add_argument("--calibrate", nargs="+", default=[], metavar="FILE", help=few)
     parser.add_argument("--out", required=True, metavar="DIR", help="folder to write")
     _output(parser)
 

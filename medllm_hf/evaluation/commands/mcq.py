@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from medllm_hf.data.encodings import check_encoding
 from medllm_hf.errors import UserError
 from medllm_hf.evaluation.exams.prompts import overview, read_questions
 from medllm_hf.evaluation.exams.run import estimate_cost, prepare_exam, run_exam, summary
@@ -25,7 +26,8 @@ def mcq(model: str | None, data: str, out: str, overwrite: bool = False, dry_run
     settings = resolve_defaults(Settings(model, data, **flags))
     if dry_run and settings.url is None:
         raise UserError("--dry-run without --url", "an endpoint, whose replies cost something", "leave it out")
-    questions = read_questions(data, settings.data_path, settings.split)
+    check_encoding(settings.encoding)
+    questions = read_questions(data, settings.data_path, settings.split, settings.encoding)
     if model is not None and not Path(model).is_dir():
         check_name(model)
     # Before the libraries that a local model needs, which take seconds to import.

@@ -67,16 +67,19 @@ class Derived:
     warnings: tuple[str, ...]
 
 
-def derive(questions: Iterable[PresentedQuestion], outputs: Iterable[Output], manifest: Mapping | None = None) -> Derived:
+def derive(
+    questions: Iterable[PresentedQuestion], outputs: Iterable[Output], manifest: Mapping | None = None, break_ties: bool = False
+) -> Derived:
     """What follows from the outputs to these questions; a question without an output has no score.
 
     Args:
         manifest: that of the run; None where there is no run folder, as during training.
+        break_ties: by the rules of runs whose metrics do not count ties, see `breaks_ties`.
     """
     by_key = {(row["id"], row["rotation"]): row for row in outputs}
-    scores = [score_row(one, predict(by_key[one.key])) for one in questions if one.key in by_key]
+    scores = [score_row(one, predict(by_key[one.key], break_ties)) for one in questions if one.key in by_key]
     metrics = _metrics(scores)
-    if any("logprobs" in row for row in by_key.values()):
+    if any("logprobs" in row for row in by_key.values()) and not break_ties:
         metrics["ties"] = count_ties(by_key.values())
     if manifest and "endpoint" in manifest["model"]:
         metrics = with_cost({**metrics, "usage": sum_usage(by_key.values())}, dict(manifest))
@@ -88,15 +91,20 @@ def output_row(one: PresentedQuestion, answer: Mapping) -> Output:
     return cast(Output, {"id": one.item.id, "rotation": one.rotation, "order": one.order, **answer})
 
 
-def predict(output: Output) -> str:
+def breaks_ties(metrics: Mapping) -> bool:
+    """Whether stored metrics are of the time when the first of several best answers was taken, and ties were not counted."""
+    return "ties" not in metrics
+
+
+def predict(output: Output, break_ties: bool = False) -> str:
     """What the model answered, in letters as shown: its reply, or the answer with the highest (mean) log-probability.
 
-    Where the best are equal, none was chosen: "", which counts as unparsed.
+    Where the best are equal, none was chosen: "", which counts as unparsed; with `break_ties`, the first of them.
     """
     if "reply" in output:
         return output["reply"]
     best = best_answers(output)
-    return best[0] if len(best) == 1 else ""
+    return best[0] if len(best) == 1 or break_ties else ""
 
 
 def best_answers(output: Output) -> list[str]:
@@ -376,11 +384,12 @@ def check_run(name: str, run: FinishedRun) -> Run:
         items = by_item(answers, bool(manifest["settings"].get("circular")))
         if len(items) != (count := manifest["data"]["n"]):
             raise UserError(f"{len(items)} of {count} questions in {name}", "all of them", _AGAIN)
-        said = {(row["id"], row["rotation"]): (row["order"], predict(row)) for row in outputs}
+        earlier = breaks_ties(run["metrics"])
+        said = {(row["id"], row["rotation"]): (row["order"], predict(row, earlier)) for row in outputs}
         if said != {one.shown.key: (one.shown.order, one.reply) for one in answers}:
             found = f"other predictions in scores.jsonl of {name} than in its outputs"
             raise UserError(found, "scores that follow from them", _AGAIN)
-        derived = derive(stored.questions, outputs, manifest).metrics
+        derived = derive(stored.questions, outputs, manifest, earlier).metrics
     except ValueError as error:
         raise UserError(f"a damaged run in {name}: {error}", "what the format says", _AGAIN) from error
     check_metrics(name, derived, run["metrics"], "scores", _AGAIN)

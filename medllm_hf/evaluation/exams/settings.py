@@ -18,6 +18,7 @@ class Settings:
     Attributes:
         model: A checkpoint folder or Hub id; `url`, in its place, is URL#MODEL of an endpoint, whose key `key_env` names.
         data: A question file, or the name of a benchmark, whose published files are at `data_path` or on the Hub.
+        encoding: Of the text in the files of `data` and `examples` in which none is found.
         mode: "likelihood" compares the probabilities of all answers, "generate" reads the letters from what the model writes.
         score: "letter" shows the options and compares the letters; "text" shows the bare question and compares the whole
             answers (option texts and end of the reply), which suits a small or untrained model.
@@ -34,6 +35,7 @@ class Settings:
     data: str
     url: str | None = None
     data_path: str | None = None
+    encoding: str | None = None
     split: str | None = None
     mode: Mode | None = None
     score: Score = "letter"

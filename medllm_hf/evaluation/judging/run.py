@@ -19,10 +19,11 @@ from medllm_hf.evaluation.costs.prices import cost_text, record_prices
 from medllm_hf.evaluation.judging.canaries import canaries
 from medllm_hf.evaluation.judging.derive import derive, usage
 from medllm_hf.evaluation.judging.dialogues import record
-from medllm_hf.evaluation.judging.records import Dialogue, JudgeManifest, Output, Reference, Transcript
+from medllm_hf.evaluation.judging.records import BenchmarkRecord, Dialogue, JudgeManifest, Output, Reference, Transcript
 from medllm_hf.evaluation.judging.settings import ATTEMPTS, Settings, check_settings
 from medllm_hf.evaluation.models import ModelSpec, serve_models
 from medllm_hf.evaluation.runs.folder import RunFolder, open_run, outputs_in, read_run
+from medllm_hf.evaluation.statistics.bootstrap import ends_text
 from medllm_hf.metrics.llm_judge import scoring
 
 KEY = ("id", "sample")
@@ -237,10 +238,13 @@ class Ended:
     failed: bool = False
 
 
-def plan_of(dialogues: Sequence[Dialogue], judge: str, settings: Settings, name: str) -> Plan:
+def plan_of(
+    dialogues: Sequence[Dialogue], judge: str, settings: Settings, name: str, benchmark: BenchmarkRecord | None = None
+) -> Plan:
     """The plan for dialogues that the manifest calls `name`.
 
     Args:
+        benchmark: what the manifest says of the benchmark that they are answers to.
         judge: `URL#MODEL` of an endpoint, a checkpoint folder or a Hub id.
 
     Raises:
@@ -257,6 +261,7 @@ def plan_of(dialogues: Sequence[Dialogue], judge: str, settings: Settings, name:
         "data": record(dialogues, name),
         "settings": settings.record(),
         "systems": list(dict.fromkeys(dialogue["model"] for dialogue in dialogues)),
+        **({"benchmark": dict(benchmark)} if benchmark else {}),
         **record_prices(settings.prices, {"judge": party}, settings.budget),
     }
     return Plan(settings, party, manifest, canaries(settings.rubric == "checklist"), dialogues)
@@ -361,8 +366,8 @@ def summary(out: str | Path) -> str:
     if metrics["headline"] is None:
         lines += ["no headline figure: " + "; ".join(metrics["no_headline"])]
     for name, found in (metrics["headline"] or {}).items():
-        low, high = found["interval"]
         counts = f"n={found['n']}, unscored {found['unscored']}"
-        lines.append(f"{name}: overall {found['overall']:.2f} (95% interval {low:.2f} to {high:.2f}, {counts})")
+        ends = ends_text(found["interval"], found["n"] - found["unscored"])
+        lines.append(f"{name}: overall {found['overall']:.2f} (95% interval {ends}, {counts})")
     cost = f", {cost_text(metrics['cost'])}" if "cost" in metrics else ""
     return "\n".join([*lines, f"{metrics['usage']['calls']} calls{cost}, run folder {out}"])

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medllm_hf.errors import UserError
+from medllm_hf.evaluation.agreement.report import Place, Ratings
+from medllm_hf.evaluation.judging.derive import Unscored
 from medllm_hf.evaluation.judging.dialogues import record
 from medllm_hf.evaluation.judging.page import safe_json
 from medllm_hf.evaluation.preferences.canaries import pair_canaries
@@ -23,7 +25,7 @@ from medllm_hf.evaluation.preferences.records import (
     pairs_in,
     stored_run,
 )
-from medllm_hf.evaluation.runs.compare import check_metrics
+from medllm_hf.evaluation.runs.compare import VERSION, check_metrics, version_of
 from medllm_hf.evaluation.runs.folder import FinishedRun
 from medllm_hf.folders import write_text
 from medllm_hf.reporting.blocks import Block, words
@@ -32,12 +34,12 @@ from medllm_hf.reporting.html import page_of
 
 @dataclass(frozen=True)
 class PairRun:
-    """A finished comparison whose rows and metrics were found to follow from its outputs; `outputs` are by (id, sample)."""
+    """A finished comparison whose scores and metrics were found to follow from its outputs; `outputs` are by (id, sample)."""
 
     name: str
     manifest: Manifest
     metrics: dict
-    rows: list[PairScore]
+    scores: list[PairScore]
     outputs: dict[tuple[str, int], PairOutput]
 
     @property
@@ -62,10 +64,12 @@ def check_pair_run(name: str, run: FinishedRun) -> PairRun:
         record([dict(pair[side]) for pair in pairs], manifest["data"][side]["name"]) != manifest["data"][side] for side in SIDES
     ):
         raise UserError(f"other dialogues in scores.jsonl of {name} than the manifest names", "the dialogues compared", do)
-    derived = derive(manifest, stored.outputs, pairs)
-    if derived.scores != run["scores"]:
+    derived = derive(manifest, stored.outputs, pairs, version_of(run["metrics"]))
+    if [score.row() for score in derived.scores] != run["scores"]:
         raise UserError(f"other verdicts in scores.jsonl of {name} than in its outputs", "verdicts that follow from them", do)
     check_metrics(name, derived.metrics, run["metrics"], "outputs", do)
+    if version_of(run["metrics"]) != VERSION:  # the report says what the present rules give
+        derived = derive(manifest, stored.outputs, pairs)
     return PairRun(name, manifest, derived.metrics, derived.scores, stored.outputs)
 
 
@@ -76,9 +80,29 @@ def pair_values(runs: list[PairRun]) -> dict:
 
 def _values(run: PairRun) -> dict:
     manifest = run.manifest
-    reasons = Counter(row["unscored"] for row in run.rows if row["unscored"] is not None)
+    reasons = Counter(score.result.reason for score in run.scores if isinstance(score.result, Unscored))
     kept = {name: manifest[name] for name in ("judge", "rubric", "data", "settings", "only_first", "only_second")}
     return {"run": run.name, "systems": run.systems, **kept, **run.metrics, "unscored_reasons": dict(reasons)}
+
+
+def pair_ratings(run: PairRun) -> Ratings:
+    """The run as `eval agree` compares it with other raters: by criterion and case what it is worth to the first system."""
+    manifest, pairs = run.manifest, pairs_in(run.scores)
+    names = manifest["rubric"]["criteria"]
+    scores = {key: {case: WORTH[found] for case, found in outcomes_by_case(run.scores, key).items()} for key in names}
+    system = f"{run.systems['first']} against {run.systems['second']}"
+    about = {"judge": manifest["judge"], "rubric": manifest["rubric"], "samples": manifest["settings"]["samples"]}
+    return Ratings(
+        run=run.name,
+        about={**about, "data": {**manifest["data"], "n": len(pairs)}},
+        unit="pairs of dialogues",
+        scale=(0.0, 1.0),
+        scores=scores,
+        turns={pair["id"]: [*pair["first"]["turns"], *pair["second"]["turns"]] for pair in pairs},
+        places={pair["id"]: Place(system, pair["id"], pair["group"]) for pair in pairs},
+        unscored=[pair["id"] for pair in pairs if pair["id"] not in scores["overall"]],
+        no_headline=run.metrics["no_headline"],
+    )
 
 
 def write_pair_page(blocks: list[Block], values: dict, runs: list[PairRun], folder: Path) -> int:
@@ -94,10 +118,10 @@ def write_pair_page(blocks: list[Block], values: dict, runs: list[PairRun], fold
 
 def _set(run: PairRun, transcript: Callable[[str], int]) -> dict:
     """A run as the page's script takes it: each case has a row a system, whose scores are what the outcomes are worth to it."""
-    keys, pairs = run.manifest["rubric"]["criteria"], pairs_in(run.rows)
+    keys, pairs = run.manifest["rubric"]["criteria"], pairs_in(run.scores)
     groups = list(dict.fromkeys(pair["group"] for pair in pairs))
-    outcomes = {key: outcomes_by_case(run.rows, key) for key in keys}
-    why = {row["id"]: row["unscored"] for row in run.rows if row["unscored"] is not None}
+    outcomes = {key: outcomes_by_case(run.scores, key) for key in keys}
+    why = {score.pair["id"]: score.result.reason for score in run.scores if isinstance(score.result, Unscored)}
     rows = []
     for pair in pairs:
         case, replies, attempts = pair["id"], *_said(run, pair["id"])

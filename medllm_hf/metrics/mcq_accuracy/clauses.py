@@ -32,7 +32,8 @@ _QUESTION = re.compile(r"[ ]?\)?(?:选项|项)?[ ]?(?:是?(?:正确|对)的?)?[ 
 _ALL_OF_THEM = re.compile(r"[ ]?(?:选项|项|[二两三四五六][项个者])?[ ]?(?:都|均|皆)(?![不非没未无])")
 _SUBJECT = (
     r"[ ]?\)?[ ]?(?:选项|项|[二两三四五六][项个者])?[ ]?(?:的?(?:说法|描述|表述|叙述|选项|情况|诊断))?[ ]?[:(]?"
-    r"(?:(?:都|均|皆|全|也|并|才|更|显然|明显|肯定|可以|可|被|是|为|are|is|all|both|also|clearly|can be|could be|seems?|appears?|to be)[ ]?)*"
+    r"(?:(?:都|均|皆|全|也|并|才|更|显然|明显|肯定|可以|可|被|是|为"
+    r"|are|is|all|both|also|clearly|can be|could be|seems?|appears?|to be)[ ]?)*"
     r"(?P<most>最为?|(?:the )?(?:most|best)\b)?[ ]?"
 )
 _SUBJECT_ALONE = re.compile(_SUBJECT, re.I)
@@ -173,7 +174,8 @@ _DOUBT = re.compile(
 )
 _SENTENCE = re.compile(r"[。!?\n]|\.(?!\d)|但|不过|然而|本[题例]|其实|实际上|后来|\b(?:but|however)\b", re.I)
 _SUPPOSED = re.compile(
-    r"若(?!干)|如果(?!(?:我们?|你|一定)?(?:必须|非要|只能|要)[^,。;\n]{0,12}选)|示例|例题|(?<![这本])类似题|(?:有些|一些|老|旧|那个|另一个?|第一个)题|题库|真题|假如|假设|要是|倘若|有人|(?<![所没具只])有的|考生|同学(?!们)|误以为|最初|起初|一开始|原以为|乍看"
+    r"若(?!干)|如果(?!(?:我们?|你|一定)?(?:必须|非要|只能|要)[^,。;\n]{0,12}选)|示例|例题|(?<![这本])类似题|(?:有些|一些|老|旧|那个|另一个?|第一个)题|题库|真题"
+    r"|假如|假设|要是|倘若|有人|(?<![所没具只])有的|考生|同学(?!们)|误以为|最初|起初|一开始|原以为|乍看"
     r"|\b(?:if(?! (?:I|we|one) (?:had|have|must|were forced)\b)|suppose|unless|(?:some|many) (?:would|people|students|might|may|argue|say)"
     r"|at first|initially|first impression)\b",
     re.I,
