@@ -176,7 +176,8 @@ _SENTENCE = re.compile(r"[。!?\n]|\.(?!\d)|但|不过|然而|本[题例]|其实
 _SUPPOSED = re.compile(
     r"若(?!干)|如果(?!(?:我们?|你|一定)?(?:必须|非要|只能|要)[^,。;\n]{0,12}选)|示例|例题|(?<![这本])类似题|(?:有些|一些|老|旧|那个|另一个?|第一个)题|题库|真题"
     r"|假如|假设|要是|倘若|有人|(?<![所没具只])有的|考生|同学(?!们)|误以为|最初|起初|一开始|原以为|乍看"
-    r"|\b(?:if(?! (?:I|we|one) (?:had|have|must|were forced)\b)|suppose|unless|(?:some|many) (?:would|people|students|might|may|argue|say)"
+    r"|\b(?:if(?! (?:I|we|one) (?:had|have|must|were forced)\b)|suppose|unless"
+    r"|(?:some|many) (?:would|people|students|might|may|argue|say)"
     r"|at first|initially|first impression)\b",
     re.I,
 )
