@@ -188,18 +188,24 @@ def data_build(parser: Parser) -> None:
 def eval_mcq(parser: Parser) -> None:
     """Adds the arguments of `medllm eval mcq`."""
     from medllm_hf.endpoints.address import KEY_ENV, Endpoint
-    from medllm_hf.evaluation.exams.settings import BATCH_TOKENS, NEW_TOKENS, Settings
+    from medllm_hf.evaluation.exams.settings import BATCH_TOKENS, NEW_TOKENS, READINGS, REASONING_TOKENS, Settings
 
     who = parser.add_mutually_exclusive_group(required=True)
     who.add_argument("--model", metavar="M", help="checkpoint folder or Hub id")
     who.add_argument("--url", metavar="URL#MODEL", help="a model behind an OpenAI-compatible endpoint")
-    parser.add_argument("--data", required=True, metavar="FILE_OR_BENCHMARK", help="question file, or a name such as cmexam")
-    parser.add_argument("--out", required=True, metavar="RUN", help="run folder to write, or to go on with")
+    several = "question files, or names such as cmexam, or NAME=PATH of its published files; separated by commas, or repeated"
+    parser.add_argument("--data", required=True, action="append", metavar="FILE_OR_BENCHMARK,…", help=several)
+    folder = "run folder to write, or to go on with; of several readings or benchmarks the folder of RUN/BENCHMARK/READING"
+    parser.add_argument("--out", required=True, metavar="RUN", help=folder)
     parser.add_argument("--data-path", metavar="PATH", help="a benchmark's published files; default: its copy on the Hub")
     parser.add_argument("--split", help="split of a benchmark (default: test)")
     parser.add_argument("--encoding", help="of the text of a question file in which none is found, such as big5")
-    mode = "compare the probabilities of all answers (default with --model), or read what the model writes (with --url)"
-    _setting(parser, Settings, "mode", help=mode)
+    first, reply, reasoning = READINGS
+    mode = (
+        f"the reading, or several: {first} compares the probabilities of all answers (default with --model), {reply} reads a "
+        f"short written reply (with --url), {reasoning} what is written after free reasoning"
+    )
+    parser.add_argument("--mode", metavar="READING,…", help=mode)
     score = "compare the letters with the options shown (default), or the texts of the answers without them"
     _setting(parser, Settings, "score", help=score)
     divided = "what an answer's log-probability is divided by (default: nothing)"
@@ -215,7 +221,11 @@ def eval_mcq(parser: Parser) -> None:
     parser.add_argument(
         "--no-chat-template", dest="chat_template", action="store_false", help="plain text in place of chat turns"
     )
-    _setting(parser, Settings, "max_new_tokens", metavar="N", help=f"of a written reply (default: {NEW_TOKENS})")
+    _setting(parser, Settings, "max_new_tokens", metavar="N", help=f"of a short reply (default: {NEW_TOKENS})")
+    budget = f"of a reply with reasoning, thoughts included (default: {REASONING_TOKENS})"
+    _setting(parser, Settings, "reasoning_tokens", metavar="N", help=budget)
+    again = "ask once more where a reply has no letter that can be read; told beside the accuracy as read"
+    _setting(parser, Settings, "finish", help=again)
     at_once = f"requests at once to the endpoint (default: {Endpoint.concurrency})"
     _setting(parser, Settings, "concurrency", metavar="N", help=at_once)
     key = f"environment variable with the endpoint's key (default: {KEY_ENV})"

@@ -1,8 +1,11 @@
 """An exam as it is sat: who answers which prompts, the run folder that keeps what is answered, and what it would cost."""
 
 import asyncio
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from fractions import Fraction
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,18 +18,22 @@ from medllm_hf.errors import UserError
 from medllm_hf.evaluation.costs.estimate import Estimate, Volume, about, at_most, preview_costs, seen_reply
 from medllm_hf.evaluation.costs.ledger import Spending
 from medllm_hf.evaluation.costs.prices import cost_text, record_prices, sum_usage
-from medllm_hf.evaluation.exams.derive import derive, list_warnings, output_row, read_outputs
+from medllm_hf.evaluation.exams.derive import accuracy_text, derive
+from medllm_hf.evaluation.exams.finishing import letters_limit, letters_request
+from medllm_hf.evaluation.exams.outputs import calls, list_warnings, output_row, read_outputs
 from medllm_hf.evaluation.exams.prompts import PresentedQuestion, Prompts, Questions, present_options, read_examples
 from medllm_hf.evaluation.exams.settings import ResolvedSettings
 from medllm_hf.evaluation.runs.folder import RunFolder, open_run, outputs_in, read_run, weights_hash
 from medllm_hf.generation_settings import ENDS
-from medllm_hf.templates.template_checks import ADD_TEMPLATE, check_chat_template, check_thinking
+from medllm_hf.templates.template_checks import ADD_TEMPLATE, check_chat_template, check_thinking, reads_thinking
 from medllm_hf.vocabulary import check_ids
 
 if TYPE_CHECKING:  # they take seconds to import, and a wrong path is to be told at once
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 KEY = ("id", "rotation")
+# Of the replies that a run will get, so many are taken to stay unread and to be asked once more, until some are there.
+UNREAD_SHARE = 0.1
 
 
 @dataclass(frozen=True)
@@ -37,6 +44,12 @@ class Examinee:
     endpoint: Endpoint | None
     folder: Path | None
     tokenizer: "PreTrainedTokenizerBase | None"
+
+    @cached_property
+    def network(self) -> "PreTrainedModel":
+        """The model in `folder`, loaded once however many readings and benchmarks it sits."""
+        assert self.folder is not None  # no endpoint
+        return load_network(self.folder)
 
 
 @dataclass(frozen=True)
@@ -50,16 +63,20 @@ class Exam:
     manifest: dict
 
 
-def prepare_exam(settings: ResolvedSettings, questions: Questions) -> Exam:
+def prepare_exam(settings: ResolvedSettings, questions: Questions, examinee: Examinee | None = None) -> Exam:
     """The exam that `settings` ask for; no weights are loaded yet.
+
+    Args:
+        examinee: Who answers by `settings`, where that is known already.
 
     Raises:
         UserError: a model, examples, prices or an endpoint that cannot be had.
     """
     drawn, examples = read_examples(questions, settings)
-    who = load_examinee(settings)
-    ready = settings.mode == "likelihood"
-    prompts = Prompts(who.tokenizer, drawn.of_kind, settings.score, settings.chat_template, ready, settings.enable_thinking)
+    who = examinee or load_examinee(settings)
+    settings = with_thinking(settings, who)
+    told = settings.chat_template, settings.mode, settings.enable_thinking, settings.finish is not None
+    prompts = Prompts(who.tokenizer, drawn.of_kind, settings.score, *told)
     shown = present_options(questions.items, settings.seed, settings.shuffle_options, settings.circular)
     manifest = {
         "kind": "mcq",
@@ -71,14 +88,17 @@ def prepare_exam(settings: ResolvedSettings, questions: Questions) -> Exam:
     return Exam(settings, who, prompts, shown, manifest)
 
 
-def run_exam(exam: Exam, out: str, overwrite: bool = False) -> str | None:
+def run_exam(exam: Exam, out: str, overwrite: bool = False, before: Fraction = Fraction(0)) -> str | None:
     """Writes the run folder `out`, or goes on with it; returns what is missing in the end, in a line, or None.
+
+    Args:
+        before: What the other runs of the command have spent, which the budget holds for too.
 
     Raises:
         UserError: `out` holds something else, the model cannot be loaded, or the endpoint refuses every request.
     """
     shown = exam.shown
-    with open_run(out, exam.manifest, KEY, overwrite) as run, Spending(run, exam.settings.budget) as spending:
+    with open_run(out, exam.manifest, KEY, overwrite) as run, Spending(run, exam.settings.budget, before) as spending:
         if run.finished:
             return None
         if failed := fill(run, exam, spending):
@@ -88,7 +108,7 @@ def run_exam(exam: Exam, out: str, overwrite: bool = False) -> str | None:
         order = [one.key for one in shown]
         outputs = read_outputs(run.rows[key] for key in order)
         if exam.examinee.endpoint:
-            spending.record_besides(sum_usage(outputs))
+            spending.record_besides(sum_usage(calls(outputs)))
         derived = derive(shown, outputs, run.manifest)
         run.finish(order, [dict(row) for row in derived.scores], derived.metrics)
     return None
@@ -109,7 +129,7 @@ def load_examinee(settings: ResolvedSettings) -> Examinee:
     assert settings.model is not None  # one of the two is there
     folder, revision = pretrained.snapshot(settings.model)
     config = pretrained.load_config(folder)  # before any work, since the weights come last
-    if settings.mode == "generate":
+    if settings.written:
         pretrained.check_generation(folder, config, fields=ENDS)
     name = {"id": settings.model, "revision": revision} if revision else {"id": folder.resolve().name}
     record = {**name, "weights_sha256": weights_hash(folder)}
@@ -117,6 +137,14 @@ def load_examinee(settings: ResolvedSettings) -> Examinee:
     check_thinking(tokenizer, folder, settings.enable_thinking)
     check_ids(tokenizer, config, folder)
     return Examinee(record, None, folder, tokenizer)
+
+
+def with_thinking(settings: ResolvedSettings, who: Examinee) -> ResolvedSettings:
+    """The settings with what a local model's template is told of thinking by the reading, where it listens."""
+    undecided = settings.enable_thinking is None and settings.written and settings.chat_template
+    if not undecided or who.tokenizer is None or not reads_thinking(who.tokenizer):
+        return settings
+    return replace(settings, enable_thinking=settings.mode == "reasoning")
 
 
 def load_tokenizer(folder: Path, chat: bool = True) -> "PreTrainedTokenizerBase":
@@ -160,7 +188,9 @@ def record_settings(settings: ResolvedSettings, prompts: Prompts, questions: Que
     if settings.encoding is not None:
         record["encoding"] = settings.encoding
     record |= {"reply_prefix": " | ".join(prefixes), "prompt_sha256": prompts.digest(questions.items)}
-    if settings.mode == "generate":
+    if settings.finish is not None:
+        record["finish"] = settings.finish
+    if settings.written:
         record |= {"max_new_tokens": settings.max_new_tokens, "temperature": 0.0}
     if settings.url is None:
         record |= {"batch_tokens": settings.batch_tokens, "device": device_name()}
@@ -186,8 +216,7 @@ def fill(run: RunFolder, exam: Exam, spending: Spending) -> dict[int, EndpointEr
         if who.endpoint is not None:
             from medllm_hf.evaluation.exams.generation import endpoint_replies
 
-            turns, account = [exam.prompts.turns(one.item) for one in shown], spending.account("model")
-            asked = endpoint_replies(who.endpoint, turns, wanted, exam.settings, keep, account)
+            asked = endpoint_replies(who.endpoint, exam.prompts, shown, wanted, exam.settings, keep, spending.account("model"))
             try:
                 return asyncio.run(asked)
             except EndpointError as error:
@@ -204,8 +233,7 @@ def local_answers(exam: Exam, wanted: set[int]) -> Iterator[tuple[int, dict]]:
     from medllm_hf.evaluation.exams.likelihood import likelihoods
 
     settings = exam.settings
-    assert exam.examinee.folder is not None  # no endpoint
-    network = load_network(exam.examinee.folder)
+    network = exam.examinee.network
     if settings.mode == "likelihood":
         yield from likelihoods(network, exam.prompts, exam.shown, wanted, settings.normalization, settings.batch_tokens)
     else:
@@ -222,10 +250,18 @@ def estimate_cost(exam: Exam, out: str, overwrite: bool) -> str:
     rows = outputs_in(out, exam.manifest, KEY, overwrite)
     there = [(one, rows[one.key]) for one in exam.shown if one.key in rows]
     replies = [seen_reply(prompts.turns(one.item), row["reply"], row) for one, row in there]
-    guesses = at_most(settings.max_new_tokens), about(settings.max_new_tokens, filter(None, replies))
-    left = [prompts.turns(one.item) for one in exam.shown if one.key not in rows]
-    volumes = [sum((guess.call(turns) for turns in left), Volume()) for guess in guesses]
-    return preview_costs(out, exam.manifest, bool(rows), {"model": Estimate(*volumes)}, settings.budget)
+    most, usual = at_most(settings.max_new_tokens), about(settings.max_new_tokens, filter(None, replies))
+    left = [one for one in exam.shown if one.key not in rows]
+    estimate = Estimate(*(sum((guess.call(prompts.turns(one.item)) for one in left), Volume()) for guess in (most, usual)))
+    if settings.finish:
+        asked = sum("finishing" in row for _, row in there) / len(there) if there else UNREAD_SHARE
+        again = left[: math.ceil(asked * len(left))]
+        most_again = replace(most, tokens=letters_limit(settings))
+        estimate = Estimate(
+            sum((most_again.call(*letters_request(one, prompts.turns(one.item), most.text)) for one in left), estimate.most),
+            sum((usual.call(*letters_request(one, prompts.turns(one.item), usual.text)) for one in again), estimate.about),
+        )
+    return preview_costs(out, exam.manifest, bool(rows), {"model": estimate}, settings.budget)
 
 
 def summary(out: str) -> str:
@@ -236,6 +272,8 @@ def summary(out: str) -> str:
     if "circular" in metrics:
         parts.append(f"{metrics['circular']['consistent']} consistent over all rotations")
     interval = f"{100 * metrics['interval_low']:.1f} to {100 * metrics['interval_high']:.1f}"
+    if "finished" in metrics:
+        parts.append(f"{metrics['finished']['asked']} asked once more: {accuracy_text(metrics['finished'])}")
     share = f"accuracy {100 * metrics['accuracy']:.1f}% of n={metrics['n']} (95% interval {interval}, {', '.join(parts)})"
     cost = f", {cost_text(metrics['cost'])}" if "cost" in metrics else ""
     return f"{share}{cost}, run folder {out}"

@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 
 from medllm_hf.evaluation.costs.prices import cost_text
+from medllm_hf.evaluation.exams.compared_readings import reading_blocks
+from medllm_hf.evaluation.exams.derive import finished_text
 from medllm_hf.evaluation.exams.position_bias import P_LIMIT, SHARE_LIMIT
 from medllm_hf.evaluation.exams.reference_results import MISPRINT, NOTE, SOURCE
 from medllm_hf.evaluation.exams.report import ALL_ROTATIONS
@@ -33,6 +35,7 @@ def report_blocks(values: dict) -> list[Block]:
         blocks += [Heading(2, f"{dataset['name']}{split}"), *_headlines(dataset), *_questions(dataset, rows)]
         blocks += _results(dataset, rows)
         blocks += [Figure(figure_name("accuracy", number), "accuracy with 95% intervals; the dashed line is the chance level")]
+        blocks += reading_blocks(dataset)
         for part in (_quoted(dataset), _subjects(rows, number), _comparisons(dataset), _circular(rows), _positions(rows)):
             blocks += part
         blocks += _confusion(rows, number)
@@ -96,6 +99,8 @@ def _results(dataset: dict, rows: list[dict]) -> Iterator[Block]:
                 f"{row['run']}: {row['ties']} ties. The best answers are exactly as likely as each other, so the model prefers "
                 "none; none is taken, and the question counts as unparsed."
             )
+        if "finished" in row:
+            yield Paragraph(f"{row['run']}, unread replies asked once more: {finished_text(row)}.")
         if "cost" in row:
             yield Paragraph(f"Cost of {row['run']}: {cost_text(row['cost'])}.")
     if differ:

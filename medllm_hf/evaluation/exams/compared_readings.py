@@ -1,0 +1,148 @@
+"""One model's answers to the same questions, taken in several readings: spread, agreement, and which figure to publish."""
+
+from collections.abc import Iterator
+from itertools import combinations
+from typing import Any
+
+from medllm_hf.evaluation.exams.derive import METRICS, Run, accuracy_text, finished_text, reading_of
+from medllm_hf.evaluation.exams.settings import READINGS, Mode
+from medllm_hf.evaluation.runs.folder import json_line
+from medllm_hf.evaluation.statistics.tests import wilson
+from medllm_hf.reporting.blocks import Block, Heading, Paragraph, Table, interval, percent
+
+# A written reading is taken for the headline when no larger share of its replies is unparsed.
+MOST_UNPARSED = 0.05
+# Which reading is the headline where several could be: what people meet first, what is compared last.
+PREFERRED: tuple[Mode, ...] = ("reply", "reasoning", "likelihood")
+# What runs must share beside the model to be readings of one answer.
+_SHARED = ("shots", "seed", "shuffle_options", "circular", "chat_template")
+_RULE = (
+    f"The rule asks how well the answers could be read, never which figure is higher: the short reply as read, for that is "
+    f"what people meet, if at most {MOST_UNPARSED:.0%} of its replies are unparsed; else the reasoning under the same limit; "
+    "else the likelihood, because written figures with many unparsed replies say more of their form than of knowledge. A "
+    "figure after asking once more stands beside the one as read and never in its place."
+)
+_RULE_ZH = (
+    f"规则只看回复能否读出，从不看哪个数字更高：未解析的简短回复不超过 {MOST_UNPARSED:.0%} 时取简短回复（reply），"
+    "因为这是人们实际见到的；否则按同样的限度取推理后的回复（reasoning）；再否则取似然（likelihood），"
+    "因为未解析很多时，书面回复的数字反映的多是形式而不是知识。再问一次之后的数字只并列在旁，从不代替原回复的数字。"
+)
+
+
+def compared_readings(runs: list[Run]) -> list[dict]:
+    """What the report says of each model that answered these questions in more than one reading.
+
+    Args:
+        runs: on the same questions.
+    """
+    groups: dict[str, list[Run]] = {}
+    for run in runs:
+        shared = {name: run.manifest["settings"].get(name) for name in _SHARED}
+        groups.setdefault(json_line({"model": run.manifest["model"], **shared}), []).append(run)
+    several = (members for members in groups.values() if len({reading_of(run.manifest) for run in members}) > 1)
+    return [_compared(sorted(members, key=lambda run: READINGS.index(reading_of(run.manifest)))) for members in several]
+
+
+def _compared(runs: list[Run]) -> dict:
+    rows = [_row(run) for run in runs]
+    shares = [row["accuracy"] for row in rows]
+    apart = [
+        [one["run"], other["run"]]
+        for one, other in combinations(rows, 2)
+        if one["interval_high"] < other["interval_low"] or other["interval_high"] < one["interval_low"]
+    ]
+    return {
+        "model": runs[0].manifest["model"]["id"],
+        "rows": rows,
+        "spread": max(shares) - min(shares),
+        "agreement": [agreement(one, other) for one, other in combinations(runs, 2)],
+        "apart": apart,
+        "publish": headline(rows)["run"],
+    }
+
+
+def _row(run: Run) -> dict:
+    counts = {name: run.metrics[name] for name in ("ties", "finished") if name in run.metrics}
+    figures = {name: run.metrics[name] for name in METRICS[:5]}
+    return {"run": run.name, "reading": reading_of(run.manifest), **figures, **counts}
+
+
+def agreement(first: Run, second: Run) -> dict[str, Any]:
+    """How often two readings chose the same options, of the questions from which both give letters; None of none."""
+    theirs = {(answer.id, answer.rotation): answer.own_choice for answer in second.answers}
+    both = [
+        (answer.own_choice, theirs[key])
+        for answer in first.answers
+        if answer.choice is not None and theirs.get(key := (answer.id, answer.rotation)) is not None
+    ]
+    equal = sum(one == other for one, other in both)
+    low, high = wilson(equal, len(both)) if both else (None, None)
+    share = equal / len(both) if both else None
+    return {"first": first.name, "second": second.name, "n": len(both), "equal": equal, "share": share,
+            "interval_low": low, "interval_high": high}  # fmt: skip
+
+
+def headline(rows: list[dict]) -> dict:
+    """The row whose figure is to be published, by the rule that the report states."""
+    written = [row for row in rows if row["reading"] != "likelihood"]
+    readable = [row for row in written if row["unparsed"] <= MOST_UNPARSED * row["n"]]
+    candidates = readable or [row for row in rows if row["reading"] == "likelihood"]
+    if candidates:
+        return min(candidates, key=lambda row: PREFERRED.index(row["reading"]))
+    return min(rows, key=lambda row: row["unparsed"] / row["n"])
+
+
+def reading_blocks(dataset: dict) -> Iterator[Block]:
+    """The tables and notes on the readings of one dataset."""
+    for group in dataset["readings"]:
+        yield Heading(3, f"Readings of {group['model']}")
+        yield _accuracies(group["rows"])
+        yield Paragraph(
+            "Likelihood compares the probabilities of the answers; reply reads a short written reply; reasoning reads what is "
+            "written after free reasoning, never the reasoning. Asked once more: with the answers to a second question in the "
+            "place of the replies from which no letter could be read."
+        )
+        yield _agreements(group["agreement"])
+        yield Paragraph(f"Spread of the accuracies: {100 * group['spread']:.1f} points.")
+        for first, second in group["apart"]:
+            yield Paragraph(
+                f"The intervals of {first} and {second} do not meet: how the model is asked decides its figure. "
+                f"{first} 与 {second} 的区间不相交：提问方式决定了数字。"
+            )
+        yield from map(Paragraph, publish_texts(group))
+
+
+def _accuracies(rows: list[dict]) -> Table:
+    again = any("finished" in row for row in rows)
+    head = ("reading", "run", "accuracy", "95% interval", "n", "unparsed", "ties", *["asked once more"] * again)
+    lines = []
+    for row in rows:
+        limits = interval(row["interval_low"], row["interval_high"])
+        counts = (str(row["n"]), str(row["unparsed"]), str(row.get("ties", "–")), *[finished_text(row)] * again)
+        lines.append((row["reading"], row["run"], percent(row["accuracy"]), limits, *counts))
+    return Table(head, tuple(lines))
+
+
+def _agreements(rows: list[dict]) -> Table:
+    lines = []
+    for row in rows:
+        limits = interval(row["interval_low"], row["interval_high"]) if row["n"] else "–"
+        shares = (percent(row["share"]), limits, str(row["equal"]), str(row["n"]))
+        lines.append((f"{row['first']} and {row['second']}", *shares))
+    return Table(("same options chosen", "share", "95% interval", "equal", "n, both with letters"), tuple(lines))
+
+
+def publish_texts(group: dict) -> tuple[str, str]:
+    """Which number to publish, by the rule, in a paragraph in English and one in Chinese."""
+    row = next(row for row in group["rows"] if row["run"] == group["publish"])
+    share, n, unparsed = accuracy_text(row), row["n"], row["unparsed"]
+    text = f"Which number to publish: {row['run']}, {share}, n = {n}, {unparsed} unparsed, named as a figure of the reading "
+    text += f"{row['reading']}. {_RULE}"
+    ends = interval(row["interval_low"], row["interval_high"]).replace("to", "至")
+    zh = f"该发布哪个数字：{row['run']}，{percent(row['accuracy'])}（95% 区间 {ends}），n = {n}，未解析 {unparsed}，"
+    zh += f"并注明读法 {row['reading']}。{_RULE_ZH}"
+    if group["apart"]:
+        text += " Since the readings differ by more than chance, publish all of them, and compare each only with its like."
+        return text, zh + "各读法的差异超出偶然，因此应全部发布，且每个数字只与同一读法的数字比较。"
+    text += " The intervals of all readings meet, so the others can stand beside it as a check."
+    return text, zh + "所有读法的区间两两相交，其余数字可并列作为核对。"
