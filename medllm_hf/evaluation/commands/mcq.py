@@ -1,14 +1,14 @@
 """The verb `eval mcq`: a model's accuracy on multiple-choice questions, by likelihood or by what it writes."""
 
 import sys
-from pathlib import Path
 from typing import Any
 
 from medllm_hf.errors import UserError
 from medllm_hf.evaluation.exams.prompts import overview, read_questions
+from medllm_hf.evaluation.exams.ranks import RankLostError, launched, meet, share_of_launcher
+from medllm_hf.evaluation.exams.ready import check_ready
 from medllm_hf.evaluation.exams.run import estimate_cost, prepare_exam, run_exam, summary
 from medllm_hf.evaluation.exams.settings import Settings, resolve_defaults
-from medllm_hf.pretrained import check_name
 
 
 def mcq(model: str | None, data: str, out: str, overwrite: bool = False, dry_run: bool = False, **flags: Any) -> int:
@@ -22,12 +22,23 @@ def mcq(model: str | None, data: str, out: str, overwrite: bool = False, dry_run
         UserError: settings that do not go together; model, questions, examples or endpoint that cannot be had; `out` holds
             something else; or the endpoint refuses every request.
     """
-    settings = resolve_defaults(Settings(model, data, **flags))
+    try:
+        with launched():
+            return _mcq(Settings(model, data, **flags), out, overwrite, dry_run)
+    except RankLostError as lost:
+        if str(lost):
+            print(f"medllm: {lost}", file=sys.stderr)
+        return 1
+
+
+def _mcq(asked: Settings, out: str, overwrite: bool, dry_run: bool) -> int:
+    if share_of_launcher().rank:  # what is wrong is told by the first rank alone
+        meet()
+    settings = resolve_defaults(asked)
     if dry_run and settings.url is None:
         raise UserError("--dry-run without --url", "an endpoint, whose replies cost something", "leave it out")
-    questions = read_questions(data, settings.data_path, settings.split)
-    if model is not None and not Path(model).is_dir():
-        check_name(model)
+    check_ready(settings, out, overwrite)
+    questions = read_questions(settings.data, settings.data_path, settings.split)
     # Before the libraries that a local model needs, which take seconds to import.
     print(overview(questions), flush=True)
     exam = prepare_exam(settings, questions)
@@ -37,5 +48,6 @@ def mcq(model: str | None, data: str, out: str, overwrite: bool = False, dry_run
     if missing := run_exam(exam, out, overwrite):
         print(missing, file=sys.stderr)
         return 1
-    print(summary(out))
+    if meet().is_first:
+        print(summary(out))
     return 0

@@ -80,7 +80,15 @@ def derive(questions: Iterable[PresentedQuestion], outputs: Iterable[Output], ma
         metrics["ties"] = count_ties(by_key.values())
     if manifest and "endpoint" in manifest["model"]:
         metrics = with_cost({**metrics, "usage": sum_usage(by_key.values())}, dict(manifest))
-    return Derived(scores, metrics, list_warnings(by_key.values()))
+    if limited := limit_of(manifest):
+        metrics["limited_to"] = limited
+    return Derived(scores, metrics, list_warnings(by_key.values(), limited))
+
+
+def limit_of(manifest: Mapping | None) -> dict[str, int] | None:
+    """{"n", "of"} of a run that asked the first n of so many questions alone, by its manifest; None for a whole one."""
+    data = manifest["data"] if manifest else {}
+    return {name: data[name] for name in ("n", "of")} if "of" in data else None
 
 
 def output_row(one: PresentedQuestion, answer: Mapping) -> Output:
@@ -122,11 +130,12 @@ def score_row(one: PresentedQuestion, prediction: str) -> ScoreRow:
     }
 
 
-def list_warnings(outputs: Iterable[Output]) -> tuple[str, ...]:
-    """What a reader of an exam's metrics should know of its outputs."""
+def list_warnings(outputs: Iterable[Output], limited: Mapping[str, int] | None = None) -> tuple[str, ...]:
+    """What a reader of an exam's metrics should know of its outputs, and of how many questions they are (see `limit_of`)."""
     rows = list(outputs)
     cut, ties = sum(row.get("finish") == "length" for row in rows), count_ties(rows)
-    said = [f"{cut} replies cut at --max-new-tokens"] if cut else []
+    said = [f"limited to {limited['n']} of {limited['of']} questions"] if limited else []
+    said += [f"{cut} replies cut at --max-new-tokens"] if cut else []
     return (*said, *([f"{ties} ties of the best answers, of which none is taken"] if ties else []))
 
 

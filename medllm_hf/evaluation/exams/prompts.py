@@ -62,6 +62,14 @@ def read_questions(data: str, path: str | None = None, split: str | None = None)
     return _file_questions(data)
 
 
+def first_questions(questions: Questions, limit: int | None) -> Questions:
+    """The first `limit` questions; the record has their number as "n", and "of" how many there are, unless these are all."""
+    if limit is None or limit >= len(questions.items):
+        return questions
+    items = questions.items[:limit]
+    return Questions(items, {**questions.record, "n": len(items), "of": len(questions.items)})
+
+
 def _file_questions(file: str) -> Questions:
     from medllm_hf.data.benchmarks.read import IMAGE
 

@@ -1,10 +1,14 @@
 """What the flags of `medllm eval mcq` mean, and which of them go together."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal
 
 from medllm_hf.errors import UserError
+from medllm_hf.placement import DTYPE, Dtype, Quantization, check_names
 
+# Tokens of one batch on a GPU, and of one in which replies are written.
 NEW_TOKENS, BATCH_TOKENS = 256, 8192
 Mode = Literal["likelihood", "generate"]
 Score = Literal["letter", "text"]
@@ -16,7 +20,9 @@ class Settings:
     """How a model is examined; None stands for a default that depends on the rest, which `resolve_defaults` fills in.
 
     Attributes:
-        model: A checkpoint folder or Hub id; `url`, in its place, is URL#MODEL of an endpoint, whose key `key_env` names.
+        model: A checkpoint folder, the folder of an adapter, a Hub id, or URL#MODEL of an endpoint, whose key `key_env`
+            names; `url` is another name for the last.
+        revision: Branch, tag or commit of a Hub id. `base` is what an adapter belongs to, where it is not where it says.
         data: A question file, or the name of a benchmark, whose published files are at `data_path` or on the Hub.
         mode: "likelihood" compares the probabilities of all answers, "generate" reads the letters from what the model writes.
         score: "letter" shows the options and compares the letters; "text" shows the bare question and compares the whole
@@ -26,7 +32,10 @@ class Settings:
             NAME=PATH) or the dev split of the benchmark `data`.
         shuffle_options: Show the options of each question in an order of its own; `circular` shows them in all rotations.
         prices: The file of prices, by which the costs of an endpoint are reckoned; `budget` is what they may come to.
-        batch_tokens: The most tokens in one forward of a local model, unless one question has more.
+        limit: Ask the first so many questions alone, for a trial; what comes of it is never published.
+        batch_tokens: The most tokens in one forward of a local model, unless one question has more; None suits the device.
+        batch_size: The most questions in one forward, beside that; None sets no such limit.
+        device, dtype, quantization: Where and in which precision a local model computes, as `placement` has it.
         enable_thinking: What the model's chat template is told; None tells it nothing.
     """
 
@@ -51,6 +60,13 @@ class Settings:
     budget: float | None = None
     batch_tokens: int | None = None
     enable_thinking: bool | None = None
+    limit: int | None = None
+    batch_size: int | None = None
+    revision: str | None = None
+    base: str | None = None
+    device: str | None = None
+    dtype: Dtype = DTYPE
+    quantization: Quantization | None = None
 
 
 @dataclass(frozen=True)
@@ -59,7 +75,6 @@ class ResolvedSettings(Settings):
 
     mode: Mode = "likelihood"
     max_new_tokens: int = NEW_TOKENS
-    batch_tokens: int = BATCH_TOKENS
 
 
 def resolve_defaults(asked: Settings) -> ResolvedSettings:
@@ -68,14 +83,14 @@ def resolve_defaults(asked: Settings) -> ResolvedSettings:
     Raises:
         UserError: some of them do not go together.
     """
+    asked = _by_address(asked)
     mode = asked.mode or ("likelihood" if asked.url is None else "generate")
     order = asked.shuffle_options or asked.circular
     together = (
-        ((asked.model is None) == (asked.url is None), "--model and --url, or neither", "one of them"),
+        *_model_rules(asked),
         (asked.url and mode == "likelihood", "--mode likelihood with --url", "--mode generate, or a local --model"),
         (asked.url and not asked.chat_template, "--no-chat-template with --url", "an endpoint's own chat template"),
         (not asked.chat_template and asked.enable_thinking is not None, "--enable-thinking, --no-chat-template", "one of them"),
-        (asked.url and asked.batch_tokens is not None, "--batch-tokens with --url", "a local --model"),
         (asked.url is None and asked.concurrency is not None, "--concurrency without --url", "an endpoint"),
         (asked.url is None and asked.key_env is not None, "--key-env without --url", "an endpoint"),
         (asked.url is None and asked.prices is not None, "--prices without --url", "an endpoint"),
@@ -87,10 +102,35 @@ def resolve_defaults(asked: Settings) -> ResolvedSettings:
         (asked.shots < 0, f"--shots {asked.shots}", "0 or more"),
         (asked.examples and not asked.shots, "--examples without --shots", "--shots N, how many of them"),
         *((value is not None and value < 1, f"--{name} {value}", "1 or more") for name, value in (
-            ("max-new-tokens", asked.max_new_tokens), ("batch-tokens", asked.batch_tokens))),
+            ("max-new-tokens", asked.max_new_tokens), ("batch-tokens", asked.batch_tokens),
+            ("batch-size", asked.batch_size), ("limit", asked.limit))),
     )  # fmt: skip
     for wrong, found, expected in together:
         if wrong:
             raise UserError(found, expected, "see `medllm eval mcq --help`")
-    limits = {"max_new_tokens": asked.max_new_tokens or NEW_TOKENS, "batch_tokens": asked.batch_tokens or BATCH_TOKENS}
-    return ResolvedSettings(**{**vars(asked), "mode": mode, **limits})
+    check_names(asked.device, asked.dtype, asked.quantization)
+    return ResolvedSettings(**{**vars(asked), "mode": mode, "max_new_tokens": asked.max_new_tokens or NEW_TOKENS})
+
+
+def _by_address(asked: Settings) -> Settings:
+    """The same with a model that is the address of an endpoint as `url`."""
+    from medllm_hf.endpoints.address import names_endpoint  # the client of HTTP, which no help text needs
+
+    if asked.model is None or asked.url is not None or not names_endpoint(asked.model):
+        return asked
+    return replace(asked, model=None, url=asked.model)
+
+
+def _model_rules(asked: Settings) -> Iterator[tuple[bool, str, str]]:
+    """(whether it is so, found, expected) of what does not go together with the model that is asked."""
+    yield (asked.model is None) == (asked.url is None), "--model and --url, or neither", "one of them"
+    local = {
+        **{"--batch-tokens": asked.batch_tokens, "--batch-size": asked.batch_size, "--device": asked.device},
+        **{"--quantization": asked.quantization, "--revision": asked.revision, "--base": asked.base},
+        "--dtype": None if asked.dtype == DTYPE else asked.dtype,
+    }
+    yield from (
+        (asked.url is not None and value is not None, f"{name} with --url", "a local --model") for name, value in local.items()
+    )
+    folder = asked.model is not None and Path(asked.model).is_dir()
+    yield folder and asked.revision is not None, f"--revision with the folder {asked.model}", "a Hub id"
