@@ -10,7 +10,7 @@ from typing import Any, NotRequired, TypedDict, cast
 from medllm_hf.data.mcq import INSTRUCTION, McqItem
 from medllm_hf.errors import UserError
 from medllm_hf.evaluation.costs.prices import check_costs, sum_usage, with_cost
-from medllm_hf.evaluation.exams.prompts import PresentedQuestion
+from medllm_hf.evaluation.exams.prompts import PresentedQuestion, limit_of
 from medllm_hf.evaluation.runs.compare import check_metrics
 from medllm_hf.evaluation.runs.folder import FinishedRun
 from medllm_hf.evaluation.runs.records import Fields, check_fields
@@ -83,12 +83,6 @@ def derive(questions: Iterable[PresentedQuestion], outputs: Iterable[Output], ma
     if limited := limit_of(manifest):
         metrics["limited_to"] = limited
     return Derived(scores, metrics, list_warnings(by_key.values(), limited))
-
-
-def limit_of(manifest: Mapping | None) -> dict[str, int] | None:
-    """{"n", "of"} of a run that asked the first n of so many questions alone, by its manifest; None for a whole one."""
-    data = manifest["data"] if manifest else {}
-    return {name: data[name] for name in ("n", "of")} if "of" in data else None
 
 
 def output_row(one: PresentedQuestion, answer: Mapping) -> Output:

@@ -6,7 +6,7 @@ import json
 import random
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import combinations
 from pathlib import Path
@@ -68,6 +68,12 @@ def first_questions(questions: Questions, limit: int | None) -> Questions:
         return questions
     items = questions.items[:limit]
     return Questions(items, {**questions.record, "n": len(items), "of": len(questions.items)})
+
+
+def limit_of(manifest: Mapping | None) -> dict[str, int] | None:
+    """{"n", "of"} of a run that asked the first n of so many questions alone, by its manifest; None for a whole one."""
+    data = manifest["data"] if manifest else {}
+    return {name: data[name] for name in ("n", "of")} if "of" in data else None
 
 
 def _file_questions(file: str) -> Questions:

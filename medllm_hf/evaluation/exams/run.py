@@ -14,12 +14,13 @@ from medllm_hf.evaluation.costs.estimate import Estimate, Volume, about, at_most
 from medllm_hf.evaluation.costs.ledger import Spending
 from medllm_hf.evaluation.costs.prices import cost_text, record_prices, sum_usage
 from medllm_hf.evaluation.exams.batching import BatchLimits, tokens_for
-from medllm_hf.evaluation.exams.derive import derive, limit_of, list_warnings, output_row, read_outputs
+from medllm_hf.evaluation.exams.derive import derive, list_warnings, output_row, read_outputs
 from medllm_hf.evaluation.exams.prompts import (
     PresentedQuestion,
     Prompts,
     Questions,
     first_questions,
+    limit_of,
     present_options,
     read_examples,
 )
@@ -160,8 +161,9 @@ def record_settings(settings: ResolvedSettings, prompts: Prompts, questions: Que
     if settings.mode == "generate":
         record |= {"max_new_tokens": settings.max_new_tokens, "temperature": 0.0}
     if settings.url is None:
-        record |= {"batch_tokens": settings.batch_tokens, "batch_size": settings.batch_size, "device": device_name(device)}
-        record |= {"dtype": settings.dtype, "quantization": settings.quantization}
+        record |= {"batch_tokens": settings.batch_tokens, "device": device_name(device), "dtype": settings.dtype}
+        also = {"batch_size": settings.batch_size, "quantization": settings.quantization}
+        record |= {name: value for name, value in also.items() if value is not None}
     return record
 
 
