@@ -199,20 +199,25 @@ def data_build(parser: Parser) -> None:
 def eval_mcq(parser: Parser) -> None:
     """Adds the arguments of `medllm eval mcq`."""
     from medllm_hf.endpoints.address import KEY_ENV, Endpoint
-    from medllm_hf.evaluation.exams.settings import BATCH_TOKENS, NEW_TOKENS, Settings
+    from medllm_hf.evaluation.exams.settings import BATCH_TOKENS, NEW_TOKENS, READINGS, REASONING_TOKENS, Settings
 
     who = parser.add_mutually_exclusive_group(required=True)
     spec = "checkpoint folder, LoRA adapter folder, Hub id, or URL#MODEL of an OpenAI-compatible endpoint"
     who.add_argument("--model", metavar="SPEC", help=spec)
     who.add_argument("--url", metavar="URL#MODEL", help="the same as --model URL#MODEL")
-    source = "question file, or a name such as cmexam"
-    parser.add_argument("--data", "--tasks", required=True, metavar="FILE_OR_BENCHMARK", help=source)
-    parser.add_argument("--out", "--output_path", required=True, metavar="RUN", help="run folder to write, or to go on with")
+    several = "question files, or names such as cmexam, or NAME=PATH of its published files; separated by commas, or repeated"
+    parser.add_argument("--data", "--tasks", required=True, action="append", metavar="FILE_OR_BENCHMARK,…", help=several)
+    folder = "run folder to write, or to go on with; of several readings or benchmarks the folder of RUN/BENCHMARK/READING"
+    parser.add_argument("--out", "--output_path", required=True, metavar="RUN", help=folder)
     _setting(parser, Settings, "limit", metavar="N", help="ask the first N questions alone, for a trial: never published")
     parser.add_argument("--data-path", metavar="PATH", help="a benchmark's published files; default: its copy on the Hub")
     parser.add_argument("--split", help="split of a benchmark (default: test)")
-    mode = "compare the probabilities of all answers (default with --model), or read what the model writes (with --url)"
-    _setting(parser, Settings, "mode", help=mode)
+    first, reply, reasoning = READINGS
+    mode = (
+        f"the reading, or several: {first} compares the probabilities of all answers (default with --model), {reply} reads a "
+        f"short written reply (with --url), {reasoning} what is written after free reasoning"
+    )
+    parser.add_argument("--mode", metavar="READING,…", help=mode)
     score = "compare the letters with the options shown (default), or the texts of the answers without them"
     _setting(parser, Settings, "score", help=score)
     divided = "what an answer's log-probability is divided by (default: nothing)"
@@ -229,7 +234,11 @@ def eval_mcq(parser: Parser) -> None:
     parser.add_argument(
         "--no-chat-template", dest="chat_template", action="store_false", help="plain text in place of chat turns"
     )
-    _setting(parser, Settings, "max_new_tokens", metavar="N", help=f"of a written reply (default: {NEW_TOKENS})")
+    _setting(parser, Settings, "max_new_tokens", metavar="N", help=f"of a short reply (default: {NEW_TOKENS})")
+    budget = f"of a reply with reasoning, thoughts included (default: {REASONING_TOKENS})"
+    _setting(parser, Settings, "reasoning_tokens", metavar="N", help=budget)
+    again = "ask once more where a reply has no letter that can be read; told beside the accuracy as read"
+    _setting(parser, Settings, "finish", help=again)
     at_once = f"requests at once to the endpoint (default: {Endpoint.concurrency})"
     _setting(parser, Settings, "concurrency", metavar="N", help=at_once)
     key = f"environment variable with the endpoint's key (default: {KEY_ENV})"

@@ -9,20 +9,10 @@ from functools import cache, partial
 from pathlib import Path
 
 from medllm_hf.data.archives import archive_of
+from medllm_hf.data.exam_prompts import INSTRUCTION, LETTERS_ALONE, REASONING_INSTRUCTION, REPLY_PREFIX
 from medllm_hf.data.exam_rows import NeedsImage, Positions, exam_fields, position_base
 from medllm_hf.data.files import BadRow, file_rows, parsed
 from medllm_hf.errors import UserError
-
-REPLY_PREFIX = "答案："
-INSTRUCTION = {
-    "single": "请回答下面的单项选择题，只写出正确选项的字母。",
-    "multi": "请回答下面的多项选择题，写出所有正确选项的字母。",
-}
-ENGLISH_PREFIX = "Answer: "
-ENGLISH_INSTRUCTION = {
-    "single": "Answer the following multiple-choice question. One option is right: write only its letter.",
-    "multi": "Answer the following multiple-choice question. Several options may be right: write the letters of all of them.",
-}
 
 
 @dataclass(frozen=True)
@@ -42,7 +32,12 @@ class McqItem:
 
     @property
     def reply_prefix(self) -> str:
-        return ENGLISH_PREFIX if self.language == "en" else REPLY_PREFIX
+        return REPLY_PREFIX[self.language]
+
+    @property
+    def letters_alone(self) -> str:
+        """The user turn that asks once more, for the letters alone."""
+        return LETTERS_ALONE[self.language][self.kind]
 
     def option_text(self, letters: Iterable[str]) -> str:
         """The texts of `letters` in the order of the options, joined as a list of the language."""
@@ -50,13 +45,16 @@ class McqItem:
         joint = "; " if self.language == "en" else "、"
         return joint.join(text for letter, text in self.options.items() if letter in chosen)
 
-    def prompt(self, options: bool) -> str:
-        """The user turn: the bare question, or instruction, question and lettered options."""
+    def prompt(self, options: bool, reasoning: bool = False) -> str:
+        """The user turn: the bare question, or instruction, question and lettered options.
+
+        `reasoning` asks for an analysis before the answer, else for the letters alone.
+        """
         if not options:
             return self.question
         lines = [f"{letter}. {text}" for letter, text in self.options.items()]
-        instruction = ENGLISH_INSTRUCTION if self.language == "en" else INSTRUCTION
-        return "\n".join([instruction[self.kind], self.question, *lines])
+        instruction = REASONING_INSTRUCTION if reasoning else INSTRUCTION
+        return "\n".join([instruction[self.language][self.kind], self.question, *lines])
 
 
 def item_from_row(row: object, positions: Positions = lambda: None) -> McqItem:

@@ -24,6 +24,7 @@ from medllm_hf.endpoints.response import (
     one_line,
     read,
     said,
+    thought,
     whole_characters,
     without,
 )
@@ -74,6 +75,7 @@ class Reply:
         model: What the server says that it ran.
         seconds: From the first request to this reply, repetitions and waits included.
         retries: Requests before the one that brought this reply.
+        thought: What the server gave of the model's reasoning in a field of its own; it is no part of `text`.
     """
 
     text: str
@@ -83,6 +85,7 @@ class Reply:
     model: str
     seconds: float
     retries: int
+    thought: str = ""
 
 
 @dataclass
@@ -254,7 +257,8 @@ class ChatClient:
         self.usage.prompt_tokens += prompt or 0
         self.usage.completion_tokens += completion or 0
         self.usage.unknown += prompt is None
-        return Reply(text, finish, prompt, completion, answer.get("model") or self.endpoint.model, seconds, repeated)
+        model = answer.get("model") or self.endpoint.model
+        return Reply(text, finish, prompt, completion, model, seconds, repeated, thought(answer))
 
 
 def stream_chat(endpoint: Endpoint, key: str, body: dict[str, object], stopping: Event) -> Iterator[Delta]:

@@ -20,6 +20,8 @@ LONGEST_RETRY_AFTER = 120.0
 OPTIONAL_FIELDS = ("response_format", "seed", "top_p", "stop", "temperature")
 # By this field servers take variables of the chat template. A run without it would be another run, so it is never left out.
 THINKING = "chat_template_kwargs"
+# The fields in which servers give a model's thoughts apart from its answer.
+REASONING = ("reasoning_content", "reasoning")
 REASON_LENGTH = 200
 
 
@@ -80,6 +82,13 @@ def said(answer: dict) -> tuple[str, str]:
     refused = not content and choice["message"].get("refusal")
     # A server that cuts between tokens may send half of a pair of surrogates.
     return _utf8(content), "refusal" if refused else str(choice.get("finish_reason") or "")
+
+
+def thought(answer: dict) -> str:
+    """What an answer's first choice says in a field of its own of how the model came to it; "" where it says nothing."""
+    message = answer["choices"][0]["message"]
+    said_apart = (message.get(name) for name in REASONING)
+    return _utf8(next((text for text in said_apart if isinstance(text, str) and text), ""))
 
 
 def counted(answer: object) -> tuple[int, int] | None:

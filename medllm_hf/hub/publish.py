@@ -8,6 +8,7 @@ from safetensors import SafetensorError, safe_open
 
 from medllm_hf.errors import UserError, first_line
 from medllm_hf.evaluation.runs.folder import FinishedRun, read_run, weights_hash
+from medllm_hf.evaluation.runs.names import distinct_names, nested_runs
 from medllm_hf.evaluation.verification.dialogues import held_by
 from medllm_hf.folders import check_apart, check_free, new_folder, read_json
 from medllm_hf.hub.cards import About, dataset_file, model_card
@@ -58,8 +59,8 @@ def publish_model(
     with new_folder(out, overwrite) as folder:
         for file in [*weights, *(file for pattern in MODEL_FILES for file in sorted(model.glob(pattern)))]:
             shutil.copyfile(file, folder / file.name)
-        for run in read:
-            copy_run(run["folder"], folder / "eval" / run["folder"].name)
+        for run, name in zip(read, evidence_names(read), strict=True):
+            copy_run(run["folder"], folder / "eval" / name)
         for dataset in datasets:
             copy_dataset_card(dataset, folder)
         found = published(folder)
@@ -153,17 +154,29 @@ def check_tensors(shard: Path) -> None:
         raise UserError(f"damaged {shard} ({first_line(error)})", "a whole safetensors file", "save it again") from error
 
 
+def evidence_names(runs: Sequence[FinishedRun]) -> list[str]:
+    """What the folder of each run is called under `eval/`: as its own, after that of its benchmark where another has that.
+
+    Raises:
+        UserError: two of one name, or one run twice.
+    """
+    names = [name.replace("/", "-") for name in distinct_names([str(run["folder"]) for run in runs])]
+    if len(set(names)) < len(names):
+        raise UserError("two runs of one folder name", "a name of its own for each", "rename one")
+    return names
+
+
 def check_runs(model: Path, runs: list[str]) -> list[FinishedRun]:
     """The runs, each of them made with these very weights; of a comparison, one side.
+
+    A folder of several readings or benchmarks stands for all the runs in it.
 
     Raises:
         UserError: a run of other weights, of another kind or of a part of the questions, a comparison of which no side is this
             model, or two of one name.
     """
-    read = [read_run(run) for run in runs]
-    names = [run["folder"].name for run in read]
-    if len(set(names)) < len(names):
-        raise UserError("two runs of one folder name", "a name of its own for each", "rename one")
+    read = [read_run(inner) for run in runs for inner in nested_runs(run)]
+    evidence_names(read)
     digest = weights_hash(model)
     held = consultations_in(run["folder"] for run in read)
     for run in read:

@@ -87,7 +87,7 @@ def model_index(runs: list[dict]) -> list[EvalResult]:
 def _exam(run: dict) -> list[EvalResult]:
     row, data = result_row(run), run["manifest"]["data"]
     low, high = row["interval_low"], row["interval_high"]
-    args = {"run": run["name"], "n": row["n"], "unparsed": row["unparsed"], "interval": [float(low), float(high)]}
+    args = {"run": run["name"], "reading": row["reading"], "n": row["n"], "unparsed": row["unparsed"]}
     return [
         EvalResult(
             task_type="question-answering",
@@ -97,9 +97,9 @@ def _exam(run: dict) -> list[EvalResult]:
             dataset_split=data.get("split"),
             dataset_revision=data.get("revision"),
             metric_type="accuracy",
-            metric_name=f"accuracy, n={row['n']}, 95% interval {low:.4f} to {high:.4f}",
+            metric_name=f"accuracy by {row['reading']}, n={row['n']}, 95% interval {low:.4f} to {high:.4f}",
             metric_value=float(row["accuracy"]),
-            metric_args=args,
+            metric_args={**args, "interval": [float(low), float(high)]},
         )
     ]
 
@@ -154,7 +154,7 @@ def entry(run: dict, repo_id: str, dataset: str, task: str) -> list[dict]:
     row, manifest = result_row(run), run["manifest"]
     shots = manifest["settings"]["shots"]
     notes = (
-        f"{manifest['settings']['mode']}, {shots}-shot, n={row['n']}, unparsed {row['unparsed']}, "
+        f"{row['reading']}, {shots}-shot, n={row['n']}, unparsed {row['unparsed']}, "
         f"95% interval {row['interval_low']:.4f} to {row['interval_high']:.4f}, share of right answers"
     )
     found = EvalResultEntry(

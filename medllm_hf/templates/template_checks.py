@@ -42,8 +42,13 @@ def check_thinking(tokenizer: "PreTrainedTokenizerBase", name: str | Path | None
     Raises:
         UserError: the template does not, so that saying it would do nothing.
     """
-    template = tokenizer.chat_template
-    texts = template.values() if isinstance(template, dict) else [template or ""]
-    if enable_thinking is not None and not any(re.search(r"\benable_thinking\b", text) for text in texts):
+    if enable_thinking is not None and not reads_thinking(tokenizer):
         found = f"enable_thinking and a chat template in {name or tokenizer.name_or_path} that does not read it"
         raise UserError(found, "a template that does", "leave it out")
+
+
+def reads_thinking(tokenizer: "PreTrainedTokenizerBase") -> bool:
+    """Whether the chat template can be told to think or not, by `enable_thinking`."""
+    template = tokenizer.chat_template
+    texts = template.values() if isinstance(template, dict) else [template or ""]
+    return any(re.search(r"\benable_thinking\b", text) for text in texts)

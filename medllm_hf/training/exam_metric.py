@@ -9,8 +9,9 @@ from accelerate.utils import broadcast_object_list, extract_model_from_parallel
 from transformers import PreTrainedTokenizerBase
 
 from medllm_hf.data.mcq import load_items
-from medllm_hf.evaluation.exams.derive import Output, derive, output_row
+from medllm_hf.evaluation.exams.derive import derive
 from medllm_hf.evaluation.exams.likelihood import zero_shot
+from medllm_hf.evaluation.exams.outputs import Output, output_row
 from medllm_hf.evaluation.exams.prompts import present_options
 from medllm_hf.pretrained import check_chat_template
 

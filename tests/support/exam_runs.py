@@ -99,7 +99,7 @@ def run_folder(folder: Path, scores: list[dict], data: dict | None = None, model
 def output(row: dict, mode: str) -> dict:
     """The raw output that a row's prediction follows from."""
     kept = {key: row[key] for key in ("id", "rotation", "order")}
-    if mode == "generate":
+    if mode != "likelihood":
         return kept | {"reply": row["prediction"], "finish": "stop"}
     letters = {option["label"] for option in row["options"]} | {row["prediction"]}
     return kept | {"logprobs": {letter: 0.0 if letter == row["prediction"] else -9.5 for letter in sorted(letters)}}

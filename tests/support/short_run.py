@@ -6,7 +6,8 @@ from pathlib import Path
 from support.paths import SAMPLE
 from support.ranks import finished
 
-from medllm_hf.data.mcq import REPLY_PREFIX, McqItem, load_items
+from medllm_hf.data.exam_prompts import REPLY_PREFIX
+from medllm_hf.data.mcq import McqItem, load_items
 
 # One name that is neither ASCII nor safe in a Markdown table.
 EXAM, CONSULTATION = "exam", "问诊|<b>"
@@ -45,7 +46,7 @@ def write_dataset(folder: Path, items: list[McqItem]) -> dict[str, list[dict]]:
             "source": EXAM,
             "messages": [
                 {"role": "user", "content": item.prompt(options=True)},
-                {"role": "assistant", "content": REPLY_PREFIX + letter},
+                {"role": "assistant", "content": REPLY_PREFIX["zh"] + letter},
             ],
         }
         for letter in "AB"

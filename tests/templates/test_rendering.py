@@ -168,7 +168,7 @@ def test_chat_and_evaluation_send_the_ids_that_were_trained(name):
     for history in (dialogue()[:1], dialogue()[:3]):
         sent = encode_prompt(tokenizer, history, add_generation_prompt=True)
         assert ids[: len(sent)] == sent
-    prompts = Prompts(tokenizer, {}, ready=False)
+    prompts = Prompts(tokenizer, {}, mode="reply")
     sent = encode_text(tokenizer, prompts.text(item))
     assert exam[: len(sent)] == sent
 

@@ -10,6 +10,7 @@ from medllm_hf.evaluation.exams.derive import check_run
 from medllm_hf.evaluation.exams.page import write_pages
 from medllm_hf.evaluation.exams.plots import draw as draw_exams
 from medllm_hf.evaluation.exams.report import values
+from medllm_hf.evaluation.exams.settings import READINGS
 from medllm_hf.evaluation.exams.tables import report_blocks
 from medllm_hf.evaluation.judging.derive import load_judge_run
 from medllm_hf.evaluation.judging.page import write_page
@@ -19,7 +20,7 @@ from medllm_hf.evaluation.judging.tables import judge_blocks
 from medllm_hf.evaluation.preferences.report import check_pair_run, pair_values, write_pair_page
 from medllm_hf.evaluation.preferences.tables import pair_blocks
 from medllm_hf.evaluation.runs.folder import FinishedRun, read_run
-from medllm_hf.evaluation.runs.names import distinct_names
+from medllm_hf.evaluation.runs.names import distinct_names, nested_runs
 from medllm_hf.folders import check_free, new_folder, write_json, write_text
 from medllm_hf.reporting.blocks import Block, markdown
 
@@ -55,11 +56,14 @@ _AS = {"consult": "judge"}
 def report(runs: list[str], out: str, overwrite: bool = False) -> None:
     """Writes what the runs found: tables, plots, a page to browse, and all figures as data.
 
+    A folder of several readings or benchmarks stands for all the runs in it.
+
     Raises:
         UserError: a run that is given twice, unfinished or damaged, whose figures do not follow from its outputs, or
             that is not of the kind of the first one; or `out` is not free.
     """
     check_free(out, overwrite)
+    runs = [inner for run in runs for inner in nested_runs(run, READINGS)]
     names = distinct_names(runs)
     read = [read_run(run) for run in runs]
     kinds = {name: str(run["manifest"].get("kind")) for name, run in zip(names, read, strict=True)}

@@ -5,12 +5,15 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from types import NoneType
-from typing import Any, NotRequired, TypedDict, cast
+from typing import Any, NotRequired, TypedDict
 
-from medllm_hf.data.mcq import INSTRUCTION, McqItem
+from medllm_hf.data.exam_prompts import KINDS
+from medllm_hf.data.mcq import McqItem
 from medllm_hf.errors import UserError
 from medllm_hf.evaluation.costs.prices import check_costs, sum_usage, with_cost
+from medllm_hf.evaluation.exams.outputs import Output, calls, count_ties, finished, list_warnings, predict, read_outputs
 from medllm_hf.evaluation.exams.prompts import PresentedQuestion, limit_of
+from medllm_hf.evaluation.exams.settings import ALIASES, READINGS, Mode
 from medllm_hf.evaluation.runs.compare import check_metrics
 from medllm_hf.evaluation.runs.folder import FinishedRun
 from medllm_hf.evaluation.runs.records import Fields, check_fields
@@ -22,21 +25,6 @@ _AGAIN = "run `medllm eval mcq` again"
 METRICS = ("accuracy", "n", "unparsed", "interval_low", "interval_high", "macro_accuracy", "partial_credit")
 
 
-class Output(TypedDict):
-    """A line of outputs.jsonl: log-probabilities by letters, or a reply; one of an endpoint has the counts of its tokens."""
-
-    id: str
-    rotation: int
-    order: str
-    logprobs: NotRequired[dict[str, float]]
-    lengths: NotRequired[dict[str, int]]
-    reply: NotRequired[str]
-    finish: NotRequired[str]
-    prompt_tokens: NotRequired[int | None]
-    completion_tokens: NotRequired[int | None]
-    retries: NotRequired[int]
-
-
 class Option(TypedDict):
     """An option as it was shown."""
 
@@ -45,7 +33,10 @@ class Option(TypedDict):
 
 
 class ScoreRow(TypedDict):
-    """A line of scores.jsonl: one question as it was put, and what was answered. All letters are those shown."""
+    """A line of scores.jsonl: one question as it was put, and what was answered. All letters are those shown.
+
+    `finished` is the answer to being asked once more, which only a reply without letters that can be read has.
+    """
 
     id: str
     rotation: int
@@ -56,6 +47,7 @@ class ScoreRow(TypedDict):
     kind: str
     question: str
     options: list[Option]
+    finished: NotRequired[str]
 
 
 @dataclass(frozen=True)
@@ -74,38 +66,33 @@ def derive(questions: Iterable[PresentedQuestion], outputs: Iterable[Output], ma
         manifest: that of the run; None where there is no run folder, as during training.
     """
     by_key = {(row["id"], row["rotation"]): row for row in outputs}
-    scores = [score_row(one, predict(by_key[one.key])) for one in questions if one.key in by_key]
+    settings = manifest["settings"] if manifest else {}
+    scores = [_scored(one, by_key[one.key], settings.get("mode")) for one in questions if one.key in by_key]
     metrics = _metrics(scores)
     if any("logprobs" in row for row in by_key.values()):
         metrics["ties"] = count_ties(by_key.values())
+    if settings.get("finish"):
+        metrics["finished"] = _finished_metrics(scores, by_key.values())
     if manifest and "endpoint" in manifest["model"]:
-        metrics = with_cost({**metrics, "usage": sum_usage(by_key.values())}, dict(manifest))
+        metrics = with_cost({**metrics, "usage": sum_usage(calls(by_key.values()))}, dict(manifest))
     if limited := limit_of(manifest):
         metrics["limited_to"] = limited
     return Derived(scores, metrics, list_warnings(by_key.values(), limited))
 
 
-def output_row(one: PresentedQuestion, answer: Mapping) -> Output:
-    """The line of outputs.jsonl of one question: what it was, and what was answered."""
-    return cast(Output, {"id": one.item.id, "rotation": one.rotation, "order": one.order, **answer})
+def _scored(one: PresentedQuestion, output: Output, mode: str | None) -> ScoreRow:
+    row = score_row(one, predict(output, mode))
+    return {**row, "finished": finished(output["finishing"])} if "finishing" in output else row
 
 
-def predict(output: Output) -> str:
-    """What the model answered, in letters as shown: its reply, or the answer with the highest (mean) log-probability.
+def _finished_metrics(scores: Sequence[ScoreRow], outputs: Iterable[Output]) -> dict[str, Any]:
+    """The accuracy with the answers to being asked once more in the place of the replies without letters.
 
-    Where the best are equal, none was chosen: "", which counts as unparsed.
+    `asked` counts these answers, `ties` those of them with several best letters, of which none is taken.
     """
-    if "reply" in output:
-        return output["reply"]
-    best = best_answers(output)
-    return best[0] if len(best) == 1 else ""
-
-
-def best_answers(output: Output) -> list[str]:
-    """The answers, by their letters, whose (mean) log-probability is the highest; none for a reply."""
-    lengths = output.get("lengths", {})
-    values = {letters: value / lengths.get(letters, 1) for letters, value in output.get("logprobs", {}).items()}
-    return [letters for letters, value in values.items() if value == max(values.values())]
+    found = _metrics([{**row, "prediction": row.get("finished", row["prediction"])} for row in scores])
+    again = [row["finishing"] for row in outputs if "finishing" in row]
+    return {"asked": len(again), "ties": count_ties(again), **{name: found[name] for name in METRICS[:5]}}
 
 
 def score_row(one: PresentedQuestion, prediction: str) -> ScoreRow:
@@ -122,20 +109,6 @@ def score_row(one: PresentedQuestion, prediction: str) -> ScoreRow:
         "question": item.question,
         "options": [{"label": label, "text": text} for label, text in item.options.items()],
     }
-
-
-def list_warnings(outputs: Iterable[Output], limited: Mapping[str, int] | None = None) -> tuple[str, ...]:
-    """What a reader of an exam's metrics should know of its outputs, and of how many questions they are (see `limit_of`)."""
-    rows = list(outputs)
-    cut, ties = sum(row.get("finish") == "length" for row in rows), count_ties(rows)
-    said = [f"limited to {limited['n']} of {limited['of']} questions"] if limited else []
-    said += [f"{cut} replies cut at --max-new-tokens"] if cut else []
-    return (*said, *([f"{ties} ties of the best answers, of which none is taken"] if ties else []))
-
-
-def count_ties(outputs: Iterable[Output]) -> int:
-    """In how many outputs several answers have the highest log-probability."""
-    return sum(len(best_answers(row)) > 1 for row in outputs)
 
 
 def _metrics(scores: Sequence[ScoreRow]) -> dict[str, Any]:
@@ -241,7 +214,7 @@ def read_question(row: Mapping, where: str, language: str = McqItem.language) ->
     lettered = len(options) > 1 and all(len(label) == 1 and "A" <= label <= "Z" for label in options)
     if not lettered or sorted(order) != sorted(options) or not answer or not answer <= set(options):
         raise ValueError(f"{where}: order {order!r}, reference {''.join(sorted(row['reference']))!r}")
-    if kind not in INSTRUCTION or (kind == "single" and len(answer) > 1):
+    if kind not in KINDS or (kind == "single" and len(answer) > 1):
         raise ValueError(f"{where}: kind {kind!r}, reference {''.join(sorted(answer))!r}")
     item = McqItem(row["id"], row["question"], options, answer, row["group"] or "", kind, language)
     return PresentedQuestion(item, row["rotation"], order)
@@ -267,31 +240,6 @@ def read_answers(
     extract = extract_choice or read_letters
     asked = zip(read_questions_asked(scores), (row["prediction"] for row in scores), strict=True)
     return [Answer(one, reply, extract(reply, one.item.options, one.item.question)) for one, reply in asked]
-
-
-def read_outputs(rows: Iterable[Mapping], counted: bool = False) -> list[Output]:
-    """The lines of outputs.jsonl.
-
-    Args:
-        counted: each has the counts of an endpoint.
-
-    Raises:
-        ValueError: one that is not as the run folder's format says; the message has its number.
-    """
-    outputs = []
-    count: Fields = {"prompt_tokens": (int, NoneType), "completion_tokens": (int, NoneType), "retries": int}
-    for number, row in enumerate(rows, start=1):
-        where = f"outputs.jsonl row {number}"
-        answer = {"reply": str} if isinstance(row, Mapping) and "reply" in row else {"logprobs": dict}
-        fields = {"id": str, "rotation": int, "order": str, **answer, **(count if counted else {})}
-        check_fields(where, row, fields, {"lengths": dict})
-        for name in ("logprobs", "lengths"):
-            if name in row and not (row[name] and all(isinstance(value, int | float) for value in row[name].values())):
-                raise ValueError(f"{where}: {name} {row[name]!r}")
-        if not all(value > 0 for value in row.get("lengths", {}).values()):
-            raise ValueError(f"{where}: lengths {row['lengths']!r}")
-        outputs.append(cast(Output, row))
-    return outputs
 
 
 def check_manifest(manifest: Mapping) -> None:
@@ -379,7 +327,8 @@ def check_run(name: str, run: FinishedRun) -> Run:
         items = by_item(answers, bool(manifest["settings"].get("circular")))
         if len(items) != (count := manifest["data"]["n"]):
             raise UserError(f"{len(items)} of {count} questions in {name}", "all of them", _AGAIN)
-        said = {(row["id"], row["rotation"]): (row["order"], predict(row)) for row in outputs}
+        mode = manifest["settings"].get("mode")
+        said = {(row["id"], row["rotation"]): (row["order"], predict(row, mode)) for row in outputs}
         if said != {one.shown.key: (one.shown.order, one.reply) for one in answers}:
             found = f"other predictions in scores.jsonl of {name} than in its outputs"
             raise UserError(found, "scores that follow from them", _AGAIN)
@@ -397,18 +346,39 @@ def result_row(run: dict) -> dict[str, Any]:
         "run": Path(run["folder"]).name,
         "model": manifest["model"]["id"],
         "data": manifest["data"]["name"],
+        "reading": reading_of(manifest),
         "settings": manifest["settings"],
         **{key: metrics[key] for key in METRICS},
+        **({"finished": metrics["finished"]} if "finished" in metrics else {}),
         "chance": sum(group["chance"] * group["n"] for group in metrics["groups"]) / metrics["n"],
     }
 
 
+def reading_of(manifest: Mapping) -> Mode:
+    """How the answers of a run were taken; what the manifest calls otherwise is taken for a likelihood."""
+    mode = str(manifest["settings"].get("mode"))
+    return next((one for one in READINGS if one == ALIASES.get(mode, mode)), READINGS[0])
+
+
+def share_text(share: Mapping) -> str:
+    """An accuracy with its interval."""
+    return f"{percent(share['accuracy'])} ({interval(share['interval_low'], share['interval_high'])})"
+
+
 def results_table(rows: list[dict]) -> list[str]:
-    """The lines of a Markdown table with n, unparsed replies and the interval of each run."""
-    head = ("run", "model", "questions", "accuracy", "95% interval", "n", "unparsed")
+    """The lines of a Markdown table with n, unparsed replies and the interval of each run, and how its answers were read."""
+    again = any("finished" in row for row in rows)
+    head = ("run", "model", "questions", "reading", "accuracy", "95% interval", "n", "unparsed", *["asked once more"] * again)
     cells = [
-        (row["run"], row["model"], row["data"], percent(row["accuracy"]), interval(row["interval_low"], row["interval_high"]),
-         str(row["n"]), str(row["unparsed"]))
+        (row["run"], row["model"], row["data"], row["reading"], percent(row["accuracy"]),
+         interval(row["interval_low"], row["interval_high"]), str(row["n"]), str(row["unparsed"]),
+         *[finished_text(row)] * again)
         for row in rows
     ]  # fmt: skip
     return table_lines(Table(head, tuple(cells)))
+
+
+def finished_text(row: Mapping) -> str:
+    """The accuracy of a run whose unread replies were asked once more, and how many they are; a dash for another run."""
+    found = row.get("finished")
+    return f"{share_text(found)}, {found['asked']} asked" if found else "–"

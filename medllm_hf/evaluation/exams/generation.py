@@ -2,25 +2,27 @@
 
 from array import array
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from itertools import chain
 from typing import Any, cast
 
 import torch
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+from medllm_hf.control_tokens import control_tokens
 from medllm_hf.endpoints.address import Endpoint
 from medllm_hf.endpoints.client import ChatClient, EndpointError, RequestAccount, ask_all
 from medllm_hf.errors import UserError
 from medllm_hf.evaluation.exams.batching import ALONE, BatchLimits, Share
+from medllm_hf.evaluation.exams.finishing import COUNTS, ask_letters, compare_letters
 from medllm_hf.evaluation.exams.prompts import BLANK, PresentedQuestion, Prompts
 from medllm_hf.evaluation.exams.settings import ResolvedSettings
+from medllm_hf.evaluation.exams.thoughts import is_mark, opened_thought
 from medllm_hf.key_value_cache import check_cache
 from medllm_hf.templates.answer_end import answer_end
 
 # Texts that are tokenised together.
 AT_ONCE = 256
-# What an output says of the spending of an endpoint's reply.
-COUNTS = ("prompt_tokens", "completion_tokens", "retries")
 
 
 def local_replies(
@@ -32,12 +34,21 @@ def local_replies(
     limits: BatchLimits,
     share: Share = ALONE,
 ) -> Iterator[tuple[int, dict]]:
-    """What `replies` yields for the `wanted` questions of those `shown`."""
+    """What `replies` yields for the `wanted` questions of those `shown`.
+
+    A reply to a prompt that opens a thought begins with its mark. Where `settings` ask for finishing, replies that stay
+    unread have it, computed for the whole batch, so that it does not depend on what was there before.
+    """
     starts = range(0, len(shown), AT_ONCE)
-    texts = ([prompts.text(one.item) for one in shown[start : start + AT_ONCE]] for start in starts)
-    ids = [array("i", row) for row in chain.from_iterable(map(prompts.ids, texts))]
+    texts = [prompts.text(one.item) for one in shown]
+    ids = [array("i", row) for row in chain.from_iterable(prompts.ids(texts[start : start + AT_ONCE]) for start in starts)]
     chat, new_tokens = settings.chat_template, settings.max_new_tokens
-    yield from replies(network, prompts.required_tokenizer, ids, wanted, new_tokens, limits, chat, share)
+    for batch in _written(network, prompts.required_tokenizer, ids, wanted, new_tokens, limits, chat, share):
+        answers = [{**answer, "reply": opened_thought(texts[i]) + answer["reply"]} for i, answer in batch.items()]
+        if settings.finish:
+            written = [(shown[i], answer) for i, answer in zip(batch, answers, strict=True)]
+            answers = compare_letters(network, prompts, written, limits)
+        yield from ((i, answer) for i, answer in zip(batch, answers, strict=True) if i in wanted)
 
 
 def replies(
@@ -63,6 +74,21 @@ def replies(
     Raises:
         UserError: see `check_cache`.
     """
+    for batch in _written(network, tokenizer, prompts, wanted, new_tokens, limits, chat, share):
+        yield from ((i, answer) for i, answer in batch.items() if i in wanted)
+
+
+def _written(
+    network: Any,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[array],
+    wanted: set[int],
+    new_tokens: int,
+    limits: BatchLimits,
+    chat: bool,
+    share: Share,
+) -> Iterator[dict[int, dict]]:
+    """Yields what `replies` yields by batch, of each that holds something wanted all of it."""
     stops = stop_ids(network, tokenizer, chat)
     pad = tokenizer.pad_token_id
     if pad is None or pad >= network.get_input_embeddings().num_embeddings:  # many have one that was added without a row
@@ -79,9 +105,8 @@ def replies(
         mask = torch.tensor([[0] * (width - len(prompts[i])) + [1] * len(prompts[i]) for i in batch])
         with torch.inference_mode():
             whole = network.generate(ids.to(network.device), attention_mask=mask.to(network.device))
-        for i, row in zip(batch, whole[:, width:].tolist(), strict=True):
-            if i in wanted:
-                yield i, _reply(tokenizer, row, stops, chat)
+        rows = zip(batch, whole[:, width:].tolist(), strict=True)
+        yield {i: _reply(tokenizer, row, stops, chat) for i, row in rows}
 
 
 def _generated(network: Any, ids: list[int]) -> torch.Tensor:
@@ -123,33 +148,52 @@ def stop_ids(network: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, chat:
 
 def _reply(tokenizer: PreTrainedTokenizerBase, row: list[int], stops: list[int], chat: bool) -> dict:
     end = next((place for place, token in enumerate(row) if token in stops), len(row))
-    text = cast(str, tokenizer.decode(row[:end], skip_special_tokens=True))
+    text = _decoded(tokenizer, row[:end])
     ended = end < len(row)
     if not chat and BLANK in text.strip():
         text, ended = text.strip().split(BLANK)[0], True
     return {"reply": text, "finish": "stop" if ended else "length"}
 
 
+def _decoded(tokenizer: PreTrainedTokenizerBase, row: list[int]) -> str:
+    """The text of a reply; of the tokens that steer a model, only the marks of thoughts are in it."""
+    steering = control_tokens(tokenizer)
+    dropped = {id for token, id in steering.items() if not is_mark(token)}
+    if len(dropped) == len(steering):
+        return cast(str, tokenizer.decode(row, skip_special_tokens=True))
+    return cast(str, tokenizer.decode([id for id in row if id not in dropped], skip_special_tokens=False))
+
+
 async def endpoint_replies(
     endpoint: Endpoint,
-    turns: Sequence[list[dict]],
+    prompts: Prompts,
+    shown: Sequence[PresentedQuestion],
     wanted: set[int],
     settings: ResolvedSettings,
     keep: Callable[[int, dict], None],
     account: RequestAccount | None,
 ) -> dict[int, EndpointError]:
-    """Hands (index, {"reply", "finish", counts}) of the `wanted` turns to `keep` as they come; returns those that failed.
+    """Hands (index, {"reply", "finish", counts}) of the `wanted` questions to `keep` as they come; returns those that failed.
+
+    Where `settings` ask for finishing, a reply that stays unread is handed on with it, asked for without thinking again.
 
     Raises:
         EndpointError: one that every other request would meet too; the rest are not sent.
     """
-    async with ChatClient(endpoint) as client:
+    again = replace(endpoint, enable_thinking=False) if endpoint.enable_thinking else endpoint
+    async with ChatClient(endpoint) as client, ChatClient(again) as asking_again:
 
-        async def ask(i: int, messages: list[dict]) -> None:
+        async def ask(i: int, one: PresentedQuestion) -> None:
+            turns = prompts.turns(one.item)
             reply = await client.complete(
-                messages, max_tokens=settings.max_new_tokens, temperature=0.0, seed=settings.seed, account=account
+                turns, max_tokens=settings.max_new_tokens, temperature=0.0, seed=settings.seed, account=account
             )
             counts = {name: getattr(reply, name) for name in COUNTS}
-            keep(i, {"reply": reply.text, "finish": reply.finish, **counts})
+            answer = {"reply": reply.text, "finish": reply.finish, **counts}
+            if reply.thought:
+                answer["thought"] = reply.thought
+            if settings.finish:
+                answer = await ask_letters(asking_again, one, turns, answer, settings, account)
+            keep(i, answer)
 
-        return await ask_all({i: turns[i] for i in sorted(wanted)}, ask, endpoint.concurrency)
+        return await ask_all({i: shown[i] for i in sorted(wanted)}, ask, endpoint.concurrency)

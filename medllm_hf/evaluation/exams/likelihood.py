@@ -15,8 +15,8 @@ from transformers import PreTrainedTokenizerBase
 
 from medllm_hf.data.mcq import McqItem
 from medllm_hf.evaluation.exams.batching import ALONE, USUAL, BatchLimits, Share
-from medllm_hf.evaluation.exams.derive import Output, output_row
 from medllm_hf.evaluation.exams.float32_head import float32_head
+from medllm_hf.evaluation.exams.outputs import Output, output_row
 from medllm_hf.evaluation.exams.prompts import PresentedQuestion, Prompts, answers, candidates
 from medllm_hf.evaluation.exams.settings import Settings
 from medllm_hf.evaluation.exams.shared_prefix import Block, Row, attending, device_of, keys_and_values, language_model, supports
@@ -68,7 +68,7 @@ def likelihoods(
         takes = share.takes({place for place, i in enumerate(portion) if i in wanted}, split)
         for place, values in log_probabilities(network, compared, limits, takes):
             if (i := portion[place]) in wanted:
-                yield i, _output(shown[i].item, prompts.score, compared[place], values, normalization)
+                yield i, output_of(shown[i].item, prompts.score, compared[place], values, normalization)
 
 
 def tokenise(prompts: Prompts, item: McqItem, text: str) -> Question:
@@ -79,7 +79,13 @@ def tokenise(prompts: Prompts, item: McqItem, text: str) -> Question:
     return Question(prompt, compared)
 
 
-def _output(item: McqItem, score: str, question: Question, values: Iterable[float], normalization: str) -> dict:
+def output_of(
+    item: McqItem,
+    score: str,
+    question: Question,
+    values: Iterable[float],
+    normalization: str = Settings.normalization,
+) -> dict:
     """The raw output for one question: log-probabilities in nats by letters, and what they are to be divided by."""
     chosen = candidates(item)
     names = ["".join(sorted(letters)) for letters in chosen]

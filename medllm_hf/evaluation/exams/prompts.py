@@ -12,11 +12,12 @@ from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medllm_hf.control_tokens import escape_control_tokens
+from medllm_hf.control_tokens import control_tokens, escape_control_tokens
 from medllm_hf.data.benchmarks.catalogue import BENCHMARKS
 from medllm_hf.data.mcq import McqItem, read_question_file
 from medllm_hf.errors import UserError
-from medllm_hf.evaluation.exams.settings import Settings
+from medllm_hf.evaluation.exams.settings import Mode, ResolvedSettings, Settings
+from medllm_hf.evaluation.exams.thoughts import is_mark
 from medllm_hf.evaluation.runs.folder import json_line
 from medllm_hf.folders import sha256
 from medllm_hf.templates.answer_end import answer_end
@@ -232,16 +233,23 @@ class Prompts:
 
     `score` is "letter" (options are shown, letters answer) or "text" (the bare question, the options' texts answer);
     `tokenizer` renders chat turns by its own template, or, where `chat` is false, writes and reads plain text. It is None
-    for an endpoint, which takes the turns themselves. `ready` puts the reply's first words ("答案：") before the answer.
-    `enable_thinking` is told to the template unless it is None.
+    for an endpoint, which takes the turns themselves. `mode` is the reading: "likelihood" puts the reply's first words
+    ("答案：") before the answer, "reasoning" asks for an analysis. `enable_thinking` is told to the template unless it is None.
+    `finish` says whether a reply is asked once more; see finishing.py.
     """
 
     tokenizer: "PreTrainedTokenizerBase | None"
     examples: dict[str, tuple[McqItem, ...]]
     score: str = Settings.score
     chat: bool = True
-    ready: bool = True
+    mode: Mode = ResolvedSettings.mode
     enable_thinking: bool | None = None
+    finish: bool = False
+
+    @property
+    def ready(self) -> bool:
+        """Whether the prompt ends with the reply's first words."""
+        return self.mode == "likelihood"
 
     @property
     def required_tokenizer(self) -> "PreTrainedTokenizerBase":
@@ -283,6 +291,15 @@ class Prompts:
         ids, _ = answer_end(tokenizer)
         return "".join(tokenizer.convert_ids_to_tokens(list(ids))) or tokenizer.eos_token or ""
 
+    def escaped(self, text: str) -> str:
+        """What a model has written, in which no token that steers it is spelt but the marks of its thoughts."""
+        steering = [token for token in control_tokens(self.required_tokenizer) if not is_mark(token)]
+        return escape_control_tokens(text, steering)
+
+    def cue(self, item: McqItem) -> str:
+        """What follows a written reply before the letters are compared."""
+        return f"\n\n{item.reply_prefix}"
+
     def ids(self, texts: list[str]) -> list[list[int]]:
         """The token ids of `texts`; a template writes its own first token, plain text gets the tokenizer's."""
         return self.required_tokenizer(texts, add_special_tokens=not self.chat)["input_ids"]
@@ -296,10 +313,12 @@ class Prompts:
             if self.tokenizer:
                 compared = [text + self.ending(item) for text in answers(item, self.score, candidates(item))]
                 parts.append([self.text(item), compared, self.ids([self.text(item) + text for text in compared])])
+            if self.finish:
+                parts.append([self.cue(item), item.letters_alone])
         return hashlib.sha256(json.dumps(parts, ensure_ascii=False).encode()).hexdigest()
 
     def _question(self, item: McqItem) -> dict[str, str]:
-        return {"role": "user", "content": escape_control_tokens(item.prompt(options=self.score == "letter"))}
+        return {"role": "user", "content": escape_control_tokens(item.prompt(self.score == "letter", self.mode == "reasoning"))}
 
 
 def candidates(item: McqItem) -> list[tuple[str, ...]]:

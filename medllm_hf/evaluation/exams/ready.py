@@ -5,7 +5,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from medllm_hf.errors import UserError
-from medllm_hf.evaluation.exams.settings import ResolvedSettings
+from medllm_hf.evaluation.exams.settings import Settings
 from medllm_hf.folders import check_free, read_json
 from medllm_hf.pretrained import check_name
 from medllm_hf.templates.template_checks import ADD_TEMPLATE
@@ -18,7 +18,7 @@ PACKAGES = ("torch", "transformers", "tokenizers", "safetensors", "tqdm", "jinja
 _TEMPLATES = {"chat_template.jinja", "chat_template.json", "additional_chat_templates"}
 
 
-def check_ready(settings: ResolvedSettings, out: str, overwrite: bool) -> None:
+def check_ready(settings: Settings, out: str, overwrite: bool) -> None:
     """Check model, packages and the place of the run folder.
 
     Raises:
@@ -61,12 +61,13 @@ def _in_settings(folder: Path) -> bool:
 
 
 def check_writable(out: Path, overwrite: bool) -> None:
-    """Check that a run folder may be begun at `out`, or gone on with.
+    """Check that a run folder, or several below it, may be begun at `out`, or gone on with.
 
     Raises:
         UserError: files of another kind, or no right to write there.
     """
-    if overwrite or not (out / "manifest.json").exists():
+    begun = (out / "manifest.json").exists() or any(out.glob("*/*/manifest.json"))  # of one exam, or of several
+    if overwrite or not begun:
         check_free(out, overwrite)
     there = next(one for one in (out.absolute(), *out.absolute().parents) if one.exists())
     if not there.is_dir():

@@ -4,6 +4,7 @@ from itertools import combinations
 from typing import Any
 
 from medllm_hf.errors import UserError
+from medllm_hf.evaluation.exams.compared_readings import compared_readings
 from medllm_hf.evaluation.exams.derive import Answer, Run, result_row
 from medllm_hf.evaluation.exams.position_bias import confusion, position_bias
 from medllm_hf.evaluation.exams.reference_results import quoted_rows
@@ -60,6 +61,7 @@ def _dataset(runs: list[Run]) -> dict:
         "settings_equal": {key: settings[0].get(key) for key in keys if all(_same(key, settings))},
         "settings_differ": [key for key in keys if not all(_same(key, settings))],
         "comparisons": compared(runs),
+        "readings": compared_readings(runs),
         "quoted": quoted,
     }
 

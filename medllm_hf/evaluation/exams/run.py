@@ -1,8 +1,11 @@
 """An exam as it is sat: who answers which prompts, the run folder that keeps what is answered, and what it would cost."""
 
 import asyncio
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from fractions import Fraction
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from tqdm import tqdm
@@ -14,7 +17,9 @@ from medllm_hf.evaluation.costs.estimate import Estimate, Volume, about, at_most
 from medllm_hf.evaluation.costs.ledger import Spending
 from medllm_hf.evaluation.costs.prices import cost_text, record_prices, sum_usage
 from medllm_hf.evaluation.exams.batching import BatchLimits, tokens_for
-from medllm_hf.evaluation.exams.derive import derive, list_warnings, output_row, read_outputs
+from medllm_hf.evaluation.exams.derive import derive, share_text
+from medllm_hf.evaluation.exams.finishing import letters_request
+from medllm_hf.evaluation.exams.outputs import calls, list_warnings, output_row, read_outputs
 from medllm_hf.evaluation.exams.prompts import (
     PresentedQuestion,
     Prompts,
@@ -29,13 +34,15 @@ from medllm_hf.evaluation.exams.settings import BATCH_TOKENS, ResolvedSettings
 from medllm_hf.evaluation.exams.weights import Weights, device_name, find_weights
 from medllm_hf.evaluation.runs.folder import RunFolder, open_run, outputs_in, read_run
 from medllm_hf.placement import refuse_lack_of_memory
-from medllm_hf.templates.template_checks import ADD_TEMPLATE, check_chat_template, check_thinking
+from medllm_hf.templates.template_checks import ADD_TEMPLATE, check_chat_template, check_thinking, reads_thinking
 from medllm_hf.vocabulary import check_ids
 
 if TYPE_CHECKING:  # they take seconds to import, and a wrong path is to be told at once
-    from transformers import PreTrainedTokenizerBase
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 KEY = ("id", "rotation")
+# Of the replies that a run will get, so many are taken to stay unread and to be asked once more, until some are there.
+UNREAD_SHARE = 0.1
 
 
 @dataclass(frozen=True)
@@ -46,6 +53,12 @@ class Examinee:
     endpoint: Endpoint | None
     weights: Weights | None
     tokenizer: "PreTrainedTokenizerBase | None"
+
+    @cached_property
+    def network(self) -> "PreTrainedModel":
+        """The local model, loaded once however many readings and benchmarks it sits."""
+        assert self.weights is not None  # no endpoint
+        return self.weights.load_network()
 
 
 @dataclass(frozen=True)
@@ -59,25 +72,21 @@ class Exam:
     manifest: dict
 
 
-def prepare_exam(settings: ResolvedSettings, questions: Questions) -> Exam:
+def prepare_exam(settings: ResolvedSettings, questions: Questions, examinee: Examinee | None = None) -> Exam:
     """The exam that `settings` ask for; no weights are loaded yet.
+
+    Args:
+        examinee: Who answers by `settings`, where that is known already.
 
     Raises:
         UserError: a model, examples, prices or an endpoint that cannot be had.
     """
-    with meet().in_turn():
-        return _prepare_exam(settings, questions)
-
-
-def _prepare_exam(settings: ResolvedSettings, questions: Questions) -> Exam:
-    if settings.url is not None and meet().share.size > 1:
-        raise UserError("several ranks with an endpoint", "one", "leave the launcher out, and set --concurrency")
     drawn, examples = read_examples(questions, settings)
     questions = first_questions(questions, settings.limit)  # the examples are those of all of them
-    who = load_examinee(settings)
-    settings = fit_batches(settings, who)
-    ready = settings.mode == "likelihood"
-    prompts = Prompts(who.tokenizer, drawn.of_kind, settings.score, settings.chat_template, ready, settings.enable_thinking)
+    who = examinee or load_examinee(settings)
+    settings = fit_batches(with_thinking(settings, who), who)
+    told = settings.chat_template, settings.mode, settings.enable_thinking, settings.finish is not None
+    prompts = Prompts(who.tokenizer, drawn.of_kind, settings.score, *told)
     shown = present_options(questions.items, settings.seed, settings.shuffle_options, settings.circular)
     manifest = {
         "kind": "mcq",
@@ -89,8 +98,11 @@ def _prepare_exam(settings: ResolvedSettings, questions: Questions) -> Exam:
     return Exam(settings, who, prompts, shown, manifest)
 
 
-def run_exam(exam: Exam, out: str, overwrite: bool = False) -> str | None:
+def run_exam(exam: Exam, out: str, overwrite: bool = False, before: Fraction = Fraction(0)) -> str | None:
     """Writes the run folder `out`, or goes on with it; returns what is missing in the end, in a line, or None.
+
+    Args:
+        before: What the other runs of the command have spent, which the budget holds for too.
 
     Raises:
         UserError: `out` holds something else, the model cannot be loaded, or the endpoint refuses every request.
@@ -101,7 +113,7 @@ def run_exam(exam: Exam, out: str, overwrite: bool = False) -> str | None:
             ranks.hand_over(local_answers(exam, wanted))
         ranks.await_end()
         return None
-    with open_run(out, exam.manifest, KEY, overwrite) as run, Spending(run, exam.settings.budget) as spending:
+    with open_run(out, exam.manifest, KEY, overwrite) as run, Spending(run, exam.settings.budget, before) as spending:
         if run.finished:
             ranks.begin(set(), exam.manifest)
             ranks.end()
@@ -113,7 +125,7 @@ def run_exam(exam: Exam, out: str, overwrite: bool = False) -> str | None:
         order = [one.key for one in shown]
         outputs = read_outputs(run.rows[key] for key in order)
         if exam.examinee.endpoint:
-            spending.record_besides(sum_usage(outputs))
+            spending.record_besides(sum_usage(calls(outputs)))
         derived = derive(shown, outputs, run.manifest)
         run.finish(order, [dict(row) for row in derived.scores], derived.metrics)
     ranks.end()
@@ -127,6 +139,8 @@ def load_examinee(settings: ResolvedSettings) -> Examinee:
         UserError: no such model, or an endpoint that is not one.
     """
     if settings.url is not None:
+        if meet().share.size > 1:
+            raise UserError("several ranks with an endpoint", "one", "leave the launcher out, and set --concurrency")
         concurrency = Endpoint.concurrency if settings.concurrency is None else settings.concurrency
         key = settings.key_env or KEY_ENV
         endpoint = parse_endpoint(settings.url, key, concurrency=concurrency)
@@ -150,6 +164,14 @@ def fit_batches(settings: ResolvedSettings, who: Examinee) -> ResolvedSettings:
     return replace(settings, batch_tokens=tokens_for(who.weights.device, who.weights.count()) if likelihood else BATCH_TOKENS)
 
 
+def with_thinking(settings: ResolvedSettings, who: Examinee) -> ResolvedSettings:
+    """The settings with what a local model's template is told of thinking by the reading, where it listens."""
+    undecided = settings.enable_thinking is None and settings.written and settings.chat_template
+    if not undecided or who.tokenizer is None or not reads_thinking(who.tokenizer):
+        return settings
+    return replace(settings, enable_thinking=settings.mode == "reasoning")
+
+
 def record_settings(settings: ResolvedSettings, prompts: Prompts, questions: Questions, device: str = "cpu") -> dict:
     """What the manifest says under "settings": all that may change an output."""
     names = ("mode", "score", "normalization", "shots", "seed", "shuffle_options", "circular", "chat_template")
@@ -158,7 +180,9 @@ def record_settings(settings: ResolvedSettings, prompts: Prompts, questions: Que
     if settings.enable_thinking is not None:  # older runs have no such line, and go on without
         record["enable_thinking"] = settings.enable_thinking
     record |= {"reply_prefix": " | ".join(prefixes), "prompt_sha256": prompts.digest(questions.items)}
-    if settings.mode == "generate":
+    if settings.finish is not None:
+        record["finish"] = settings.finish
+    if settings.written:
         record |= {"max_new_tokens": settings.max_new_tokens, "temperature": 0.0}
     if settings.url is None:
         record |= {"batch_tokens": settings.batch_tokens, "device": device_name(device), "dtype": settings.dtype}
@@ -187,8 +211,7 @@ def fill(run: RunFolder, exam: Exam, spending: Spending) -> dict[int, EndpointEr
         if who.endpoint is not None:
             from medllm_hf.evaluation.exams.generation import endpoint_replies
 
-            turns, account = [exam.prompts.turns(one.item) for one in shown], spending.account("model")
-            asked = endpoint_replies(who.endpoint, turns, wanted, exam.settings, keep, account)
+            asked = endpoint_replies(who.endpoint, exam.prompts, shown, wanted, exam.settings, keep, spending.account("model"))
             try:
                 return asyncio.run(asked)
             except EndpointError as error:
@@ -207,14 +230,13 @@ def local_answers(exam: Exam, wanted: set[int]) -> Iterator[tuple[int, dict]]:
     from medllm_hf.evaluation.exams.generation import local_replies
     from medllm_hf.evaluation.exams.likelihood import likelihoods
 
-    settings, weights = exam.settings, exam.examinee.weights
-    assert weights is not None  # no endpoint
+    settings = exam.settings
     limits = BatchLimits(settings.batch_tokens or BATCH_TOKENS, settings.batch_size or BatchLimits.questions)
     share, asked = meet().share, (exam.prompts, exam.shown, wanted)
     with refuse_lack_of_memory(
         "use a smaller --batch-tokens or --batch-size, --dtype bfloat16, or --quantization 4bit on a GPU"
     ):
-        network = weights.load_network()
+        network = exam.examinee.network
         if settings.mode == "likelihood":
             yield from likelihoods(network, *asked, settings.normalization, limits, share)
         else:
@@ -231,10 +253,17 @@ def estimate_cost(exam: Exam, out: str, overwrite: bool) -> str:
     rows = outputs_in(out, exam.manifest, KEY, overwrite)
     there = [(one, rows[one.key]) for one in exam.shown if one.key in rows]
     replies = [seen_reply(prompts.turns(one.item), row["reply"], row) for one, row in there]
-    guesses = at_most(settings.max_new_tokens), about(settings.max_new_tokens, filter(None, replies))
-    left = [prompts.turns(one.item) for one in exam.shown if one.key not in rows]
-    volumes = [sum((guess.call(turns) for turns in left), Volume()) for guess in guesses]
-    return preview_costs(out, exam.manifest, bool(rows), {"model": Estimate(*volumes)}, settings.budget)
+    most, usual = at_most(settings.max_new_tokens), about(settings.max_new_tokens, filter(None, replies))
+    left = [one for one in exam.shown if one.key not in rows]
+    estimate = Estimate(*(sum((guess.call(prompts.turns(one.item)) for one in left), Volume()) for guess in (most, usual)))
+    if settings.finish:
+        asked = sum("finishing" in row for _, row in there) / len(there) if there else UNREAD_SHARE
+        again = left[: math.ceil(asked * len(left))]
+        estimate = Estimate(
+            sum((most.call(*letters_request(one, prompts.turns(one.item), most.text)) for one in left), estimate.most),
+            sum((usual.call(*letters_request(one, prompts.turns(one.item), usual.text)) for one in again), estimate.about),
+        )
+    return preview_costs(out, exam.manifest, bool(rows), {"model": estimate}, settings.budget)
 
 
 def summary(out: str) -> str:
@@ -245,6 +274,8 @@ def summary(out: str) -> str:
     if "circular" in metrics:
         parts.append(f"{metrics['circular']['consistent']} consistent over all rotations")
     interval = f"{100 * metrics['interval_low']:.1f} to {100 * metrics['interval_high']:.1f}"
+    if "finished" in metrics:
+        parts.append(f"{metrics['finished']['asked']} asked once more: {share_text(metrics['finished'])}")
     share = f"accuracy {100 * metrics['accuracy']:.1f}% of n={metrics['n']} (95% interval {interval}, {', '.join(parts)})"
     cost = f", {cost_text(metrics['cost'])}" if "cost" in metrics else ""
     return f"{share}{cost}, run folder {out}"

@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 
 from medllm_hf.evaluation.costs.prices import cost_text
+from medllm_hf.evaluation.exams.compared_readings import reading_blocks
+from medllm_hf.evaluation.exams.derive import finished_text
 from medllm_hf.evaluation.exams.position_bias import P_LIMIT, SHARE_LIMIT
 from medllm_hf.evaluation.exams.reference_results import MISPRINT, NOTE, SOURCE
 from medllm_hf.evaluation.exams.report import ALL_ROTATIONS
@@ -21,6 +23,7 @@ def report_blocks(values: dict) -> list[Block]:
         split = f", {dataset['split']} split" if dataset.get("split") else ""
         blocks += [Heading(2, f"{dataset['name']}{split}"), *_questions(dataset, rows), *_results(dataset, rows)]
         blocks += [Figure(figure_name("accuracy", number), "accuracy with 95% intervals; the dashed line is the chance level")]
+        blocks += reading_blocks(dataset)
         for part in (_quoted(dataset), _subjects(rows, number), _comparisons(dataset), _circular(rows), _positions(rows)):
             blocks += part
         blocks += _confusion(rows, number)
@@ -77,6 +80,8 @@ def _results(dataset: dict, rows: list[dict]) -> Iterator[Block]:
             yield Paragraph(
                 f"{row['run']}: {row['ties']} ties of the best answers; none of them is taken, they count as unparsed."
             )
+        if "finished" in row:
+            yield Paragraph(f"{row['run']}, unread replies asked once more: {finished_text(row)}.")
         if "cost" in row:
             yield Paragraph(f"Cost of {row['run']}: {cost_text(row['cost'])}.")
     if differ:

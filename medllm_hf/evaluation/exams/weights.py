@@ -94,7 +94,7 @@ def find_weights(settings: ResolvedSettings) -> Weights:
     adapted = _adapted(folder, settings)
     base = adapted.base if adapted else folder
     config = pretrained.load_config(base)  # before any work, since the weights come last
-    if settings.mode == "generate":
+    if settings.written:
         pretrained.check_generation(base, config, fields=ENDS)
     placement = choose_device(settings.device), settings.dtype, settings.quantization
     loading_options(*placement)

@@ -37,14 +37,12 @@ def pair_canaries() -> list[Pair]:
     ]
 
 
-def is_passed(name: str, outcomes: Mapping[str, str] | None) -> bool:
-    """Whether the outcomes of the canary `name` by criterion, None if unscored, are those of a judge that reads.
+def is_passed(name: str, outcomes: Mapping[str, str]) -> bool:
+    """Whether the outcomes of the canary `name` by criterion are those of a judge that reads.
 
     The same dialogue twice is preferred in nothing. Beside the others the real consultation is better on the whole, and
     worse in nothing.
     """
-    if outcomes is None:
-        return False
     if name == "canary/same":
         return set(outcomes.values()) <= {"tie", "inconsistent"}
     return outcomes["overall"] == "win" and "loss" not in outcomes.values()

@@ -7,13 +7,12 @@ one does and the other prefers a system; where the orders prefer different syste
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import cast
 
 import numpy
 
 from medllm_hf.evaluation.consultations.transcript import Dialogue
 from medllm_hf.evaluation.costs.prices import with_cost
-from medllm_hf.evaluation.judging.derive import family, usage
+from medllm_hf.evaluation.judging.derive import Unscored, family, usage
 from medllm_hf.evaluation.preferences.canaries import is_passed, pair_canaries
 from medllm_hf.evaluation.preferences.records import (
     ORDERS,
@@ -44,14 +43,14 @@ class Derived:
 
 def derive(manifest: Manifest, outputs: Outputs, pairs: Sequence[Pair]) -> Derived:
     """The rows of scores and the metrics of a comparison, from the judge's outputs on the canaries and the cases."""
-    scores = pair_rows(pairs, outputs, manifest["settings"]["samples"])
-    figures = pair_metrics(scores, outputs, pair_rows(pair_canaries(), outputs, 1), manifest)
+    scores = pair_scores(pairs, outputs, manifest["settings"]["samples"])
+    figures = pair_metrics(scores, outputs, pair_scores(pair_canaries(), outputs, 1), manifest)
     return Derived(scores, with_cost(figures, dict(manifest)))
 
 
-def pair_rows(pairs: Iterable[Pair], outputs: Outputs, samples: int) -> list[PairScore]:
-    """The rows of scores.jsonl, one for each case and sample."""
-    rows: list[PairScore] = []
+def pair_scores(pairs: Iterable[Pair], outputs: Outputs, samples: int) -> list[PairScore]:
+    """The score of each case and sample."""
+    scores = []
     for pair in pairs:
         for sample in range(samples):
             verdicts: dict[str, dict[str, str] | None] = {}
@@ -63,10 +62,11 @@ def pair_rows(pairs: Iterable[Pair], outputs: Outputs, samples: int) -> list[Pai
                 if shown is None:
                     reasons.append(f"order {order}: {output.get('error') or why}")
             one, other = (verdicts[order] for order in ORDERS)
-            outcomes = {key: outcome(one[key], other[key]) for key in one} if one is not None and other is not None else None
-            row = {"sample": sample, "verdicts": verdicts, "outcomes": outcomes, "unscored": "; ".join(reasons) or None}
-            rows.append(cast(PairScore, {**pair, **row}))
-    return rows
+            result: dict[str, str] | Unscored = Unscored("; ".join(reasons))
+            if one is not None and other is not None:
+                result = {key: outcome(one[key], other[key]) for key in one}
+            scores.append(PairScore(pair, sample, verdicts, result))
+    return scores
 
 
 def outcome(one: str, other: str) -> str:
@@ -82,17 +82,17 @@ def case_outcome(outcomes: Sequence[str]) -> str:
     return name if 2 * count > len(outcomes) else "inconsistent"
 
 
-def pair_metrics(rows: Sequence[PairScore], outputs: Outputs, canary_rows: Sequence[PairScore], manifest: Manifest) -> dict:
-    """The metrics of a comparison from its rows, its outputs and the canaries' rows.
+def pair_metrics(scores: Sequence[PairScore], outputs: Outputs, canary_scores: Sequence[PairScore], manifest: Manifest) -> dict:
+    """The metrics of a comparison from its scores, its outputs and the canaries' scores.
 
     "headline" has the first system's overall win rate, or is None, and "no_headline" then says why.
     """
-    criteria = {key: _criterion(rows, key) for key in manifest["rubric"]["criteria"]}
+    criteria = {key: _criterion(scores, key) for key in manifest["rubric"]["criteria"]}
     overall, limit = criteria["overall"], manifest["settings"]["failure_limit"]
-    verdicts = [verdict for row in rows for verdict in row["verdicts"].values()]
+    verdicts = [verdict for score in scores for verdict in score.verdicts.values()]
     unread = sum(verdict is None for verdict in verdicts)
     failures = {"replies": len(verdicts), "unscored": unread, "rate": unread / len(verdicts), "limit": limit}
-    checked = [_checked(row) for row in canary_rows]
+    checked = [_checked(score) for score in canary_scores]
     reasons = [f"the judge fails {row['id']}: {_describe_canary(row)}" for row in checked if not row["passed"]]
     if failures["rate"] > limit:
         reasons.append(f"{unread} of {len(verdicts)} replies are unscored, more than {100 * limit:g}%")
@@ -100,9 +100,9 @@ def pair_metrics(rows: Sequence[PairScore], outputs: Outputs, canary_rows: Seque
         reasons.append("no case is scored")
     return {
         "criteria": criteria,
-        "n": len({row["id"] for row in rows}),
-        "unscored": len({row["id"] for row in rows}) - overall["n"],
-        "length": _length(rows),
+        "n": (cases := len(pairs_in(scores))),
+        "unscored": cases - overall["n"],
+        "length": _length(scores),
         "headline": None if reasons else overall,
         "no_headline": reasons,
         "warnings": [*_self_preference(manifest), *_position(overall["position"]), *_unmatched(manifest)],
@@ -112,12 +112,12 @@ def pair_metrics(rows: Sequence[PairScore], outputs: Outputs, canary_rows: Seque
     }
 
 
-def outcomes_by_case(rows: Sequence[PairScore], key: str) -> dict[str, str]:
+def outcomes_by_case(scores: Sequence[PairScore], key: str) -> dict[str, str]:
     """Case → its outcome in the criterion `key`; cases without a scored sample are left out."""
     samples: dict[str, list[str]] = {}
-    for row in rows:
-        if row["outcomes"] is not None:
-            samples.setdefault(row["id"], []).append(row["outcomes"][key])
+    for score in scores:
+        if not isinstance(score.result, Unscored):
+            samples.setdefault(score.pair["id"], []).append(score.result[key])
     return {case: case_outcome(outcomes) for case, outcomes in samples.items()}
 
 
@@ -125,19 +125,19 @@ def _system(side: str, order: str) -> str:
     return side if side == "tie" or order == "12" else SIDES[side == "first"]
 
 
-def _criterion(rows: Sequence[PairScore], key: str) -> dict:
+def _criterion(scores: Sequence[PairScore], key: str) -> dict:
     """Counts of outcomes and the figures of one criterion, over the scored cases; None where there are none.
 
     `consistency` is the share of the pairs of replies that say the same in both orders, and `position` tells how many of
     the verdicts in such pairs that prefer a dialogue prefer the one shown first.
     """
-    by_case, total = outcomes_by_case(rows, key), len({row["id"] for row in rows})
+    by_case, total = outcomes_by_case(scores, key), len(pairs_in(scores))
     counts = Counter(by_case.values())
     columns = {case: [WORTH[result], 0, 0, 0, 0] for case, result in by_case.items()}
-    for row in rows:
-        one, other = (row["verdicts"][order] for order in ORDERS)
+    for score in scores:
+        one, other = (score.verdicts[order] for order in ORDERS)
         if one is not None and other is not None:
-            own = columns[row["id"]]
+            own = columns[score.pair["id"]]
             own[1] += 1
             own[2] += one[key] == other[key]
             own[3] += (one[key] != "tie") + (other[key] != "tie")
@@ -163,13 +163,13 @@ def _criterion(rows: Sequence[PairScore], key: str) -> dict:
     }
 
 
-def _length(rows: Sequence[PairScore]) -> dict:
+def _length(scores: Sequence[PairScore]) -> dict:
     """The mean number of the doctor's characters of each system, and the share of the cases with a winner that the longer won.
 
     `n` counts the cases with a winner on the whole in which one doctor says more.
     """
-    said = {pair["id"]: [_characters(pair[side]) for side in SIDES] for pair in pairs_in(rows)}
-    outcomes = outcomes_by_case(rows, "overall")
+    said = {pair["id"]: [_characters(pair[side]) for side in SIDES] for pair in pairs_in(scores)}
+    outcomes = outcomes_by_case(scores, "overall")
     decided = [case for case, found in outcomes.items() if found in ("win", "loss") and said[case][0] != said[case][1]]
     longer = sum((said[case][0] > said[case][1]) == (outcomes[case] == "win") for case in decided)
     means = {side: sum(own[place] for own in said.values()) / len(said) for place, side in enumerate(SIDES)}
@@ -180,8 +180,9 @@ def _characters(dialogue: Dialogue) -> int:
     return sum(len(turn["content"]) for turn in dialogue["turns"] if turn["role"] == "doctor")
 
 
-def _checked(row: PairScore) -> dict:
-    passed = is_passed(row["id"], row["outcomes"])
+def _checked(score: PairScore) -> dict:
+    row = score.row()
+    passed = not isinstance(score.result, Unscored) and is_passed(row["id"], score.result)
     return {"id": row["id"], "outcomes": row["outcomes"], "unscored": row["unscored"], "passed": passed}
 
 

@@ -7,6 +7,7 @@ from typing import Literal, NotRequired, TypedDict, cast
 from medllm_hf.errors import UserError
 from medllm_hf.evaluation.consultations.transcript import Dialogue
 from medllm_hf.evaluation.costs.prices import check_costs
+from medllm_hf.evaluation.judging.derive import Unscored
 from medllm_hf.evaluation.runs.folder import FinishedRun
 from medllm_hf.evaluation.runs.records import DataRecord, ModelRecord, read_record, read_records
 from medllm_hf.metrics.llm_judge import scoring
@@ -29,17 +30,32 @@ class Pair(TypedDict):
     reference: NotRequired[str]
 
 
-class PairScore(Pair):
-    """A row of scores.jsonl: what the judge preferred by order, and the outcomes for the first system by criterion.
-
-    "first" and "second" in the verdicts are the systems, wherever they were shown. Where an order brought no verdict there
-    are no outcomes, and `unscored` says why.
-    """
+class PairRow(Pair):
+    """A row of scores.jsonl, which is a `PairScore` on disk: `outcomes` or `unscored` is null."""
 
     sample: int
     verdicts: dict[str, dict[str, str] | None]
     outcomes: dict[str, str] | None
     unscored: str | None
+
+
+@dataclass(frozen=True)
+class PairScore:
+    """What the judge preferred on a case by order, and the outcomes for the first system by criterion, or why there are none.
+
+    "first" and "second" in the verdicts are the systems, wherever they were shown.
+    """
+
+    pair: Pair
+    sample: int
+    verdicts: dict[str, dict[str, str] | None]
+    result: dict[str, str] | Unscored
+
+    def row(self) -> PairRow:
+        """The score as a row of scores.jsonl."""
+        outcomes, why = (None, self.result.reason) if isinstance(self.result, Unscored) else (self.result, None)
+        row = {**self.pair, "sample": self.sample, "verdicts": self.verdicts, "outcomes": outcomes, "unscored": why}
+        return cast(PairRow, row)
 
 
 class PairOutput(TypedDict):
@@ -109,12 +125,13 @@ class StoredRun:
 
     manifest: Manifest
     outputs: dict[tuple[str, int], PairOutput]
-    scores: list[PairScore]
+    scores: list[PairRow]
 
     @property
     def pairs(self) -> list[Pair]:
         """The cases with their two dialogues."""
-        return pairs_in(self.scores)
+        known = {row["id"]: {key: value for key, value in row.items() if key not in _VERDICT} for row in self.scores}
+        return [cast(Pair, pair) for pair in known.values()]
 
 
 def stored_run(where: str, run: FinishedRun) -> StoredRun:
@@ -126,7 +143,7 @@ def stored_run(where: str, run: FinishedRun) -> StoredRun:
     manifest = read_record(run["manifest"], Manifest, f"{where}/manifest.json")
     check_costs(run["manifest"], ["judge"], f"{where}/manifest.json")
     outputs = read_records(run["outputs"], PairOutput, f"{where}/outputs.jsonl")
-    scores = read_records(run["scores"], PairScore, f"{where}/scores.jsonl")
+    scores = read_records(run["scores"], PairRow, f"{where}/scores.jsonl")
     criteria, known = manifest["rubric"]["criteria"], scoring.pair_record()["criteria"]
     counted = scores and manifest["settings"]["samples"] > 0 and manifest["rubric"]["language"] in scoring.LANGUAGES
     if not counted or "overall" not in criteria or not set(criteria) <= set(known):
@@ -145,7 +162,6 @@ def output_ids(pairs: Iterable[Pair], samples: int) -> list[tuple[str, int]]:
     return [(output_id(pair["id"], order), sample) for pair in pairs for order in ORDERS for sample in range(samples)]
 
 
-def pairs_in(rows: Iterable[PairScore]) -> list[Pair]:
-    """The cases with their two dialogues that the rows of scores.jsonl are on."""
-    known = {row["id"]: {key: value for key, value in row.items() if key not in _VERDICT} for row in rows}
-    return [cast(Pair, pair) for pair in known.values()]
+def pairs_in(scores: Iterable[PairScore]) -> list[Pair]:
+    """The cases with their two dialogues that the scores are on."""
+    return list({score.pair["id"]: score.pair for score in scores}.values())

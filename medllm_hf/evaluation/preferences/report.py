@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medllm_hf.errors import UserError
+from medllm_hf.evaluation.judging.derive import Unscored
 from medllm_hf.evaluation.judging.dialogues import record
 from medllm_hf.evaluation.judging.page import safe_json
 from medllm_hf.evaluation.preferences.canaries import pair_canaries
@@ -32,12 +33,12 @@ from medllm_hf.reporting.html import page_of
 
 @dataclass(frozen=True)
 class PairRun:
-    """A finished comparison whose rows and metrics were found to follow from its outputs; `outputs` are by (id, sample)."""
+    """A finished comparison whose scores and metrics were found to follow from its outputs; `outputs` are by (id, sample)."""
 
     name: str
     manifest: Manifest
     metrics: dict
-    rows: list[PairScore]
+    scores: list[PairScore]
     outputs: dict[tuple[str, int], PairOutput]
 
     @property
@@ -63,7 +64,7 @@ def check_pair_run(name: str, run: FinishedRun) -> PairRun:
     ):
         raise UserError(f"other dialogues in scores.jsonl of {name} than the manifest names", "the dialogues compared", do)
     derived = derive(manifest, stored.outputs, pairs)
-    if derived.scores != run["scores"]:
+    if [score.row() for score in derived.scores] != run["scores"]:
         raise UserError(f"other verdicts in scores.jsonl of {name} than in its outputs", "verdicts that follow from them", do)
     check_metrics(name, derived.metrics, run["metrics"], "outputs", do)
     return PairRun(name, manifest, derived.metrics, derived.scores, stored.outputs)
@@ -76,7 +77,7 @@ def pair_values(runs: list[PairRun]) -> dict:
 
 def _values(run: PairRun) -> dict:
     manifest = run.manifest
-    reasons = Counter(row["unscored"] for row in run.rows if row["unscored"] is not None)
+    reasons = Counter(score.result.reason for score in run.scores if isinstance(score.result, Unscored))
     kept = {name: manifest[name] for name in ("judge", "rubric", "data", "settings", "only_first", "only_second")}
     return {"run": run.name, "systems": run.systems, **kept, **run.metrics, "unscored_reasons": dict(reasons)}
 
@@ -94,10 +95,10 @@ def write_pair_page(blocks: list[Block], values: dict, runs: list[PairRun], fold
 
 def _set(run: PairRun, transcript: Callable[[str], int]) -> dict:
     """A run as the page's script takes it: each case has a row a system, whose scores are what the outcomes are worth to it."""
-    keys, pairs = run.manifest["rubric"]["criteria"], pairs_in(run.rows)
+    keys, pairs = run.manifest["rubric"]["criteria"], pairs_in(run.scores)
     groups = list(dict.fromkeys(pair["group"] for pair in pairs))
-    outcomes = {key: outcomes_by_case(run.rows, key) for key in keys}
-    why = {row["id"]: row["unscored"] for row in run.rows if row["unscored"] is not None}
+    outcomes = {key: outcomes_by_case(run.scores, key) for key in keys}
+    why = {score.pair["id"]: score.result.reason for score in run.scores if isinstance(score.result, Unscored)}
     rows = []
     for pair in pairs:
         case, replies, attempts = pair["id"], *_said(run, pair["id"])

@@ -147,7 +147,7 @@ def finish(run: RunFolder, plan: Plan, spending: Spending) -> None:
     unpriced = {name: value for name, value in run.manifest.items() if name != "prices"}
     derived = derive(read_record(unpriced, Manifest, str(run.path)), outputs, plan.pairs)
     order = [*output_ids(pair_canaries(), 1), *output_ids(plan.pairs, plan.settings.samples)]
-    run.finish(order, [dict(row) for row in derived.scores], spending.with_cost(derived.metrics))
+    run.finish(order, [dict(score.row()) for score in derived.scores], spending.with_cost(derived.metrics))
 
 
 def matched(first: System, second: System) -> list[Pair]:

@@ -1,6 +1,7 @@
 """What runs are called where several stand side by side."""
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 from medllm_hf.errors import UserError
@@ -23,3 +24,18 @@ def distinct_names(runs: list[str]) -> list[str]:
             depth += 1
         names.append("/".join(own[-depth:]))
     return names
+
+
+def nested_runs(folder: str, order: Sequence[str] = ()) -> list[str]:
+    """The run folders that a path names: itself, or where it is none those of its FOLDER/BENCHMARK/READING.
+
+    Args:
+        order: of the readings; those that it does not name come last, by name.
+    """
+    path = Path(folder)
+    if (path / "manifest.json").exists():
+        return [folder]
+    inner = [one.parent for one in path.glob("*/*/manifest.json") if not (one.parent.parent / "manifest.json").exists()]
+    rank = {name: place for place, name in enumerate(order)}
+    inner.sort(key=lambda run: (run.parent.name, rank.get(run.name, len(rank)), run.name))
+    return [str(run) for run in inner] or [folder]

@@ -141,7 +141,7 @@ def preferences(where: str, run: FinishedRun) -> tuple[list[Finding], dict]:
     if lines.state != CONFIRMED:
         return [*found, Finding(f"{where}/metrics.json", UNKNOWN, "its outputs are not whole")], {}
     derived = derive_pairs(manifest, stored.outputs, cases)
-    found.append(row_finding(f"{where}/scores.jsonl", derived.scores, run["scores"]))
+    found.append(row_finding(f"{where}/scores.jsonl", [score.row() for score in derived.scores], run["scores"]))
     return [*found, *metric_findings(f"{where}/metrics.json", derived.metrics, run["metrics"])], derived.metrics
 
 

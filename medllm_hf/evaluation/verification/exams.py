@@ -7,7 +7,8 @@ from typing import NotRequired, TypedDict
 
 from medllm_hf.data.mcq import McqItem
 from medllm_hf.errors import UserError
-from medllm_hf.evaluation.exams.derive import Output, derive, stored_run
+from medllm_hf.evaluation.exams.derive import derive, reading_of, stored_run
+from medllm_hf.evaluation.exams.outputs import Finishing, Output, is_unread
 from medllm_hf.evaluation.exams.prompts import (
     PresentedQuestion,
     Prompts,
@@ -17,6 +18,7 @@ from medllm_hf.evaluation.exams.prompts import (
     questions_hash,
     read_questions,
 )
+from medllm_hf.evaluation.exams.settings import READINGS
 from medllm_hf.evaluation.runs.folder import FinishedRun
 from medllm_hf.evaluation.runs.records import DataRecord, read_record
 from medllm_hf.evaluation.verification.findings import (
@@ -72,6 +74,7 @@ class Settings(TypedDict):
     reply_prefix: str
     prompt_sha256: str
     enable_thinking: NotRequired[bool]
+    finish: NotRequired[str]
 
 
 class Manifest(TypedDict):
@@ -147,9 +150,12 @@ def output_finding(
         wrong = []
         if output["order"] != one.order:
             wrong.append("order")
-        if ("reply" in output) != (settings["mode"] == "generate"):
+        if ("reply" in output) != (settings["mode"] != READINGS[0]):
             wrong.append("mode")
-        if "logprobs" in output and set(output["logprobs"]) != set(letters):
+        again: Finishing = output.get("finishing", {})
+        if ("finishing" in output) != ("finish" in settings and is_unread(one, output, settings["mode"])):
+            wrong.append("finishing")
+        if any("logprobs" in row and set(row["logprobs"]) != set(letters) for row in (output, again)):
             wrong.append("logprobs")
         if ("lengths" in output) != (settings["normalization"] != "none"):
             wrong.append("normalization")
@@ -169,7 +175,8 @@ def prompt_findings(where: str, manifest: Manifest, sets: Sequence[tuple[McqItem
         UserError: examples that are not in their file.
     """
     settings, figure = manifest["settings"], f"{where}/manifest.json settings.prompt_sha256"
-    ready, chat = settings["mode"] == "likelihood", settings["chat_template"]
+    mode, chat = reading_of(manifest), settings["chat_template"]
+    ready = mode == READINGS[0]
     prefixes = [" | ".join(sorted({item.reply_prefix for item in items}) if ready or not chat else []) for items in sets]
     found = [
         Finding(f"{where}/manifest.json settings.reply_prefix", CONFIRMED, settings["reply_prefix"])
@@ -191,7 +198,8 @@ def prompt_findings(where: str, manifest: Manifest, sets: Sequence[tuple[McqItem
         wanted = dict.fromkeys(Counter(item.kind for item in sets[0]), settings["shots"])
         found.append(compared(f"{where}/manifest.json settings.shots", wanted, drawn))
     thinking = settings.get("enable_thinking")
-    prompts = Prompts(load_tokenizer(known.folder, chat=chat), examples, settings["score"], chat, ready, thinking)
+    tokenizer, finish = load_tokenizer(known.folder, chat=chat), "finish" in settings
+    prompts = Prompts(tokenizer, examples, settings["score"], chat, mode, thinking, finish)
     digests = [prompts.digest(items) for items in sets]
     if settings["prompt_sha256"] in digests:
         return [*found, Finding(figure, CONFIRMED)]

@@ -1,8 +1,8 @@
 """Finds the letters that a reply to a multiple-choice question chooses. What is unclear is not guessed: it is None.
 
 README.md has the rules in Chinese and English with examples.
- 1. Only what follows a closing </think> is read; Markdown, LaTeX, quotes and full-width forms become plain text first
-    (plain_text.py).
+ 1. What stands in a thought (<think>, gpt-oss's channels and the like) is never read; Markdown, LaTeX, quotes and full-width
+    forms become plain text first (plain_text.py).
  2. A list is letters or whole option texts joined by 、 和 "and" commas, spaces or nothing (named_letters.py). The longest text
     counts. "A or B", a letter that the question lacks, and a letter beside another option's text make the list void.
  3. A letter inside a word or a term (B超, AB型, vitamin B) is no letter. A lower-case letter counts in a verdict, or alone.

@@ -3,7 +3,23 @@
 import re
 import unicodedata
 
-_THOUGHT = re.compile(r"^.*</think(?:ing)?>|<think(?:ing)?>.*", re.S | re.I)
+# How models mark their thoughts: what begins one (often the prompt does) and what ends it.
+THOUGHTS = (
+    ("<think>", "</think>"),
+    ("<thinking>", "</thinking>"),
+    ("<thought>", "</thought>"),
+    ("<reasoning>", "</reasoning>"),
+    ("<seed:think>", "</seed:think>"),
+    ("◁think▷", "◁/think▷"),
+    ("[THINK]", "[/THINK]"),
+    ("<|begin_of_thought|>", "<|end_of_thought|>"),
+    ("<unused94>", "<unused95>"),
+    ("<|channel|>analysis<|message|>", "<|channel|>final<|message|>"),
+)
+_BEGINS, _ENDS = ("|".join(re.escape(pair[i]) for pair in THOUGHTS) for i in (0, 1))
+# The channels of gpt-oss whose marks a server has dropped.
+_CHANNELS = r"(?-i:\Aanalysis(?=[A-Z]|[^\x00-\x7f]))"
+_THOUGHT = re.compile(rf"\A.*(?:{_ENDS})|{_CHANNELS}.*?(?:assistantfinal|\Z)|(?:{_BEGINS}).*", re.S | re.I)
 # Blank runs go first and last, so that no pattern between meets more than one blank or line break in a row: each is linear.
 _BLANKS: list[tuple[re.Pattern[str], str]] = [
     (re.compile(r"[^\S\n]{2,}|[^\S\n ]"), " "),

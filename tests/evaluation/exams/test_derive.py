@@ -4,7 +4,8 @@ import pytest
 from support.paths import SAMPLE
 
 from medllm_hf.data.mcq import McqItem, load_items
-from medllm_hf.evaluation.exams.derive import derive, output_row, predict, read_answers
+from medllm_hf.evaluation.exams.derive import derive, read_answers
+from medllm_hf.evaluation.exams.outputs import output_row, predict
 from medllm_hf.evaluation.exams.prompts import PresentedQuestion, present_options
 
 ITEMS = load_items(str(SAMPLE / "questions_test.jsonl"))[:4]

@@ -200,7 +200,7 @@ def test_a_reply_that_was_cut_is_counted(questions, tmp_path, capsys):
     cut = {"choices": [{"index": 0, "finish_reason": "length", "message": {"role": "assistant", "content": "首先"}}]}
     with ChatServer(lambda body: json.loads(json.dumps(cut))) as server:
         ask(server, questions, tmp_path / "run")
-    assert "unparsed 10, 10 replies cut at --max-new-tokens" in capsys.readouterr().out
+    assert "unparsed 10, 10 replies cut at their limit of tokens" in capsys.readouterr().out
 
 
 def test_always_b_is_seen_through_by_circular(questions, tmp_path):
@@ -214,4 +214,4 @@ def test_always_b_is_seen_through_by_circular(questions, tmp_path):
 def test_the_prompt_of_generation_has_no_reply_prefix(written):
     _, tokenizer, _, _ = written
     item = load_items(TEST)[0]
-    assert Prompts(tokenizer, {}, ready=False).text(item) + "答案：" == Prompts(tokenizer, {}).text(item)
+    assert Prompts(tokenizer, {}, mode="reply").text(item) + "答案：" == Prompts(tokenizer, {}).text(item)

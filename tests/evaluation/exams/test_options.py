@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
+from support.chat_server import ChatServer
 from support.exam_ranks import results
 from support.paths import SAMPLE
 from transformers import AutoModelForCausalLM
@@ -29,7 +30,7 @@ URL = "http://127.0.0.1:9/v1#m"
 
 def examined(model: object, out: Path, data: str = TEST, **flags: object) -> dict:
     """The finished run of a model on the first six questions of the sample, whose exit code is 0."""
-    assert mcq(str(model), data, str(out), **{"limit": 6, **flags}) == 0
+    assert mcq(str(model) if model else None, data, str(out), **{"limit": 6, **flags}) == 0
     return read_run(out)
 
 
@@ -67,6 +68,16 @@ def test_a_model_may_be_the_address_of_an_endpoint():
     assert asked == resolve_defaults(Settings(None, "q.jsonl", url=URL)) and asked.model is None
 
 
+def test_an_endpoint_is_asked_by_either_name(tmp_path):
+    with ChatServer(lambda body: "答案：B") as server:
+        runs = [
+            examined(spec, tmp_path / name, url=url, limit=2)
+            for name, spec, url in (("model", f"{server.url}#m", None), ("url", None, f"{server.url}#m"))
+        ]
+    assert runs[0]["manifest"]["model"] == runs[1]["manifest"]["model"] == {"id": "m", "endpoint": server.url}
+    assert runs[0]["outputs"] == runs[1]["outputs"] and runs[0]["outputs"][0]["reply"] == "答案：B"
+
+
 def test_the_names_of_other_tools():
     words = [
         "--model",
@@ -83,7 +94,7 @@ def test_the_names_of_other_tools():
         "9",
     ]
     found = vars(build_parser("eval mcq").parse_args(words))
-    assert (found["data"], found["out"], found["shots"], found["batch_size"], found["limit"]) == ("cmexam", "o", 3, 4, 9)
+    assert (found["data"], found["out"], found["shots"], found["batch_size"], found["limit"]) == (["cmexam"], "o", 3, 4, 9)
     assert vars(build_parser("eval mcq").parse_args([*words, "--batch-size", "auto"]))["batch_size"] is None
 
 
@@ -158,7 +169,7 @@ def adapter(tiny, tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("flags", [{}, {"mode": "generate", "max_new_tokens": 4}], ids=["likelihood", "written"])
+@pytest.mark.parametrize("flags", [{}, {"mode": "reply", "max_new_tokens": 4}], ids=["likelihood", "written"])
 def test_an_adapter_answers_as_its_merged_weights_do(tiny, adapter, tmp_path, flags):
     merge(str(adapter), str(tmp_path / "merged"))
     run = examined(adapter, tmp_path / "adapter", **flags)
@@ -197,7 +208,7 @@ def test_an_adapter_whose_base_is_gone_or_quantised_is_refused(adapter, tmp_path
 @pytest.mark.parametrize("package", ["torch", "transformers", "tqdm"])
 def test_a_missing_package_is_told_before_anything_is_read(tiny, tmp_path, refused, monkeypatch, package):
     monkeypatch.setattr(ready, "find_spec", lambda name: None if name == package else object())
-    monkeypatch.setattr("medllm_hf.evaluation.commands.mcq.read_questions", lambda *_: pytest.fail("nothing is read yet"))
+    monkeypatch.setattr("medllm_hf.evaluation.commands.mcq.read_benchmarks", lambda *_: pytest.fail("nothing is read yet"))
     line = refused("eval", "mcq", "--model", str(tiny["base"]), "--data", TEST, "--out", str(tmp_path / "run"))
     assert f"no package {package}" in line and "pip install" in line
 
@@ -210,7 +221,7 @@ def test_no_evaluate_is_needed(tiny, tmp_path, monkeypatch):
 
 
 def test_what_is_wrong_with_the_paths_is_told_before_torch_is_imported(tiny, tmp_path, refused, monkeypatch):
-    monkeypatch.setattr("medllm_hf.evaluation.commands.mcq.prepare_exam", lambda *_: pytest.fail("torch would be imported"))
+    monkeypatch.setattr("medllm_hf.evaluation.commands.mcq.prepare_exams", lambda *_: pytest.fail("torch would be imported"))
     (tmp_path / "file").write_text("")
     command = ("eval", "mcq", "--data", TEST, "--out")
     base = ("--model", str(tiny["base"]))

@@ -34,7 +34,7 @@ def test_zero_shot_chat(tokenizer):
     question = f"{SINGLE}\n选哪项？\nA. 甲\nB. 乙\nC. 丙"
     assert Prompts(tokenizer, {}).text(ONE) == f"<s>{USER}{question}{BOT}答案："
     assert Prompts(tokenizer, {}, score="text").text(ONE) == f"<s>{USER}选哪项？{BOT}答案："
-    assert Prompts(tokenizer, {}, ready=False).text(ONE) == f"<s>{USER}{question}{BOT}"
+    assert Prompts(tokenizer, {}, mode="reply").text(ONE) == f"<s>{USER}{question}{BOT}"
 
 
 def test_examples_are_rounds_of_the_chat(tokenizer):
@@ -55,11 +55,11 @@ def test_plain_text(tokenizer):
     plain = Prompts(tokenizer, SHOTS, chat=False)
     assert plain.text(ONE) == f"{SINGLE}\n示例？\nA. 子\nB. 丑\n答案：A\n\n{SINGLE}\n选哪项？\nA. 甲\nB. 乙\nC. 丙\n答案："
     assert Prompts(tokenizer, {}, chat=False).text(ENGLISH) == f"{ENGLISH_SINGLE}\nWhich one?\nA. one\nB. two\nAnswer: "
-    assert Prompts(tokenizer, {}, chat=False, ready=False).text(ENGLISH).endswith("\nAnswer:")
+    assert Prompts(tokenizer, {}, chat=False, mode="reply").text(ENGLISH).endswith("\nAnswer:")
 
 
 def test_an_endpoint_gets_the_turns_themselves():
-    user, assistant, last = Prompts(None, SHOTS, ready=False).turns(ONE)
+    user, assistant, last = Prompts(None, SHOTS, mode="reply").turns(ONE)
     assert user == {"role": "user", "content": f"{SINGLE}\n示例？\nA. 子\nB. 丑"}
     assert assistant == {"role": "assistant", "content": "答案：A"}
     assert last == {"role": "user", "content": f"{SINGLE}\n选哪项？\nA. 甲\nB. 乙\nC. 丙"}
@@ -181,7 +181,7 @@ def test_the_digest_covers_all_that_shapes_a_prompt(tokenizer, tiny):
         replace(base, examples={**SHOTS, "single": (replace(SHOT, answer=frozenset("B")),)}),
         replace(base, score="text"),
         replace(base, chat=False),
-        replace(base, ready=False),
+        replace(base, mode="reply"),
         replace(base, tokenizer=None),
         replace(base, tokenizer=other),
         replace(base, tokenizer=another),

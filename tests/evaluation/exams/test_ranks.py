@@ -79,7 +79,7 @@ LETTERS = ("--shots", "1", "--examples", TRAIN, "--batch-tokens", "600")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("way", [LETTERS, ("--mode", "generate", "--max-new-tokens", "5", "--batch-tokens", "900")])
+@pytest.mark.parametrize("way", [LETTERS, ("--mode", "reply", "--max-new-tokens", "5", "--batch-tokens", "900")])
 def test_two_ranks_equal_one_to_the_byte(words, tmp_path, way):
     expected = one_rank([*words, *way], tmp_path / "one")
     (code, said, err), (other, nothing, silent) = run_ranks([*words, *way, "--out", str(tmp_path / "two")], 2)

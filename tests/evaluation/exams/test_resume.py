@@ -25,7 +25,8 @@ RESULTS = ("outputs.jsonl", "scores.jsonl", "metrics.json")
 WAYS = {
     "letters": {"shots": 2, "examples": TRAIN, "batch_tokens": 3000},
     "circular": {"circular": True},
-    "written": {"mode": "generate", "max_new_tokens": 6, "batch_tokens": 2000},
+    "written": {"mode": "reply", "max_new_tokens": 6, "batch_tokens": 2000},
+    "finished": {"mode": "reasoning", "reasoning_tokens": 6, "batch_tokens": 2000, "finish": "letters"},
 }
 
 
@@ -177,7 +178,7 @@ def change_data(model: Path, data: Path) -> None:
         (None, {"normalization": "bytes"}, "settings.normalization"),
         (None, {"shuffle_options": True}, "settings.shuffle_options"),
         (None, {"chat_template": False}, "settings.chat_template"),
-        (None, {"mode": "generate"}, "settings.mode"),
+        (None, {"mode": "reply"}, "settings.mode"),
         (None, {"batch_tokens": 99}, "settings.batch_tokens"),
     ],
     ids=lambda value: getattr(value, "__name__", None) or str(value),

@@ -17,8 +17,9 @@ from transformers import PreTrainedTokenizerFast
 from medllm_hf.cli import main
 from medllm_hf.data.mcq import McqItem, load_items
 from medllm_hf.evaluation.commands.mcq import mcq
-from medllm_hf.evaluation.exams.derive import derive, output_row, predict, read_questions_asked, score_row
+from medllm_hf.evaluation.exams.derive import derive, read_questions_asked, score_row
 from medllm_hf.evaluation.exams.likelihood import tokenise, zero_shot
+from medllm_hf.evaluation.exams.outputs import output_row, predict
 from medllm_hf.evaluation.exams.prompts import Prompts, answers, candidates, draw, present_options
 from medllm_hf.evaluation.exams.run import load_examinee
 from medllm_hf.evaluation.exams.settings import Settings, resolve_defaults
@@ -236,8 +237,8 @@ URL = ("--url", "http://127.0.0.1:9/v1#m")
         (("--batch-tokens", "9", *URL), "--batch-tokens with --url"),
         (("--model", "m", *URL), "not allowed with"),
         ((), "required"),
-        (("--score", "text", "--mode", "generate"), "--score text with --mode generate"),
-        (("--normalization", "tokens", "--mode", "generate"), "--normalization with --mode generate"),
+        (("--score", "text", "--mode", "generate"), "--score text with --mode reply"),
+        (("--normalization", "tokens", "--mode", "generate"), "--normalization with --mode reply"),
         (("--score", "text", "--shuffle-options"), "--score letter"),
         (("--score", "text", "--circular"), "--score letter"),
         (("--circular", "--shuffle-options"), "--circular and --shuffle-options"),
@@ -250,6 +251,14 @@ URL = ("--url", "http://127.0.0.1:9/v1#m")
         (("--concurrency", "0", *URL), "concurrency 0"),
         (("--key-env", "KEY"), "--key-env without --url"),
         (("--max-new-tokens", "9"), "--max-new-tokens with likelihood"),
+        (("--max-new-tokens", "9", "--mode", "likelihood,reasoning"), "--max-new-tokens with likelihood"),
+        (("--max-new-tokens", "9", "--mode", "reasoning"), "--max-new-tokens with reasoning"),
+        (("--reasoning-tokens", "9", "--mode", "reply"), "--reasoning-tokens with reply"),
+        (("--reasoning-tokens", "0", "--mode", "reasoning"), "--reasoning-tokens 0"),
+        (("--finish", "letters"), "--finish with likelihood"),
+        (("--mode", "likelihood,guess"), "--mode 'guess'"),
+        (("--mode", ""), "--mode ''"),
+        (("--mode", "likelihood,reply", *URL), "--mode likelihood with --url"),
         (("--max-new-tokens", "0", "--mode", "generate"), "--max-new-tokens 0"),
         (("--batch-tokens", "0"), "--batch-tokens 0"),
         (("--split", "dev"), "--data-path or --split"),
