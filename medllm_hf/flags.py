@@ -196,15 +196,30 @@ def data_build(parser: Parser) -> None:
     _output(parser)
 
 
-def eval_mcq(parser: Parser) -> None:
-    """Adds the arguments of `medllm eval mcq`."""
-    from medllm_hf.endpoints.address import KEY_ENV, Endpoint
-    from medllm_hf.evaluation.exams.settings import BATCH_TOKENS, NEW_TOKENS, READINGS, REASONING_TOKENS, Settings
+def _examinee(parser: Parser) -> None:
+    from medllm_hf.evaluation.exams.settings import BATCH_TOKENS, Settings
 
     who = parser.add_mutually_exclusive_group(required=True)
     spec = "checkpoint folder, LoRA adapter folder, Hub id, or URL#MODEL of an OpenAI-compatible endpoint"
     who.add_argument("--model", metavar="SPEC", help=spec)
     who.add_argument("--url", metavar="URL#MODEL", help="the same as --model URL#MODEL")
+    parser.add_argument("--revision", help="branch, tag or commit of a Hub repository")
+    parser.add_argument("--base", help="base checkpoint of an adapter; default: the one that it names")
+    _placement(parser)
+    tokens = f"tokens in one forward (default: {BATCH_TOKENS}; by likelihood on a CPU what takes it some seconds)"
+    _setting(parser, Settings, "batch_tokens", metavar="N", help=tokens)
+    parser.add_argument(
+        "--batch-size", "--batch_size", type=_batch_size, metavar="N|auto",
+        help="the most questions in one forward (default: auto, as many as --batch-tokens holds)",
+    )  # fmt: skip
+
+
+def eval_mcq(parser: Parser) -> None:
+    """Adds the arguments of `medllm eval mcq`."""
+    from medllm_hf.endpoints.address import KEY_ENV, Endpoint
+    from medllm_hf.evaluation.exams.settings import NEW_TOKENS, READINGS, REASONING_TOKENS, Settings
+
+    _examinee(parser)
     several = "question files, or names such as cmexam, or NAME=PATH of its published files; separated by commas, or repeated"
     parser.add_argument("--data", "--tasks", required=True, action="append", metavar="FILE_OR_BENCHMARK,…", help=several)
     folder = "run folder to write, or to go on with; of several readings or benchmarks the folder of RUN/BENCHMARK/READING"
@@ -243,15 +258,6 @@ def eval_mcq(parser: Parser) -> None:
     _setting(parser, Settings, "concurrency", metavar="N", help=at_once)
     key = f"environment variable with the endpoint's key (default: {KEY_ENV})"
     _setting(parser, Settings, "key_env", metavar="VAR", help=key)
-    tokens = f"tokens in one forward (default: {BATCH_TOKENS}; by likelihood on a CPU what takes it some seconds)"
-    _setting(parser, Settings, "batch_tokens", metavar="N", help=tokens)
-    parser.add_argument(
-        "--batch-size", "--batch_size", type=_batch_size, metavar="N|auto",
-        help="the most questions in one forward (default: auto, as many as --batch-tokens holds)",
-    )  # fmt: skip
-    _placement(parser)
-    parser.add_argument("--revision", help="branch, tag or commit of a Hub repository")
-    parser.add_argument("--base", help="base checkpoint of an adapter; default: the one that it names")
     _thinking(parser)
     _spending(parser)
     _output(parser)
