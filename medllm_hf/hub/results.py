@@ -7,8 +7,9 @@ from huggingface_hub import EvalResult, EvalResultEntry, eval_result_entries_to_
 
 from medllm_hf.errors import UserError
 from medllm_hf.evaluation.exams.derive import result_row, results_table
+from medllm_hf.evaluation.statistics.bootstrap import ends_text, share_text
 from medllm_hf.folders import write_text
-from medllm_hf.reporting.blocks import Table, interval, percent, table_lines
+from medllm_hf.reporting.blocks import Table, percent, table_lines
 
 FOLDER = ".eval_results"
 
@@ -52,8 +53,10 @@ def _pair_cells(run: dict) -> tuple[str, ...]:
         return (*head, *withheld, str(found["n"]), str(found["unscored"]), passed, "–")
     counts = (*(str(overall[name]) for name in ("wins", "ties", "losses", "inconsistent")), str(found["n"]))
     single = {key: found["criteria"][key] for key in rubric["criteria"] if key != "overall"}
-    each = ", ".join(f"{key} {percent(own['win_rate'])} ({interval(*own['interval'])})" for key, own in single.items())
-    rate = (percent(overall["win_rate"]), interval(*overall["interval"]))
+    each = ", ".join(
+        f"{key} {percent(own['win_rate'])} ({share_text(own['interval'], own['n'])})" for key, own in single.items()
+    )
+    rate = (percent(overall["win_rate"]), share_text(overall["interval"], overall["n"]))
     return (*head, *rate, *counts, str(found["unscored"]), passed, each)
 
 
@@ -70,9 +73,12 @@ def _judge_cells(run: dict) -> tuple[str, ...]:
     if run["metrics"]["headline"] is None:
         why = "; ".join(run["metrics"]["no_headline"])
         return (*names, f"none: {why}", "–", str(found["n"]), str(found["unscored"]), "–")
-    low, high = found["intervals"]["overall"]
     each = ", ".join(f"{key} {found[key]:.2f}" for key in rubric["criteria"])
-    return (*names, f"{found['overall']:.2f}", f"{low:.2f} to {high:.2f}", str(found["n"]), str(found["unscored"]), each)
+    return (*names, f"{found['overall']:.2f}", _ends(found, "overall", 2), str(found["n"]), str(found["unscored"]), each)
+
+
+def _ends(found: dict, key: str, digits: int) -> str:
+    return ends_text(found["intervals"][key], found["n"] - found["unscored"], digits)
 
 
 def model_index(runs: list[dict]) -> list[EvalResult]:
@@ -112,11 +118,11 @@ def _judge(run: dict) -> list[EvalResult]:
     rubric, found = manifest["rubric"], run["metrics"]["systems"][system]
     entries = []
     for key in ("overall", *rubric["criteria"]):
-        low, high = found["intervals"][key]
-        name = (
-            f"{key} by {rubric['name']}, judge {manifest['judge']['id']}, n={found['n']}, 95% interval {low:.3f} to {high:.3f}"
-        )
-        args = {"run": run["name"], "n": found["n"], "unscored": found["unscored"], "interval": [float(low), float(high)]}
+        ends = found["intervals"][key]
+        name = f"{key} by {rubric['name']}, judge {manifest['judge']['id']}, n={found['n']}, "
+        name += f"95% interval {_ends(found, key, 3)}"
+        args = {"run": run["name"], "n": found["n"], "unscored": found["unscored"]}
+        args |= {"interval": [float(end) for end in ends]} if ends else {}
         entries.append(
             EvalResult(
                 task_type="text-generation",

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import re
 from collections.abc import Callable
 from functools import partial
 from importlib.resources import files
@@ -29,5 +30,12 @@ def page_of(name: str) -> Callable[..., str]:
 
 
 def pictures(folder: Path) -> dict[str, str]:
-    """Name → SVG in base64 of each picture in `folder`."""
-    return {path.stem: base64.b64encode(path.read_bytes()).decode() for path in sorted(folder.glob("*.svg"))}
+    """Name → SVG of each picture in `folder` as it may stand in a page, so that its names can be searched and copied."""
+    return {path.stem: _element(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.svg"))}
+
+
+def _element(svg: str) -> str:
+    """The svg element of a file that matplotlib wrote, without what only a file has: declarations, metadata, names of parts."""
+    element = re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], count=1, flags=re.DOTALL)
+    # Parts that are used elsewhere have names by their content; the others' are the same in every picture.
+    return re.sub(r'<g id="[^"]*">', "<g>", element)

@@ -10,7 +10,7 @@ from itertools import combinations
 
 import numpy
 
-from medllm_hf.evaluation.statistics.bootstrap import drawn_sums, interval, quotient
+from medllm_hf.evaluation.statistics.bootstrap import FEWEST, drawn_sums, interval, quotient, share_interval
 
 FIGURES = ("macro_f1", "kappa", "alpha", "spearman", "exact", "difference")
 # A mean of several scores is no category, so these say nothing of it.
@@ -104,7 +104,8 @@ def _figures(x: Sequence[float], y: Sequence[float]) -> dict[str, float | None]:
 def figures(judge: Rater, other: Rater, categorical: bool = True) -> dict:
     """`n`, the figures of `FIGURES` and their 95% "intervals" over the dialogues that both scored, `other` taken for true.
 
-    A figure that is not defined there is None, and so is its interval; of an interval, also where too few draws give it.
+    A figure that is not defined there is None, and so is its interval; of an interval, also where `interval` has none. Two
+    dialogues are always correlated, so fewer than `FEWEST` have no "spearman".
     """
     shared = [name for name in judge if name in other]
     x, y = [judge[name] for name in shared], [other[name] for name in shared]
@@ -113,9 +114,10 @@ def figures(judge: Rater, other: Rater, categorical: bool = True) -> dict:
         return found
     cells, table = _counted(judge, other, shared)
     found |= _figures(x, y)
-    found["spearman"] = _known(drawn_figures(cells, table.sum(axis=0)[None])["spearman"][0])
-    drawn = drawn_figures(cells, drawn_sums(table)) if len(shared) > 1 else {}
-    found["intervals"] = {key: interval(drawn[key]) if key in drawn and found[key] is not None else None for key in FIGURES}
+    if len(shared) >= FEWEST:
+        found["spearman"] = _known(drawn_figures(cells, table.sum(axis=0)[None])["spearman"][0])
+        drawn = drawn_figures(cells, drawn_sums(table))
+        found["intervals"] = {key: _ends(key, drawn[key], found[key], len(shared)) for key in FIGURES}
     if not categorical:
         found |= dict.fromkeys(CATEGORICAL)
         found["intervals"] |= dict.fromkeys(CATEGORICAL)
@@ -150,12 +152,14 @@ def band(judge: Rater, annotators: Sequence[Rater], categorical: bool = True) ->
             at_hand.append(drawn_figures(cells, table.sum(axis=0)[None]))
             again.append(drawn_figures(cells, drawn[:, part]))
         points[side] = {key: _known(_mean([one[key] for one in at_hand])[0]) for key in COMPARED}
+        if len(items) < FEWEST:
+            points[side]["spearman"] = None
         draws[side] = {key: _mean([one[key] for one in again]) for key in COMPARED}
     for key in COMPARED:
         if categorical or key not in CATEGORICAL:
             row: dict = {}
             for side in pairs:
-                ends = interval(draws[side][key]) if points[side][key] is not None else None
+                ends = _ends(key, draws[side][key], points[side][key], len(items))
                 row |= {side: points[side][key], f"{side}_interval": ends}
             found[key] = row | {"judge_lies": _place(row["judge"], row["humans_interval"])}
     return found
@@ -231,6 +235,13 @@ def _above_0(values: numpy.ndarray) -> numpy.ndarray:
 
 def _known(value: float) -> float | None:
     return None if math.isnan(value) else float(value)
+
+
+def _ends(key: str, drawn: numpy.ndarray, value: float | None, count: int) -> list[float] | None:
+    """The interval of a figure over `count` dialogues; "exact" is a share."""
+    if value is None:
+        return None
+    return share_interval(drawn, value, count) if key == "exact" else interval(drawn, count)
 
 
 def _place(value: float | None, ends: list[float] | None) -> str | None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from medllm_hf.evaluation.statistics.bootstrap import FEWEST
 from medllm_hf.reporting.blocks import Block, Heading, Paragraph, Table, listed, percent, score, signed, words
 
 _HEAD = ("first", "second", "criterion", "n", "weighted kappa", "Krippendorff's alpha", "Spearman", "macro F1", "equal",
@@ -35,10 +36,10 @@ def agreement_blocks(values: dict) -> list[Block]:
 
 _NOTE = (
     "n: dialogues that both sides scored; of several replies of a judge the mean counts. In brackets: 95% intervals, bootstrap "
-    "over dialogues; none where too few dialogues give one. Weighted kappa: quadratic weights. Alpha: interval scale. Macro "
-    "F1: the mean over the scores that occur, the second side taken for true. Equal: the share of equal scores; neither of "
-    "these two says anything of the overall score, which is the mean of the criteria. A dash: not defined, as where no score "
-    "differs."
+    f"over dialogues. Below {FEWEST} dialogues, or with equal values in all draws, there is none; below {FEWEST} no Spearman "
+    "either. Weighted kappa: quadratic weights. Alpha: interval scale. Macro F1: the mean over the scores that occur, the "
+    "second side taken for true. Equal: the share of equal scores; neither of these two says anything of the overall score, "
+    "which is the mean of the criteria. A dash: not defined, as where no score differs."
 )
 
 
@@ -47,7 +48,8 @@ def sentence(run: str, key: str, found: dict) -> str:
     kappa = found["kappa"]
     where = f"{run}, {words(key)}"
     if kappa["judge_lies"] is None:
-        return f"{where}: on {found['n']} dialogues with two annotators or more no weighted kappa with an interval is defined."
+        few = "too few" if found["n"] < FEWEST else "with too little spread"
+        return f"{where}: {found['n']} dialogues with two annotators or more, {few} for a weighted kappa with an interval."
     low, high = kappa["humans_interval"]
     return (
         f"{where}: the judge's weighted kappa with the annotators, {kappa['judge']:.2f}, {_PLACES[kappa['judge_lies']]} the "

@@ -74,12 +74,12 @@ def report(runs: list[str], out: str, overwrite: bool = False) -> None:
     if kind not in KINDS:
         raise UserError(f"{names[0]} of kind {kind}", f"one of {', '.join([*KINDS, *_AS])}", "see `medllm eval`")
     with new_folder(out, overwrite) as folder:
-        summary = _write_report(KINDS[kind], dict(zip(names, read, strict=True)), folder)
-    print(f"wrote {out}/report.md and {out}/report.html: {summary}")
+        summary, *headlines = _write_report(KINDS[kind], dict(zip(names, read, strict=True)), folder)
+    print("\n".join([f"wrote {out}/report.md and {out}/report.html: {summary}", *headlines]))
 
 
-def _write_report(kind: Kind, runs: dict[str, FinishedRun], folder: Path) -> str:
-    """Writes the report of runs of one kind into `folder` and returns one line on what is in it."""
+def _write_report(kind: Kind, runs: dict[str, FinishedRun], folder: Path) -> list[str]:
+    """Writes the report of runs of one kind into `folder`; returns a line on what is in it, and the headlines of exams."""
     checked = [kind.check(name, run) for name, run in runs.items()]
     found = kind.values(checked)
     blocks = kind.blocks(found)
@@ -88,4 +88,5 @@ def _write_report(kind: Kind, runs: dict[str, FinishedRun], folder: Path) -> str
     if kind.draw:
         kind.draw(found, folder)
     count = kind.write_page(blocks, found, checked, folder)
-    return f"{len(checked)} runs, {count:,} {kind.browsed}"
+    headlines = [one["en"] for dataset in found.get("datasets", ()) for one in dataset["headlines"]]
+    return [f"{len(checked)} runs, {count:,} {kind.browsed}", *headlines]

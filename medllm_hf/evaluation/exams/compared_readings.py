@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from itertools import combinations
 from typing import Any
 
-from medllm_hf.evaluation.exams.derive import METRICS, Run, finished_text, reading_of, share_text
+from medllm_hf.evaluation.exams.derive import METRICS, Run, accuracy_text, finished_text, reading_of
 from medllm_hf.evaluation.exams.settings import READINGS, Mode
 from medllm_hf.evaluation.runs.folder import json_line
 from medllm_hf.evaluation.statistics.tests import wilson
@@ -21,6 +21,11 @@ _RULE = (
     f"what people meet, if at most {MOST_UNPARSED:.0%} of its replies are unparsed; else the reasoning under the same limit; "
     "else the likelihood, because written figures with many unparsed replies say more of their form than of knowledge. A "
     "figure after asking once more stands beside the one as read and never in its place."
+)
+_RULE_ZH = (
+    f"规则只看回复能否读出，从不看哪个数字更高：未解析的简短回复不超过 {MOST_UNPARSED:.0%} 时取简短回复（reply），"
+    "因为这是人们实际见到的；否则按同样的限度取推理后的回复（reasoning）；再否则取似然（likelihood），"
+    "因为未解析很多时，书面回复的数字反映的多是形式而不是知识。再问一次之后的数字只并列在旁，从不代替原回复的数字。"
 )
 
 
@@ -100,8 +105,11 @@ def reading_blocks(dataset: dict) -> Iterator[Block]:
         yield _agreements(group["agreement"])
         yield Paragraph(f"Spread of the accuracies: {100 * group['spread']:.1f} points.")
         for first, second in group["apart"]:
-            yield Paragraph(f"The intervals of {first} and {second} do not meet: how the model is asked decides its figure.")
-        yield Paragraph(publish_text(group))
+            yield Paragraph(
+                f"The intervals of {first} and {second} do not meet: how the model is asked decides its figure. "
+                f"{first} 与 {second} 的区间不相交：提问方式决定了数字。"
+            )
+        yield from map(Paragraph, publish_texts(group))
 
 
 def _accuracies(rows: list[dict]) -> Table:
@@ -124,13 +132,15 @@ def _agreements(rows: list[dict]) -> Table:
     return Table(("same options chosen", "share", "95% interval", "equal", "n, both with letters"), tuple(lines))
 
 
-def publish_text(group: dict) -> str:
-    """Which number to publish, by the rule, in one paragraph."""
+def publish_texts(group: dict) -> tuple[str, str]:
+    """Which number to publish, by the rule, in a paragraph in English and one in Chinese."""
     row = next(row for row in group["rows"] if row["run"] == group["publish"])
-    named = f"{row['run']}, {share_text(row)}, n = {row['n']}, {row['unparsed']} unparsed"
-    text = f"Which number to publish: {named}, named as a figure of the reading {row['reading']}. {_RULE}"
+    share, n, unparsed = accuracy_text(row), row["n"], row["unparsed"]
+    text = f"Which number to publish: {row['run']}, {share}, n = {n}, {unparsed} unparsed, named as a figure of the reading "
+    text += f"{row['reading']}. {_RULE}"
+    zh = f"该发布哪个数字：{row['run']}，{share}，n = {n}，未解析 {unparsed}，并注明读法 {row['reading']}。{_RULE_ZH}"
     if group["apart"]:
-        return (
-            f"{text} Since the readings differ by more than chance, publish all of them, and compare each only with its like."
-        )
-    return f"{text} The intervals of all readings meet, so the others can stand beside it as a check."
+        text += " Since the readings differ by more than chance, publish all of them, and compare each only with its like."
+        return text, zh + "各读法的差异超出偶然，因此应全部发布，且每个数字只与同一读法的数字比较。"
+    text += " The intervals of all readings meet, so the others can stand beside it as a check."
+    return text, zh + "所有读法的区间两两相交，其余数字可并列作为核对。"

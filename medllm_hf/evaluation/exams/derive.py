@@ -59,17 +59,21 @@ class Derived:
     warnings: tuple[str, ...]
 
 
-def derive(questions: Iterable[PresentedQuestion], outputs: Iterable[Output], manifest: Mapping | None = None) -> Derived:
+def derive(
+    questions: Iterable[PresentedQuestion], outputs: Iterable[Output], manifest: Mapping | None = None, break_ties: bool = False
+) -> Derived:
     """What follows from the outputs to these questions; a question without an output has no score.
 
     Args:
         manifest: that of the run; None where there is no run folder, as during training.
+        break_ties: by the rules of runs whose metrics do not count ties, see `breaks_ties`.
     """
     by_key = {(row["id"], row["rotation"]): row for row in outputs}
     settings = manifest["settings"] if manifest else {}
-    scores = [_scored(one, by_key[one.key], settings.get("mode")) for one in questions if one.key in by_key]
+    mode = settings.get("mode")
+    scores = [_scored(one, by_key[one.key], mode, break_ties) for one in questions if one.key in by_key]
     metrics = _metrics(scores)
-    if any("logprobs" in row for row in by_key.values()):
+    if any("logprobs" in row for row in by_key.values()) and not break_ties:
         metrics["ties"] = count_ties(by_key.values())
     if settings.get("finish"):
         metrics["finished"] = _finished_metrics(scores, by_key.values())
@@ -80,8 +84,8 @@ def derive(questions: Iterable[PresentedQuestion], outputs: Iterable[Output], ma
     return Derived(scores, metrics, list_warnings(by_key.values(), limited))
 
 
-def _scored(one: PresentedQuestion, output: Output, mode: str | None) -> ScoreRow:
-    row = score_row(one, predict(output, mode))
+def _scored(one: PresentedQuestion, output: Output, mode: str | None, break_ties: bool) -> ScoreRow:
+    row = score_row(one, predict(output, mode, break_ties))
     return {**row, "finished": finished(output["finishing"])} if "finishing" in output else row
 
 
@@ -93,6 +97,11 @@ def _finished_metrics(scores: Sequence[ScoreRow], outputs: Iterable[Output]) -> 
     found = _metrics([{**row, "prediction": row.get("finished", row["prediction"])} for row in scores])
     again = [row["finishing"] for row in outputs if "finishing" in row]
     return {"asked": len(again), "ties": count_ties(again), **{name: found[name] for name in METRICS[:5]}}
+
+
+def breaks_ties(metrics: Mapping) -> bool:
+    """Whether stored metrics are of the time when the first of several best answers was taken, and ties were not counted."""
+    return "ties" not in metrics
 
 
 def score_row(one: PresentedQuestion, prediction: str) -> ScoreRow:
@@ -328,11 +337,12 @@ def check_run(name: str, run: FinishedRun) -> Run:
         if len(items) != (count := manifest["data"]["n"]):
             raise UserError(f"{len(items)} of {count} questions in {name}", "all of them", _AGAIN)
         mode = manifest["settings"].get("mode")
-        said = {(row["id"], row["rotation"]): (row["order"], predict(row, mode)) for row in outputs}
+        earlier = breaks_ties(run["metrics"])
+        said = {(row["id"], row["rotation"]): (row["order"], predict(row, mode, earlier)) for row in outputs}
         if said != {one.shown.key: (one.shown.order, one.reply) for one in answers}:
             found = f"other predictions in scores.jsonl of {name} than in its outputs"
             raise UserError(found, "scores that follow from them", _AGAIN)
-        derived = derive(stored.questions, outputs, manifest).metrics
+        derived = derive(stored.questions, outputs, manifest, earlier).metrics
     except ValueError as error:
         raise UserError(f"a damaged run in {name}: {error}", "what the format says", _AGAIN) from error
     check_metrics(name, derived, run["metrics"], "scores", _AGAIN)
@@ -360,7 +370,7 @@ def reading_of(manifest: Mapping) -> Mode:
     return next((one for one in READINGS if one == ALIASES.get(mode, mode)), READINGS[0])
 
 
-def share_text(share: Mapping) -> str:
+def accuracy_text(share: Mapping) -> str:
     """An accuracy with its interval."""
     return f"{percent(share['accuracy'])} ({interval(share['interval_low'], share['interval_high'])})"
 
@@ -381,4 +391,4 @@ def results_table(rows: list[dict]) -> list[str]:
 def finished_text(row: Mapping) -> str:
     """The accuracy of a run whose unread replies were asked once more, and how many they are; a dash for another run."""
     found = row.get("finished")
-    return f"{share_text(found)}, {found['asked']} asked" if found else "–"
+    return f"{accuracy_text(found)}, {found['asked']} asked" if found else "–"

@@ -12,6 +12,8 @@ from medllm_hf.evaluation.exams.thoughts import end_of_thought, opened_thought, 
 
 # What an output says of the spending of an endpoint's reply.
 COUNTS = ("prompt_tokens", "completion_tokens", "retries")
+# A second reply may be an object in a block of code, whatever the limit of the first.
+FEWEST_TOKENS = 64
 # What a server answers to one request that it will never take, such as one longer than the model's context.
 _REFUSED = (400, 413, 422)
 
@@ -56,6 +58,11 @@ def letters_request(one: PresentedQuestion, turns: Sequence[dict], written: str)
     return messages, {"type": "json_schema", "json_schema": {"name": ANSWER, "strict": True, "schema": schema}}
 
 
+def letters_limit(settings: ResolvedSettings) -> int:
+    """The most tokens of a second reply: as of the first, since the model may think again."""
+    return max(settings.max_new_tokens, FEWEST_TOKENS)
+
+
 async def ask_letters(
     client: ChatClient,
     one: PresentedQuestion,
@@ -72,7 +79,7 @@ async def ask_letters(
     if not is_unread(one, output_row(one, answer), settings.mode):
         return answer
     messages, form = letters_request(one, turns, without_marks(answer["reply"]) or answer.get("thought", ""))
-    limit = settings.max_new_tokens
+    limit = letters_limit(settings)
     try:
         reply = await client.complete(
             messages, max_tokens=limit, temperature=0.0, seed=settings.seed, response_format=form, account=account

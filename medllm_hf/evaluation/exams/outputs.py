@@ -51,22 +51,23 @@ def output_row(one: PresentedQuestion, answer: Mapping) -> Output:
     return cast(Output, {"id": one.item.id, "rotation": one.rotation, "order": one.order, **answer})
 
 
-def predict(output: Output, mode: str | None = None) -> str:
+def predict(output: Output, mode: str | None = None, break_ties: bool = False) -> str:
     """What the model answered, in letters as shown: its reply, or the answer with the highest (mean) log-probability.
 
-    Where the best are equal, none was chosen: "", which counts as unparsed. In the reading "reasoning" a reply that was cut
-    before a thought ended has not come to its answer: it gets the mark of a thought, in which nothing is read.
+    Where the best are equal, none was chosen: "", which counts as unparsed; with `break_ties`, the first of them.
+    In the reading "reasoning" a reply that was cut before a thought ended has not come to its answer: it gets the mark of a
+    thought, in which nothing is read.
     """
     if "reply" not in output:
-        return _best(output)
+        return _best(output, break_ties)
     reply = output["reply"]
     cut = mode == "reasoning" and output.get("finish") == "length" and not output.get("thought")
     return f"{OPEN}\n{reply}" if cut and not has_mark(reply) else reply
 
 
-def _best(output: Mapping) -> str:
+def _best(output: Mapping, break_ties: bool = False) -> str:
     best = best_answers(output)
-    return best[0] if len(best) == 1 else ""
+    return best[0] if len(best) == 1 or break_ties else ""
 
 
 def best_answers(output: Mapping) -> list[str]:
@@ -81,8 +82,8 @@ def finished(finishing: Finishing) -> str:
     if "reply" not in finishing:
         return _best(finishing)
     reply = finishing["reply"]
-    try:
-        said = json.loads(reply)
+    try:  # some servers take a schema and do not keep to it, and the model writes its object into a block of code
+        said = json.loads(reply[reply.find("{") : reply.rfind("}") + 1])
     except (ValueError, RecursionError):
         return reply
     letters = said.get(ANSWER) if isinstance(said, dict) else None

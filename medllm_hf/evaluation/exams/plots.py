@@ -1,11 +1,12 @@
 """The report's pictures as PNG and SVG: same values, same bytes."""
 
 import math
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medllm_hf.reporting.blocks import figure_name
-from medllm_hf.reporting.plotting import COLOURS, labels, save, style
+from medllm_hf.reporting.plotting import COLOURS, Names, save, style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -17,14 +18,14 @@ MOST_SUBJECTS, MOST_MAPS = 60, 12
 def draw(values: dict, folder: Path) -> None:
     """Writes each dataset's pictures into `folder`."""
     results = {row["run"]: row for row in values["results"]}
-    with style():
+    with style([*results, *(group["group"] for row in values["results"] for group in row["groups"])]):
         for number, dataset in enumerate(values["datasets"], start=1):
             rows = [results[name] for name in dataset["runs"]]
-            save(accuracy(rows), folder, figure_name("accuracy", number))
+            save(partial(accuracy, rows), folder, figure_name("accuracy", number))
             if len({group["group"] for row in rows for group in row["groups"]}) > 1:
-                save(subjects(rows), folder, figure_name("subjects", number))
+                save(partial(subjects, rows), folder, figure_name("subjects", number))
             if any(row["single"] for row in rows):
-                save(confusion(rows), folder, figure_name("confusion", number))
+                save(partial(confusion, rows), folder, figure_name("confusion", number))
 
 
 def _empty(width: float, height: float) -> "tuple[Figure, Axes]":
@@ -34,7 +35,7 @@ def _empty(width: float, height: float) -> "tuple[Figure, Axes]":
     return figure, figure.add_subplot()
 
 
-def accuracy(rows: list[dict]) -> "Figure":
+def accuracy(rows: list[dict], named: Names) -> "Figure":
     """A bar a run with its 95% interval, and the chance level as a dashed line."""
     figure, axes = _empty(6.4, 1.1 + 0.42 * len(rows))
     for place, row in enumerate(rows):
@@ -42,7 +43,7 @@ def accuracy(rows: list[dict]) -> "Figure":
         axes.barh(place, 100 * row["accuracy"], xerr=_whiskers([row]), capsize=3, color=colour, height=0.62)
         label = "chance" if place == 0 else None
         axes.plot([100 * row["chance"]] * 2, [place - 0.5, place + 0.5], "--", color="#555555", linewidth=1, label=label)
-    axes.set_yticks(range(len(rows)), labels([row["run"] for row in rows], "run"))
+    axes.set_yticks(range(len(rows)), named([row["run"] for row in rows], "run"))
     axes.set_ylim(len(rows) - 0.5, -0.5)
     counts = sorted({row["n"] for row in rows})
     n = f"n = {counts[0]}" if len(counts) == 1 else f"n = {counts[0]} to {counts[-1]}"
@@ -51,12 +52,12 @@ def accuracy(rows: list[dict]) -> "Figure":
     return figure
 
 
-def subjects(rows: list[dict]) -> "Figure":
+def subjects(rows: list[dict], named: Names) -> "Figure":
     """A point a subject and run with its 95% interval; small ticks are the subjects' chance levels."""
     names = list(dict.fromkeys(group["group"] for row in rows for group in row["groups"]))
     shown = names[:MOST_SUBJECTS]
     figure, axes = _empty(6.4, 1.2 + len(shown) * (0.24 + 0.11 * len(rows)))
-    for number, (row, label) in enumerate(zip(rows, labels([row["run"] for row in rows], "run"), strict=True)):
+    for number, (row, label) in enumerate(zip(rows, named([row["run"] for row in rows], "run"), strict=True)):
         groups = {group["group"]: group for group in row["groups"]}
         there = [place for place, name in enumerate(shown) if name in groups]
         members = [groups[shown[place]] for place in there]
@@ -65,10 +66,7 @@ def subjects(rows: list[dict]) -> "Figure":
         colour, limits = COLOURS[number % len(COLOURS)], _whiskers(members)
         axes.errorbar(shares, heights, xerr=limits, label=label, fmt="o", markersize=4, capsize=2, linewidth=1, color=colour)
         axes.plot([100 * group["chance"] for group in members], there, "|", color="#555555", markersize=9)
-    ticks = labels([name or "(none)" for name in shown], "")
-    axes.set_yticks(range(len(shown)), ticks)
-    if ticks[0] == "1":
-        axes.set_ylabel("subject, numbered as in the table")
+    axes.set_yticks(range(len(shown)), named([name or "(none)" for name in shown], ""))
     axes.set_ylim(len(shown) - 0.4, -0.6)
     _finish(axes, "accuracy, %" + (f" (first {len(shown)} of {len(names)} subjects)" if len(names) > len(shown) else ""))
     if len(rows) > 1:
@@ -90,12 +88,12 @@ def _finish(axes: "Axes", title: str) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def confusion(rows: list[dict]) -> "Figure":
+def confusion(rows: list[dict], named: Names) -> "Figure":
     """A map a run: of each right letter's questions, the share that each letter was predicted for, with the counts."""
     from matplotlib.figure import Figure
 
     maps = [row for row in rows if row["single"]]
-    names = labels([row["run"] for row in maps], "run")
+    names = named([row["run"] for row in maps], "run")
     shown = maps[:MOST_MAPS]
     columns = min(3, len(shown))
     lines = math.ceil(len(shown) / columns)

@@ -11,8 +11,17 @@ from medllm_hf.evaluation.costs.estimate import spent_in
 from medllm_hf.evaluation.exams.prompts import Questions, overview, read_questions
 from medllm_hf.evaluation.exams.ranks import meet
 from medllm_hf.evaluation.exams.run import KEY, Exam, estimate_cost, load_examinee, prepare_exam, run_exam, summary
-from medllm_hf.evaluation.exams.settings import ALIASES, READINGS, Mode, ResolvedSettings, Settings, for_readings
+from medllm_hf.evaluation.exams.settings import (
+    ALIASES,
+    READINGS,
+    Mode,
+    ResolvedSettings,
+    Settings,
+    for_readings,
+    resolve_defaults,
+)
 from medllm_hf.evaluation.runs.folder import outputs_in
+from medllm_hf.folders import check_apart
 
 # What a question file's name may end in.
 _ENDINGS = {".gz", ".zip", ".json", ".jsonl", ".csv", ".tsv", ".xlsx", ".parquet"}
@@ -66,7 +75,7 @@ def read_benchmarks(asked: Settings, data: Sequence[str], modes: list[Mode] | No
     found: list[Benchmark] = []
     for name, path in named:
         own = replace(asked, data=name, data_path=path or asked.data_path)
-        settings = for_readings(own, modes or ["likelihood" if asked.url is None else "reply"])
+        settings = for_readings(own, modes) if modes else [resolve_defaults(own)]
         folder = folder_name(name)
         if twins := [one for one in found if one.name.lower() == folder.lower()]:
             expected = f"a folder of its own for each, and {twins[0].name} twice"
@@ -93,6 +102,9 @@ def prepare_exams(benchmarks: Sequence[Benchmark], out: str, overwrite: bool) ->
     """
     asked = [settings for one in benchmarks for settings in one.settings]
     several = len(asked) > 1
+    # The command line has looked at --data as it was written, before it was parted at its commas.
+    if overwrite or not (Path(out) / "manifest.json").is_file():
+        check_apart(out, [settings.data_path or settings.data for settings in asked], inside=True)
     if several and (Path(out) / "manifest.json").is_file() and not overwrite:
         found = f"a run in {out} and {len(asked)} exams for it"
         raise UserError(found, "a folder for OUT/BENCHMARK/READING", "choose another folder")

@@ -6,6 +6,7 @@ from typing import Any
 from medllm_hf.errors import UserError
 from medllm_hf.evaluation.exams.compared_readings import compared_readings
 from medllm_hf.evaluation.exams.derive import Answer, Run, result_row
+from medllm_hf.evaluation.exams.headline import headlines
 from medllm_hf.evaluation.exams.position_bias import confusion, position_bias
 from medllm_hf.evaluation.exams.reference_results import quoted_rows
 from medllm_hf.evaluation.statistics.tests import holm, mcnemar, paired_interval, wilson
@@ -56,12 +57,14 @@ def _dataset(runs: list[Run]) -> dict:
     settings = [run.manifest["settings"] for run in runs]
     keys = sorted({key for one in settings for key in one})
     quoted = quoted_rows(data["name"]) if data.get("split") == "test" and "of" not in data else []
+    comparisons = compared(runs)
     return kept | {
         "runs": [run.name for run in runs],
         "settings_equal": {key: settings[0].get(key) for key in keys if all(_same(key, settings))},
         "settings_differ": [key for key in keys if not all(_same(key, settings))],
-        "comparisons": compared(runs),
         "readings": compared_readings(runs),
+        "headlines": headlines(runs[0].name, comparisons, ALL_ROTATIONS),
+        "comparisons": comparisons,
         "quoted": quoted,
     }
 
@@ -104,6 +107,7 @@ def comparison(first: Run, second: Run) -> dict:
         pairs.count(case) for case in ((True, True), (True, False), (False, True), (False, False))
     )
     low, high = paired_interval(both, only_first, only_second, neither)
+    settings = [run.manifest["settings"] for run in (first, second)]
     return {
         "first": first.name,
         "second": second.name,
@@ -119,4 +123,5 @@ def comparison(first: Run, second: Run) -> dict:
         "interval_low": low,
         "interval_high": high,
         "p": mcnemar(only_first, only_second),
+        "settings_differ": [key for key in sorted({*settings[0], *settings[1]}) if not all(_same(key, settings))],
     }

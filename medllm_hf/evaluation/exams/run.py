@@ -17,8 +17,8 @@ from medllm_hf.evaluation.costs.estimate import Estimate, Volume, about, at_most
 from medllm_hf.evaluation.costs.ledger import Spending
 from medllm_hf.evaluation.costs.prices import cost_text, record_prices, sum_usage
 from medllm_hf.evaluation.exams.batching import BatchLimits, tokens_for
-from medllm_hf.evaluation.exams.derive import derive, share_text
-from medllm_hf.evaluation.exams.finishing import letters_request
+from medllm_hf.evaluation.exams.derive import accuracy_text, derive
+from medllm_hf.evaluation.exams.finishing import letters_limit, letters_request
 from medllm_hf.evaluation.exams.outputs import calls, list_warnings, output_row, read_outputs
 from medllm_hf.evaluation.exams.prompts import (
     PresentedQuestion,
@@ -259,8 +259,9 @@ def estimate_cost(exam: Exam, out: str, overwrite: bool) -> str:
     if settings.finish:
         asked = sum("finishing" in row for _, row in there) / len(there) if there else UNREAD_SHARE
         again = left[: math.ceil(asked * len(left))]
+        most_again = replace(most, tokens=letters_limit(settings))
         estimate = Estimate(
-            sum((most.call(*letters_request(one, prompts.turns(one.item), most.text)) for one in left), estimate.most),
+            sum((most_again.call(*letters_request(one, prompts.turns(one.item), most.text)) for one in left), estimate.most),
             sum((usual.call(*letters_request(one, prompts.turns(one.item), usual.text)) for one in again), estimate.about),
         )
     return preview_costs(out, exam.manifest, bool(rows), {"model": estimate}, settings.budget)
@@ -275,7 +276,7 @@ def summary(out: str) -> str:
         parts.append(f"{metrics['circular']['consistent']} consistent over all rotations")
     interval = f"{100 * metrics['interval_low']:.1f} to {100 * metrics['interval_high']:.1f}"
     if "finished" in metrics:
-        parts.append(f"{metrics['finished']['asked']} asked once more: {share_text(metrics['finished'])}")
+        parts.append(f"{metrics['finished']['asked']} asked once more: {accuracy_text(metrics['finished'])}")
     share = f"accuracy {100 * metrics['accuracy']:.1f}% of n={metrics['n']} (95% interval {interval}, {', '.join(parts)})"
     cost = f", {cost_text(metrics['cost'])}" if "cost" in metrics else ""
     return f"{share}{cost}, run folder {out}"

@@ -8,7 +8,18 @@ from medllm_hf.evaluation.exams.derive import finished_text
 from medllm_hf.evaluation.exams.position_bias import P_LIMIT, SHARE_LIMIT
 from medllm_hf.evaluation.exams.reference_results import MISPRINT, NOTE, SOURCE
 from medllm_hf.evaluation.exams.report import ALL_ROTATIONS
-from medllm_hf.reporting.blocks import Block, Figure, Heading, Paragraph, Table, chance_text, figure_name, interval, percent
+from medllm_hf.reporting.blocks import (
+    MOST_NAMED,
+    Block,
+    Figure,
+    Heading,
+    Paragraph,
+    Table,
+    chance_text,
+    figure_name,
+    interval,
+    percent,
+)
 
 
 def report_blocks(values: dict) -> list[Block]:
@@ -21,13 +32,24 @@ def report_blocks(values: dict) -> list[Block]:
     for number, dataset in enumerate(values["datasets"], start=1):
         rows = [results[name] for name in dataset["runs"]]
         split = f", {dataset['split']} split" if dataset.get("split") else ""
-        blocks += [Heading(2, f"{dataset['name']}{split}"), *_questions(dataset, rows), *_results(dataset, rows)]
+        blocks += [Heading(2, f"{dataset['name']}{split}"), *_headlines(dataset), *_questions(dataset, rows)]
+        blocks += _results(dataset, rows)
         blocks += [Figure(figure_name("accuracy", number), "accuracy with 95% intervals; the dashed line is the chance level")]
         blocks += reading_blocks(dataset)
         for part in (_quoted(dataset), _subjects(rows, number), _comparisons(dataset), _circular(rows), _positions(rows)):
             blocks += part
         blocks += _confusion(rows, number)
     return blocks
+
+
+def _headlines(dataset: dict) -> Iterator[Block]:
+    found = dataset["headlines"]
+    if len(found) > 1:
+        yield Paragraph(f"Each run against the first, {found[0]['against']}. 各次运行与第一个运行 {found[0]['against']} 比较。")
+    for language in ("en", "zh"):
+        yield from (Paragraph(one[language]) for one in found[:MOST_NAMED])
+    if len(found) > MOST_NAMED:
+        yield Paragraph(f"{len(found) - MOST_NAMED} more are in results.json. 其余见 results.json。")
 
 
 def _overview(values: dict) -> Table:
@@ -78,7 +100,8 @@ def _results(dataset: dict, rows: list[dict]) -> Iterator[Block]:
     for row in rows:
         if row.get("ties"):
             yield Paragraph(
-                f"{row['run']}: {row['ties']} ties of the best answers; none of them is taken, they count as unparsed."
+                f"{row['run']}: {row['ties']} ties. The best answers are exactly as likely as each other, so the model prefers "
+                "none; none is taken, and the question counts as unparsed."
             )
         if "finished" in row:
             yield Paragraph(f"{row['run']}, unread replies asked once more: {finished_text(row)}.")

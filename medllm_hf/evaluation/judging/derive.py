@@ -25,9 +25,10 @@ from medllm_hf.evaluation.judging.records import (
     Transcript,
     Turn,
 )
-from medllm_hf.evaluation.runs.compare import check_metrics
+from medllm_hf.evaluation.runs.compare import VERSION, check_metrics, version_of
 from medllm_hf.evaluation.runs.folder import FinishedRun, read_run
 from medllm_hf.evaluation.runs.records import read_record, read_records
+from medllm_hf.evaluation.statistics.bootstrap import FEWEST
 from medllm_hf.metrics.llm_judge import scoring
 
 # Families of models by their names; the first that fits counts, so HuatuoGPT is no GPT.
@@ -112,10 +113,15 @@ class Derived:
     metrics: dict
 
 
-def derive(manifest: JudgeManifest, outputs: Iterable[Output], dialogues: Iterable[Dialogue]) -> Derived:
+def derive(
+    manifest: JudgeManifest, outputs: Iterable[Output], dialogues: Iterable[Dialogue], version: int = VERSION
+) -> Derived:
     """The scores and metrics of a judge run on the `dialogues`, of which its scores.jsonl has the words.
 
     "headline" of the metrics has each system's overall score, or is None, and "no_headline" then says why.
+
+    Args:
+        version: of the rules; that of stored metrics tells `version_of`.
 
     Raises:
         ValueError: a system without a dialogue, or a reference that does not suit the rubric.
@@ -127,7 +133,11 @@ def derive(manifest: JudgeManifest, outputs: Iterable[Output], dialogues: Iterab
     low = [] if manifest.get("imported") else canaries(rubric["name"] == "checklist")
     checked = [_checked_canary(one, rows, rubric) for one in low]
     scores = [row for one in judged for row in one.rows]
-    metrics = {**_figures(judged, scores, checked, manifest), "usage": usage(rows.values())}
+    systems = {system: _system(judged, system, rubric, version) for system in manifest["systems"]}
+    metrics = {**_figures(systems, scores, checked, manifest), "usage": usage(rows.values())}
+    metrics["warnings"] = _self_preference(manifest) + _missing(judged) + metrics["warnings"]
+    if version > 1:
+        metrics["version"] = version
     return Derived(judged, scores, with_cost(metrics, dict(manifest)))
 
 
@@ -168,16 +178,12 @@ def _checked_canary(one: Transcript, outputs: Mapping[tuple[str, int], Output], 
     return {"id": one["id"], "scores": verdict, "unscored": None, "passed": passed}
 
 
-def _figures(judged: Sequence[Judged], scores: Sequence[ScoreRow], checked: list[dict], manifest: JudgeManifest) -> dict:
-    systems = {system: _system(judged, system, manifest["rubric"]) for system in manifest["systems"]}
+def _figures(systems: dict[str, dict], scores: Sequence[ScoreRow], checked: list[dict], manifest: JudgeManifest) -> dict:
     unscored, limit = sum(row["unscored"] is not None for row in scores), manifest["settings"]["failure_limit"]
     failures = {"replies": len(scores), "unscored": unscored, "rate": unscored / len(scores), "limit": limit}
     reasons = [f"the judge does not score {row['id']} low: {_describe_canary(row)}" for row in checked if not row["passed"]]
     if failures["rate"] > limit:
         reasons.append(f"{unscored} of {len(scores)} replies are unscored, more than {100 * limit:g}%")
-    warnings = _self_preference(manifest) + _missing(judged)
-    if not checked:
-        warnings.append("no canary dialogues were judged")
     names = ("overall", "n", "unscored")
     headline = {
         name: {**{key: found[key] for key in names}, "interval": found["intervals"]["overall"]}
@@ -187,20 +193,21 @@ def _figures(judged: Sequence[Judged], scores: Sequence[ScoreRow], checked: list
         "systems": systems,
         "headline": None if reasons else headline,
         "no_headline": reasons,
-        "warnings": warnings,
+        "warnings": [] if checked else ["no canary dialogues were judged"],
         "canaries": checked,
         "failures": failures,
     }
 
 
-def _system(judged: Iterable[Judged], system: str, rubric: RubricRecord) -> dict:
+def _system(judged: Iterable[Judged], system: str, rubric: RubricRecord, version: int) -> dict:
     """The metric's figures over one system's dialogues."""
     own = [one for one in judged if one.dialogue["model"] == system]
     if not own:
         raise ValueError(f"no dialogue of {system}")
     items = [one.item for one in own]
-    found = scoring.summary(items, rubric["name"], rubric["language"])
-    groups = scoring.by_group(items, [one.group for one in own], rubric["name"], 0)
+    fewest = 1 if version == 1 else FEWEST
+    found = scoring.summary(items, rubric["name"], rubric["language"], fewest=fewest)
+    groups = scoring.by_group(items, [one.group for one in own], rubric["name"], 0, fewest)
     return {**{name: value for name, value in found.items() if name != "rubric"}, "groups": groups}
 
 
@@ -310,13 +317,15 @@ def load_judge_run(name: str, run: FinishedRun) -> JudgeRun:
     if wrong := _contradiction(stored):
         raise UserError(f"a damaged run in {name}: {wrong}", "what the format says", _AGAIN)
     check_dialogues(name, dialogues, manifest["rubric"]["name"])
-    derived = derive(manifest, stored.outputs, dialogues)
+    derived = derive(manifest, stored.outputs, dialogues, version_of(run["metrics"]))
     data = record(dialogues, "")
     if (data["sha256"], data["n"]) != (manifest["data"]["sha256"], manifest["data"]["n"]):
         raise UserError(f"other dialogues in scores.jsonl of {name} than the manifest names", "the dialogues judged", _AGAIN)
     if derived.scores != run["scores"]:
         raise UserError(f"other scores in scores.jsonl of {name} than in its outputs", "scores that follow from them", _AGAIN)
     check_metrics(name, derived.metrics, run["metrics"], "outputs", "run `medllm eval` again")
+    if version_of(run["metrics"]) != VERSION:  # the report says what the present rules give
+        derived = derive(manifest, stored.outputs, dialogues)
     return JudgeRun(name, run["manifest"], {**run["metrics"], **derived.metrics}, derived.dialogues, consult)
 
 

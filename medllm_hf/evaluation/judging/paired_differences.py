@@ -7,7 +7,7 @@ from itertools import combinations
 import numpy
 
 from medllm_hf.evaluation.judging.derive import Judged, JudgeRun, Scored
-from medllm_hf.evaluation.statistics.bootstrap import CASE_BLOCK, CASE_BLOCKS, drawn_cases, interval
+from medllm_hf.evaluation.statistics.bootstrap import CASE_BLOCK, CASE_BLOCKS, FEWEST, drawn_cases, interval
 from medllm_hf.evaluation.statistics.tests import Z, holm
 
 # The 80% point of the normal distribution: a difference is called detectable when a test finds it 8 times in 10.
@@ -88,16 +88,17 @@ def compared(first: Mapping[tuple, tuple[float, float]], second: Mapping[tuple, 
         "length_difference": float(length.mean()) if count else None,
         **dict.fromkeys(names),
     }
-    if count < 2:
-        return row
     random = numpy.random.default_rng(0)
+    if count < FEWEST or score.std() == 0:
+        # The test asks for neither an interval nor a spread.
+        return row | {"p": sign_test(score, random) if count > 1 else None}
     drawn = [(score[index].mean(axis=-1), at_equal_length(score[index], length[index])) for index in drawn_cases(random, count)]
-    ends, adjusted = (interval(numpy.concatenate(side)) or [] for side in zip(*drawn, strict=True))
-    row |= {**dict(zip(names[:2], ends, strict=True)), "p": sign_test(score, random)}
+    ends, adjusted = (interval(numpy.concatenate(side), count) for side in zip(*drawn, strict=True))
+    row |= {**dict(zip(names[:2], ends or (None, None), strict=True)), "p": sign_test(score, random)}
     row["detectable_difference"] = (Z + Z_POWER) * float(score.std(ddof=1)) / count**0.5
     if length.std() > 0:
         row["equal_length_difference"] = float(at_equal_length(score, length))
-        row |= zip(names[-2:], adjusted, strict=True)
+        row |= zip(names[-2:], adjusted or (None, None), strict=True)
     return row
 
 

@@ -1,11 +1,12 @@
 """The pictures of the report of judge runs as PNG and SVG: same values, same bytes."""
 
 import math
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from medllm_hf.reporting.blocks import figure_name, words
-from medllm_hf.reporting.plotting import COLOURS, labels, save, style
+from medllm_hf.reporting.plotting import COLOURS, Names, save, style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -17,62 +18,67 @@ MOST_GROUPS = 40
 
 def draw(values: dict, folder: Path) -> None:
     """Writes the pictures of each set into `folder`."""
-    with style():
-        for number, one in enumerate(values["sets"], start=1):
-            save(criteria(one), folder, figure_name("criteria", number))
+    sets = values["sets"]
+    with style(name for one in sets for name in (*(system["name"] for system in one["systems"]), *one["groups"])):
+        for number, one in enumerate(sets, start=1):
+            save(partial(criteria, one), folder, figure_name("criteria", number))
             if len(one["rubric"]["criteria"]) > 2:
-                save(radar(one), folder, figure_name("radar", number))
+                save(partial(radar, one), folder, figure_name("radar", number))
             if len(one["groups"]) > 1:
-                save(groups(one), folder, figure_name("groups", number))
+                save(partial(groups, one), folder, figure_name("groups", number))
 
 
-def criteria(one: dict) -> "Figure":
-    """Bars by criterion, one a system, with their 95% intervals; no overall score where it is withheld."""
+def criteria(one: dict, named: Names) -> "Figure":
+    """Points by criterion, one a system, with their 95% intervals; none where the scores are withheld."""
     names = [*one["rubric"]["criteria"], "overall"]
     rows = [
-        {name: (system[name], system["intervals"][name]) for name in names if not (name == "overall" and system["withheld"])}
+        {name: (system[name], system["intervals"][name]) for name in names if not system["withheld"]}
         for system in one["systems"]
     ]
-    figure, axes = _bars(one, names, rows)
+    figure, axes = _points(one, names, rows, named)
     axes.set_yticks(range(len(names)), [words(name) for name in names])
     return figure
 
 
-def groups(one: dict) -> "Figure":
-    """Bars of the overall score by group, one a system, with their 95% intervals."""
+def groups(one: dict, named: Names) -> "Figure":
+    """Points of the overall score by group, one a system, with their 95% intervals."""
     names = one["groups"][:MOST_GROUPS]
     rows = [
         {row["group"]: (row["overall"], row["intervals"]["overall"]) for row in system["groups"] if not system["withheld"]}
         for system in one["systems"]
     ]
-    figure, axes = _bars(one, names, rows)
-    ticks = labels([name or "(none)" for name in names], "")
-    axes.set_yticks(range(len(names)), ticks)
-    if ticks[0] == "1":
-        axes.set_ylabel("group, numbered as in the table")
+    figure, axes = _points(one, names, rows, named)
+    axes.set_yticks(range(len(names)), named([name or "(none)" for name in names], ""))
+    low, high = one["rubric"]["low"], one["rubric"]["high"]
     more = f" (first {len(names)} of {len(one['groups'])} groups)" if len(one["groups"]) > len(names) else ""
-    axes.set_xlabel(f"mean overall score{more}")
+    axes.set_xlabel(f"mean overall score on the scale from {low:g} to {high:g}{more}")
     return figure
 
 
-def _bars(one: dict, names: list[str], rows: list[dict]) -> "tuple[Figure, Axes]":
+def _points(one: dict, names: list[str], rows: list[dict], named: Names) -> "tuple[Figure, Axes]":
+    """A point for each name and system on the whole scale, with a line for its interval where it has one.
+
+    A bar would have to begin at 0, which no score of a scale from 1 can be.
+    """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7.2, 1.2 + len(names) * (0.2 + 0.16 * len(rows))), layout="constrained")
     axes = figure.add_subplot()
-    low, high, thick = one["rubric"]["low"], one["rubric"]["high"], 0.8 / len(rows)
-    for number, (row, label) in enumerate(zip(rows, _names(one), strict=True)):
+    low, high = one["rubric"]["low"], one["rubric"]["high"]
+    for number, (row, label) in enumerate(zip(rows, named(_names(one), "system"), strict=True)):
         there = [place for place, name in enumerate(names) if row.get(name, (None,))[0] is not None]
-        found = [row[names[place]] for place in there]
-        ends = [[max(0.0, mean - limits[0]) for mean, limits in found], [max(0.0, limits[1] - mean) for mean, limits in found]]
+        means = [row[names[place]][0] for place in there]
+        # NaN, which `max` keeps when it comes first, draws no line.
+        limits = [row[names[place]][1] or [math.nan, math.nan] for place in there]
+        ends = [[max(mean - end[0], 0.0) for mean, end in zip(means, limits, strict=True)],
+                [max(end[1] - mean, 0.0) for mean, end in zip(means, limits, strict=True)]]  # fmt: skip
         heights = [place + 0.8 * ((number + 0.5) / len(rows) - 0.5) for place in there]
-        kind = {"height": thick, "left": low, "color": COLOURS[number % len(COLOURS)], "label": label}
-        axes.barh(heights, [mean - low for mean, _ in found], **kind)
-        means = [mean for mean, _ in found]
-        axes.errorbar(means, heights, xerr=ends, fmt="none", ecolor="#333333", capsize=1.5, linewidth=0.8)
-    axes.set_xlim(low, high)
+        colour = COLOURS[number % len(COLOURS)]
+        axes.errorbar(means, heights, xerr=ends, fmt="o", markersize=4, capsize=2, linewidth=1, color=colour, label=label)
+    # Points at the ends of the scale are whole.
+    axes.set_xlim(low - 0.02 * (high - low), high + 0.02 * (high - low))
     axes.set_ylim(len(names) - 0.5, -0.5)
-    axes.set_xlabel("mean score")
+    axes.set_xlabel(f"mean score on the scale from {low:g} to {high:g}")
     axes.grid(axis="x", color="#dddddd", linewidth=0.6)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
@@ -80,7 +86,7 @@ def _bars(one: dict, names: list[str], rows: list[dict]) -> "tuple[Figure, Axes]
     return figure, axes
 
 
-def radar(one: dict) -> "Figure":
+def radar(one: dict, named: Names) -> "Figure":
     """A line a system around the criteria, on the whole scale of the rubric."""
     from matplotlib.figure import Figure
 
@@ -88,8 +94,8 @@ def radar(one: dict) -> "Figure":
     figure = Figure(figsize=(6, 5), layout="constrained")
     axes = cast("PolarAxes", figure.add_subplot(projection="polar"))
     angles = [2 * math.pi * place / len(names) for place in range(len(names))]
-    for number, (system, label) in enumerate(zip(one["systems"], _names(one), strict=True)):
-        if system[names[0]] is None:
+    for number, (system, label) in enumerate(zip(one["systems"], named(_names(one), "system"), strict=True)):
+        if system["withheld"] or system[names[0]] is None:
             continue
         means = [system[name] for name in names]
         colour = COLOURS[number % len(COLOURS)]
@@ -108,4 +114,4 @@ def radar(one: dict) -> "Figure":
 
 
 def _names(one: dict) -> list[str]:
-    return labels([system["name"] for system in one["systems"]], "system")
+    return [system["name"] for system in one["systems"]]

@@ -23,6 +23,7 @@ from medllm_hf.evaluation.judging.records import Dialogue, JudgeManifest, Output
 from medllm_hf.evaluation.judging.settings import ATTEMPTS, Settings, check_settings
 from medllm_hf.evaluation.models import ModelSpec, serve_models
 from medllm_hf.evaluation.runs.folder import RunFolder, open_run, outputs_in, read_run
+from medllm_hf.evaluation.statistics.bootstrap import ends_text
 from medllm_hf.metrics.llm_judge import scoring
 
 KEY = ("id", "sample")
@@ -361,8 +362,8 @@ def summary(out: str | Path) -> str:
     if metrics["headline"] is None:
         lines += ["no headline figure: " + "; ".join(metrics["no_headline"])]
     for name, found in (metrics["headline"] or {}).items():
-        low, high = found["interval"]
         counts = f"n={found['n']}, unscored {found['unscored']}"
-        lines.append(f"{name}: overall {found['overall']:.2f} (95% interval {low:.2f} to {high:.2f}, {counts})")
+        ends = ends_text(found["interval"], found["n"] - found["unscored"])
+        lines.append(f"{name}: overall {found['overall']:.2f} (95% interval {ends}, {counts})")
     cost = f", {cost_text(metrics['cost'])}" if "cost" in metrics else ""
     return "\n".join([*lines, f"{metrics['usage']['calls']} calls{cost}, run folder {out}"])

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from medllm_hf.evaluation.costs.prices import cost_text
 from medllm_hf.evaluation.judging.report import CEILING
+from medllm_hf.evaluation.statistics.bootstrap import NO_INTERVAL, ends_text, score_text
 from medllm_hf.reporting.blocks import (
     Block,
     Figure,
@@ -35,12 +36,11 @@ def judge_blocks(values: dict) -> list[Block]:
 
 
 def _with_interval(row: dict, name: str) -> str:
-    ends = row["intervals"][name]
-    return score(row[name]) + (f" ({score(ends[0])} to {score(ends[1])})" if ends else "")
+    return score_text(row[name], row["intervals"][name], row["n"] - row["unscored"])
 
 
-def _overall(system: dict, row: dict) -> str:
-    return "withheld" if system["withheld"] else _with_interval(row, "overall")
+def _believed(system: dict, row: dict, name: str) -> str:
+    return "withheld" if system["withheld"] else _with_interval(row, name)
 
 
 def _asked(one: dict) -> Iterator[Block]:
@@ -64,8 +64,8 @@ def _notices(one: dict) -> Iterator[Block]:
         where = f" of {run['run']}" if len(one["runs"]) > 1 else ""
         if run["no_headline"]:
             yield Paragraph(
-                f"No headline figure{where}: {'; '.join(run['no_headline'])}. The overall scores and the comparisons are "
-                "withheld here; results.json has them."
+                f"No headline figure{where}: {'; '.join(run['no_headline'])}. The scores and the comparisons are withheld "
+                "here; results.json has them."
             )
         for text in run["warnings"]:
             yield Paragraph(f"Warning{where}: {text}.")
@@ -74,14 +74,14 @@ def _notices(one: dict) -> Iterator[Block]:
 def _results(one: dict) -> Iterator[Block]:
     names = one["rubric"]["criteria"]
     lines = [
-        (row["name"], *(_with_interval(row, name) for name in names), _overall(row, row), str(row["n"]), str(row["unscored"]))
+        (row["name"], *(_believed(row, row, name) for name in (*names, "overall")), str(row["n"]), str(row["unscored"]))
         for row in one["systems"]
     ]
     yield Table(("system", *map(words, names), "overall", "n", "unscored"), tuple(lines))
     note = "Means over the scored dialogues with 95% intervals (bootstrap over dialogues); overall is the mean of the criteria."
-    yield Paragraph(note + " n counts the unscored dialogues too.")
+    yield Paragraph(f"{note} n counts the unscored dialogues too. {NO_INTERVAL}")
     for row in one["systems"]:
-        if row["unscored"]:
+        if row["unscored"] and not row["withheld"]:
             ends = "; ".join(
                 f"{words(name)} {score(row['bounds'][name][0])} to {score(row['bounds'][name][1])}" for name in names
             )
@@ -113,7 +113,7 @@ def _groups(one: dict, number: int) -> Iterator[Block]:
 
 
 def _group_cell(system: dict, row: dict) -> str:
-    return _overall(system, row) + (f", {row['unscored']} unscored" if row["unscored"] else "")
+    return _believed(system, row, "overall") + (f", {row['unscored']} unscored" if row["unscored"] else "")
 
 
 def _coverage(one: dict) -> Iterator[Block]:
@@ -171,7 +171,7 @@ def _comparisons(one: dict) -> Iterator[Block]:
 
 def _ends(row: dict, name: str) -> str:
     low, high = row[f"{name}_low"], row[f"{name}_high"]
-    return "–" if low is None else f"{low:+.2f} to {high:+.2f}"
+    return ends_text(None, row["n"]) if low is None else f"{low:+.2f} to {high:+.2f}"
 
 
 def _consultations(rows: list[dict]) -> Iterator[Block]:

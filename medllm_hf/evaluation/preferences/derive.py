@@ -24,7 +24,8 @@ from medllm_hf.evaluation.preferences.records import (
     output_id,
     pairs_in,
 )
-from medllm_hf.evaluation.statistics.bootstrap import drawn_sums, interval, quotient
+from medllm_hf.evaluation.runs.compare import VERSION
+from medllm_hf.evaluation.statistics.bootstrap import drawn_sums, percentiles, quotient, share_interval
 from medllm_hf.evaluation.statistics.tests import mcnemar
 from medllm_hf.metrics.llm_judge import scoring
 
@@ -41,10 +42,17 @@ class Derived:
     metrics: dict
 
 
-def derive(manifest: Manifest, outputs: Outputs, pairs: Sequence[Pair]) -> Derived:
-    """The rows of scores and the metrics of a comparison, from the judge's outputs on the canaries and the cases."""
+def derive(manifest: Manifest, outputs: Outputs, pairs: Sequence[Pair], version: int = VERSION) -> Derived:
+    """The rows of scores and the metrics of a comparison, from the judge's outputs on the canaries and the cases.
+
+    Args:
+        version: of the rules; that of stored metrics tells `version_of`.
+    """
     scores = pair_scores(pairs, outputs, manifest["settings"]["samples"])
-    figures = pair_metrics(scores, outputs, pair_scores(pair_canaries(), outputs, 1), manifest)
+    criteria = {key: _criterion(scores, key, version) for key in manifest["rubric"]["criteria"]}
+    figures = pair_metrics(criteria, scores, outputs, manifest)
+    if version > 1:
+        figures["version"] = version
     return Derived(scores, with_cost(figures, dict(manifest)))
 
 
@@ -82,17 +90,16 @@ def case_outcome(outcomes: Sequence[str]) -> str:
     return name if 2 * count > len(outcomes) else "inconsistent"
 
 
-def pair_metrics(scores: Sequence[PairScore], outputs: Outputs, canary_scores: Sequence[PairScore], manifest: Manifest) -> dict:
-    """The metrics of a comparison from its scores, its outputs and the canaries' scores.
+def pair_metrics(criteria: dict[str, dict], scores: Sequence[PairScore], outputs: Outputs, manifest: Manifest) -> dict:
+    """The metrics of a comparison from the figures of its criteria, its scores, and its outputs.
 
     "headline" has the first system's overall win rate, or is None, and "no_headline" then says why.
     """
-    criteria = {key: _criterion(scores, key) for key in manifest["rubric"]["criteria"]}
     overall, limit = criteria["overall"], manifest["settings"]["failure_limit"]
     verdicts = [verdict for score in scores for verdict in score.verdicts.values()]
     unread = sum(verdict is None for verdict in verdicts)
     failures = {"replies": len(verdicts), "unscored": unread, "rate": unread / len(verdicts), "limit": limit}
-    checked = [_checked(score) for score in canary_scores]
+    checked = [_checked(score) for score in pair_scores(pair_canaries(), outputs, 1)]
     reasons = [f"the judge fails {row['id']}: {_describe_canary(row)}" for row in checked if not row["passed"]]
     if failures["rate"] > limit:
         reasons.append(f"{unread} of {len(verdicts)} replies are unscored, more than {100 * limit:g}%")
@@ -125,7 +132,7 @@ def _system(side: str, order: str) -> str:
     return side if side == "tie" or order == "12" else SIDES[side == "first"]
 
 
-def _criterion(scores: Sequence[PairScore], key: str) -> dict:
+def _criterion(scores: Sequence[PairScore], key: str, version: int) -> dict:
     """Counts of outcomes and the figures of one criterion, over the scored cases; None where there are none.
 
     `consistency` is the share of the pairs of replies that say the same in both orders, and `position` tells how many of
@@ -148,17 +155,22 @@ def _criterion(scores: Sequence[PairScore], key: str) -> dict:
         return found
     table = numpy.array(list(columns.values()), dtype=float)
     won, pairs, same, named, shown_first = table.sum(axis=0).tolist()
-    drawn = drawn_sums(table)
+    drawn, cases = drawn_sums(table), len(by_case)
+    rates, firsts = drawn[:, 0] / cases, quotient(drawn[:, 4], drawn[:, 3])
+    if version == 1:
+        ends = [percentiles(rates), percentiles(firsts)]
+    else:
+        ends = [share_interval(rates, won / cases, cases), share_interval(firsts, shown_first / max(1, named), cases)]
     return found | {
         "p": mcnemar(counts["win"], counts["loss"]),
-        "win_rate": won / len(by_case),
-        "interval": interval(drawn[:, 0] / len(by_case)),
+        "win_rate": won / cases,
+        "interval": ends[0],
         "bounds": [won / total, (won + total - len(by_case)) / total],
         "consistency": same / pairs,
         "position": {
             "n": int(named),
             "share": shown_first / named if named else None,
-            "interval": interval(quotient(drawn[:, 4], drawn[:, 3])) if named else None,
+            "interval": ends[1] if named else None,
         },
     }
 

@@ -24,7 +24,7 @@ from medllm_hf.evaluation.preferences.records import (
     pairs_in,
     stored_run,
 )
-from medllm_hf.evaluation.runs.compare import check_metrics
+from medllm_hf.evaluation.runs.compare import VERSION, check_metrics, version_of
 from medllm_hf.evaluation.runs.folder import FinishedRun
 from medllm_hf.folders import write_text
 from medllm_hf.reporting.blocks import Block, words
@@ -63,10 +63,12 @@ def check_pair_run(name: str, run: FinishedRun) -> PairRun:
         record([dict(pair[side]) for pair in pairs], manifest["data"][side]["name"]) != manifest["data"][side] for side in SIDES
     ):
         raise UserError(f"other dialogues in scores.jsonl of {name} than the manifest names", "the dialogues compared", do)
-    derived = derive(manifest, stored.outputs, pairs)
+    derived = derive(manifest, stored.outputs, pairs, version_of(run["metrics"]))
     if [score.row() for score in derived.scores] != run["scores"]:
         raise UserError(f"other verdicts in scores.jsonl of {name} than in its outputs", "verdicts that follow from them", do)
     check_metrics(name, derived.metrics, run["metrics"], "outputs", do)
+    if version_of(run["metrics"]) != VERSION:  # the report says what the present rules give
+        derived = derive(manifest, stored.outputs, pairs)
     return PairRun(name, manifest, derived.metrics, derived.scores, stored.outputs)
 
 

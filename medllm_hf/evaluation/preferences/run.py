@@ -28,6 +28,7 @@ from medllm_hf.evaluation.preferences.records import (
 )
 from medllm_hf.evaluation.runs.folder import RunFolder, open_run, outputs_in, read_run
 from medllm_hf.evaluation.runs.records import read_record
+from medllm_hf.evaluation.statistics.bootstrap import share_text
 from medllm_hf.folders import read_json
 from medllm_hf.metrics.llm_judge import scoring
 
@@ -185,9 +186,9 @@ def run_summary(out: str | Path) -> str:
         lines.append("no headline figure: " + "; ".join(metrics["no_headline"]))
     else:
         found = metrics["headline"]
-        low, high = (100 * end for end in found["interval"])
+        ends = share_text(found["interval"], found["n"])
         counts = ", ".join(f"{found[name]} {name}" for name in ("wins", "ties", "losses", "inconsistent"))
-        rate = f"overall win rate {100 * found['win_rate']:.1f}% (95% interval {low:.1f} to {high:.1f}%, n={found['n']}"
+        rate = f"overall win rate {100 * found['win_rate']:.1f}% (95% interval {ends}, n={found['n']}"
         rate += f", unscored {metrics['unscored']})"
         lines.append(f"{systems['first'] or '(none)'} against {systems['second'] or '(none)'}: {rate}, {counts}")
     cost = f", {cost_text(metrics['cost'])}" if "cost" in metrics else ""

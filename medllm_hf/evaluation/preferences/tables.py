@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from medllm_hf.evaluation.costs.prices import cost_text
 from medllm_hf.evaluation.preferences.derive import COUNTS
+from medllm_hf.evaluation.statistics.bootstrap import FEWEST, share_text
 from medllm_hf.reporting.blocks import Block, Heading, Paragraph, Table, chance_text, interval, listed, percent, words
 
 _OUTCOMES = tuple(COUNTS.values())
@@ -32,7 +33,7 @@ def _asked(one: dict) -> Block:
 def _notices(one: dict) -> Iterator[Block]:
     if one["no_headline"]:
         text = "; ".join(one["no_headline"])
-        yield Paragraph(f"No headline figure: {text}. The overall figures are withheld here; results.json has them.")
+        yield Paragraph(f"No headline figure: {text}. The figures are withheld here; results.json has them.")
     for text in one["warnings"]:
         yield Paragraph(f"Warning: {text}.")
 
@@ -40,29 +41,24 @@ def _notices(one: dict) -> Iterator[Block]:
 def _results(one: dict) -> Iterator[Block]:
     lines = []
     for name, found in one["criteria"].items():
-        if name == "overall" and one["no_headline"]:
-            lines.append((name, str(found["n"]), *("withheld" for _ in range(len(_OUTCOMES) + 3))))
+        if one["no_headline"]:
+            lines.append((words(name), str(found["n"]), *("withheld" for _ in range(len(_OUTCOMES) + 3))))
             continue
-        ends = found["interval"]
-        cells = (percent(found["win_rate"]), interval(*ends) if ends else "–", chance_text(found["p"]))
+        cells = (percent(found["win_rate"]), share_text(found["interval"], found["n"]), chance_text(found["p"]))
         lines.append((words(name), str(found["n"]), *(str(found[key]) for key in _OUTCOMES), *cells))
     yield Table(("criterion", "cases", *_OUTCOMES, "win rate", "95% interval", "p"), tuple(lines))
     yield Paragraph(
         f"Wins and losses are those of {one['systems']['first']}. A win or a loss: both orders prefer the same system. A tie: "
         "both orders call it one, or one of them does. Inconsistent: the orders prefer different systems. Ties and "
-        "inconsistent cases count half in the win rate. Intervals: bootstrap over cases. p: exact binomial test of wins "
-        "against losses, not corrected for the number of criteria."
+        "inconsistent cases count half in the win rate. Intervals: bootstrap over cases; Wilson's where all cases end alike; "
+        f"none of fewer than {FEWEST} cases. p: exact binomial test of wins against losses, not corrected for the number of "
+        "criteria."
     )
     if one["unscored"]:
-        ends = "; ".join(f"{words(name)} {interval(*found['bounds'])}" for name, found in _bounded(one))
-        yield Paragraph(
-            f"{one['unscored']} of {one['n']} cases are unscored. Win rates if all were losses, and if all were wins: {ends}."
-        )
-
-
-def _bounded(one: dict) -> list[tuple[str, dict]]:
-    withheld = ("overall",) if one["no_headline"] else ()
-    return [(name, found) for name, found in one["criteria"].items() if found["bounds"] and name not in withheld]
+        bounded = {} if one["no_headline"] else {key: found["bounds"] for key, found in one["criteria"].items()}
+        ends = "; ".join(f"{words(name)} {interval(*own)}" for name, own in bounded.items() if own)
+        said = f" Win rates if all were losses, and if all were wins: {ends}." if ends else ""
+        yield Paragraph(f"{one['unscored']} of {one['n']} cases are unscored.{said}")
 
 
 def _orders(one: dict) -> Iterator[Block]:
@@ -70,7 +66,7 @@ def _orders(one: dict) -> Iterator[Block]:
     lines = []
     for name, found in one["criteria"].items():
         position = found["position"]
-        ends = interval(*position["interval"]) if position["interval"] else "–"
+        ends = share_text(position["interval"], found["n"])
         lines.append((words(name), percent(found["consistency"]), str(position["n"]), percent(position["share"]), ends))
     head = ("criterion", "same verdict in both orders", "verdicts that prefer one", "the one shown first", "95% interval")
     yield Table(head, tuple(lines))

@@ -1,9 +1,18 @@
-"""Whether stored figures are those that were derived."""
+"""Whether stored figures are those that were derived, and by which rules they were."""
 
 import math
 from collections.abc import Mapping
 
 from medllm_hf.errors import UserError
+
+# Of the rules by which the metrics of judge runs and comparisons follow from their outputs. Version 1, whose metrics do not
+# name it, gave intervals and correlations of however few cases.
+VERSION = 2
+
+
+def version_of(metrics: Mapping) -> int:
+    """The version of the rules by which stored metrics must be derived again."""
+    return VERSION if "version" in metrics else 1
 
 
 def equal(derived: object, stored: object) -> bool:

@@ -1,9 +1,20 @@
-"""The bootstrap over cases, all figures on the same draws."""
+"""The bootstrap over cases, all figures on the same draws, and which figures so few cases do not give."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy
 
+from medllm_hf.evaluation.statistics.tests import wilson
+from medllm_hf.reporting.blocks import interval as share_ends
+from medllm_hf.reporting.blocks import score
+
+# Fewer cases give neither a bootstrap interval nor a correlation. A percentile interval ends within the smallest and the
+# largest value, and these enclose the middle of a symmetric distribution with a probability of 1 - 2 ** (1 - n): 0.95 is
+# reached at n = 6. Source: David and Nagaraja 2003, Order Statistics, section 7.1. The metric llm_judge has the same.
+FEWEST = 6
+NO_INTERVAL = f"No interval: too few (below {FEWEST}), or no spread (all are equal)."
+# Draws of equal values differ in the last digits.
+_WIDTH = 1e-9
 # Draws by sums, and by cases one after another, made in blocks that fit into memory.
 BLOCKS, BLOCK = 10, 200
 CASE_BLOCKS, CASE_BLOCK = 20, 500
@@ -27,7 +38,45 @@ def drawn_sums(table: numpy.ndarray, seed: int = 0) -> numpy.ndarray:
     )
 
 
-def interval(drawn: numpy.ndarray) -> list[float] | None:
+def interval(drawn: numpy.ndarray, count: int) -> list[float] | None:
+    """The ends of the 95% interval of a figure over `count` cases by its drawn values.
+
+    None where the cases are fewer than `FEWEST`, no draw differs, or `percentiles` has none: an interval without width
+    would say that the figure is known exactly.
+    """
+    ends = percentiles(drawn) if count >= FEWEST else None
+    return ends if ends and ends[1] - ends[0] > _WIDTH else None
+
+
+def share_interval(drawn: numpy.ndarray, share: float, count: int) -> list[float] | None:
+    """As `interval`; of a share that no draw changes, such as 20 wins of 20, Wilson's interval over the cases."""
+    if count >= FEWEST and (ends := percentiles(drawn)) and ends[1] - ends[0] <= _WIDTH:
+        return list(wilson(share * count, count))
+    return interval(drawn, count)
+
+
+def ends_text(ends: Sequence[float] | None, count: int, digits: int = 2) -> str:
+    """([3.9, 4.5], 60) → "3.90 to 4.50"; where `count` cases give no interval, why."""
+    if ends is None:
+        return _lacking(count)
+    return f"{ends[0]:.{digits}f} to {ends[1]:.{digits}f}"
+
+
+def score_text(mean: float | None, ends: Sequence[float] | None, count: int) -> str:
+    """(4.2, [3.9, 4.5], 60) → "4.20 (3.90 to 4.50)"; "4.20 (too few)" where `count` cases give no interval."""
+    return score(mean) if mean is None else f"{score(mean)} ({ends_text(ends, count)})"
+
+
+def share_text(ends: Sequence[float] | None, count: int) -> str:
+    """([0.4, 0.6], 60) → "40.0 to 60.0%"; "too few" where `count` cases give no interval."""
+    return share_ends(*ends) if ends else _lacking(count)
+
+
+def _lacking(count: int) -> str:
+    return "too few" if count < FEWEST else "no spread"
+
+
+def percentiles(drawn: numpy.ndarray) -> list[float] | None:
     """The ends of the 95% percentile interval of a figure's drawn values; None where more than one draw in twenty gives none.
 
     A figure that a draw does not give, such as a share of nothing, is NaN there.

@@ -5,8 +5,12 @@ import math
 Z = 1.959963984540054  # the 97.5% point of the normal distribution
 
 
-def wilson(right: int, count: int) -> tuple[float, float]:
-    """The 95% interval of a proportion. Source: Wilson 1927."""
+def wilson(right: float, count: int) -> tuple[float, float]:
+    """The 95% interval of a proportion, never without width. Source: Wilson 1927.
+
+    Args:
+        right: how many of the `count`; ties that count half make it no whole number.
+    """
     share, z2 = right / count, Z * Z
     middle = (share + z2 / (2 * count)) / (1 + z2 / count)
     half = Z / (1 + z2 / count) * math.sqrt(share * (1 - share) / count + z2 / (4 * count * count))

@@ -13,6 +13,7 @@ from medllm_hf.evaluation.judging.records import Dialogue, Point
 from medllm_hf.evaluation.preferences import records as pairs
 from medllm_hf.evaluation.preferences.canaries import pair_canaries
 from medllm_hf.evaluation.preferences.derive import derive as derive_pairs
+from medllm_hf.evaluation.runs.compare import version_of
 from medllm_hf.evaluation.runs.folder import FinishedRun, json_line
 from medllm_hf.evaluation.runs.records import read_record, read_records
 from medllm_hf.evaluation.verification.findings import (
@@ -106,7 +107,7 @@ def judgements(where: str, run: FinishedRun, dialogues: Sequence[dict]) -> tuple
     if len(systems) != 1 or manifest["systems"] != systems:
         return [*found, Finding(f"{where}/metrics.json", UNKNOWN, "its systems are not the one doctor")], {}
     judged.check_dialogues(where, asked, rubric["name"])
-    derived = judged.derive(manifest, stored.outputs, asked)
+    derived = judged.derive(manifest, stored.outputs, asked, version_of(run["metrics"]))
     found.append(row_finding(f"{where}/scores.jsonl", derived.scores, run["scores"]))
     return [*found, *metric_findings(f"{where}/metrics.json", derived.metrics, run["metrics"])], derived.metrics
 
@@ -140,7 +141,7 @@ def preferences(where: str, run: FinishedRun) -> tuple[list[Finding], dict]:
     found.append(lines)
     if lines.state != CONFIRMED:
         return [*found, Finding(f"{where}/metrics.json", UNKNOWN, "its outputs are not whole")], {}
-    derived = derive_pairs(manifest, stored.outputs, cases)
+    derived = derive_pairs(manifest, stored.outputs, cases, version_of(run["metrics"]))
     found.append(row_finding(f"{where}/scores.jsonl", [score.row() for score in derived.scores], run["scores"]))
     return [*found, *metric_findings(f"{where}/metrics.json", derived.metrics, run["metrics"])], derived.metrics
 

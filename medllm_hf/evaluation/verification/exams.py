@@ -7,7 +7,7 @@ from typing import NotRequired, TypedDict
 
 from medllm_hf.data.mcq import McqItem
 from medllm_hf.errors import UserError
-from medllm_hf.evaluation.exams.derive import derive, reading_of, stored_run
+from medllm_hf.evaluation.exams.derive import breaks_ties, derive, reading_of, stored_run
 from medllm_hf.evaluation.exams.outputs import Finishing, Output, is_unread
 from medllm_hf.evaluation.exams.prompts import (
     PresentedQuestion,
@@ -109,7 +109,7 @@ def exam(where: str, run: FinishedRun, known: Known) -> Generator[Finding, None,
     yield lines
     if not {one.key for one in shown} & {(row["id"], row["rotation"]) for row in outputs}:
         raise UserError(f"no output of any question in {where}", "those of its questions", "run `medllm eval mcq` again")
-    derived = derive(shown, outputs, run["manifest"])
+    derived = derive(shown, outputs, run["manifest"], breaks_ties(run["metrics"]))
     yield row_finding(f"{where}/scores.jsonl", derived.scores, run["scores"])
     yield from metric_findings(f"{where}/metrics.json", derived.metrics, run["metrics"])
     yield from prompt_findings(where, manifest, sets, known)

@@ -8,6 +8,11 @@ from typing import NotRequired, TypedDict
 import numpy
 
 RESAMPLES = 2000
+# Fewer dialogues give neither interval nor correlation: the smallest and the largest of five values enclose the middle of a
+# symmetric distribution in less than 95%, and a percentile interval ends within them. Source: David and Nagaraja 2003, Order
+# Statistics, section 7.1.
+FEWEST = 6
+_WIDTH = 1e-9  # means of equal scores differ in the last digits
 _PART = 100  # resamples at once, which bounds the memory
 # The sum of the normal distribution's 97.5% and 80% points: a two-sided test at 5% that finds a difference 8 times in 10.
 _POWER = 1.959963984540054 + 0.8416212335729143
@@ -32,8 +37,11 @@ class Item(TypedDict):
     doctor_characters: int
 
 
-def means(items: Sequence[Item], keys: Sequence[str], seed: int) -> dict:
-    """The mean of each criterion and of all, with a 95% interval each; None where no dialogue has scores."""
+def means(items: Sequence[Item], keys: Sequence[str], seed: int, fewest: int = FEWEST) -> dict:
+    """The mean of each criterion and of all, with a 95% interval each; None where no dialogue has scores.
+
+    Fewer dialogues than `fewest`, or equal scores, have no interval; `fewest` 1 gives one of any, as earlier versions did.
+    """
     rows = [[*(item["scores"][key] for key in keys), item["overall"]] for item in items if item["unscored"] is None]
     names = [*keys, "overall"]
     count = {"n": len(items), "unscored": len(items) - len(rows)}
@@ -41,7 +49,8 @@ def means(items: Sequence[Item], keys: Sequence[str], seed: int) -> dict:
         return {**dict.fromkeys(names), **count, "intervals": dict.fromkeys(names)}
     table = numpy.array(rows)
     low, high = intervals(table, seed)
-    ends = {name: [float(low[i]), float(high[i])] for i, name in enumerate(names)}
+    given = [len(rows) >= fewest and (fewest == 1 or high[i] - low[i] > _WIDTH) for i in range(len(names))]
+    ends = {name: [float(low[i]), float(high[i])] if given[i] else None for i, name in enumerate(names)}
     return {**{name: math.fsum(table[:, i]) / len(rows) for i, name in enumerate(names)}, **count, "intervals": ends}
 
 
@@ -91,21 +100,27 @@ def within_item(items: Sequence[Item], keys: Sequence[str]) -> dict:
     return {key: math.fsum(values) / len(values) for key, values in spread.items()}
 
 
-def detectable(items: Sequence[Item], keys: Sequence[str]) -> dict:
-    """The smallest difference between two systems, each judged on as many other dialogues, that a test at 5% finds in 80%."""
+def detectable(items: Sequence[Item], keys: Sequence[str], fewest: int = FEWEST) -> dict:
+    """The smallest difference between two systems, each judged on as many other dialogues, that a test at 5% finds in 80%.
+
+    None where the dialogues are fewer than `fewest` or their scores equal; see `means`.
+    """
     found: dict[str, float | None] = {}
     for name in (*keys, "overall"):
         values = [_of(item, name) for item in items if item["unscored"] is None]
-        enough = len(values) > 1
+        enough = len(values) >= max(2, fewest) and (fewest == 1 or max(values) > min(values))
         found[name] = _POWER * float(numpy.std(values, ddof=1)) * math.sqrt(2 / len(values)) if enough else None
     return found
 
 
-def length(items: Sequence[Item], keys: Sequence[str]) -> dict:
-    """The mean number of the doctor's characters, and the rank correlation of that number with each score."""
+def length(items: Sequence[Item], keys: Sequence[str], fewest: int = FEWEST) -> dict:
+    """The mean number of the doctor's characters, and its rank correlation with each score; None of fewer than `fewest`."""
     scored = [item for item in items if item["unscored"] is None]
     lengths = [item["doctor_characters"] for item in scored]
-    with_score = {name: spearman(lengths, [_of(item, name) for item in scored]) for name in (*keys, "overall")}
+    enough = len(scored) >= fewest
+    with_score = {
+        name: spearman(lengths, [_of(item, name) for item in scored]) if enough else None for name in (*keys, "overall")
+    }
     return {"doctor_characters": math.fsum(lengths) / len(lengths) if lengths else None, "spearman": with_score}
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from .calling import endpoint_judge
-from .figures import Item, Sample, bounds, ceiling, detectable, distribution, length, means, within_item
+from .figures import FEWEST, Item, Sample, bounds, ceiling, detectable, distribution, length, means, within_item
 from .pairs import pair_messages as pair_messages
 from .pairs import pair_record as pair_record
 from .pairs import pair_response_format as pair_response_format
@@ -130,17 +130,17 @@ def scored(turns: Sequence[Turn], reference: Reference, replies: Sequence[str], 
     }
 
 
-def summary(items: Sequence[Item], rubric: str, language: str = LANGUAGES[0], seed: int = 0) -> dict:
-    """The figures over items."""
+def summary(items: Sequence[Item], rubric: str, language: str = LANGUAGES[0], seed: int = 0, fewest: int = FEWEST) -> dict:
+    """The figures over items; `fewest` is that of `means`."""
     keys, known = _criteria(rubric), RUBRICS[rubric]
     return {
-        **means(items, keys, seed),
+        **means(items, keys, seed, fewest),
         "bounds": bounds(items, keys, known.low, known.high),
         "ceiling": ceiling(items, keys, known.high),
         "distribution": distribution(items, keys),
         "within_item_sd": within_item(items, keys),
-        "detectable_difference": detectable(items, keys),
-        "length": length(items, keys),
+        "detectable_difference": detectable(items, keys, fewest),
+        "length": length(items, keys, fewest),
         "rubric": rubric_record(rubric, language),
     }
 
@@ -165,10 +165,10 @@ def _sample(reply: str, rubric: str, reference: Reference) -> Sample:
     return {"scores": {"checklist": _weighted(scores, reference)}, "unscored": unscored, "points": scores}
 
 
-def by_group(items: Sequence[Item], groups: Sequence[str], rubric: str, seed: int) -> list[dict]:
+def by_group(items: Sequence[Item], groups: Sequence[str], rubric: str, seed: int, fewest: int = FEWEST) -> list[dict]:
     """A row of means for each group, in the order in which the groups first come."""
     members = {name: [item for item, own in zip(items, groups, strict=True) if own == name] for name in dict.fromkeys(groups)}
-    return [{"group": name, **means(own, _criteria(rubric), seed)} for name, own in members.items()]
+    return [{"group": name, **means(own, _criteria(rubric), seed, fewest)} for name, own in members.items()]
 
 
 def _criteria(rubric: str) -> list[str]:

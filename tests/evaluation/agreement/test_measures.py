@@ -18,7 +18,8 @@ from medllm_hf.evaluation.agreement.measures import (
     macro_f1,
     quadratic_kappa,
 )
-from medllm_hf.evaluation.statistics.bootstrap import drawn_sums, interval, quotient
+from medllm_hf.evaluation.statistics.bootstrap import FEWEST, drawn_sums, quotient
+from medllm_hf.evaluation.statistics.tests import wilson
 
 
 def rows(scores: dict[str, float | None], sample: int = 0) -> list[dict]:
@@ -98,17 +99,17 @@ def noisy(count: int, seed: int, noise: float = 0.5) -> tuple[list[int], list[in
 
 
 def test_figures_worked_out_by_hand():
-    # Squares apart 0 1 0 4; both means over all pairs: ((1-1)² + 3(1-3)² + (2-1)² + 3(2-3)² + ...) / 16.
+    # Each pair twice. Squares apart 0 1 0 4; both means over all pairs: ((1-1)² + 3(1-3)² + (2-1)² + 3(2-3)² + ...) / 16.
     x, y = [1, 2, 3, 5], [1, 3, 3, 3]
-    found = figures(rater(x), rater(y))
-    assert (found["n"], found["exact"], found["difference"]) == (4, 0.5, 0.25)
+    found = figures(rater(x * 2), rater(y * 2))
+    assert (found["n"], found["exact"], found["difference"]) == (8, 0.5, 0.25)
     assert found["kappa"] == pytest.approx(1 - (5 / 4) / (sum((a - b) ** 2 for a in x for b in y) / 16))
     # 1: right both times; 2 and 5: only the first; 3: both once, the first once, the second three times.
     assert found["macro_f1"] == pytest.approx((1 + 0 + 2 / 4 + 0) / 4)
     # Ranks 1 2 3 4 and 1 3 3 3: covariance 3 of squares 5 and 3.
     assert found["spearman"] == pytest.approx(3 / (5 * 3) ** 0.5)
-    values = [1, 2, 3, 5, 1, 3, 3, 3]
-    pooled = sum((a - b) ** 2 for a in values for b in values) / (8 * 7)
+    values = [1, 2, 3, 5, 1, 3, 3, 3] * 2
+    pooled = sum((a - b) ** 2 for a in values for b in values) / (16 * 15)
     assert found["alpha"] == pytest.approx(1 - (5 / 4) / pooled)
 
 
@@ -163,14 +164,27 @@ def test_where_figures_are_not_defined():
     one = figures(rater([4]), rater([5]))
     assert (one["n"], one["exact"], one["difference"], one["spearman"]) == (1, 0, -1, None)
     assert one["intervals"] == dict.fromkeys(FIGURES)
-    equal = figures(rater([5, 5, 5]), rater([5, 5, 5]))
+    equal = figures(rater([5] * 8), rater([5] * 8))
     assert (equal["kappa"], equal["alpha"], equal["spearman"], equal["exact"]) == (None, None, None, 1)
-    assert (equal["intervals"]["kappa"], equal["intervals"]["exact"]) == (None, [1, 1])
+    assert (equal["intervals"]["kappa"], equal["intervals"]["exact"]) == (None, list(wilson(8, 8)))
+    assert equal["difference"] == 0 and equal["intervals"]["difference"] is None
     # One dialogue in thirty differs, and a third of the draws are without it.
     rare = figures(rater([5] * 29 + [4]), rater([5] * 29 + [4]))
     assert (rare["kappa"], rare["intervals"]["kappa"]) == (1, None)
     mean = figures(rater([4.25, 4.5]), rater([4.25, 4.75]), categorical=False)
+    assert mean["spearman"] is None, "two points always lie on a line"
     assert mean["macro_f1"] is mean["exact"] is mean["intervals"]["exact"] is None and mean["difference"] == -0.125
+
+
+def test_so_few_dialogues_have_neither_interval_nor_correlation():
+    x, y = [1, 2, 3, 4, 5, 3], [2, 2, 3, 5, 4, 3]
+    for count in range(2, FEWEST):
+        few = figures(rater(x[:count]), rater(y[:count]))
+        assert few["spearman"] is None and few["intervals"] == dict.fromkeys(FIGURES) and few["kappa"] is not None
+        beside = band(rater(x[:count]), [rater(y[:count]), rater(x[:count])])
+        assert beside["spearman"]["judge"] is beside["kappa"]["judge_interval"] is beside["kappa"]["judge_lies"] is None
+    enough = figures(rater(x), rater(y))
+    assert 0 < enough["spearman"] < 1 and enough["intervals"]["kappa"][0] < enough["intervals"]["kappa"][1]
 
 
 def test_the_judge_beside_annotators():
@@ -212,8 +226,4 @@ def test_draws():
     assert drawn.shape == (2000, 3) and (drawn.sum(axis=1) == 3).all() and len(numpy.unique(drawn, axis=0)) == 10
     assert (drawn == drawn_sums(table)).all() and (drawn != drawn_sums(table, 1)).any()
     assert abs(drawn.mean() - 1) < 1e-12 and abs(drawn.std(axis=0) - (2 / 3) ** 0.5).max() < 0.05
-    assert interval(numpy.array([numpy.nan] * 6 + [1.0] * 94)) is None and interval(numpy.array([numpy.nan] + [1.0] * 99)) == [
-        1,
-        1,
-    ]
     assert numpy.isnan(quotient(1, [0, 2])).tolist() == [True, False]

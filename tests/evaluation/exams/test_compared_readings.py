@@ -53,6 +53,7 @@ def test_spread_and_agreement(tmp_path):
         assert one["share"] == one["equal"] / one["n"] and one["interval_low"] < one["share"] < one["interval_high"]
     assert group["apart"] == [] and "do not meet" not in text
     assert "Which number to publish: reasoning, " in text and "can stand beside it as a check" in text
+    assert "该发布哪个数字：reasoning，" in text and "区间两两相交" in text
 
 
 def test_intervals_that_do_not_meet_are_warned_of(tmp_path):

@@ -4,7 +4,7 @@ import pytest
 from support.paths import SAMPLE
 
 from medllm_hf.data.mcq import McqItem, load_items
-from medllm_hf.evaluation.exams.derive import derive, read_answers
+from medllm_hf.evaluation.exams.derive import breaks_ties, derive, read_answers
 from medllm_hf.evaluation.exams.outputs import output_row, predict
 from medllm_hf.evaluation.exams.prompts import PresentedQuestion, present_options
 
@@ -47,6 +47,14 @@ def test_ties_are_counted_said_and_never_right():
     assert (tied.metrics["accuracy"], tied.metrics["ties"], tied.metrics["unparsed"]) == (0.75, 1, 1)
     assert tied.warnings == ("1 ties of the best answers, of which none is taken",)
     assert "ties" not in derive(*answered(*[{"reply": "A"}] * 4)).metrics
+
+
+def test_runs_that_count_no_ties_follow_from_their_own_rules():
+    best = [dict.fromkeys(item.options, -1.0) for item in ITEMS]
+    asked = answered(*({"logprobs": one} for one in best))
+    earlier = derive(*asked, break_ties=True)
+    assert {row["prediction"] for row in earlier.scores} == {"A"} and breaks_ties(earlier.metrics)
+    assert not breaks_ties(derive(*asked).metrics)
 
 
 OPTIONS = {"A": "甲", "B": "乙", "C": "丙", "D": "丁"}

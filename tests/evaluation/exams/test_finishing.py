@@ -136,6 +136,9 @@ def test_a_thought_is_kept_and_never_read_as_the_answer(questions, tmp_path, fie
     assert {body["chat_template_kwargs"]["enable_thinking"] for body in again} == {False}, "not to think a second time"
     assert all("所以答案是" in body["messages"][1]["content"] for body in again)
     assert {body["max_tokens"] for body in bodies} == {8192}
+    with ChatServer(script) as server:
+        ask(server, questions, tmp_path / "short", mode="reasoning", reasoning_tokens=2)
+        assert {request.body["max_tokens"] for request in server.requests} == {2, 64}, "an object has its room"
 
 
 def test_reasoning_that_was_cut_has_no_answer_yet(questions, tmp_path):
@@ -173,6 +176,9 @@ SEVERAL = McqItem("m", "选几", {"A": "甲", "B": "乙", "C": "丙"}, frozenset
         ({"reply": ' {"answer": ["C", "A", "C"]}\n'}, "AC"),
         ({"reply": '{"answer": 3}'}, '{"answer": 3}'),
         ({"reply": '["B"]'}, '["B"]'),
+        ({"reply": '```json\n{"answer": "B"}\n```'}, "B"),
+        ({"reply": '{"answer": "B'}, '{"answer": "B'),
+        ({"reply": ""}, ""),
         ({"reply": "选B"}, "选B"),
         ({"reply": "[" * 100_000}, "[" * 100_000),
         ({"logprobs": {"A": -1.0, "B": -2.0}}, "A"),

@@ -109,6 +109,10 @@ def test_what_cannot_be_is_told_before_anything_is_asked(tiny, files, tmp_path, 
     assert "no file and no benchmark none.jsonl" in refused(*words, "--data", f"{files[0]},none.jsonl")
     assert "NAME=PATH" in refused(*words, "--data", "cmb,cmexam", "--data-path", "x")
     (tmp_path / "out" / "five" / "reasoning").mkdir(parents=True)
+    own = tmp_path / "out" / "own.jsonl"
+    own.write_text(ROWS[9], encoding="utf-8")
+    assert "own.jsonl" in refused(*words, "--data", f"{files[0]},{own}", "--overwrite") and own.exists()
+    own.unlink()
     (tmp_path / "out" / "five" / "reasoning" / "notes.txt").write_text("mine")
     assert "files and no manifest.json" in refused(*words, "--data", files[0])
     assert not (tmp_path / "out" / "five" / "likelihood").exists()

@@ -11,6 +11,7 @@ from support.exam_runs import answered, as_shown, questions, reported, right_wit
 
 from medllm_hf.data.benchmarks.catalogue import BENCHMARKS
 from medllm_hf.evaluation.exams.reference_results import quoted_rows
+from medllm_hf.evaluation.runs.folder import write_jsonl
 from medllm_hf.folders import write_json
 
 CLINIC = {"name": "mlec-qa/clinic", "split": "test", "sha256": "12" * 32, "licence": "mit", "left_out": {"needs an image": 3}}
@@ -221,3 +222,18 @@ def test_runs_of_one_folder_name_are_told_apart(tmp_path):
     results, text = reported(tmp_path, *folders)
     assert [row["run"] for row in results["results"]] == ["x/run", "y/run"] and "| x/run |" in text
     assert str(tmp_path) not in text + json.dumps(results) + (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+
+
+def test_ties_are_said_with_what_they_mean(tmp_path):
+    rows = answered(as_shown(questions(20)), lambda row: "" if int(row["id"][1:]) < 3 else row["reference"])
+    folder = run_folder(tmp_path / "run", rows)
+    outputs = [json.loads(line) for line in (folder / "outputs.jsonl").read_text(encoding="utf-8").splitlines()]
+    for number, row in enumerate(outputs):
+        row["logprobs"].pop("", None)
+        row["logprobs"] |= {"A": 0.0, "B": 0.0} if number < 3 else {}
+    (folder / "outputs.jsonl").unlink()
+    write_jsonl(folder / "outputs.jsonl", outputs)
+    change(folder, "metrics.json", lambda metrics: metrics.update(ties=3))
+    results, text = reported(tmp_path, folder)
+    assert (results["results"][0]["ties"], results["results"][0]["unparsed"]) == (3, 3)
+    assert "run: 3 ties. The best answers are exactly as likely as each other, so the model prefers none" in text

@@ -51,6 +51,12 @@ def test_a_difference_that_comes_from_length_alone_goes_away():
 
 
 def test_too_few_cases_give_no_interval():
+    for few in ([1, 0], [1, 0, 2, 1, 0]):
+        row = compared(*sides(few, [10, 20, 30, 40, 50][: len(few)]))
+        assert row["interval_low"] is row["detectable_difference"] is row["equal_length_low"] is None and row["p"] > 0.05
+        assert row["equal_length_difference"] is None, "a line through two points says nothing of length"
+    equal = compared(*sides([1] * 8))
+    assert equal["interval_low"] is equal["detectable_difference"] is None and equal["p"] < 0.02
     first, second = sides([1])
     assert compared(first, second)["difference"] == 1 and compared(first, second)["p"] is None
     assert compared(first, {})["difference"] is None and compared(first, {})["n"] == 0

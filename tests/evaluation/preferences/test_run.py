@@ -14,6 +14,7 @@ from medllm_hf.errors import UserError
 from medllm_hf.evaluation.preferences.derive import case_outcome, outcome
 from medllm_hf.evaluation.preferences.records import ORDERS
 from medllm_hf.evaluation.runs.folder import open_run, read_run, write_jsonl
+from medllm_hf.evaluation.statistics.tests import wilson
 
 FIRST = [dialogue(i, 2 + i % 4, "a-7b") for i in range(8)]
 SECOND = [dialogue(i, 3, "b-7b") for i in range(8)]
@@ -59,10 +60,10 @@ def test_the_figures_of_one_criterion(tmp_path):
     assert (accuracy["win_rate"], accuracy["p"]) == (5 / 8, pytest.approx(2 * (15 + 6 + 1) / 64))
     low, high = accuracy["interval"]
     assert 0.3 < low < 0.45 and 0.8 < high < 0.95
-    assert accuracy["consistency"] == 1 and accuracy["position"] == {"n": 12, "share": 0.5, "interval": [0.5, 0.5]}
+    assert accuracy["consistency"] == 1 and accuracy["position"] == {"n": 12, "share": 0.5, "interval": list(wilson(4, 8))}
     assert [helpfulness[name] for name in ("wins", "ties", "losses", "inconsistent")] == [0, 2, 0, 6]
     assert (helpfulness["win_rate"], helpfulness["p"], helpfulness["consistency"]) == (0.5, 1, 0.25)
-    assert helpfulness["position"] == {"n": 12, "share": 1, "interval": [1, 1]}
+    assert helpfulness["position"] == {"n": 12, "share": 1, "interval": list(wilson(8, 8))}
     assert accuracy["bounds"] == [5 / 8, 5 / 8] and metrics["warnings"] == []
 
 
@@ -79,7 +80,7 @@ def test_a_judge_that_prefers_a_position_decides_nothing(tmp_path, capsys):
     found, _ = compared_run(first_shown, tmp_path, FIRST, SECOND)
     overall = found["metrics"]["criteria"]["overall"]
     assert (overall["inconsistent"], overall["win_rate"], overall["consistency"]) == (8, 0.5, 0)
-    warning = "100.0% of the verdicts that prefer a dialogue prefer the one shown first (95% interval 100.0 to 100.0%)"
+    warning = "100.0% of the verdicts that prefer a dialogue prefer the one shown first (95% interval 67.6 to 100.0%)"
     assert found["metrics"]["warnings"] == [warning] and f"warning: {warning}" in capsys.readouterr().out
 
 
