@@ -55,7 +55,7 @@ def _mcq(asked: Settings, data: Sequence[str], out: str, mode: str | None, overw
     if share_of_launcher().rank:  # what is wrong is told by the first rank alone
         meet()
     asked = by_address(asked)
-    check_ready(asked, out, overwrite)
+    check_ready(asked, out)
     benchmarks = read_benchmarks(asked, data, parse_modes(mode))
     if dry_run and benchmarks[0].settings[0].url is None:
         raise UserError("--dry-run without --url", "an endpoint, whose replies cost something", "leave it out")

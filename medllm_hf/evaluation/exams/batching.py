@@ -9,8 +9,8 @@ from medllm_hf.evaluation.exams.settings import BATCH_TOKENS
 
 Part = TypeVar("Part")
 # On a CPU the probabilities of so many tokens are computed at once that weights times tokens are about this many: some six
-# seconds on two cores, which is how often the bar moves and what a kill loses. More at once is a little faster.
-CPU_WORK = 8 * 10**11
+# seconds on two free cores, which is how often the bar moves and what a kill loses. More at once is a little faster.
+CPU_WORK = 12 * 10**11
 LEAST_TOKENS = 64
 
 

@@ -21,7 +21,7 @@ from medllm_hf.evaluation.exams.settings import (
     resolve_defaults,
 )
 from medllm_hf.evaluation.runs.folder import outputs_in
-from medllm_hf.folders import check_apart
+from medllm_hf.folders import check_apart, check_free
 
 # What a question file's name may end in.
 _ENDINGS = {".gz", ".zip", ".json", ".jsonl", ".csv", ".tsv", ".xlsx", ".parquet"}
@@ -108,6 +108,8 @@ def prepare_exams(benchmarks: Sequence[Benchmark], out: str, overwrite: bool) ->
     if several and (Path(out) / "manifest.json").is_file() and not overwrite:
         found = f"a run in {out} and {len(asked)} exams for it"
         raise UserError(found, "a folder for OUT/BENCHMARK/READING", "choose another folder")
+    if not several and not (Path(out) / "manifest.json").is_file():
+        check_free(out, overwrite)  # before torch is imported
     # What is checked for writing suits every reading.
     who = load_examinee(next((settings for settings in asked if settings.written), asked[0]))
     exams = {}

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from medllm_hf.errors import UserError
 from medllm_hf.evaluation.exams.settings import Settings
-from medllm_hf.folders import check_free, read_json
+from medllm_hf.folders import read_json
 from medllm_hf.pretrained import check_name
 from medllm_hf.templates.template_checks import ADD_TEMPLATE
 from medllm_hf.weight_files import ADAPTER, check_regular
@@ -18,7 +18,7 @@ PACKAGES = ("torch", "transformers", "tokenizers", "safetensors", "tqdm", "jinja
 _TEMPLATES = {"chat_template.jinja", "chat_template.json", "additional_chat_templates"}
 
 
-def check_ready(settings: Settings, out: str, overwrite: bool) -> None:
+def check_ready(settings: Settings, out: str) -> None:
     """Check model, packages and the place of the run folder.
 
     Raises:
@@ -27,7 +27,7 @@ def check_ready(settings: Settings, out: str, overwrite: bool) -> None:
     check_packages(PACKAGES if settings.url is None else ("tqdm",))
     if settings.model is not None:
         _check_model(settings.model, settings.chat_template)
-    check_writable(Path(out), overwrite)
+    check_writable(Path(out))
 
 
 def check_packages(names: tuple[str, ...]) -> None:
@@ -60,15 +60,12 @@ def _in_settings(folder: Path) -> bool:
     return file.is_file() and bool(read_json(file).get("chat_template"))
 
 
-def check_writable(out: Path, overwrite: bool) -> None:
+def check_writable(out: Path) -> None:
     """Check that a run folder, or several below it, may be begun at `out`, or gone on with.
 
     Raises:
-        UserError: files of another kind, or no right to write there.
+        UserError: a file is in the way, or there is no right to write.
     """
-    begun = (out / "manifest.json").exists() or any(out.glob("*/*/manifest.json"))  # of one exam, or of several
-    if overwrite or not begun:
-        check_free(out, overwrite)
     there = next(one for one in (out.absolute(), *out.absolute().parents) if one.exists())
     if not there.is_dir():
         raise UserError(f"a file at {there}", "a folder", "choose another output folder")
