@@ -19,7 +19,8 @@ def values(runs: list[Run]) -> dict:
     datasets: dict[tuple, list[Run]] = {}
     for run in runs:
         data = run.manifest["data"]
-        datasets.setdefault((data["name"], data.get("split"), data["sha256"], data["n"]), []).append(run)
+        limited = data["n"] if "of" in data else None  # a trial is not compared with a whole run
+        datasets.setdefault((data["name"], data.get("split"), data["sha256"], limited), []).append(run)
     rows = [result_row({"folder": run.name, "manifest": run.manifest, "metrics": run.metrics}) for run in runs]
     results = [row | {"run": run.name} | _detail(run) for row, run in zip(rows, runs, strict=True)]
     return {"kind": "mcq", "datasets": [_dataset(members) for members in datasets.values()], "results": results}
