@@ -138,7 +138,9 @@ def publish_texts(group: dict) -> tuple[str, str]:
     share, n, unparsed = accuracy_text(row), row["n"], row["unparsed"]
     text = f"Which number to publish: {row['run']}, {share}, n = {n}, {unparsed} unparsed, named as a figure of the reading "
     text += f"{row['reading']}. {_RULE}"
-    zh = f"该发布哪个数字：{row['run']}，{share}，n = {n}，未解析 {unparsed}，并注明读法 {row['reading']}。{_RULE_ZH}"
+    ends = interval(row["interval_low"], row["interval_high"]).replace("to", "至")
+    zh = f"该发布哪个数字：{row['run']}，{percent(row['accuracy'])}（95% 区间 {ends}），n = {n}，未解析 {unparsed}，"
+    zh += f"并注明读法 {row['reading']}。{_RULE_ZH}"
     if group["apart"]:
         text += " Since the readings differ by more than chance, publish all of them, and compare each only with its like."
         return text, zh + "各读法的差异超出偶然，因此应全部发布，且每个数字只与同一读法的数字比较。"
