@@ -50,6 +50,16 @@ class OneLineParser(argparse.ArgumentParser):
         raise SystemExit(2)
 
 
+def kind_of(value: object) -> str:
+    """What a value of JSON or YAML is, in the words of somebody who writes no Python."""
+    if value is None:
+        return "nothing"
+    if isinstance(value, bool):
+        return "true or false"
+    kinds = ((int | float, "a number"), (str, "a text"), (list | tuple, "a list"), (dict, "an object"))
+    return next((name for kind, name in kinds if isinstance(value, kind)), f"a {type(value).__name__}")
+
+
 def first_line(error: Exception) -> str:
     """The first line of an error's text that says something, for a message that stays on one line."""
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -153,7 +153,8 @@ def _data_inputs(parser: Parser) -> None:
     parser.add_argument("--format", default=AUTO, help=f"%(default)s (default), {', '.join(FORMATS)}")
     parser.add_argument(
         "--columns", metavar="KEY=NAME,…",
-        help="the columns of the dialogue: user=ask,assistant=reply or messages=meta.turns, and system=…; dots go into objects",
+        help="the columns of the dialogue: user=ask,assistant=reply or messages=meta.turns, and system=…; of a turn a row "
+        "dialogue=visit,role=speaker,content=text; dots go into objects",
     )  # fmt: skip
     parser.add_argument(
         "--roles", metavar="KEY=NAME,…", help="other names of roles: user=patient,assistant=doctor, and system=…"
@@ -208,10 +209,8 @@ def _examinee(parser: Parser) -> None:
     _placement(parser)
     tokens = f"tokens in one forward (default: {BATCH_TOKENS}; by likelihood on a CPU what takes it some seconds)"
     _setting(parser, Settings, "batch_tokens", metavar="N", help=tokens)
-    parser.add_argument(
-        "--batch-size", "--batch_size", type=_batch_size, metavar="N|auto",
-        help="the most questions in one forward (default: auto, as many as --batch-tokens holds)",
-    )  # fmt: skip
+    size = "the most questions in one forward (default: auto, as many as --batch-tokens holds)"
+    parser.add_argument("--batch-size", "--batch_size", type=_batch_size, metavar="N|auto", help=size)
 
 
 def eval_mcq(parser: Parser) -> None:
@@ -227,6 +226,7 @@ def eval_mcq(parser: Parser) -> None:
     _setting(parser, Settings, "limit", metavar="N", help="ask the first N questions alone, for a trial: never published")
     parser.add_argument("--data-path", metavar="PATH", help="a benchmark's published files; default: its copy on the Hub")
     parser.add_argument("--split", help="split of a benchmark (default: test)")
+    parser.add_argument("--encoding", help="of the text of a question file in which none is found, such as big5")
     first, reply, reasoning = READINGS
     mode = (
         f"the reading, or several: {first} compares the probabilities of all answers (default with --model), {reply} reads a "
@@ -237,8 +237,7 @@ def eval_mcq(parser: Parser) -> None:
     _setting(parser, Settings, "score", help=score)
     divided = "what an answer's log-probability is divided by (default: nothing)"
     _setting(parser, Settings, "normalization", help=divided)
-    shots = "solved examples before each question (default: %(default)s)"
-    _setting(parser, Settings, "shots", alias="--num_fewshot", metavar="N", help=shots)
+    _setting(parser, Settings, "shots", alias="--num_fewshot", metavar="N", help="solved examples first (default: %(default)s)")
     parser.add_argument(
         "--examples", metavar="FILE_OR_BENCHMARK",
         help="a file of them, or a benchmark, NAME or NAME=PATH, for its dev split (default: that of --data)",
@@ -321,7 +320,12 @@ def eval_judge(parser: Parser) -> None:
     from medllm_hf.evaluation.judging.settings import Settings
     from medllm_hf.metrics.llm_judge.rubrics import RUBRICS
 
-    parser.add_argument("--dialogues", required=True, metavar="FILE_OR_RUN", help="dialogues, or a run of `eval consult`")
+    parser.add_argument(
+        "--dialogues", required=True, metavar="FILE_OR_RUN", help="dialogues, a run of `eval consult`, or a rubric benchmark"
+    )
+    parser.add_argument(
+        "--answers", metavar="FILE", help="answers to a rubric benchmark: prompt_id or case_id, response, model"
+    )
     parser.add_argument("--judge", required=True, metavar="SPEC", help="URL#MODEL, a checkpoint folder or a Hub id")
     parser.add_argument("--out", required=True, metavar="RUN", help="run folder to write, or to go on with")
     parser.add_argument("--rubric", choices=list(RUBRICS), default=Settings.rubric, help="default: %(default)s")
@@ -351,9 +355,14 @@ def eval_pair(parser: Parser) -> None:
 
 def eval_agree(parser: Parser) -> None:
     """Adds the arguments of `medllm eval agree`."""
-    parser.add_argument("runs", metavar="RUN", nargs="+", help="judge runs, or judged runs of `eval consult`")
-    columns = "human labels, .jsonl or .csv: id of the dialogue, annotator, and a column for each criterion"
+    parser.add_argument(
+        "runs", metavar="RUN", nargs="+", help="judge runs, judged runs of `eval consult`, or runs of `eval pair`"
+    )
+    columns = "human labels, .jsonl or .csv: id of the dialogue (of a pair: source/case), annotator, and a column for each "
+    columns += "criterion: a score, or of a pair first, second or tie"
     parser.add_argument("--labels", nargs="+", default=[], metavar="FILE", help=columns)
+    few = "labels of dialogues drawn at random, 20 cases or more, by which means and win rates are corrected"
+    parser.add_argument("--calibrate", nargs="+", default=[], metavar="FILE", help=few)
     parser.add_argument("--out", required=True, metavar="DIR", help="folder to write")
     _output(parser)
 

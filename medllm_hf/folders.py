@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
-from medllm_hf.errors import UserError, first_line, unreadable
+from medllm_hf.errors import UserError, first_line, kind_of, unreadable
 
 # What a disk answers that is full or read-only, and a place that cannot be had or given another name.
 _NO_ROOM = (
@@ -330,7 +330,7 @@ def read_json(path: Path, most: int = LARGEST, names: bool = False) -> dict:
     except (ValueError, RecursionError) as error:  # one of them says that a number has too many digits
         raise UserError(f"{path} that is not JSON ({first_line(error)})", "a JSON object", "fetch the file again") from error
     if not isinstance(value, dict):
-        raise UserError(f"{path} holding a {type(value).__name__}", "a JSON object", "fetch the file again")
+        raise UserError(f"{path} holding {kind_of(value)}", "a JSON object", "fetch the file again")
     if not names and "\\ud" in text.lower() and _lacks_unicode(value):
         raise UserError(f"{path} with half a character (a lone surrogate)", "Unicode text", "fetch the file again")
     return value

@@ -70,6 +70,9 @@ READERS = {
     "first.jsonl": f"eval pair --first IN/first.jsonl --second IN/second.jsonl {JUDGE}",
     "second.jsonl": f"eval judge --dialogues IN/second.jsonl {JUDGE}",
     "labels.jsonl": "eval agree IN/talk/judge --labels IN/labels.jsonl --out OUT",
+    "few.jsonl": "eval agree IN/talk/judge --calibrate IN/few.jsonl --out OUT",
+    "rubrics.jsonl": f"eval judge --dialogues IN/rubrics.jsonl --answers IN/answers.jsonl --rubric checklist {JUDGE}",
+    "answers.jsonl": f"eval judge --dialogues IN/rubrics.jsonl --answers IN/answers.jsonl --rubric checklist {JUDGE}",
     "result_1.jsonl": "eval import --scores IN/result_1.jsonl --out OUT",
     "published.jsonl": "eval import --scores IN/good_result.jsonl --dialogues IN/published.jsonl --out OUT",
     **{f"{run}/{name}": f"report IN/{run} --out OUT" for run in ("exam", "talk/judge") for name in RUN_FILES},
@@ -144,6 +147,10 @@ def inputs(tiny, tmp_path_factory) -> Path:
     turns = [{"role": "patient", "content": "头痛两天"}, {"role": "doctor", "content": "请休息。"}]
     for name in ("first", "second"):
         write_cases(folder / f"{name}.jsonl", [{"id": f"{name}/1", "case_id": "1", "model": name, "turns": turns}])
+    points = [{"criterion": "问多久", "points": 1}]
+    asked = {"prompt_id": "1", "prompt": [{"role": "user", "content": "头痛"}], "rubrics": points}
+    write_cases(folder / "rubrics.jsonl", [asked])
+    write_cases(folder / "answers.jsonl", [{"prompt_id": "1", "response": "多久了？"}])
     prompt = "[start of conversation]\npatient: 头痛\ndoctor: 休息\n[end of conversation]"
     row = {"id": "1", "model": "m", "source": "CMD", "scores": "Accuracy: 4", "prompt": prompt}
     write_cases(folder / "good_result.jsonl", [row])

@@ -4,7 +4,7 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, TypedDict, Unpack
 
-from medllm_hf.errors import UserError
+from medllm_hf.errors import UserError, kind_of
 from medllm_hf.templates.rendering import encode_text, render
 
 if TYPE_CHECKING:  # with an endpoint nothing needs transformers, which takes seconds to import
@@ -27,7 +27,7 @@ def check_messages(messages: object) -> list[dict]:
     """
     expected, do = 'a list of {"role": system|user|assistant, "content": text}', "change the messages"
     if not isinstance(messages, list):
-        raise UserError(f"messages that are a {type(messages).__name__}", expected, do)
+        raise UserError(f"messages that are {kind_of(messages)}", expected, do)
     for number, message in enumerate(messages, start=1):
         if not isinstance(message, dict) or message.get("role") not in ROLES or not isinstance(message.get("content"), str):
             raise UserError(f"message {number} that is no turn", expected, do)

@@ -5,7 +5,7 @@ import lzma
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
@@ -67,16 +67,24 @@ def on_disk(path: Path) -> Iterator[Path]:
         yield Path(copy.name)
 
 
+def check_growth(infos: Iterable[zipfile.ZipInfo], where: Path, do: str) -> None:
+    """Check that the files of an archive are not too large, nor too much larger than they are packed.
+
+    Raises:
+        UserError: they are, and what to `do`.
+    """
+    size, packed = (sum(sizes) for sizes in zip((0, 0), *((info.file_size, info.compress_size) for info in infos), strict=True))
+    if size > UNPACKED or size > max(packed, 2**20) * RATIO:
+        found = f"{where} that grows from {packed:,} to {size:,} bytes"
+        raise UserError(found, f"at most {RATIO} times and {UNPACKED:,}", do)
+
+
 def _entries(stream: IO[bytes], where: Path, depth: int) -> list[Path]:
     with _archive(stream, where) as archive:
         infos = [info for info in archive.infolist() if not info.is_dir()]
         if len(infos) > ENTRIES:
             raise UserError(f"{where} of {len(infos):,} files", f"at most {ENTRIES:,} in an archive", "unpack it")
-        size, packed = sum(info.file_size for info in infos), sum(info.compress_size for info in infos)
-        if size > UNPACKED or size > max(packed, 2**20) * RATIO:
-            raise UserError(
-                f"{where} that grows from {packed:,} to {size:,} bytes", f"at most {RATIO} times and {UNPACKED:,}", "unpack it"
-            )
+        check_growth(infos, where, "unpack it")
         found = []
         for info in infos:
             name = _name(info)

@@ -17,7 +17,17 @@ from medllm_hf.data import card
 from medllm_hf.data.archives import archive_of
 from medllm_hf.data.benchmarks.catalogue import BENCHMARKS
 from medllm_hf.data.benchmarks.read import IMAGE, load_benchmark
-from medllm_hf.data.dialogues import AUTO, OnBadRow, OnTrailingUser, Policy, Rejections, dialogue_rows, make_policy, read_as
+from medllm_hf.data.dialogues import (
+    AUTO,
+    OnBadRow,
+    OnTrailingUser,
+    Policy,
+    Rejections,
+    dialogue_rows,
+    make_policy,
+    read_as,
+    unreadable,
+)
 from medllm_hf.data.files import input_files
 from medllm_hf.data.licences import check_licence
 from medllm_hf.data.mcq import McqItem, read_question_file
@@ -33,6 +43,8 @@ from medllm_hf.folders import check_apart, check_free, new_folder, sha256, write
 CHUNK_ROWS, CHUNK_BYTES = 1_000, 2 * 2**20
 # Examples of each kind of personal data.
 EXAMPLES = 3
+# Of files that cannot be read, so many are named.
+SHOWN_FILES = 10
 
 
 @dataclass
@@ -44,6 +56,8 @@ class Gathered:
     examples: list[tuple[str, int, int, int, str]] = field(default_factory=list)
     overlaps: list[Overlap] = field(default_factory=list)
     rejections: Rejections = field(default_factory=Rejections)
+    repairs: Rejections = field(default_factory=Rejections)
+    left: Counter[str] = field(default_factory=Counter)
     columns: dict[str, np.ndarray] = field(default_factory=dict)
     chunks: list[int] = field(default_factory=list)
 
@@ -89,7 +103,8 @@ def build(
     if not 0 <= test_fraction < 1:
         raise UserError(f"--test-fraction {test_fraction}", "at least 0 and below 1", "choose another")
     policy = make_policy(format, columns, roles, encoding, trailing_user, bad_row)
-    sets = [question_set(name) for name in benchmarks or []]
+    check_files(files, format, policy)
+    sets = [question_set(name, encoding) for name in benchmarks or []]
     with new_folder(out, overwrite) as folder:
         spill = folder / ".spill"
         spill.mkdir()
@@ -99,8 +114,27 @@ def build(
         return _write(folder, settings, sets, questions, options)
 
 
-def question_set(name: str) -> card.QuestionSet:
+def check_files(files: list[Path], format: str, policy: Policy) -> None:
+    """Check that each of the files can be read, before any work is done on them.
+
+    Raises:
+        UserError: some cannot; one of several names the first of them.
+    """
+    faults = [fault for file in files if (fault := unreadable(file, format, policy))]
+    if len(faults) == 1:
+        raise faults[0]
+    if faults:
+        whats = [str(fault).partition("; expected")[0].removeprefix("found ") for fault in faults]
+        shown = "; ".join(whats[:SHOWN_FILES])
+        more = f"; and {len(faults) - SHOWN_FILES} more" if len(faults) > SHOWN_FILES else ""
+        found = f"{len(faults)} of {len(files)} files that cannot be read: {shown}{more}"
+        raise UserError(found, "dialogues", "mend them or leave them out; `medllm data check` lists them")
+
+
+def question_set(name: str, encoding: str | None = None) -> card.QuestionSet:
     """The held-out questions in a file, or the test split of a benchmark by its name, NAME or NAME=PATH of published files.
+
+    `encoding` is that of a file's text in which none is found.
 
     Raises:
         UserError: they cannot be read; see `read_question_file` and `load_benchmark`.
@@ -112,7 +146,7 @@ def question_set(name: str) -> card.QuestionSet:
         return card.QuestionSet(benchmark, found.items, origin, found.left_out)
     if not Path(name).is_file() and archive_of(Path(name)) is None:
         raise UserError(f"no file and no benchmark {name}", "questions, or one of " + ", ".join(BENCHMARKS), "check the name")
-    read = read_question_file(name)
+    read = read_question_file(name, encoding)
     left_out = {IMAGE: read.with_picture} if read.with_picture else {}
     return card.QuestionSet(Path(name).name, read.items, sha256(archive_of(Path(name)) or Path(name)), left_out)
 
@@ -155,6 +189,8 @@ def _write(
         written=written,
         inputs=_inputs(names, settings),
         rejections=gathered.rejections.lines(),
+        repairs=gathered.repairs.lines(),
+        left=gathered.left,
         sets=sets,
         unsearched=settings.index.unsearched if settings.index else 0,
         not_compared=decision.not_compared,
@@ -200,12 +236,15 @@ def _gather(settings: Settings, names: list[str], listing: TextIO) -> Gathered:
                 listing.write(_json_line(row, names))
                 if row.verdict == "rejected":
                     gathered.rejections.add(f"{names[row.file]}:{row.line}", row.field, row.reason)
+                if row.verdict == "repaired":
+                    gathered.repairs.add_repairs(f"{names[row.file]}:{row.line}", row.field, row.reason)
             if settings.near_duplicates:
                 slots.write(result.columns.pop("slots").tobytes())
             parts.append(result.columns)
             gathered.chunks.append(len(result.columns["length"]))
             gathered.counts += result.counts
             gathered.kinds += result.personal_kinds
+            gathered.left += result.left
             gathered.overlaps += [hit.at(rows) for hit in result.overlaps]
             for example in result.examples:
                 if sum(example[0] == other[0] for other in gathered.examples) < EXAMPLES:

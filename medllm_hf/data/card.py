@@ -16,6 +16,7 @@ from medllm_hf.data.screening.near_duplicates import GRAM, NEIGHBOURS, ONE_SIDE,
 from medllm_hf.data.screening.pii.masking import KINDS, NOT_LOOKED_FOR
 from medllm_hf.data.settings import Options
 from medllm_hf.data.splits import Written
+from medllm_hf.data.unread import unread_lines
 from medllm_hf.folders import project_file
 
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"), (10_000_000, "1M<n<10M"))
@@ -37,7 +38,8 @@ class QuestionSet:
 @dataclass(frozen=True)
 class Summary:
     """What the pages are written from. `inputs` are (file, SHA-256, what it was read as);
-    `rejections` are the reasons, how often and with an example each.
+    `rejections` and `repairs` are the reasons, how often and with an example each; `left` are the columns that were not read
+    and how many rows fill them.
 
     counts: read, accepted, repaired, rejected, control, personal, exact, overlap, near, clusters, clustered; see
         `chunk.Screened` and `splits.decide`.
@@ -49,6 +51,8 @@ class Summary:
     written: Written
     inputs: list[tuple[str, str, str]]
     rejections: list[str]
+    repairs: list[str]
+    left: Counter[str]
     sets: list[QuestionSet]
     unsearched: int
     not_compared: int
@@ -67,7 +71,9 @@ def screen_lines(summary: Summary, out: str) -> list[str]:
     held_out = f"in {counts['overlap']}" if summary.sets else "not looked for (--benchmarks)"
     return [
         f"read {counts['read']}: accepted {counts['accepted']}, repaired {counts['repaired']}, rejected {counts['rejected']}",
+        *(f"repaired {line}" for line in summary.repairs[:SHOWN_REASONS]),
         *(f"rejected {line}" for line in summary.rejections[:SHOWN_REASONS]),
+        *unread_lines(summary.left, SHOWN_REASONS),
         f"personal data in {counts['personal']} dialogues, held-out questions {held_out}",
         f"wrote {out}: {sizes}; left out: {', '.join(left_out) or 'nothing'}",
     ]
@@ -102,8 +108,9 @@ def card(summary: Summary) -> str:
             ),
             sources=_sources(summary.written.sources),
             steps=_steps(summary, total),
-            repaired=summary.counts["repaired"],
-            rejections=_rejections(summary.rejections),
+            repaired=_reasons("Repaired", summary.counts["repaired"], summary.repairs),
+            rejections=_reasons("Rejected", summary.counts["rejected"], summary.rejections),
+            left="\n".join(map(_plain, _left(summary))),
             screening="\n".join(f"- {line}" for line in _results(summary)),
             settings=f"`--test-fraction {options.test_fraction} --seed {options.seed}`",
             hashes="\n".join(f"- `{_plain(name)}`: `{digest}` ({_plain(kind)})" for name, digest, kind in summary.inputs),
@@ -124,12 +131,16 @@ def _steps(summary: Summary, total: int) -> str:
     return _table(("step", "rows"), [*steps, ("written", total)])
 
 
-def _rejections(lines: list[str]) -> str:
+def _reasons(verdict: str, count: int, lines: list[str]) -> str:
     if not lines:
-        return "No row was rejected."
+        return f"No row was {verdict.lower()}."
     more = [f"- and {len(lines) - SHOWN_REASONS} other reasons"] if len(lines) > SHOWN_REASONS else []
     shown = [f"- {_plain(line)}" for line in lines[:SHOWN_REASONS]]
-    return "\n".join(["Rejected, by reason, with an example each:", "", *shown, *more])
+    return "\n".join([f"{verdict} {count}, by reason, with an example each:", "", *shown, *more])
+
+
+def _left(summary: Summary) -> list[str]:
+    return unread_lines(summary.left, SHOWN_REASONS) or ["Every column with a text in it was read."]
 
 
 def _results(summary: Summary) -> list[str]:
@@ -184,7 +195,8 @@ def screening(
     lines.append(
         "- Each row that was rejected, repaired, masked, left out or kept as a near-duplicate has a line in `problems.jsonl`."
     )
-    lines += ["", _rejections(summary.rejections)]
+    lines += ["", _reasons("Rejected", summary.counts["rejected"], summary.rejections)]
+    lines += ["", _reasons("Repaired", summary.counts["repaired"], summary.repairs), "", *map(_plain, _left(summary))]
     found = [(kind, summary.kinds[kind], stands) for kind, stands in KINDS.items()]
     lines += ["", "## Personal data", "", _table(("kind", "found", "placeholder"), found)]
     if examples and summary.options.on_personal_data == "mask":

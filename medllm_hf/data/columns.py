@@ -7,6 +7,11 @@ from functools import lru_cache
 
 from medllm_hf.errors import UserError
 
+_TALKS = (
+    *("dialogue", "dialog", "conversation", "conv", "convo", "transcript", "session", "chat", "thread", "consultation"),
+    *("consult", "encounter", "visit", "interview", "call", "case", "对话", "会话"),
+)  # fmt: skip
+_COUNTED = ("id", "no", "num", "number", "index", "idx", "order")
 # What a column holds → its names, the likeliest first; compared without case, spaces, - and _.
 COLUMNS: dict[str, tuple[str, ...]] = {
     "turns": (
@@ -17,13 +22,16 @@ COLUMNS: dict[str, tuple[str, ...]] = {
         *("question", "questions", "问题", "提问", "ask", "query", "inquiry", "prompt", "instruction", "instruct", "input"),
         *("inputs", "问", "患者问题", "患者提问", "用户问题", "用户", "user", "human", "patient", "患者", "病人", "q"),
         *("userquery", "userinput", "patientquestion", "病人提问", "client", "seeker", "来访者", "求助者"),
-        *("context", "text"),
+        *("problem", "context", "text"),
     ),
     "assistant": (
         *("answer", "answers", "回答", "答案", "response", "responses", "output", "outputs", "target", "targets", "completion"),
         *("reply", "回复", "答", "医生回答", "医生回复", "chosen", "responsechosen", "assistant", "gpt", "bot", "doctor"),
         *("医生", "a", "referenceanswer", "reference", "参考答案", "标准答案", "botresponse", "assistantresponse"),
         *("modeloutput", "doctoranswer", "doctorresponse", "doctorreply", "therapist", "counselor", "counsellor", "咨询师"),
+        *("physician", "psychologist", "psychotherapist", "心理咨询师", "goldanswer", "groundtruthanswer", "groundtruth"),
+        *("stdanswer", "standardanswer", "solution", "expectedanswer", "expectedoutput", "expectedresponse", "idealanswer"),
+        *("idealresponse", "goldresponse", "标准回答"),
     ),
     "system": ("system", "systemprompt", "systemmessage", "系统", "系统提示"),
     "history": ("history", "历史"),
@@ -34,6 +42,17 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     # Of an object that is one turn.
     "role": ("role", "from", "speaker", "sender", "author", "interlocutor", "角色", "说话人"),
     "content": ("content", "value", "text", "sentence", "utterance", "message", "内容", "文本"),
+    # Beside a turn, or a round, that has a row of its own: which dialogue it is of, and its place there.
+    "dialogue": (
+        *(f"{what}{which}" for what in _TALKS for which in ("id", "no", "number", "index", "idx", "key")),
+        *("对话id", "对话编号", "对话序号", "会话id", "会话编号", "会话序号", "问诊id", "问诊编号", "咨询id", "咨询编号"),
+        *_TALKS,
+        *("对话", "会话", "id"),
+    ),
+    "place": (
+        *(f"{what}{which}" for what in ("utterance", "turn", "round", "sentence", "utt") for which in _COUNTED),
+        *("turn", "round", "轮次", "序号", "轮", "句子编号"),
+    ),
 }  # fmt: skip
 # What may stand behind the name of a side or of a content: seeker_post, answer_text, 患者内容.
 _ENDINGS = ("text", "body", "post", "message", "utterance", "content", "内容", "文本")
@@ -54,21 +73,36 @@ def _ranked(kind: str) -> dict[str, int]:
 _RANKS = {kind: _ranked(kind) for kind in COLUMNS}
 # People who talk say several things in a row; a model and its user take turns.
 _PEOPLE = {
-    "user": ("patient", "client", "seeker", "患者", "病人", "来访者", "求助者", "咨询者", "家属"),
-    "assistant": ("doctor", "therapist", "counselor", "supporter", "医生", "大夫", "咨询师", "心理咨询师"),
-}
+    "user": (
+        *("patient", "client", "seeker", "help seeker", "help-seeker", "helpseeker", "pt", "caller", "parent", "caregiver"),
+        *("patient_guest", "guest_family", "speaker", "患者", "病人", "病患", "来访者", "来访", "求助者", "求助人", "求询者"),
+        *("咨询者", "提问者", "家属", "患者家属", "病人家属", "患儿家长", "家长", "家屬", "民眾", "個案"),
+    ),
+    "assistant": (
+        *("doctor", "dr", "doc", "physician", "clinician", "nurse", "pharmacist", "guest_clinician", "therapist", "counselor"),
+        *("counsellor", "psychologist", "psychotherapist", "psychiatrist", "supporter", "helper", "listener", "provider"),
+        *("医生", "医师", "大夫", "护士", "药师", "咨询师", "心理咨询师", "心理医生", "治疗师", "心理治疗师"),
+        *("倾听者", "支持者"),
+        *("醫師", "醫生", "護理師", "藥師", "心理師", "諮商師"),
+    ),
+}  # fmt: skip
 _MACHINES = {
     "user": ("user", "usr", "human", "prompter", "用户", "人类", "问", "问题"),
     "assistant": ("assistant", "gpt", "chatgpt", "bot", "chatbot", "model", "ai", "助手", "机器人", "答", "回答"),
-    "system": ("system", "系统"),
+    "system": ("system", "sys", "系统"),
 }
 MACHINES = {name for names in _MACHINES.values() for name in names}
 ROLES = {name: role for table in (_PEOPLE, _MACHINES) for role, names in table.items() for name in names}
 # Who speaks where a tool is called; `tool_calls` stands beside a role in the OpenAI API's format.
+CALLS = ("tool_calls", "function_call")
 TOOLS = {"tool", "tools", "tool_call", "tool_calls", "tool_response", "function", "function_call", "observation", "ipython"}
 # A longer one is what somebody says, in a table without a header.
 _LONGEST_NAME = 60
-OWN_COLUMNS = ("user", "assistant", "system", "messages")
+_SAID = re.compile(r"[，。？！；]|\s\S+[.?!]$")
+_OR_NAMES = ", or write a first row with the names of the columns if these are texts"
+OWN_COLUMNS = ("user", "assistant", "system", "messages", "dialogue", "role", "content")
+# What `--columns` must name at least, beside a system turn; and, of a turn a row, may name besides.
+_WHOLE = ({"user", "assistant"}, {"messages"}, {"role", "content"})
 
 
 @dataclass(frozen=True)
@@ -76,6 +110,7 @@ class Names:
     """The names that a user gave, beside the common ones.
 
     columns: of OWN_COLUMNS what has a column of its own, by a path of names with dots; empty for the common names.
+        With a column `role` a row is one turn.
     roles: a name of a role in small letters → user, assistant or system; the common names are in it.
     """
 
@@ -93,10 +128,9 @@ def parse_names(columns: str | None, roles: str | None) -> Names:
     given = dict(own)
     if len(given) < len(own):
         raise UserError(f"--columns {columns!r} with one key twice", "each once", "leave one out")
-    if given and ("messages" in given) == bool({"user", "assistant"} & given.keys()):
-        raise UserError(f"--columns {columns!r}", "user and assistant, or messages alone", "name the columns of a dialogue")
-    if given and "messages" not in given and not {"user", "assistant"} <= given.keys():
-        raise UserError(f"--columns {columns!r}", "both user and assistant", "name the other column too")
+    if given and given.keys() - {"system"} - ({"dialogue"} if "role" in given else set()) not in _WHOLE:
+        expected = "user and assistant, or messages alone, or role and content of a turn a row, beside dialogue"
+        raise UserError(f"--columns {columns!r}", expected, "name the columns of a dialogue")
     if len(set(given.values())) < len(given):
         raise UserError(f"--columns {columns!r} with one column twice", "a column for each", "name the other one")
     pairs = [(name.casefold(), role) for role, name in _pairs(roles, "--roles", ("user", "assistant", "system"))]
@@ -153,20 +187,24 @@ def no_column(row: dict, names: Names) -> str:
     for role in columns["role"]:
         if columns["content"] and str(row[role]).casefold() in names.roles:
             turn = f"the columns {role} and {columns['content'][0]} are one turn, not a dialogue"
-            return f"{turn}; join the rows of a dialogue to one list of turns in a column messages"
+            own = f"role={role},content={columns['content'][0]}"
+            return f"{turn}; try --columns dialogue=…,{own} with the column that tells dialogues apart, none if a file is one"
     found = dict(list(_paths(row))[:200])
     shown = ", ".join(_short(name) for name in list(row)[:12]) + (", …" if len(row) > 12 else "")
     lists = [path for path, value in found.items() if isinstance(value, list) and value and isinstance(value[0], dict | list)]
-    texts = {path: value for path, value in found.items() if isinstance(value, str) and _is_prose(value)}
+    texts = {path: value for path, value in found.items() if isinstance(value, str) and is_prose(value) and path != "id"}
     sides = _sides(texts, columns)
     longest = sorted(sorted(texts, key=lambda path: -len(texts[path]))[:2], key=list(texts).index)
-    if any(len(name) > _LONGEST_NAME or re.search(r"[，。？！；]", name) for name in row):  # texts, not names
+    flat = all(isinstance(value, str) for value in row.values())  # as the rows of tables are
+    if any(len(name) > _LONGEST_NAME or _SAID.search(name) for name in row) or (flat and any(map(str.isdecimal, row))):
         proposed = "write a first row with the names of the columns, such as question and answer"
     elif lists and not sides:
         proposed = f"try --columns messages={lists[0]}"
     elif sides or len(longest) == 2:
         user, assistant = sides or longest
         proposed = f"try --columns user={user},assistant={assistant}"
+        usual = any(columns.values()) or "".join(row).isascii() and all(map(str.isidentifier, row))
+        proposed += _OR_NAMES if flat and not usual else ""
     else:
         proposed = "give files with --columns user=…,assistant=… or messages=…"
     return f"no columns of a dialogue among {shown or 'none'}; {proposed}"
@@ -204,6 +242,6 @@ def _paths(row: dict, before: str = "", depth: int = 0) -> "list[tuple[str, obje
     return found
 
 
-def _is_prose(text: str) -> bool:
+def is_prose(text: str) -> bool:
     """Whether a text may be what somebody says: not empty, a number or an address."""
     return bool(re.search(r"[^\W\d_]", text)) and not re.match(r"https?://\S*$", text)

@@ -2,7 +2,7 @@
 
 from medllm_hf.data.dialogues import valid_text
 from medllm_hf.data.files import BadRow, file_rows, input_files, parsed
-from medllm_hf.errors import UserError
+from medllm_hf.errors import UserError, kind_of
 
 # Where a source keeps the group that its results are split by: departments of CMD, intents of CMID. CMB-Clin has none.
 GROUPS = ("department", "label_4class")
@@ -38,7 +38,7 @@ def consultations(path: str) -> list[dict]:
 
 def _consultation(row: object) -> dict:
     if not isinstance(row, dict):
-        raise BadRow("row", f"a {type(row).__name__}, not an object")
+        raise BadRow("row", f"{kind_of(row)}, not an object")
     for field in ("id", "model", "source"):
         if not isinstance(row.get(field), str) or not row[field]:
             raise BadRow(field, "not a text")

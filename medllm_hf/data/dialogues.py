@@ -5,30 +5,34 @@ import json
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
 from typing import Literal
 
+from medllm_hf.data import transcripts
 from medllm_hf.data.columns import MACHINES, Names, known, no_column, parse_names, value_at
+from medllm_hf.data.encodings import check_encoding
 from medllm_hf.data.exam_rows import Positions
-from medllm_hf.data.files import BadRow, file_rows, parsed, stem
-from medllm_hf.data.formats import FORMATS, columns_used, detect, question, turn_list
+from medllm_hf.data.files import BadRow, parsed, stem
+from medllm_hf.data.formats import FORMATS, columns_used, detect, is_dialogue, question, turn_list
 from medllm_hf.data.mcq import file_positions
-from medllm_hf.data.recognition import check_encoding, recognise
-from medllm_hf.errors import UserError
+from medllm_hf.data.raw_rows import raw_rows
+from medllm_hf.data.recognition import recognise
+from medllm_hf.data.unread import count, unread
+from medllm_hf.errors import UserError, kind_of
 
 OnTrailingUser = Literal["cut", "drop", "fail"]
 OnBadRow = Literal["drop", "fail"]
 # In place of the name of a format: each row is looked at.
 AUTO = "auto"
-# By so much of a file it is told whether it holds dialogues.
-_FIRST_ROWS, _FIRST_BYTES = 200, 2**20
 # Reasons that are counted apart; foreign text in them may make no two alike.
 MOST_REASONS = 1_000
+# Between the repairs of one row.
+_AND = "; "
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,11 @@ class Rejections:
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
         self.examples: dict[str, str] = {}
+
+    def add_repairs(self, place: str, field: str, reason: str) -> None:
+        """Counts each of the repairs of a row."""
+        for repair in reason.split(_AND):
+            self.add(place, field, repair)
 
     def add(self, place: str, field: str, reason: str) -> None:
         """Counts a problem at a place."""
@@ -113,14 +122,11 @@ def dialogue_rows(file: Path, format: str, policy: Policy) -> Iterator[tuple[int
     Raises:
         UserError: see `file_rows`.
     """
-    rows = file_rows(file, policy.encoding)
-    first: list[tuple[int, object]] = []
-    size = 0
-    for number, raw in islice(rows, _FIRST_ROWS):
-        first.append((number, raw))
-        size += len(raw) if isinstance(raw, bytes) else 1000
-        if size > _FIRST_BYTES:
-            break
+    first, rows = raw_rows(file, policy.encoding)
+    found = transcripts.layout([raw for _, raw in first], policy.names) if format == AUTO else None
+    if found and first:
+        yield from _joined(file, first, found, policy, chain(first, rows))
+        return
     reasons = [_unfit(raw, format, policy.names) for _, raw in first]
     if missing := _no_system(first, policy.names):
         yield first[0][0], BadRow("file", f"none of its first {len(first)} rows has {missing}")
@@ -131,6 +137,23 @@ def dialogue_rows(file: Path, format: str, policy: Policy) -> Iterator[tuple[int
         yield first[0][0], BadRow("file", f"none of its first {len(first)} rows is a dialogue: {reason}")
         return
     yield from chain(first, rows)
+
+
+def _joined(
+    file: Path,
+    first: list[tuple[int, object]],
+    found: transcripts.Layout,
+    policy: Policy,
+    rows: Iterable[tuple[int, object]],
+) -> Iterator[tuple[int, object]]:
+    """Yields the dialogues of a file with a turn in each row, or one `BadRow` that says why they cannot be told apart."""
+    reason = transcripts.unknown_speakers([raw for _, raw in first], found, policy.names)
+    if reason is None and found.dialogue:
+        reason = transcripts.scattered(chain(*raw_rows(file, policy.encoding)), found)
+    if reason:
+        yield first[0][0], BadRow("file", f"{found}: {reason}")
+        return
+    yield from transcripts.whole(rows, found, policy.names)
 
 
 def _no_system(first: list[tuple[int, object]], names: Names) -> str | None:
@@ -146,10 +169,22 @@ def _no_system(first: list[tuple[int, object]], names: Names) -> str | None:
     return f"the column {path}" if first else None
 
 
+def unreadable(file: Path, format: str, policy: Policy) -> UserError | None:
+    """Why nothing can be read from a file, by its first rows, None if something can."""
+    try:
+        read_as(file, format, policy)
+    except UserError as error:
+        return error
+    return None
+
+
 def read_as(file: Path, format: str, policy: Policy) -> str:
     """What a file is read as: its kind, and where its first dialogue stands in the row."""
+    first, _ = raw_rows(file, policy.encoding)
     kind = str(recognise(file, policy.encoding))
-    for _, raw in islice(file_rows(file, policy.encoding), _FIRST_ROWS):
+    if (found := transcripts.layout([raw for _, raw in first], policy.names) if format == AUTO else None) and first:
+        return f"{kind}, {found}"
+    for _, raw in first:
         if _unfit(raw, format, policy.names) is None:
             row = parsed(raw)
             return f"{kind}, {columns_used(row, format, policy.names)}" if isinstance(row, dict) else kind
@@ -168,53 +203,80 @@ def _unfit(raw: object, format: str, names: Names) -> str | None:
         except BadRow as error:
             return error.reason
     if not isinstance(row, dict):
-        return f"a {type(row).__name__}, not an object"
+        return f"{kind_of(row)}, not an object"
     kind = detect(row, names) if format == AUTO else FORMATS[format]
-    return None if kind and kind.fits(row, names) else no_column(row, names)
+    if kind is None or not kind.fits(row, names):
+        return no_column(row, names)
+    if is_dialogue(row, names):
+        return None
+    try:  # what is called a dialogue, and may be none
+        return None if kind.turns(row, names) else "no turns"
+    except BadRow as error:
+        return f"{error.where}: {error.reason}"
 
 
-def examine(file: Path, line: int, raw: object, format: str, policy: Policy) -> tuple[dict | None, Problem | None]:
+def examine(
+    file: Path, line: int, raw: object, format: str, policy: Policy, left: Counter[str] | None = None
+) -> tuple[dict | None, Problem | None]:
     """The dialogue in a raw row of `file_rows` and its problem.
 
     (row, None) is accepted, (row, Problem) repaired, (None, Problem) rejected. It raises nothing, for worker processes: who
-    collects the problems raises the `refusal` of a fatal one.
+    collects the problems raises the `refusal` of a fatal one. The columns that are not read are counted in `left`.
     """
+    positions = partial(file_positions, str(file), policy.encoding)
     try:
-        row, repair = dialogue(parsed(raw), format, stem(file), policy, partial(file_positions, str(file), policy.encoding))
+        row, repair = dialogue(parsed(raw), format, stem(file), policy, positions, left)
     except BadRow as error:
         return None, Problem(_printable(file), line, error.where, error.reason, error.fatal or policy.bad_row == "fail")
     return row, Problem(_printable(file), line, "turns", repair) if repair else None
 
 
 def dialogue(
-    row: object, format: str, source: str, policy: Policy, positions: Positions = lambda: None
+    row: object,
+    format: str,
+    source: str,
+    policy: Policy,
+    positions: Positions = lambda: None,
+    left: Counter[str] | None = None,
 ) -> tuple[dict, str | None]:
     """The row as `{"id", "source", "messages"}` and what was repaired in it, None if nothing.
 
     The id is the row's own, or made from the content; so is the source, or else `source`. A text in a column of that name
-    becomes the system turn. Answers of exam questions that are positions of options count from `positions()`.
+    becomes the system turn. Answers of exam questions that are positions of options count from `positions()`. The columns of a
+    whole dialogue that hold a text and are not read are counted in `left`.
 
     Raises:
         BadRow: it cannot be used.
     """
     names = policy.names
-    if isinstance(row, list) and row and isinstance(row[0], str | dict | list):
+    unread_here: set[str] = set()
+    notes: list[str] = []
+    if isinstance(row, transcripts.Transcript):
+        turns, unread_here = row.turns, row.unread
+        notes += [transcripts.TWICE] if row.repeated else []
+        row = {"id": row.id, "source": row.source}
+    elif isinstance(row, list) and row and isinstance(row[0], str | dict | list):
         turns, row = turn_list(row, "row", names), {}
     elif not isinstance(row, dict):
-        raise BadRow("row", f"a {type(row).__name__}, not an object")
+        raise BadRow("row", f"{kind_of(row)}, not an object")
     else:
         kind = detect(row, names) if format == AUTO else FORMATS[format]
         if kind is None:
             raise BadRow("row", no_column(row, names))
+        if row.get("label") is False:
+            raise BadRow("label", "false, that of an answer which people do not want, as `trl kto` takes them")
         found = question(row, names, positions) if kind is FORMATS["mcq"] else kind.turns(row, names)
         turns = _with_system(row, found, names)
-    notes = [turn["note"] for turn in turns if turn.get("note")]
+        unread_here = unread(row, kind, names) if left is not None else set()
+    notes += [turn["note"] for turn in turns if turn.get("note")]
     turns, joined = join_turns(turns, names)
     turns, repair = check_turns(turns, policy)
     own = row.get("source")
     named = own if isinstance(own, str) and own.strip() else source
+    if left is not None:
+        count(left, unread_here)
     whole = {"id": _row_id(row, turns), "source": valid_text(named, "source"), "messages": turns}
-    return whole, "; ".join(filter(None, [*notes, joined, repair])) or None
+    return whole, _AND.join(filter(None, [*notes, joined, repair])) or None
 
 
 def _with_system(row: dict, turns: list[dict], names: Names) -> list[dict]:
@@ -224,7 +286,7 @@ def _with_system(row: dict, turns: list[dict], names: Names) -> list[dict]:
         if text in (None, ""):
             continue
         if not isinstance(text, str):
-            raise BadRow(column, f"a {type(text).__name__}, not a text")
+            raise BadRow(column, f"{kind_of(text)}, not a text")
         if turns and names.roles.get(turns[0]["role"].casefold()) == "system":
             raise BadRow(column, "a second system turn, beside the one in the dialogue")
         return [{"role": "system", "content": text}, *turns]
@@ -234,23 +296,26 @@ def _with_system(row: dict, turns: list[dict], names: Names) -> list[dict]:
 def join_turns(turns: list[dict], names: Names) -> tuple[list[dict], str | None]:
     """The turns with the roles user, assistant and system, and what was repaired, None if nothing.
 
-    Where people speak (see `columns`), what one says in several turns is one turn, with line breaks, and what the assistant
-    says before the user says anything is left out.
+    Where people speak (see `columns`), what one says in several turns is one turn, with line breaks. What the assistant says
+    before the user says anything is left out: it answers nothing. Who is called system and takes turns with the user is the
+    assistant.
     """
+    sides = [names.roles.get(turn["role"].casefold(), turn["role"]) for turn in turns]
+    answers = "system" if "system" in sides[1:] and "assistant" not in sides else "assistant"
     people = any(turn["role"].casefold() in names.roles and turn["role"].casefold() not in MACHINES for turn in turns)
     found: list[dict] = []
     repairs = {}
-    for turn in turns:
-        role = names.roles.get(turn["role"].casefold(), turn["role"])
+    for turn, side in zip(turns, sides, strict=True):
+        role = "assistant" if side == answers else side
         if people and found and found[-1]["role"] == role:
             parts = [text for text in (found[-1]["content"], turn["content"]) if text.strip()]
             found[-1] = {"role": role, "content": "\n".join(parts)}
             repairs["what one side said in several turns was joined"] = True
-        elif people and role == "assistant" and all(before["role"] == "system" for before in found):
+        elif role == "assistant" and all(before["role"] == "system" for before in found):
             repairs["what was said before the first question was left out"] = True
         else:
             found.append({"role": role, "content": turn["content"]})
-    return found, "; ".join(repairs) or None
+    return found, _AND.join(repairs) or None
 
 
 def check_turns(turns: list[dict], policy: Policy) -> tuple[list[dict], str | None]:
@@ -281,7 +346,7 @@ def check_turns(turns: list[dict], policy: Policy) -> tuple[list[dict], str | No
     if cut:
         turns = turns[:-1]
         repairs.append("user turn without an answer was cut from the end")
-    return turns, "; ".join(repairs) or None
+    return turns, _AND.join(repairs) or None
 
 
 def _wrong_role(role: str, expected: str) -> str:
@@ -304,7 +369,9 @@ def valid_text(text: str, where: str) -> str:
     try:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
-        raise BadRow(where, "text that is not valid Unicode") from error
+        # So bytes are kept that are not in the encoding of a table.
+        hint = "; --encoding may name another" if re.search("[\udc80-\udcff]", text) else ""
+        raise BadRow(where, f"text that is not valid Unicode{hint}") from error
     return text
 
 

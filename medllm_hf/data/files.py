@@ -19,8 +19,8 @@ from medllm_hf.data.row_readers import (
     object_rows,
     parquet_rows,
     whole_row,
-    xlsx_rows,
 )
+from medllm_hf.data.workbooks import xlsx_rows
 from medllm_hf.errors import UserError, first_line
 from medllm_hf.folders import check_file
 
@@ -30,6 +30,11 @@ SUFFIXES = (*_TEXTS, *(text + ".gz" for text in _TEXTS), ".parquet", ".xlsx")
 _ARCHIVE = ".zip"
 # What the `datasets` library writes beside the rows; read only when it is named itself.
 _BOOKKEEPING = ("dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json")
+# Of data that is not read as it is.
+_UNREAD = (
+    *(".xls", ".xlsb", ".ods", ".arrow", ".feather", ".zst", ".bz2", ".xz", ".7z", ".rar", ".tar", ".tgz", ".tar.gz"),
+    *(".sqlite", ".db", ".doc", ".docx", ".pdf"),
+)
 _KNOWN = "files ending in " + ", ".join((*SUFFIXES, _ARCHIVE))
 
 
@@ -48,6 +53,21 @@ def input_files(inputs: list[str], revision: str | None = None) -> list[Path]:
         for file in _files(name, revision):
             found.setdefault(os.path.abspath(file), file)
     return list(found.values())
+
+
+def unread_files(inputs: list[str]) -> list[str]:
+    """One line on the files in the folders among `inputs` that look like data and are of no kind that is read; else none."""
+    found = [
+        file
+        for folder in (Path(name) for name in inputs if os.path.isdir(name))
+        for file in sorted(folder.rglob("*"))
+        if file.name.lower().endswith(_UNREAD) and not any(part.startswith(".") for part in file.relative_to(folder).parts)
+    ]
+    if not found:
+        return []
+    first = os.fsencode(found[0]).decode("utf-8", "replace")
+    shown = first if first.isprintable() else repr(first)
+    return [f"{len(found)} file{'s' if len(found) > 1 else ''} of other kinds not read, such as {shown}; name it to see why"]
 
 
 @functools.cache
@@ -128,19 +148,24 @@ def _known_files(folder: Path, name: str) -> list[Path]:
 
 
 def _unpacked(files: list[Path], name: str) -> list[Path]:
-    """The files, and in place of each archive the data files in it.
+    """The files, and in place of each archive the data files in it; a bad one of several is left for who reads them to tell.
 
     Raises:
-        UserError: an archive without one.
+        UserError: an archive alone that cannot be read, or without a data file.
     """
     found = []
     for file in files:
         if not file.name.lower().endswith(_ARCHIVE) or not file.is_file():
             found.append(file)
             continue
-        inside = [one for one in entries(file) if one.name.lower().endswith(SUFFIXES) and one.name not in _BOOKKEEPING]
-        if not inside:
-            raise UserError(f"no data files in {file}", _KNOWN.replace(f", {_ARCHIVE}", ""), "check the archive")
+        try:
+            inside = [one for one in entries(file) if one.name.lower().endswith(SUFFIXES) and one.name not in _BOOKKEEPING]
+            if not inside:
+                raise UserError(f"no data files in {file}", _KNOWN.replace(f", {_ARCHIVE}", ""), "check the archive")
+        except UserError:
+            if len(files) == 1:
+                raise
+            inside = [file]
         found += inside
     return found
 

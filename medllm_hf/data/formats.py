@@ -1,20 +1,28 @@
 """A row of any known format → its turns, with the names of their roles as the row has them."""
 
+import ast
 import json
 import re
+import warnings
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TypeGuard
 
-from medllm_hf.data.columns import MACHINES, TOOLS, Names, known, no_column, value_at
+from medllm_hf.data.columns import CALLS, MACHINES, TOOLS, Names, known, no_column, value_at
 from medllm_hf.data.exam_rows import Positions, is_exam_row
 from medllm_hf.data.mcq import item_from_row
 from medllm_hf.data.row_readers import BadRow
+from medllm_hf.errors import kind_of
 
 ROUND = ("user", "assistant")
+BY_TURNS = "texts without roles were taken as user and assistant by turns"
+# Python's own parser takes a hundred times the memory of its text.
+_LONGEST_NESTED = 2**20
 # What people write where they ask nothing beyond the title.
 _NOTHING = {"", "无", "暂无", "无。"}
+_TOOLS = "the call of a tool or its result, which a dialogue cannot hold; `medllm sft` takes `messages` with them as they are"
 
 
 @dataclass(frozen=True)
@@ -42,10 +50,10 @@ def named_columns(row: dict, names: Names) -> list[dict]:
 
 def turns_column(row: dict, names: Names) -> list[dict]:
     """The turns in the column that holds all of them, as TRL, the OpenAI API, ShareGPT, Firefly, HuatuoGPT and others do."""
-    column = _turns_column(row, names) or next((name for name in known(tuple(row))["turns"] if _filled(row, name)), None)
+    column = turns_in(row, names) or next((name for name in known(tuple(row))["turns"] if has_value(row, name)), None)
     if column is None:
         raise BadRow("row", no_column(row, names))
-    turns = turn_list(row[column], column, names)
+    turns = _alternating(row[column], column, names) or turn_list(row[column], column, names)
     if turns and names.roles.get(turns[-1]["role"].casefold()) == "user":
         # Of two answers beside the dialogue, the one that people prefer.
         for preferred in known(tuple(row))["preferred"]:
@@ -60,24 +68,60 @@ def pair(row: dict, names: Names) -> list[dict]:
     be given in several wordings, of which the first is taken; one that says nothing is replaced by the title. As many
     answers as questions are rounds.
     """
-    if not _is_pair(row, names):
+    if not is_pair(row, names):
         raise BadRow("row", no_column(row, names))
-    columns = known(tuple(row))
+    asks, answer = pair_columns(row)
     turns = []
-    for column in columns["history"]:
-        turns += turn_list(row[column], column, names) if _filled(row, column) else []
-    column = _first_filled(row, columns["user"])
-    value = row[column]
-    if column in columns["instruction"] + columns["input"]:
-        parts = [name for name in columns["instruction"][:1] + columns["input"][:1] if _filled(row, name)]
-        texts = [_wording(row[name], name)[0] for name in parts]
-        value = "\n".join(text for text in texts if text.strip()) if len(parts) > 1 else value
-    if isinstance(value, str | None) and (value or "").strip() in _NOTHING and columns["title"]:
-        value = row[columns["title"][0]]
-    answer = _first_filled(row, columns["assistant"])
+    for column in known(tuple(row))["history"]:
+        turns += turn_list(row[column], column, names) if has_value(row, column) else []
+    value = row[asks[0]]
+    if len(asks) > 1:
+        texts = [text for text in (_wording(row[name], name)[0] for name in asks) if text.strip()]
+        # A prompt may be the instruction with what is put around it.
+        longest = max(texts, key=len, default="")
+        value = longest if all(text in longest for text in texts) else "\n".join(texts)
     if _are_texts(value) and _are_texts(row[answer]) and len(value) == len(row[answer]):
-        return turns + [turn for texts in zip(value, row[answer], strict=True) for turn in _round(*texts)]
-    return turns + _without_repeats(_asked(value, column, names), _answered(row[answer], answer, names), names)
+        rounds = [turn for texts in zip(value, row[answer], strict=True) for turn in _round(*texts)]
+        return [*turns, {**rounds[0], "note": "as many answers as questions were taken as rounds"}, *rounds[1:]]
+    return turns + _without_repeats(_asked(value, asks[0], names), _answered(row[answer], answer, names), names)
+
+
+def pair_columns(row: dict) -> tuple[list[str], str]:
+    """The columns of the question, which are joined, and that of the answer, in a row that `is_pair`."""
+    columns = known(tuple(row))
+    asks = [_first_filled(row, columns["user"])]
+    parts = [name for name in columns["instruction"][:1] + columns["input"][:1] if has_value(row, name)]
+    if len(parts) > 1 or asks[0] in parts:
+        asks = parts
+    if columns["instruction"] and asks[0] != columns["instruction"][0] and has_value(row, columns["instruction"][0]):
+        asks = [columns["instruction"][0], *asks]
+    elif asks == [*columns["instruction"][:1]]:
+        # The task in the instruction, and what it is about under another name; `text` is all of it as it was trained.
+        asks += [name for name in columns["user"] if name not in asks and name.casefold() != "text" and has_value(row, name)][
+            :1
+        ]
+    first = row[asks[0]]
+    if len(asks) == 1 and isinstance(first, str | None) and (first or "").strip() in _NOTHING and columns["title"]:
+        asks = [columns["title"][0]]
+    return asks, _first_filled(row, columns["assistant"])
+
+
+def _alternating(value: object, where: str, names: Names) -> list[dict] | None:
+    """Texts that nobody is named in, as user and assistant by turns, None if it is none of these.
+
+    So UltraChat has them. A text alone, or a name before them, leaves open who speaks; JSON is for who reads it.
+    """
+    if isinstance(value, list) and all(isinstance(entry, dict) for entry in value):
+        found = [known(tuple(entry)) for entry in value]
+        if any(columns["role"] or not columns["content"] for columns in found):
+            return None
+        value = [entry[columns["content"][0]] for entry, columns in zip(value, found, strict=True)]
+    if known((where,))["user"] or not _are_texts(value) or any(text.lstrip()[:1] in ("{", "[") for text in value):
+        return None
+    if any(_marks(frozenset(names.roles)).match(text) for text in value) or all(map(_MAY_BEGIN.match, value)):
+        return None
+    turns = [{"role": ROUND[i % 2], "content": text} for i, text in enumerate(value)]
+    return [{**turns[0], "note": BY_TURNS}, *turns[1:]]
 
 
 def _without_repeats(asked: list[dict], answered: list[dict], names: Names) -> list[dict]:
@@ -106,29 +150,30 @@ def _is_question(row: dict, names: Names) -> bool:
     return is_exam_row(row)
 
 
-def _is_pair(row: dict, names: Names) -> bool:
+def is_pair(row: dict, names: Names) -> bool:
+    """Whether a row has a column of a question and one of an answer, not both empty."""
     columns = known(tuple(row))
     # Either may be empty, which is for `check_turns` to say.
     return all(columns[side] for side in ("user", "assistant")) and any(
-        _filled(row, column) for side in ("user", "assistant") for column in columns[side]
+        has_value(row, column) for side in ("user", "assistant") for column in columns[side]
     )
 
 
 def _has_turns(row: dict, names: Names) -> bool:
-    return _turns_column(row, names) is not None
+    return turns_in(row, names) is not None
 
 
 def _may_have_turns(row: dict, names: Names) -> bool:
-    return any(_filled(row, column) for column in known(tuple(row))["turns"][:3] if column != "text")
+    return any(has_value(row, column) for column in known(tuple(row))["turns"][:3] if column != "text")
 
 
-def _turns_column(row: dict, names: Names) -> str | None:
+def turns_in(row: dict, names: Names) -> str | None:
     """The column that has turns in it, by its name and its value."""
     for column in known(tuple(row))["turns"]:
         value = row[column]
         if isinstance(value, dict | list) and value:
             return column
-        if isinstance(value, str) and (re.match(r'\s*\[\s*["\[{]', value) or split(value, names.roles, question=False)):
+        if isinstance(value, str) and (re.match(r"\s*\[\s*[\"'\[{]", value) or split(value, names.roles, question=False)):
             return column
     return None
 
@@ -137,7 +182,7 @@ def _turns_column(row: dict, names: Names) -> str | None:
 _KINDS = {
     "turns": Format(_has_turns, turns_column),
     "mcq": Format(_is_question, question),
-    "pair": Format(_is_pair, pair),
+    "pair": Format(is_pair, pair),
     # What is named as turns and holds none is told so.
     "no turns": Format(_may_have_turns, turns_column),
 }
@@ -147,6 +192,11 @@ FORMATS = {
     **dict.fromkeys(("alpaca", "pair"), _KINDS["pair"]),
     "mcq": _KINDS["mcq"],
 }
+
+
+def is_dialogue(row: dict, names: Names) -> bool:
+    """Whether a row holds a dialogue, or a question and its answer, that is looked for by itself."""
+    return detect(row, names) not in (None, _KINDS["no turns"])
 
 
 def detect(row: dict, names: Names) -> Format | None:
@@ -165,8 +215,9 @@ def columns_used(row: dict, format: str, names: Names) -> str:
         return "exam questions"
     columns = known(tuple(row))
     if kind is _KINDS["pair"]:
-        return ", ".join(f"{side} in {_first_filled(row, columns[side])}" for side in ROUND)
-    return f"turns in {_turns_column(row, names) or next(iter(columns['turns']), 'none')}"
+        asks, answer = pair_columns(row)
+        return f"user in {' and '.join(asks)}, assistant in {answer}"
+    return f"turns in {turns_in(row, names) or next(iter(columns['turns']), 'none')}"
 
 
 def turn_list(value: object, where: str, names: Names) -> list[dict]:
@@ -179,10 +230,7 @@ def turn_list(value: object, where: str, names: Names) -> list[dict]:
         marked = split(value, names.roles, question=False)
         if marked:
             return marked
-        try:
-            value = json.loads(value)
-        except (ValueError, RecursionError) as error:
-            raise BadRow(where, "a text that is not JSON, nor turns such as 医生：…") from error
+        value = _nested(value, where)
     if isinstance(value, dict):
         # So the `datasets` library keeps a list of objects.
         sides = list(value.values())
@@ -190,8 +238,23 @@ def turn_list(value: object, where: str, names: Names) -> list[dict]:
             raise BadRow(where, "a dict, not a list of turns")
         value = [dict(zip(value, entry, strict=True)) for entry in zip(*sides, strict=True)]
     if not isinstance(value, list):
-        raise BadRow(where, f"a {type(value).__name__}, not a list of turns")
+        raise BadRow(where, f"{kind_of(value)}, not a list of turns")
     return [turn for i, entry in enumerate(value) for turn in _entry(entry, f"{where}[{i}]", names)]
+
+
+def _nested(text: str, where: str) -> object:
+    """The value that a text holds as JSON, or as Python's tables write their lists.
+
+    Raises:
+        BadRow: it is neither.
+    """
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        with suppress(ValueError, TypeError, SyntaxError, RecursionError, MemoryError), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of backslashes, which Python says on the screen
+            return ast.literal_eval(text[:_LONGEST_NESTED].strip())
+        raise BadRow(where, "a text that is not JSON, nor turns such as 医生：…") from error
 
 
 def _entry(entry: object, where: str, names: Names) -> list[dict]:
@@ -200,12 +263,12 @@ def _entry(entry: object, where: str, names: Names) -> list[dict]:
         columns = known(tuple(entry))
         if columns["role"] and columns["content"]:
             role, content = entry[columns["role"][0]], entry[columns["content"][0]]
-            if entry.get("tool_calls") or (isinstance(role, str) and role.casefold() in TOOLS):
-                raise BadRow(where, "the call of a tool or its result, which a dialogue of user and assistant cannot hold")
+            if any(entry.get(call) for call in CALLS) or (isinstance(role, str) and role.casefold() in TOOLS):
+                raise BadRow("turns", _TOOLS)
             if isinstance(role, str):
                 return [{"role": role, "content": _text(content, where)}]
         elif columns["user"] and columns["assistant"]:
-            sides = ("system", "user", "assistant") if columns["system"] and _filled(entry, columns["system"][0]) else ROUND
+            sides = ("system", "user", "assistant") if columns["system"] and has_value(entry, columns["system"][0]) else ROUND
             return [{"role": side, "content": _text(entry[columns[side][0]], f"{where}.{columns[side][0]}")} for side in sides]
         elif len(entry) == 1 and next(iter(entry)).casefold() in names.roles:
             return [{"role": role, "content": _text(content, where)} for role, content in entry.items()]
@@ -338,7 +401,7 @@ def _text(value: object, where: str) -> str:
             raise BadRow(where, f"content with a part that is not a text ({', '.join(sorted(kinds)) or 'no text'})")
         return "\n".join(texts)
     if not isinstance(value, str):
-        raise BadRow(where, f"a {type(value).__name__}, not a text")
+        raise BadRow(where, f"{kind_of(value)}, not a text")
     return value
 
 
@@ -347,9 +410,9 @@ def _round(asked: str, answer: str) -> list[dict]:
 
 
 def _first_filled(row: dict, columns: tuple[str, ...]) -> str:
-    return next((column for column in columns if _filled(row, column)), columns[0])
+    return next((column for column in columns if has_value(row, column)), columns[0])
 
 
-def _filled(row: dict, column: str) -> bool:
+def has_value(row: dict, column: str) -> bool:
     """Whether an optional column is there; CSV writes a missing value as an empty text."""
     return row.get(column) not in (None, "")

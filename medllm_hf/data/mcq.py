@@ -10,9 +10,11 @@ from pathlib import Path
 
 from medllm_hf.data.archives import archive_of
 from medllm_hf.data.exam_prompts import INSTRUCTION, LETTERS_ALONE, REASONING_INSTRUCTION, REPLY_PREFIX
-from medllm_hf.data.exam_rows import NeedsImage, Positions, exam_fields, position_base
+from medllm_hf.data.exam_rows import Positions, exam_fields, position_base
 from medllm_hf.data.files import BadRow, file_rows, parsed
-from medllm_hf.errors import UserError
+from medllm_hf.data.pictures import NeedsImage
+from medllm_hf.data.recognition import recognise
+from medllm_hf.errors import UserError, kind_of
 
 
 @dataclass(frozen=True)
@@ -60,13 +62,13 @@ class McqItem:
 def item_from_row(row: object, positions: Positions = lambda: None) -> McqItem:
     """The item in one row of any layout that `exam_fields` reads; answers that are positions count from `positions()`.
 
-    Without a kind, a question with several right letters is "multi". Only where `language` is "en" is the prompt English.
+    Without a kind, a question with several right letters is "multi". The prompt is English where `language` is "en".
 
     Raises:
         ValueError: which field is wrong and why.
     """
     if not isinstance(row, dict):
-        raise ValueError(f"the row is a {type(row).__name__}, not an object")
+        raise ValueError(f"the row is {kind_of(row)}, not an object")
     fields = exam_fields(row, positions)
     answer = fields["answer"]
     kind = fields["kind"] or ("multi" if len(answer) > 1 else "single")
@@ -109,19 +111,25 @@ def load_items(path: str) -> list[McqItem]:
     return list(read_question_file(path).items)
 
 
-def read_question_file(path: str) -> QuestionFile:
+def read_question_file(path: str, encoding: str | None = None) -> QuestionFile:
     """The questions of a file in any layout that `exam_fields` reads; one without an id is named by its line.
+
+    The words around all of them are of one language, that of most questions, but where a row names its own. `encoding` is
+    that of a text in which none is found.
 
     Raises:
         UserError: no such file, no questions, two with one id, or bad lines, with their number and the first of them.
     """
+    encoding = None if encoding is None or _is_readable(path) else encoding
     items: dict[str, McqItem] = {}
     bad: list[tuple[int, str]] = []
+    own: set[str] = set()
     read = with_picture = 0
-    for number, raw in file_rows(Path(path)):
+    for number, raw in file_rows(Path(path), encoding):
         read += 1
         try:
-            item = item_from_row(parsed(raw), partial(file_positions, path))
+            row = parsed(raw)
+            item = item_from_row(row, partial(file_positions, path, encoding))
         except NeedsImage:
             with_picture += 1
             continue
@@ -132,6 +140,8 @@ def read_question_file(path: str) -> QuestionFile:
         if item.id in items:
             raise UserError(f"id {item.id!r} twice, again in {path} line {number}", "an id of its own a question", "rename one")
         items[item.id] = item
+        if isinstance(row, dict) and row.get("language"):
+            own.add(item.id)
     if bad:
         more = f" ({len(bad)} of {read} lines are no questions, this is the first)" if len(bad) > 1 else ""
         do = "mend or remove the line; a benchmark's own file, given by NAME=FILE or --data-path, is read without such lines"
@@ -139,7 +149,17 @@ def read_question_file(path: str) -> QuestionFile:
     if not items:
         none = f"no questions in {path}" + (f" but {with_picture} with a picture" if with_picture else "")
         raise UserError(none, "questions as JSON lines, a JSON array or CSV", "check the file")
-    return QuestionFile(tuple(items.values()), with_picture)
+    english = sum(item.language == "en" for item in items.values()) * 2 > len(items)
+    one_language = (item if item.id in own else replace(item, language="en" if english else "zh") for item in items.values())
+    return QuestionFile(tuple(one_language), with_picture)
+
+
+def _is_readable(path: str) -> bool:
+    try:
+        recognise(Path(path))
+    except UserError:
+        return False
+    return True
 
 
 def _readable_rows(path: str, encoding: str | None) -> Iterator[object]:

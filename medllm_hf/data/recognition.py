@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from medllm_hf.data.archives import opened
+from medllm_hf.data.archives import entries, opened
 from medllm_hf.data.columns import ROLES, known
+from medllm_hf.data.encodings import find_encoding
 from medllm_hf.data.row_readers import BROKEN, ByteStream, entry_end, table_dialect
 from medllm_hf.errors import UserError, first_line
 
@@ -27,6 +28,7 @@ _OTHERS = (
     (b"BZh", "a bzip2 file", "unpack it"),
     (b"\xfd7zXZ", "an xz file", "unpack it"),
     (b"ARROW1", "an Arrow file", "load it with `datasets` and write Parquet"),
+    (b"\xff\xff\xff\xff", "a stream of Arrow", "load it with `datasets` and write Parquet"),
     (b"version https://git-lfs", "a Git LFS pointer in place of the file", "run `git lfs pull`, or fetch the file itself"),
     (b"<!doctype", "a web page", "fetch the file itself"),
     (b"<html", "a web page", "fetch the file itself"),
@@ -34,17 +36,7 @@ _OTHERS = (
     (b"SQLite format 3", "an SQLite database", "write its table as CSV"),
     (b"\x28\xb5\x2f\xfd", "a Zstandard file", "unpack it"),
 )
-# UTF-32 first: its mark begins with that of UTF-16.
-_BOMS = (
-    (codecs.BOM_UTF8, "utf-8"),
-    (codecs.BOM_UTF32_LE, "utf-32-le"),
-    (codecs.BOM_UTF32_BE, "utf-32-be"),
-    (codecs.BOM_UTF16_LE, "utf-16-le"),
-    (codecs.BOM_UTF16_BE, "utf-16-be"),
-)
-# Python counts these among its encodings of text, but no file is in one.
-_NO_FILE = ("idna", "punycode", "undefined", "unicode-escape", "raw-unicode-escape")
-_DELIMITERS = {",": "commas", "\t": "tabs", ";": "semicolons"}
+_DELIMITERS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars"}
 _SHOWN = {
     **{"utf-8": "UTF-8", "gb18030": "GB18030", "utf-16-le": "UTF-16", "utf-16-be": "UTF-16"},
     **{"utf-32-le": "UTF-32", "utf-32-be": "UTF-32"},
@@ -80,20 +72,6 @@ class Kind:
         return _SHOWN.get(self.encoding, self.encoding) + (" with a byte order mark" if self.bom else "")
 
 
-def check_encoding(name: str | None) -> None:
-    """Check that `--encoding` is one that Python knows.
-
-    Raises:
-        UserError: it is not.
-    """
-    try:
-        known_name = name is None or (codecs.lookup(name)._is_text_encoding and codecs.lookup(name).name not in _NO_FILE)
-    except (LookupError, ValueError):
-        known_name = False
-    if not known_name:
-        raise UserError(f"--encoding {name!r}", "an encoding such as utf-8, gb18030, utf-16 or big5", "choose another")
-
-
 def recognise(file: Path, encoding: str | None = None) -> Kind:
     """What `file` is; `encoding` is what the user says of its text.
 
@@ -110,7 +88,11 @@ def recognise(file: Path, encoding: str | None = None) -> Kind:
         return Kind("parquet")
     if sample.startswith(b"PK\x03\x04") and b"[Content_Types].xml" in sample or file.name.lower().endswith(".xlsx"):
         return Kind("xlsx")
+    if sample[30:].startswith(b"mimetypeapplication/vnd.oasis"):
+        raise UserError(f"{file}, an OpenDocument file", "JSON, CSV, Excel or Parquet", "save it as .xlsx or .csv")
     if sample.startswith(b"PK\x03\x04"):
+        if file.is_file():
+            entries(file)  # says what is wrong with it, if anything is
         raise UserError(f"{file}, a zip archive", "a file in it", f"name one, {file.name}/NAME, or unpack it")
     for magic, what, do in _OTHERS:
         if sample.startswith(magic) or sample[:100].removeprefix(codecs.BOM_UTF8).lstrip().lower().startswith(magic):
@@ -118,7 +100,7 @@ def recognise(file: Path, encoding: str | None = None) -> Kind:
     if sample[257:262] == b"ustar":
         raise UserError(f"{file}, a tar archive", "JSON, CSV, Excel or Parquet", "unpack it")
     whole = len(sample) < SAMPLE
-    coding, bom = (encoding, 0) if encoding else _encoding(sample, whole)
+    coding, bom = (encoding, 0) if encoding else _found_encoding(sample, whole, file)
     if encoding and sample.startswith(codecs.BOM_UTF8):
         bom = 3
     text = sample[bom:].decode(coding, "replace")
@@ -178,44 +160,14 @@ def _unzipped_sample(stream: IO[bytes]) -> bytes:
     return b"".join(parts)
 
 
-def _encoding(sample: bytes, whole: bool) -> tuple[str, int]:
-    """The encoding in which the whole sample decodes, and the length of its mark; UTF-8 if there is none."""
-    for mark, name in _BOMS:
-        if sample.startswith(mark):
-            return name, len(mark)
-    if sample.count(0) > len(sample) // 10:
-        zeros = sample[::2].count(0), sample[1::2].count(0)
-        name = "utf-16-be" if zeros[0] > zeros[1] else "utf-16-le"
-        if max(zeros) > 9 * min(zeros) and _decodes(sample, name, whole):
-            return name, 0
-    if _decodes(sample, "utf-8", whole):
-        return "utf-8", 0
-    # A damaged file in UTF-8 may happen to decode as GB18030, but most of it is UTF-8 all the same.
-    strange = sum(byte >= 0x80 for byte in sample)
-    broken = sample.decode("utf-8", "replace").count("\ufffd")
-    if 4 * broken > strange and _decodes(sample, "gb18030", whole) and _is_chinese(sample.decode("gb18030", "ignore")):
-        return "gb18030", 0
-    return "utf-8", 0
-
-
-def _is_chinese(text: str) -> bool:
-    """Whether a text that was read as GB18030 is Chinese: most bytes in Big5 or Shift-JIS decode so too, to rare signs.
-
-    Half of its signs must be of GB 2312, which most of traditional Chinese are, hardly one of private use, and few kana.
-    """
-    signs = [char for char in text if char >= "\x80"]
-    common = sum(bool(char.encode("gb2312", "ignore")) for char in signs)
-    private = sum("\ue000" <= char < "\uf900" for char in signs)
-    kana = sum("\u3041" <= char <= "\u30fe" for char in signs)
-    return 2 * common >= len(signs) and 50 * private < len(signs) and 10 * kana < len(signs)
-
-
-def _decodes(sample: bytes, encoding: str, whole: bool) -> bool:
-    try:
-        codecs.getincrementaldecoder(encoding)("strict").decode(sample, whole)
-    except UnicodeError:
-        return False
-    return True
+def _found_encoding(sample: bytes, whole: bool, file: Path) -> tuple[str, int]:
+    found = find_encoding(sample, whole)
+    if found is None and 0 in sample:
+        raise UserError(f"{file}, which is no text", "JSON, CSV, Excel or Parquet", "convert it")
+    if found is None:
+        expected = "UTF-8, GB18030 or UTF-16, or its name"
+        raise UserError(f"{file}, a text in another encoding", expected, "name it with --encoding, such as big5 or cp1252")
+    return found
 
 
 def _form(text: str, whole: bool, file: Path) -> Kind:
@@ -225,8 +177,9 @@ def _form(text: str, whole: bool, file: Path) -> Kind:
     complete = lines if whole or len(lines) < 2 else lines[:-1]
     table = name.endswith((".csv", ".tsv"))
     if begin and begin in "[{" and not (table and not re.match(r"\s*(\[\s*)?[{\]]", text)):
-        named_lines = name.endswith((".jsonl", ".ndjson"))
-        return Kind(_json_form(text, complete[:20], named_lines))
+        form = _json_form(text, complete[:20], named_lines=name.endswith((".jsonl", ".ndjson")))
+        # Lines that end as on an old Macintosh are none to those who read lines.
+        return Kind("objects" if form == "lines" and begin == "{" and "\r" in text and "\n" not in text else form)
     if table:
         return _table(complete) or Kind("csv", delimiter="\t" if name.endswith(".tsv") else ",")
     if not begin or name.endswith((".jsonl", ".json", ".ndjson")):
@@ -249,8 +202,8 @@ def _json_form(text: str, lines: list[str], named_lines: bool) -> str:
     if array and re.match(r'\s*\[\s*"', text):
         return "lines" if rows[0] else "turns"
     if array:
-        first = _first_entry(text, text.index("[") + 1)
-        return "turns" if isinstance(first, dict) and _is_turn(first) else "array"
+        first, second = _first_entries(text, text.index("[") + 1)
+        return "turns" if isinstance(first, dict) and _is_turn(first) and not _tells_dialogue(first, second) else "array"
     if len(lines) > 1 and sum(rows) * 2 >= len(rows):
         return "lines"
     form = _object_form(text)
@@ -263,16 +216,24 @@ def _object_form(text: str) -> str:
     """Whether an object is a row ("objects": others may follow), or holds rows in lists ("members") or by names ("named")."""
     sketch = dict(_sketch(text.encode("utf-8", "surrogatepass")))
     columns = known(tuple(sketch))
-    if columns["user"] and columns["assistant"]:
+    # A table by its columns is one object, for `columnar`.
+    if (columns["user"] and columns["assistant"]) or _BY_COLUMNS.match(text) or {"columns", "data"} <= sketch.keys():
         return "objects"
     for column in columns["turns"]:
         value = sketch[column]
         first = value[0] if isinstance(value, list) and value else None
         if isinstance(first, str) or (isinstance(first, dict) and _is_turn(first, rounds=True)):
             return "objects"
+    firsts = [value[0] for value in sketch.values() if isinstance(value, list) and value]
+    if firsts and len(firsts) == len(sketch) and all(isinstance(first, dict) and _is_turn(first) for first in firsts):
+        return "named"  # each a dialogue
     arrays = any(isinstance(value, list) and value and isinstance(value[0], dict | list) for value in sketch.values())
     held = sum(isinstance(value, dict) for value in sketch.values())
     return "members" if arrays else "named" if held and held == len(sketch) else "objects"
+
+
+# As `DataFrame.to_json` writes them; rows by their numbers have the numbers outside.
+_BY_COLUMNS = re.compile(r'\s*\{\s*"(?!\d+")[^"]*"\s*:\s*\{\s*"0"\s*:')
 
 
 def _sketch(data: bytes) -> Iterator[tuple[str, object]]:
@@ -292,10 +253,22 @@ def _sketch(data: bytes) -> Iterator[tuple[str, object]]:
         at = end + 1
 
 
-def _first_entry(text: str, at: int) -> object:
+def _first_entries(text: str, at: int) -> tuple[object, object]:
+    """The first two entries of an array, None for what is not there or is cut off."""
     data = text[at:].encode("utf-8", "surrogatepass")
     end = entry_end(data, 0, b",]")
-    return None if end is None else _value(data[:end].decode("utf-8", "replace"))
+    if end is None:
+        return None, None
+    second = entry_end(data, end + 1, b",]") if data[end : end + 1] == b"," else None
+    return _value(data[:end].decode("utf-8", "replace")), _value(data[end + 1 : second or end].decode("utf-8", "replace"))
+
+
+def _tells_dialogue(first: dict, second: object) -> bool:
+    """Whether a turn says of which dialogue it is: there may be several then. An id that is not the next one's is its own."""
+    return any(
+        column.casefold() != "id" or (isinstance(second, dict) and first[column] == second.get(column))
+        for column in known(tuple(first))["dialogue"]
+    )
 
 
 def _is_turn(entry: dict, rounds: bool = False) -> bool:

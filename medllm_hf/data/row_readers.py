@@ -17,9 +17,6 @@ if TYPE_CHECKING:  # JSON and CSV need no pyarrow
 # Longer rows are refused: a quote or a bracket that is never closed would otherwise take the file into memory.
 LARGEST_ROW = 64 * 2**20
 CHUNK = 2**20
-# Of a sheet of Excel; and what it shows where a formula has no value.
-_MOST_ROWS = 2**20
-_NO_VALUES = ("#N/A", "#NULL!", "#DIV/0!", "#VALUE!", "#REF!", "#NUM!", "#NAME?")
 ByteStream = io.BufferedReader | gzip.GzipFile
 BROKEN = (OSError, EOFError, zlib.error)
 
@@ -62,7 +59,7 @@ def array_rows(stream: ByteStream) -> Iterator[tuple[int, object]]:
 
 
 def member_rows(stream: ByteStream, lists: bool) -> Iterator[tuple[int, object]]:
-    """Yields (position, bytes) of the rows in a JSON object: the entries of its lists, or else its objects."""
+    """Yields (position, bytes) of the rows in a JSON object: the entries of its lists, or else its members."""
     text = _Text(stream)
     text.next_char()
     text.at += 1
@@ -81,7 +78,7 @@ def member_rows(stream: ByteStream, lists: bool) -> Iterator[tuple[int, object]]
         if member is None:
             yield number, BadRow("file", f"{text.failure()}, or a quote or bracket is never closed: the rest is not read")
             return
-        if not lists and begin == b"{":
+        if not lists and begin and begin in b"{[":
             yield number, member
             number += 1
         if text.mark == b"}":
@@ -212,7 +209,7 @@ def entry_end(buffer: bytes, at: int, ends: bytes, commas: bool = True) -> int |
 
 
 def csv_rows(stream: ByteStream, file: Path, delimiter: str, quoted: bool) -> Iterator[tuple[int, object]]:
-    """Yields (line where it begins, dict) of CSV whose first line names the columns.
+    """Yields (line where it begins, dict) of CSV whose first line, or the one below its title, names the columns.
 
     Raises:
         UserError: it does not, or names two alike.
@@ -221,29 +218,71 @@ def csv_rows(stream: ByteStream, file: Path, delimiter: str, quoted: bool) -> It
     csv.field_size_limit(LARGEST_ROW)
     # Bytes that are not UTF-8 become lone surrogates, by which the row is rejected and not the file.
     text = io.TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape", newline="")
-    reader = csv.reader(text, table_dialect(delimiter, quoted), strict=True)
+    lines = _Lines(text)
+    reader = csv.reader(lines, table_dialect(delimiter, quoted), strict=True)
     header: list[str] = []
+    title: list[str] = []
     while True:
         line = reader.line_num + 1
+        lines.taken.clear()
         try:
             cells = next(reader)
         except StopIteration:
             return
         except csv.Error as error:
             if not header:
-                raise _no_header(file) from error
-            yield line, BadRow("row", f"not CSV ({error})")
+                raise _no_header(file, _broken(error, lines.taken, line, delimiter)) from error
+            yield line, BadRow("row", _broken(error, lines.taken, line, delimiter))
             continue
         if not header:
-            named = [cell for cell in cells if cell]
-            if not named or not all(name.isprintable() for name in cells):
+            filled = sum(bool(cell.strip()) for cell in cells)
+            if not filled or (not title and _may_be_title(cells)):
+                title = title or (cells if filled else [])
+                continue
+            header = cells if filled > 1 or not title else title
+            if not all(name.isprintable() for name in header):
                 raise _no_header(file)
-            _check_names(cells, file)
-            header = cells
-        elif len(cells) == len(header):
+            check_names(header, file)
+            if header is cells:
+                continue
+        if len(cells) == len(header):
             yield line, dict(zip(header, cells, strict=True))
         elif cells:
             yield line, BadRow("row", f"{len(cells)} cells under {len(header)} columns")
+
+
+def _may_be_title(cells: list[str]) -> bool:
+    """Whether a first row may stand above the header: the first cell of several, such as a title or `sep=;`, or a comment."""
+    return bool(cells[0].strip()) and not any(cells[1:]) and (len(cells) > 1 or cells[0].startswith("#"))
+
+
+class _Lines:
+    """The lines of a text; `taken` are those since it was last cleared."""
+
+    def __init__(self, text: io.TextIOWrapper):
+        self.text = text
+        self.taken: list[str] = []
+
+    def __iter__(self) -> Iterator[str]:
+        for line in self.text:
+            self.taken.append(line)
+            yield line
+
+
+def _broken(error: csv.Error, lines: list[str], first: int, delimiter: str) -> str:
+    """What is wrong with the lines of a row of CSV, from the line `first` on: where a quote opens that takes several."""
+    never = "unexpected end" in str(error)
+    if len(lines) < 2 and not never:
+        return f"not CSV ({error})"
+    text, at = "".join(lines), 0
+    space = rf"[^\S\r\n{delimiter}]*+"
+    cell = re.compile(rf'{space}(?:"(?:[^"]++|"")*+"|[^"{delimiter}\r\n][^{delimiter}\r\n]*+)?(?:[{delimiter}]|\r\n?|\n)')
+    while match := cell.match(text, at):
+        at = match.end()
+    opened, last = first + text.count("\n", 0, at), first + len(lines) - 1
+    until = "is never closed" if never else f"is not closed before line {last}"
+    lost = f"the {len(lines)} lines {first} to {last} are not read" if len(lines) > 1 else "the line is not read"
+    return f"a quote that opens on line {opened} {until}: {lost}; close it, or write it twice"
 
 
 def table_dialect(separator: str, quoted: bool) -> type[csv.Dialect]:
@@ -258,8 +297,9 @@ def table_dialect(separator: str, quoted: bool) -> type[csv.Dialect]:
     return Table
 
 
-def _no_header(file: Path) -> UserError:
-    return UserError(f"{file} without column names in its first line", "CSV with a header", "add or mend it")
+def _no_header(file: Path, why: str = "") -> UserError:
+    found = f"{file} without column names in its first line" + (f" ({why})" if why else "")
+    return UserError(found, "CSV with a header", "add or mend it")
 
 
 def parquet_rows(file: Path) -> Iterator[tuple[int, object]]:
@@ -303,66 +343,7 @@ def _python_row(one: "RecordBatch") -> list[object]:
         return [BadRow("row", f"not readable ({first_line(error)})")]
 
 
-def xlsx_rows(file: Path) -> Iterator[tuple[int, object]]:
-    """Yields (row, dict) of the sheets of an Excel workbook; the first row of a sheet that is not empty, or the one below its
-    title, names the columns.
-
-    Rows of later sheets are numbered on. A number is its text, a formula what was last calculated for it.
-
-    Raises:
-        UserError: the package that reads it is not installed, it is no workbook, or a sheet names two columns alike.
-    """
-    try:
-        from openpyxl import load_workbook
-    except ImportError as error:
-        do = "install medllm_hf[xlsx], or save it as CSV"
-        raise UserError(f"{file} without the package openpyxl", "it, to read Excel workbooks", do) from error
-    with file.open("rb") as stream:  # of a path it would want the suffix
-        try:
-            book = load_workbook(stream, read_only=True, data_only=True)
-        except Exception as error:  # it raises whatever its parsers do
-            found = f"{file} that cannot be read ({first_line(error)})"
-            raise UserError(found, "an Excel workbook", "save it again") from error
-        number = 0
-        try:
-            for sheet in book.worksheets:
-                # What a workbook says of its size may be too small, or all that Excel has room for.
-                sheet.reset_dimensions()
-                number = yield from _sheet_rows(sheet.iter_rows(values_only=True), file, number)
-        except UserError:
-            raise
-        except Exception as error:
-            raise OSError(first_line(error)) from error
-        finally:
-            book.close()
-
-
-def _sheet_rows(rows: Iterator[tuple[object, ...]], file: Path, number: int) -> Generator[tuple[int, object], None, int]:
-    """Yields the rows of a sheet under its header, from the row after `number` on; returns the number of the last.
-
-    Raises:
-        UserError: a header with one name twice, or more rows than Excel has.
-    """
-    header: list[str] = []
-    begun, last = False, number + _MOST_ROWS
-    for cells in rows:
-        number += 1
-        if number > last:
-            raise UserError(f"{file} with a sheet of more than {_MOST_ROWS:,} rows", "an Excel workbook", "save it again")
-        texts = [_cell_text(cell) for cell in cells]
-        filled = sum(map(bool, texts))
-        # One cell above several is the title of the sheet.
-        if not header or (not begun and filled > 1 == sum(map(bool, header))):
-            header = texts if filled else []
-            _check_names(header, file)
-        elif filled:
-            begun = True
-            texts += [""] * (len(header) - len(texts))
-            yield number, {name: text for name, text in zip(header, texts, strict=False) if name}
-    return number
-
-
-def _check_names(header: list[str], file: Path) -> None:
+def check_names(header: list[str], file: Path) -> None:
     """Check that no name of a column stands twice, of which one would hide the other.
 
     Raises:
@@ -371,10 +352,5 @@ def _check_names(header: list[str], file: Path) -> None:
     named = [name for name in header if name]
     if len(set(named)) < len(named):
         twice = next(name for name in named if named.count(name) > 1)
-        raise UserError(f"{file} with two columns {twice}", "a name of its own for each column", "rename one")
-
-
-def _cell_text(cell: object) -> str:
-    if isinstance(cell, float) and cell.is_integer():
-        cell = int(cell)
-    return "" if cell is None or cell in _NO_VALUES else str(cell)
+        do = "rename one, or write a first row of names if this one is data"
+        raise UserError(f"{file} with two columns {twice}", "a name of its own for each column", do)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from jinja2.exceptions import TemplateError
 
 from medllm_hf.control_tokens import control_tokens, escape_control_tokens
-from medllm_hf.errors import UserError, first_line
+from medllm_hf.errors import UserError, first_line, kind_of
 from medllm_hf.templates.template_checks import check_chat_template
 
 if TYPE_CHECKING:  # with an endpoint nothing needs transformers, which takes seconds to import
@@ -176,7 +176,7 @@ def content_text(message: dict) -> str:
     if isinstance(content, str):
         return content
     if not isinstance(content, list):
-        raise UserError(f"content that is a {type(content).__name__}", "text or a list of text parts", "change the messages")
+        raise UserError(f"content that is {kind_of(content)}", "text or a list of text parts", "change the messages")
     for part in content:
         if not isinstance(part, dict) or not isinstance(part.get("text"), str):
             kind = part.get("type") if isinstance(part, dict) else type(part).__name__
@@ -199,7 +199,7 @@ def split_thought(message: dict) -> tuple[str, str]:
         if isinstance(thought, str) and thought.strip():
             return thought.strip("\n"), text
         if thought and not isinstance(thought, str):
-            raise UserError(f"{name} that is a {type(thought).__name__}", "text", "change the messages")
+            raise UserError(f"{name} that is {kind_of(thought)}", "text", "change the messages")
     begun = text.lstrip().startswith("<think>")
     end = text.find("</think>") if begun else -1
     if not begun and "<think>" not in text and (found := _THOUGHT_END.search(text)):

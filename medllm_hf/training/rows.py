@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from medllm_hf.errors import UserError
+from medllm_hf.errors import UserError, kind_of
 from medllm_hf.templates.rendering import content_text, split_thought
 
 # What a row may not tell the template, since it follows from the dialogue.
@@ -122,5 +122,5 @@ def _json(value: object, name: str, kind: type[Kind]) -> Kind | None:
     if value is None or value == "":
         return None
     if not isinstance(value, kind):
-        raise UserError(f"{name} that is a {type(value).__name__}", f"a {kind.__name__}", "mend the row")
+        raise UserError(f"{name} that is {kind_of(value)}", f"a {kind.__name__}", "mend the row")
     return value or None

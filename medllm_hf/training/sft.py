@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal, NoReturn
 
 import yaml
 
-from medllm_hf.errors import UserError, first_line
+from medllm_hf.errors import UserError, first_line, kind_of
 from medllm_hf.folders import project_file, read_text
 from medllm_hf.training.option_names import counterpart
 
@@ -144,7 +144,7 @@ def parse_recipe(path: str) -> dict:
             "mend the file",
         ) from error
     if not isinstance(recipe, dict):
-        raise UserError(f"{path} holding a {type(recipe).__name__}", "keys and values", "mend the file")
+        raise UserError(f"{path} holding {kind_of(recipe)}", "keys and values", "mend the file")
     return recipe
 
 

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from support.commands import run
 
 from medllm_hf.data.columns import Names, no_column, parse_names
 from medllm_hf.data.commands.check import check
@@ -135,12 +136,11 @@ def test_a_question_that_begins_like_a_mark_is_left_as_it_is():
     ("row", "where", "reason"),
     [
         ({"instruction": "<user>: 头痛 <bot>: 多久了", "output": "休息"}, "instruction", "does not end with a question"),
-        ({"instruction": "<bot>: 你好 <user>: 头痛", "output": "休息"}, "turn 0", "where user"),
         ({"instruction": "<user>: 头痛 <user>: 发热", "output": "休息"}, "turn 1", "where assistant"),
-        ({"messages": [GOOD[0], {"role": "assistant", "content": None, "tool_calls": [{}]}]}, "messages[1]", "tool"),
-        ({"chat": [{"from": "human", "value": "几点"}, {"from": "observation", "value": "9"}]}, "chat[1]", "tool"),
+        ({"messages": [GOOD[0], {"role": "assistant", "content": None, "tool_calls": [{}]}]}, "turns", "tool"),
+        ({"chat": [{"from": "human", "value": "几点"}, {"from": "observation", "value": "9"}]}, "turns", "tool"),
         ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}]}, "messages[0]", "image_url"),
-        ({"messages": [{"role": "speaker", "content": "甲"}]}, "turn 0", "--roles says whose"),
+        ({"messages": [{"role": "甲方", "content": "甲"}]}, "turn 0", "--roles says whose"),
         ({"messages": [{"谁": "甲", "说": "乙"}]}, "messages[0]", "with 谁, 说"),
         ({"title": "标题", "body": {"q": "头痛两天了", "a": "多休息为好"}}, "row", "--columns user=body.q,assistant=body.a"),
         ({"system_prompt": "你是护士"}, "row", "among system_prompt"),
@@ -167,7 +167,8 @@ def test_several_wordings_and_several_messages_in_a_row_are_repaired():
 
 
 def test_as_many_answers_as_questions_are_rounds():
-    assert read({"input": [ASKED, "没有"], "output": [ANSWERED, "多休息。"]}) == (TWO_ROUNDS, None)
+    turns, note = read({"input": [ASKED, "没有"], "output": [ANSWERED, "多休息。"]})
+    assert (turns, note) == (TWO_ROUNDS, "as many answers as questions were taken as rounds")
     answers = [{"answer_text": ANSWERED, "has_label": 1}, {"answer_text": "多休息。"}]
     assert read({"question": ASKED, "answers": answers}) == (GOOD, "the first of several wordings was taken")
     assert read({"prompt": ASKED, "chosen": {"answer": ANSWERED, "chain_of_thought": "想"}}) == (GOOD, None)
@@ -249,13 +250,32 @@ def test_a_table_without_a_header_is_told_so(tmp_path, capsys):
     assert "多喝水。" * 16 not in shown
 
 
-def test_a_table_of_turns_is_told_that_its_rows_are_no_dialogues(tmp_path, capsys):
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("头痛怎么办,多休息\n咳嗽怎么办,多喝水\n", "assistant=多休息, or write a first row with the names"),
+        ("What can I do about a cough?,Drink tea\nAnd a cold?,Rest\n", "; write a first row with the names of the columns"),
+        ("1,头痛怎么办,多休息\n2,咳嗽怎么办,多喝水\n", "; write a first row with the names of the columns"),
+        ("头痛,好的\n咳嗽,好的\n", "or write a first row with the names of the columns"),
+        ("好的,好的\n是的,是的\n", "write a first row of names if this one is data"),
+        ("subject,reason_text\n头痛怎么办,多休息\n咳嗽怎么办,多喝水\n", "try --columns user=subject,assistant=reason_text\n"),
+    ],
+)
+def test_the_first_row_of_a_table_is_not_proposed_as_names_without_a_word(text, said, tmp_path):
+    path = tmp_path / "bare.csv"
+    path.write_text(text, encoding="utf-8")
+    done = run("medllm", "data", "check", str(path))
+    assert done.returncode and said in done.stdout + done.stderr
+
+
+def test_a_table_of_turns_that_names_no_dialogue_is_told_what_to_name(tmp_path, capsys):
     path = tmp_path / "turns.csv"
-    path.write_text("visit,interlocutor,utterance_text,web\n1,client,头痛两天,a\n1,therapist,发热吗？,b\n", encoding="utf-8")
+    path.write_text("room,interlocutor,utterance_text,web\n1,client,头痛两天,a\n1,therapist,发热吗？,b\n", encoding="utf-8")
     assert check([path]) == 1
     shown = capsys.readouterr().out
-    assert "the columns interlocutor and utterance_text are one turn, not a dialogue; join the rows" in shown
-    assert "none of its first 2 rows" in shown and "--columns" not in shown
+    assert "the columns interlocutor and utterance_text are one turn, not a dialogue; try --columns dialogue=…,role=" in shown
+    assert "none of its first 2 rows" in shown
+    assert check([path], columns="dialogue=room,role=interlocutor,content=utterance_text") == 0
 
 
 def test_a_column_for_the_system_turn_that_no_row_has(tmp_path, capsys):
@@ -278,3 +298,82 @@ def test_a_long_run_of_blanks_is_a_text_like_others():
     """A search for marks began anew at each blank: 20,000 took 22 seconds."""
     asked = "头痛" + " " * 100_000 + "怎么办："
     assert read({"question": asked, "answer": "多休息。"})[0][0]["content"] == asked
+
+
+@pytest.mark.parametrize(
+    "turns",
+    [
+        [{"role": "assistant", "content": "您好，我能帮什么？"}, *GOOD],
+        [{"from": "gpt", "value": "您好"}, {"from": "human", "value": ASKED}, {"from": "gpt", "value": ANSWERED}],
+        [
+            {"speaker": "Listener", "text": "您好"},
+            {"speaker": "Speaker", "text": ASKED},
+            {"speaker": "Listener", "text": ANSWERED},
+        ],
+        [{"speaker": "sys", "text": "您好"}, {"speaker": "usr", "text": ASKED}, {"speaker": "sys", "text": ANSWERED}],
+        [{"護理師": "您好"}, {"病患": ASKED}, {"護理師": ANSWERED}],
+    ],
+)
+def test_a_greeting_before_the_first_question_is_left_out_and_said(turns):
+    assert read({"messages": turns}) == (GOOD, "what was said before the first question was left out")
+    assert read({"instruction": "<bot>: 您好 <user>: 头痛", "output": "休息"})[0][0]["content"] == "头痛"
+
+
+def test_texts_without_roles_are_taken_by_turns_and_said():
+    by_turns = "texts without roles were taken as user and assistant by turns"
+    assert read({"data": [turn["content"] for turn in TWO_ROUNDS]}) == (TWO_ROUNDS, by_turns)
+    assert read({"dialog": [ASKED, ANSWERED, "没有"]})[1].startswith(by_turns)
+    assert read({"messages": [{"message": turn["content"], "attrs": [{"x": 1}]} for turn in GOOD]}) == (GOOD, by_turns)
+    for texts in ([ASKED], ["甲：头痛", "乙：发热吗"], ['{"role": "user"}', "{}"], ["问：头痛", "阿姨：好"]):
+        with pytest.raises(BadRow):
+            read({"data": texts})
+    with pytest.raises(BadRow):  # paragraphs
+        read({"text": [ASKED, ANSWERED]})
+
+
+def test_lists_as_python_writes_them():
+    assert read({"conversation": f"[{{'human': '{ASKED}', 'assistant': '{ANSWERED}'}}]"}) == (GOOD, None)
+    for text in ("[{'human': open('x')}]", "['" + "[" * 5_000, "[{'a'"):
+        with pytest.raises(BadRow):
+            read({"conversation": text})
+
+
+def test_all_calls_of_tools_are_one_reason(tmp_path, capsys):
+    calls = [
+        [
+            GOOD[0],
+            {"role": "assistant", "content": None, "tool_calls": [{"function": {"name": "x"}}]},
+            {"role": "tool", "content": "1"},
+        ],
+        [GOOD[0], {"role": "assistant", "content": "", "function_call": {"name": "x"}}],
+        [{"from": "human", "value": ASKED}, {"from": "function_call", "value": "{}"}, {"from": "observation", "value": "1"}],
+        [{"role": "user", "content": ASKED}, {"role": "assistant", "content": "好"}, {"role": "function", "content": "1"}],
+    ]
+    path = write_lines(tmp_path / "a.jsonl", [{"conversations": turns, "tools": "[]"} for turns in [*calls, GOOD]])
+    assert check([path]) == 1
+    rejected = [line for line in capsys.readouterr().out.splitlines() if line.startswith("rejected")]
+    assert len(rejected) == 1 and rejected[0].startswith(f"rejected 4, such as {path}:1 turns: the call of a tool")
+
+
+def test_an_answer_that_nobody_wants_is_left_out():
+    assert read({"messages": GOOD, "label": True}) == (GOOD, None)
+    with pytest.raises(BadRow, match="trl kto"):
+        read({"prompt": ASKED, "completion": ANSWERED, "label": False})
+
+
+@pytest.mark.parametrize("column", ["gold_answer", "ground_truth", "std_answer", "expected_output"])
+def test_answers_of_test_sets(column):
+    assert read({"question": ASKED, column: ANSWERED, "answer_llm": "x"}) == (GOOD, None)
+
+
+def test_dialogues_by_their_names(tmp_path, capsys):
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps({"甲": GOOD, "乙": TWO_ROUNDS}), encoding="utf-8")
+    assert check([path]) == 0
+    assert "accepted 2" in capsys.readouterr().out
+
+
+def test_a_column_called_dialogue_that_holds_none_is_one_line(tmp_path, capsys):
+    path = write_lines(tmp_path / "a.jsonl", [{"role": "旁白", "dialogue": f"第{i}句"} for i in range(9)])
+    assert check([path]) == 1
+    assert "rejected 1" in capsys.readouterr().out

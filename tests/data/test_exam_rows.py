@@ -5,7 +5,8 @@ import random
 import pytest
 from support.published import item
 
-from medllm_hf.data.exam_rows import answer_letters, is_exam_row, lettered_lines
+from medllm_hf.data.exam_options import lettered_lines
+from medllm_hf.data.exam_rows import answer_letters, is_exam_row
 from medllm_hf.data.mcq import item_from_row
 
 
@@ -28,7 +29,7 @@ def test_answers_as_sources_write_them(answer, letters):
     assert answer_letters(answer) == letters
 
 
-@pytest.mark.parametrize("answer", [None, 1, 0, "", "1", "Z", "AA", "答案A", {"A": 1}, [1], [["A"]], [], True])
+@pytest.mark.parametrize("answer", [None, 1, 0, "", "1", "Z", "AA", "答案Z", {"A": 1}, [1], [["A"]], [], True])
 def test_answers_that_are_none(answer):
     with pytest.raises(ValueError, match="answer"):
         item_from_row({"question": "q", "options": {"A": "甲", "B": "乙"}, "answer": answer})
@@ -125,6 +126,13 @@ DRUGS = {"A": "阿托品", "B": "肾上腺素", "C": "AB", "D": "吗啡。"}
         ({"answer": "AB", "kind": "multi"}, "AB"),
         ({"answer": "AB", "kind": "单选"}, "C"),
         ({"answer": "AC", "question_type": "多项选择题"}, "AC"),
+        ({"answer": "Answer: B"}, "B"),
+        ({"answer": "The correct answer is (B)."}, "B"),
+        ({"answer": "正确答案：D"}, "D"),
+        ({"answer": "故选B。"}, "B"),
+        ({"answer": "答案是 B、肾上腺素"}, "B"),
+        ({"answer": "B."}, "B"),
+        ({"answer": ["B. 肾上腺素", "D、吗啡"]}, "BD"),
     ],
 )
 def test_answers_by_text_and_by_column(columns, letters):
@@ -139,6 +147,10 @@ def test_answers_by_text_and_by_column(columns, letters):
         ({"answer": "阿托品", "answer_idx": "B"}, "not the text of option B"),
         ({"answer": 2}, "write letters"),
         ({"answer": "去氧肾上腺素"}, "does not name options"),
+        ({"answer": "B. 吗啡"}, "does not name options"),
+        ({"answer": "Answer: B or D, see page 9"}, "does not name options"),
+        ({"answer": "A或B"}, "does not name options"),
+        ({"note": "A"}, "answer is not among the columns 'question', 'options', 'note'"),
         ({"answer": "A", "image": "scan.png"}, "comes with a picture"),
         ({"answer": "A", "kind": "判断"}, "not single or multi"),
     ],

@@ -41,7 +41,11 @@ PUBLISHED = {
             ({"id": "b", "messages": [{**turn, "name": None} for turn in TWO_ROUNDS]}, "b", TWO_ROUNDS),
             ({"id": "c", "messages": GOOD, "system": "你是医生"}, "c", [SYSTEM, *GOOD]),
         ],
-        ({"messages": [USER, {"role": "nurse", "content": "x"}]}, "turn 1", "role 'nurse' where assistant was expected"),
+        (
+            {"messages": [USER, {"role": "neighbour", "content": "x"}]},
+            "turn 1",
+            "role 'neighbour' where assistant was expected",
+        ),
     ),
     "firefly": (
         [
@@ -67,7 +71,7 @@ PUBLISHED = {
                 [SYSTEM, *GOOD],
             ),
         ],
-        ({"conversation": [{"human": "头痛", "assistant": None}]}, "conversation[0].assistant", "a NoneType, not a text"),
+        ({"conversation": [{"human": "头痛", "assistant": None}]}, "conversation[0].assistant", "nothing, not a text"),
     ),
     "sharegpt": (
         [
@@ -79,7 +83,7 @@ PUBLISHED = {
                 [SYSTEM, *GOOD],
             ),
         ],
-        ({"conversations": [{"from": "gpt", "value": "你好"}]}, "turn 0", "role 'assistant' where user was expected"),
+        ({"conversations": [{"from": "gpt", "value": "你好"}]}, "dialogue", "no answer by the assistant"),
     ),
     "alpaca": (
         [
@@ -110,7 +114,7 @@ PUBLISHED = {
             ({"id": "h2", "data": ["问:头痛两天", "答:发热吗？", "问：没有", "答:多休息。"]}, "h2", TWO_ROUNDS),
             (["问：头痛两天", "答：发热吗？"], None, GOOD),
         ],
-        ({"data": ["问：头痛", "护士：好"]}, "data[1]", "not a text that begins with 问：, 答： or another role"),
+        ({"data": ["问：头痛", "阿姨：好"]}, "data[1]", "not a text that begins with 问：, 答： or another role"),
     ),
     "pair": (
         [
@@ -118,7 +122,7 @@ PUBLISHED = {
             ({"id": "p2", "Question": "没有", "Response": "多休息。", "history": [["头痛两天", "发热吗？"]]}, "p2", TWO_ROUNDS),
             ({"id": "p3", "system_prompt": "你是医生", "问题": "头痛两天", "回答": "发热吗？"}, "p3", [SYSTEM, *GOOD]),
         ],
-        ({"query": "头痛两天", "response": None}, "response", "a NoneType, not a text"),
+        ({"query": "头痛两天", "response": None}, "response", "nothing, not a text"),
     ),
     "mcq": (
         [
@@ -190,7 +194,7 @@ def test_source_is_the_rows_own_or_the_file(tmp_path):
     ("row", "where", "reason"),
     [
         ({"messages": "x"}, "messages", "not JSON"),
-        ({"messages": '"x"'}, "messages", "a str, not a list"),
+        ({"messages": '"x"'}, "messages", "a text, not a list"),
         ({"messages": []}, "dialogue", "no answer"),
         ({"messages": [USER]}, "dialogue", "no answer"),
         ({"messages": [SYSTEM, USER]}, "dialogue", "no answer"),
@@ -205,7 +209,7 @@ def test_source_is_the_rows_own_or_the_file(tmp_path):
         ({"messages": GOOD, "id": "\udfff"}, "id", "Unicode"),
         ({"messages": GOOD, "source": "\udfff"}, "source", "Unicode"),
         ({"messages": [SYSTEM, *GOOD], "system": "x"}, "system", "second"),
-        ({"messages": GOOD, "system": 1}, "system", "a int"),
+        ({"messages": GOOD, "system": 1}, "system", "a number, not a text"),
         ({"instruction": "x", "output": "y", "input": []}, "input", "a list"),
         (
             {"instruction": None, "question": "x", "options": {"\ud800": "1", "\n": "2"}, "answer": "A"},
@@ -216,7 +220,7 @@ def test_source_is_the_rows_own_or_the_file(tmp_path):
         ({"text": "x"}, "row", "no column"),
         ({"messages": None, "data": "", "conversation": ""}, "row", "no column"),
         ([1], "row", "a list, not an object"),
-        ("问：", "row", "a str, not an object"),
+        ("问：", "row", "a text, not an object"),
     ],
 )
 def test_unusable_rows_are_named(row, where, reason):

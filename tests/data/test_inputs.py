@@ -16,6 +16,8 @@ from support.paths import OFFLINE
 
 from medllm_hf.data import files
 from medllm_hf.data import row_readers as kinds
+from medllm_hf.data.commands.build import build
+from medllm_hf.data.commands.check import check
 from medllm_hf.data.files import BadRow, file_rows, input_files, parsed
 from medllm_hf.errors import UserError
 from tests.data.test_formats import GOOD, OPTIONS, TWO_ROUNDS, reading, write_lines
@@ -102,8 +104,48 @@ def test_rows_are_numbered_as_an_editor_shows_them(tmp_path):
     assert raws(tmp_path / "a.csv") == [
         *((2, {"id": "1", "text": "two\nlines"}), (5, {"id": "2", "text": "x"})),
         *((6, "1 cells under 2 columns"), (7, "3 cells under 2 columns")),
-        *((8, "not CSV (',' expected after '\"')"), (9, "not CSV (unexpected end of data)")),
+        *((8, "not CSV (',' expected after '\"')"),),
+        (9, "a quote that opens on line 9 is never closed: the 2 lines 9 to 10 are not read; close it, or write it twice"),
     ]
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_a_quote_that_is_never_closed_is_told_with_its_line(end, tmp_path):
+    """And how many lines it takes along: to the end, or to the next quote, behind which the rows are read again."""
+    rows = [f"{i},咳嗽{i}天,多喝水" for i in range(10)]
+    rows[2] = '2,"发热' + end + '两天",退热'
+    rows[5] = '5,"夜里咳,得厉害,止咳'
+    text = end.join(["id,ask,answer", *rows, ""])
+    (tmp_path / "a.csv").write_text(text, encoding="utf-8", newline="")
+    found = raws(tmp_path / "a.csv")
+    assert [number for number, _ in found] == [2, 3, 4, 6, 7, 8]
+    lost = "the 5 lines 8 to 12 are not read; close it, or write it twice"
+    assert found[-1][1] == f"a quote that opens on line 8 is never closed: {lost}"
+    (tmp_path / "b.csv").write_text(text.replace("8,咳", '8,"咳') + "10,a,b" + end, encoding="utf-8", newline="")
+    found = raws(tmp_path / "b.csv")
+    assert [number for number, _ in found] == [2, 3, 4, 6, 7, 8, 12, 13]
+    assert found[5][1].startswith("a quote that opens on line 8 is not closed before line 11: the 4 lines 8 to 11 are not")
+    # A cell over two lines stands before the quote.
+    (tmp_path / "c.csv").write_text(f'a,b,c{end}"x{end}y","z,1{end}2,3,4{end}', encoding="utf-8", newline="")
+    assert raws(tmp_path / "c.csv")[0][1].startswith("a quote that opens on line 3 is never closed: the 3 lines 2 to 4")
+
+
+@pytest.mark.parametrize(
+    ("text", "first"),
+    [
+        ("门诊问答,\nask,answer\n咳嗽,多喝水\n", {"ask": "咳嗽", "answer": "多喝水"}),
+        ("sep=;\nask;answer\n咳嗽;多喝水\n", {"ask": "咳嗽", "answer": "多喝水"}),
+        ("# exported\n\nask,answer\n咳嗽,多喝水\n", {"ask": "咳嗽", "answer": "多喝水"}),
+        ("\n,\nask,answer\n咳嗽,多喝水\n", {"ask": "咳嗽", "answer": "多喝水"}),
+        (",text\n0,咳嗽\n1,头痛\n", {"": "0", "text": "咳嗽"}),
+        ("text,\n咳嗽,\n头痛,\n", {"text": "咳嗽", "": ""}),
+        ("text\n咳嗽\n头痛\n", {"text": "咳嗽"}),
+        ("#,ask\n1,咳嗽\n", {"#": "1", "ask": "咳嗽"}),
+    ],
+)
+def test_what_stands_above_the_names_of_the_columns(text, first, tmp_path):
+    (tmp_path / "a.csv").write_text(text, encoding="utf-8")
+    assert raws(tmp_path / "a.csv")[0][1] == first
 
 
 def test_csv_of_other_formats(tmp_path):
@@ -113,6 +155,11 @@ def test_csv_of_other_formats(tmp_path):
     assert reading([write_csv(tmp_path / "b.csv", table, list(table[0]))])[0][0]["messages"][1]["content"] == "答案：阿司匹林"
     (tmp_path / "c.csv").write_bytes("instruction,output\n你好,好\n问题,你好\n".encode() + b"\xc4\xe3\xff,x\n")
     assert "Unicode" in reading([str(tmp_path / "c.csv")])[2][0].reason
+
+
+def test_lines_of_json_that_end_as_on_an_old_macintosh(tmp_path):
+    (tmp_path / "a.jsonl").write_bytes(b'{"x": 1}\r{"x": "2\\r"}\r\r{"x": 3}\r')
+    assert [row["x"] for _, row in raws(tmp_path / "a.jsonl")] == [1, "2\r", 3]
 
 
 def test_csv_written_by_hand_with_a_space_before_the_quotes(tmp_path):
@@ -178,9 +225,14 @@ def test_a_broken_tail_is_one_bad_row(tmp_path):
         ("a.jsonl.gz", gzip.compress(b"x" * 100, mtime=0)[:12], "cannot be read"),
         ("a.parquet", b"PAR1" + b"x" * 50, "cannot be read"),
         ("a.csv", b"x,x\n1,2\n", "two columns x"),
-        ("a.csv", b"\x00\x01\x02,\xff\n", "without column names"),
+        ("a.csv", b"\x00\x01\x02,\xff\n", "which is no text"),
+        ("a.csv", b"\x01\x02,\x03\n", "without column names"),
         ("a.csv", b'"x\n1,2\n', "without column names"),
         ("a.txt", b"x", "convert it"),
+        ("a.ods", b"PK\x03\x04" + b"\0" * 26 + b"mimetypeapplication/vnd.oasis.opendocument.spreadsheet", "OpenDocument"),
+        ("a.arrow", b"\xff\xff\xff\xff" + b"\0" * 60, "a stream of Arrow"),
+        ("a.csv", "ask,answer\n头痛,休息\n咳嗽,喝水\n".encode("hz"), "--encoding"),
+        ("a.jsonl", '{"ask": "頭痛", "answer": "休息"}\n'.encode("iso2022_jp"), "--encoding"),
     ],
 )
 def test_files_that_cannot_be_read(name, data, named, tmp_path, refused):
@@ -267,6 +319,19 @@ def test_folders_globs_and_names(tmp_path, monkeypatch):
             input_files([name])
 
 
+def test_files_in_a_folder_that_are_not_read_are_told(tmp_path, capsys):
+    for name in ("rows/a.jsonl", "rows/old.xls", "rows/more/b.jsonl.zst", "rows/.cache/c.arrow", "rows/notes.md"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        write_lines(tmp_path / name, ROWS[:1])
+    told = f"2 files of other kinds not read, such as {tmp_path}/rows/more/b.jsonl.zst; name it to see why"
+    assert check([str(tmp_path / "rows")]) == 0
+    assert told in capsys.readouterr().out
+    build([str(tmp_path / "rows")], str(tmp_path / "out"), license="mit")
+    assert told in capsys.readouterr().out
+    assert check([str(tmp_path / "rows" / "a.jsonl")]) == 0
+    assert "not read" not in capsys.readouterr().out
+
+
 def test_a_dataset_of_the_hub_at_a_revision(tmp_path):
     """The unmodified client against a Hub on loopback: the revision asked for, data files only, then offline from the cache."""
     (tmp_path / "v1" / "data").mkdir(parents=True)
@@ -292,3 +357,26 @@ def test_a_dataset_of_the_hub_at_a_revision(tmp_path):
     offline = {**online, **OFFLINE}
     assert run(*command, env=offline).stdout == done.stdout
     assert "org/none" in one_line_error(run("medllm", "data", "check", "org/none", env=offline))
+
+
+def test_a_bad_file_in_a_folder_stops_no_check_of_the_others(tmp_path, capsys):
+    write_lines(tmp_path / "a.jsonl", [{"messages": GOOD}])
+    (tmp_path / "b.json").write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n")
+    (tmp_path / "c.csv").write_bytes(b"%PDF-1.7\n")
+    (tmp_path / "d.zip").write_bytes(b"PK\x03\x04broken")
+    write_lines(tmp_path / "e.jsonl", [{"messages": GOOD}])
+    assert check([str(tmp_path)]) == 1
+    shown = capsys.readouterr().out.splitlines()
+    assert shown[0] == "read 2: accepted 2, repaired 0, rejected 0"
+    bad = [line for line in shown if line.startswith("not read: ")]
+    assert [name for name in ("b.json", "c.csv", "d.zip") if name in "\n".join(bad)] == ["b.json", "c.csv", "d.zip"]
+    assert len(bad) == 3 and "git lfs pull" in bad[0]
+    with pytest.raises(
+        UserError, match=r"3 of 5 files that cannot be read: .*b.json, a Git LFS.*c.csv, a PDF.*d.zip"
+    ) as caught:
+        build([str(tmp_path)], str(tmp_path.parent / "out"), license="mit")
+    assert "\n" not in str(caught.value) and not (tmp_path.parent / "out").exists()
+    with pytest.raises(UserError, match="c.csv, a PDF"):  # a file alone is refused as it is
+        check([str(tmp_path / "c.csv")])
+    with pytest.raises(UserError, match="c.csv, a PDF"):
+        build([str(tmp_path / "a.jsonl"), str(tmp_path / "c.csv")], str(tmp_path.parent / "out"), license="mit")

@@ -13,12 +13,12 @@ from support.published import item, write_array, write_cmb, write_csv, write_lin
 
 from medllm_hf.data.benchmarks.catalogue import BENCHMARKS
 from medllm_hf.data.benchmarks.read import MALFORMED, load_benchmark
-from medllm_hf.data.benchmarks.rows import needs_picture
 from medllm_hf.data.build import question_set
 from medllm_hf.data.commands.check import check
 from medllm_hf.data.dialogues import Policy, examine
 from medllm_hf.data.files import file_rows
 from medllm_hf.data.mcq import chance_level, load_items, read_question_file
+from medllm_hf.data.pictures import needs_picture
 from medllm_hf.errors import UserError
 from medllm_hf.evaluation.exams.prompts import overview, read_questions
 from tests.data.test_formats import reading
@@ -184,9 +184,9 @@ def test_plain_files(tmp_path):
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ('{"question": "q"}', "line 1: options"),
-        ('{"question": "q"}\n{}\n[]', r"line 1: options.*\(3 of 3 lines are no questions, this is the first\)"),
-        ('[{"question": "q", "options": ["a", "b"], "answer": "A"}, 5]', "line 2: the row is a int"),
+        ('{"question": "q"}', "line 1: answer is not among"),
+        ('{"question": "q"}\n{}\n[]', r"line 1: answer.*\(3 of 3 lines are no questions, this is the first\)"),
+        ('[{"question": "q", "options": ["a", "b"], "answer": "A"}, 5]', "line 2: the row is a number"),
         ('{"question": "q", "options": ["a", "b"], "answer": "A"}\n\n{broken', "line 3: not JSON"),
         ('{"id": [1], "question": "q", "options": ["a", "b"], "answer": "A"}', "id is a list"),
         ('{"kind": ["multi"], "question": "q", "options": ["a", "b"], "answer": "A"}', "kind"),
@@ -308,3 +308,26 @@ def test_names_and_pins_of_the_benchmarks():
         assert {"dev", "test"} <= set(benchmark.splits)
         assert (benchmark.hub is None) == (benchmark.revision is None)
         assert benchmark.revision is None or re.fullmatch("[0-9a-f]{40}", benchmark.revision)
+
+
+def test_a_question_file_in_an_encoding_that_is_named(tmp_path):
+    """The name is for texts in which none is found: a file in UTF-8 beside it is read as UTF-8."""
+    row = {"question": "첫 번째 약은 무엇입니까?", "options": ["약 하나", "약 둘"], "answer": "B"}
+    text = "\n".join(json.dumps({**row, "id": str(i)}, ensure_ascii=False) for i in range(3))
+    (tmp_path / "q.jsonl").write_bytes(text.encode("euc_kr"))
+    (tmp_path / "utf8.jsonl").write_text(text, encoding="utf-8")
+    for name in ("q.jsonl", "utf8.jsonl"):
+        items = question_set(str(tmp_path / name), "euc_kr").items
+        assert (len(items), items[0].question) == (3, row["question"])
+    with pytest.raises(UserError, match="--encoding"):
+        question_set(str(tmp_path / "q.jsonl"))
+
+
+def test_the_words_around_the_questions_of_a_file_are_of_one_language(tmp_path):
+    rows = [{"question": f"Which is number {i}?", "options": ["one", "two"], "answer": "A"} for i in range(3)]
+    rows.append({"question": "这是哪个", "options": ["甲", "乙"], "answer": "A"})
+    (tmp_path / "q.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    assert {item.reply_prefix for item in load_items(str(tmp_path / "q.jsonl"))} == {"Answer: "}
+    rows[3]["language"] = "zh"
+    (tmp_path / "q.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    assert [item.language for item in load_items(str(tmp_path / "q.jsonl"))] == ["en", "en", "en", "zh"]

@@ -17,7 +17,7 @@ from medllm_hf.data.commands.check import check
 from medllm_hf.data.files import file_rows, input_files, parsed
 from medllm_hf.data.recognition import recognise
 from medllm_hf.errors import UserError
-from tests.data.test_formats import GOOD, TWO_ROUNDS, reading
+from tests.data.test_formats import TWO_ROUNDS, reading
 
 PAIRS = [{"ask": f"第{i}天头痛，怎么办", "answer": f"先休息{i}天；再来看看"} for i in range(3)]
 TABLE = "ask,answer\n" + "".join(f"{row['ask']},{row['answer']}\n" for row in PAIRS)
@@ -67,15 +67,50 @@ def test_an_encoding_that_the_user_names(tmp_path, refused):
         ("請問醫生，我頭痛三天了，還發燒，要緊嗎？", "建議您儘快到內科門診檢查血壓。", "big5"),
         ("三日前から頭が痛くて熱もあります。", "水分をとって、内科を受診してください。", "shift_jis"),
         ("三日前から頭が痛くて熱もあります。", "水分をとって、内科を受診してください。", "euc_jp"),
+        ("사흘 전부터 머리가 아프고 열이 납니다. 병원에 가야 할까요?", "물을 많이 드시고 내과에 가 보세요.", "euc_kr"),
+        ("У меня третий день болит голова, что делать?", "Измерьте давление и приходите на приём.", "cp1251"),
+        ("Depuis trois jours, j'ai mal à la tête.", "Reposez-vous et consultez le médecin.", "cp1252"),
+        ("ฉันปวดหัวมาสามวันแล้ว", "ดื่มน้ำมากๆ และไปพบแพทย์", "tis_620"),
     ],
 )
-def test_other_encodings_are_not_taken_for_gb18030(asked, answer, encoding, tmp_path, capsys):
+def test_other_encodings_are_not_taken_for_gb18030(asked, answer, encoding, tmp_path, refused):
     text = "".join(json.dumps({"ask": f"{asked}{i}", "answer": answer}, ensure_ascii=False) + "\n" for i in range(20))
-    path = str(written(tmp_path / "a.jsonl", text.encode(encoding)))
-    assert (check([path]), check([path], encoding=encoding)) == (1, 0)
-    assert "--encoding names another" in capsys.readouterr().out
+    table = f'ask,answer\n"{asked}","{answer}"\n'
+    for name, content in (("a.jsonl", text), ("a.csv", table)):
+        path = str(written(tmp_path / name, content.encode(encoding)))
+        assert "--encoding" in refused("data", "check", path)
+        assert check([path], encoding=encoding) == 0
     if encoding == "big5":  # traditional Chinese in GB18030 is read
         assert check([str(written(tmp_path / "b.jsonl", text.encode("gb18030")))]) == 0
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "问题,回答\n一周来一直头痛,刀豆一般无毒。一一检查一下血压\n" * 40,
+        "ask,answer\nThree days of headache,Please rest.\n",
+        "問題,回答\n頭痛三天了怎麼辦,請到內科門診檢查\n",
+    ],
+)
+def test_wide_encodings_without_a_mark(text, encoding, tmp_path):
+    """Signs such as 一 and 刀 have a zero where those of ASCII have none."""
+    path = written(tmp_path / "a.csv", text.encode(encoding))
+    assert recognise(path).encoding == encoding
+    assert [list(row.values()) for row in rows_of(path)] == [line.split(",") for line in text.splitlines()[1:]]
+
+
+def test_a_text_that_is_mostly_utf_8_is_not_refused(tmp_path):
+    """Three English lines in ten with a quote of Windows: they alone are rejected, and are told."""
+    lines = [json.dumps({"ask": f"Headache {i}", "answer": "Rest."}).encode() for i in range(10)]
+    lines[2:5] = [line.replace(b"Rest.", b"Don\x92t worry.") for line in lines[2:5]]
+    path = str(written(tmp_path / "a.jsonl", b"\n".join(lines)))
+    accepted, _, rejected = reading([path])
+    assert (len(accepted), len(rejected)) == (7, 3) and "--encoding names another" in rejected[0].reason
+    assert check([path], encoding="cp1252") == 0
+    rows = "".join(f"Headache {i},Rest.\n" for i in range(9)).encode() + b"Cough,Don\x92t worry.\n"
+    rejected = reading([str(written(tmp_path / "b.csv", b"ask,answer\n" + rows))])[2]
+    assert [problem.reason for problem in rejected] == ["text that is not valid Unicode; --encoding may name another"]
 
 
 def test_a_damaged_file_stays_what_most_of_it_is(tmp_path):
@@ -252,49 +287,6 @@ def test_damaged_archives_are_told(tmp_path):
     with pytest.raises(UserError, match="cannot be read"):
         list(file_rows(input_files([str(path)])[0]))
     assert "a.zip" in one_line_error(run("medllm", "data", "check", str(path)))
-
-
-def test_workbooks(tmp_path):
-    openpyxl = pytest.importorskip("openpyxl")
-    book = openpyxl.Workbook()
-    for title, head in (("甲", ["提问", "回答", None]), ("乙", ["ask", "answer", "n"])):
-        sheet = book.create_sheet(title)
-        for cells in ([], head, ["头痛两天", "发热吗？", 3.0], [None, None, None], [38, "先退热", None]):
-            sheet.append(cells)
-    book.save(tmp_path / "a.xlsx")
-    assert [number for number, _ in file_rows(tmp_path / "a.xlsx")] == [3, 5, 8, 10]
-    assert [row["messages"][0]["content"] for row in reading([str(tmp_path / "a.xlsx")])[0]] == ["头痛两天", "38"] * 2
-    written(tmp_path / "a.zip", packed({"in.xlsx": (tmp_path / "a.xlsx").read_bytes()}))
-    assert reading([str(tmp_path / "a.zip")])[0][0]["messages"] == GOOD
-
-
-def test_odd_workbooks(tmp_path, refused):
-    openpyxl = pytest.importorskip("openpyxl")
-
-    def saved(name, rows, far=False):
-        book = openpyxl.Workbook(write_only=False)
-        for cells in rows:
-            book.active.append(cells)
-        if far:  # a mark in the last cell that a sheet has
-            book.active.cell(2**20, 2**14, "x")
-        book.save(tmp_path / "book.xlsx")
-        return written(tmp_path / name, (tmp_path / "book.xlsx").read_bytes())
-
-    good = [["ask", "answer"], ["头痛两天", "发热吗？"]]
-    assert reading([str(saved("far.xlsx", good, far=True))])[0][0]["messages"] == GOOD
-    assert reading([str(saved("titled.xlsx", [["门诊问答"], [], *good]))])[0][0]["messages"] == GOOD
-    assert reading([str(saved("named.csv", good))])[0][0]["messages"] == GOOD
-    accepted, _, rejected = reading([str(saved("faults.xlsx", [*good, ["头痛", "#N/A"], ["头痛"]]))])
-    assert (len(accepted), [problem.reason for problem in rejected]) == (1, ["empty content"] * 2)
-    rows = [["ask", "answer", "answer"], ["头痛两天", "发热吗？", "多休息。"]]
-    assert "two columns answer" in refused("data", "check", str(saved("twice.xlsx", rows)))
-    assert "two columns ask" in refused("data", "check", str(written(tmp_path / "twice.csv", "ask,ask,answer\n1,2,3\n")))
-
-
-def test_workbooks_without_their_package(tmp_path, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "openpyxl", None)
-    with pytest.raises(UserError, match=r"medllm_hf\[xlsx\]"):
-        list(file_rows(written(tmp_path / "a.xlsx", packed({"[Content_Types].xml": "x"}))))
 
 
 def test_a_large_object_is_not_held_in_memory(tmp_path):

@@ -14,11 +14,10 @@ from typing import TYPE_CHECKING
 
 from medllm_hf.data.benchmarks.catalogue import BENCHMARKS, Benchmark
 from medllm_hf.data.benchmarks.published import Part, find, hub_folder, matching
-from medllm_hf.data.benchmarks.rows import needs_picture
-from medllm_hf.data.exam_rows import NeedsImage
 from medllm_hf.data.files import BadRow, file_rows, parsed
 from medllm_hf.data.mcq import McqItem, chance_level, item_from_row
-from medllm_hf.errors import UserError, first_line
+from medllm_hf.data.pictures import NeedsImage
+from medllm_hf.errors import UserError, first_line, kind_of
 from medllm_hf.folders import sha256
 
 if TYPE_CHECKING:
@@ -191,15 +190,13 @@ def _free_id(own: str, file: Path, number: int, taken: set[str]) -> str:
 
 def _item(benchmark: Benchmark, row: object, file: Path, answers: dict[object, object] | None) -> tuple[McqItem, int]:
     if not isinstance(row, dict):
-        raise ValueError(f"the row is a {type(row).__name__}, not an object")
+        raise ValueError(f"the row is {kind_of(row)}, not an object")
     if answers is not None:
         name = row.get("id")
         if not isinstance(name, int | str) or name not in answers:
             raise ValueError(f"no answer with id {shortened(name)}")
         row = {**row, "answer": answers[name]}
     fields = benchmark.row(row, file)
-    if needs_picture(fields.get("question")):
-        raise NeedsImage("the question points at a picture")
     options = fields.get("options")
     if not isinstance(options, dict):
         return item_from_row(fields), 0

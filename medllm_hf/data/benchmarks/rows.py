@@ -8,26 +8,8 @@ import re
 from pathlib import Path
 from reprlib import repr as shortened
 
-from medllm_hf.data.exam_rows import NeedsImage, lettered_lines
-
-# Words that point at a picture the text does not hold. 图 also begins words such as 图形 (figure, shape) and 图案 (pattern).
-_PICTURE = re.compile(
-    r"<img\b|!\[[^\]]*\]\(|\.(?:jpe?g|png|gif|bmp)\b|见图(?![形案谱书像])|(?:如|附|题|下|右|左)图(?![形案谱书像])|图中所示"
-    r"|[(（]\s*[见如附题]?图\s*[0-9一二三四五六]{0,3}[a-z]?\s*[)）]|箭头(?:所|处)?[指示标]"
-    r"|\b(?:fig(?:ure)?|image)\.?\s*\(?(?:[0-9]{1,2}[a-h]?|(?-i:[A-H]))\b"
-    r"|[(（]arrows?[)）]|\barrows? (?:points?|indicates?|shows?|marks?)\b"
-    r"|\b(?:the|white|black|red|blue|green|yellow) arrows?\b(?! sign)"
-    r"|\b(?:marked|indicated|labell?ed|pointed)\b.{0,30}\barrows?\b"
-    r"|\b(?:image|picture|photograph|photo|figure|diagram|x-ray) (?:is )?(?:shown|given|provided|below|above)\b"
-    r"|\b(?:shown|given|depicted|marked|seen) (?:below )?in the (?:image|picture|photograph|photo|figure|diagram)\b"
-    r"|\bidentify the (?:image|picture|photograph|photo|figure|diagram)\b",
-    re.IGNORECASE,
-)
-
-
-def needs_picture(question: object) -> bool:
-    """Whether a question is a text whose words point at a picture."""
-    return isinstance(question, str) and _PICTURE.search(question) is not None
+from medllm_hf.data.exam_options import lettered_lines
+from medllm_hf.data.pictures import NeedsImage
 
 
 def mlec_qa(row: dict, file: Path) -> dict:
@@ -142,4 +124,7 @@ def _columns(row: dict, letters: str) -> dict:
 
 
 def _plain(name: object, question: object, options: object, answer: object, subject: object, kind: str | None) -> dict:
-    return {"id": name, "question": question, "options": options, "answer": answer, "subject": subject, "kind": kind}
+    return {
+        "id": name, "question": question, "options": options, "answer": answer, "subject": subject, "kind": kind,
+        "language": "zh",
+    }  # fmt: skip

@@ -4,6 +4,7 @@ from typing import Any
 
 from medllm_hf.data.build import build as write_dataset
 from medllm_hf.data.card import screen_lines
+from medllm_hf.data.files import unread_files
 
 
 def build(inputs: list[str], out: str, **flags: Any) -> None:
@@ -15,4 +16,5 @@ def build(inputs: list[str], out: str, **flags: Any) -> None:
     Raises:
         UserError: see there.
     """
-    print("\n".join(screen_lines(write_dataset(inputs, out, **flags), out)))
+    summary = write_dataset(inputs, out, **flags)
+    print("\n".join([*unread_files(inputs), *screen_lines(summary, out)]))

@@ -67,12 +67,13 @@ class Screened:
     """What is known of a chunk. `columns` hold one entry a row that is left; `fatal` and `refused` end the build.
 
     counts: read, accepted, repaired, rejected, control (dialogues that spell control tokens), personal (dialogues with
-        personal data); personal_kinds: pieces found of each kind.
+        personal data); personal_kinds: pieces found of each kind. left: columns that were not read → rows that fill them.
     examples: (kind, file, line, turn, masked text).
     """
 
     counts: Counter[str] = field(default_factory=Counter)
     personal_kinds: Counter[str] = field(default_factory=Counter)
+    left: Counter[str] = field(default_factory=Counter)
     listed: list[Listed] = field(default_factory=list)
     examples: list[tuple[str, int, int, int, str]] = field(default_factory=list)
     overlaps: list[Overlap] = field(default_factory=list)
@@ -90,7 +91,7 @@ def screen_chunk(number: int, raws: list[tuple[int, int, object]], settings: Set
     """Writes the usable rows among `raws`, (number of the file, line, raw row), and returns all that is known of them."""
     result, rows, places = Screened(), [], []
     for file, line, raw in raws:
-        row, problem = examine(settings.files[file], line, raw, settings.format, settings.policy)
+        row, problem = examine(settings.files[file], line, raw, settings.format, settings.policy, result.left)
         result.counts["read"] += 1
         result.counts["accepted" if problem is None else "repaired" if row else "rejected"] += 1
         if problem:

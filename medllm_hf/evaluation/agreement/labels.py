@@ -2,14 +2,17 @@
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from medllm_hf.data.files import BadRow, file_rows, input_files, parsed
+from medllm_hf.data.rubric_benchmarks import CHECKLIST, physician_labels
 from medllm_hf.errors import UserError
 from medllm_hf.folders import sha256
 
 _NAMES = ("id", "annotator")
+# What a cell says of a criterion, as a number.
+Reading = Callable[[str, object], float]
 
 
 @dataclass
@@ -18,22 +21,24 @@ class Labels:
 
     Attributes:
         scores: annotator → dialogue id → criterion → score.
+        turns: annotator → dialogue id → the words that were labelled, where a row has them.
         files: name and SHA-256 of each file.
         bad_rows: What was left out, by file and line, and why.
         unread_columns: Columns that are neither names nor criteria.
     """
 
     scores: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)
+    turns: dict[str, dict[str, list]] = field(default_factory=dict)
     files: list[dict] = field(default_factory=list)
     bad_rows: list[str] = field(default_factory=list)
     unread_columns: dict[str, None] = field(default_factory=dict)
 
 
-def read_labels(paths: Sequence[str], criteria: Sequence[str], low: float, high: float) -> Labels:
+def read_labels(paths: Sequence[str], criteria: Sequence[str], read: Reading) -> Labels:
     """The labels in files with one dialogue and annotator a row.
 
-    A row has "id", "annotator" and a score from `low` to `high` for each criterion, beside these or, in JSON, in an object
-    "scores". A score that is missing, null or empty is a gap.
+    A row has "id", "annotator" and what `read` takes for each criterion, beside these or, in JSON, in an object "scores"; what
+    is missing, null or empty is a gap. It may have the "turns" that were labelled.
 
     Raises:
         UserError: no such file, or none with a row that can be used.
@@ -43,7 +48,8 @@ def read_labels(paths: Sequence[str], criteria: Sequence[str], low: float, high:
         labels.files.append({"name": file.name, "sha256": sha256(file)})
         for number, raw in file_rows(file):
             try:
-                _add(labels, parsed(raw), criteria, low, high)
+                for row in _given(parsed(raw), criteria):
+                    _add(labels, row, criteria, read)
             except BadRow as error:
                 labels.bad_rows.append(f"{file}:{number} {error.where}: {error.reason}")
     if not labels.scores:
@@ -52,7 +58,43 @@ def read_labels(paths: Sequence[str], criteria: Sequence[str], low: float, high:
     return labels
 
 
-def _add(labels: Labels, row: object, criteria: Sequence[str], low: float, high: float) -> None:
+def _given(row: object, criteria: Sequence[str]) -> Iterator[object]:
+    """Yields the labels in a row: itself, or those of the physicians in a row of HealthBench's meta evaluation."""
+    if list(criteria) != [CHECKLIST] or not isinstance(row, dict) or "binary_labels" not in row:
+        yield row
+        return
+    for dialogue, annotator, met in physician_labels(row):
+        yield {"id": dialogue, "annotator": annotator, CHECKLIST: int(met)}
+
+
+def read_score(low: float, high: float) -> Reading:
+    """Reads a score from `low` to `high`."""
+
+    def read(key: str, value: object) -> float:
+        try:
+            score = math.nan if isinstance(value, bool) or not isinstance(value, str | int | float) else float(value)
+        except (ValueError, OverflowError):
+            score = math.nan
+        if not low <= score <= high:
+            raise BadRow(key, f"{value!r} is no score from {low:g} to {high:g}")
+        return score
+
+    return read
+
+
+def read_outcome(worth: Mapping[str, float]) -> Reading:
+    """Reads which of two systems is better, as what that is worth to the first."""
+
+    def read(key: str, value: object) -> float:
+        found = worth.get(value.strip()) if isinstance(value, str) else None
+        if found is None:
+            raise BadRow(key, f"{value!r} is none of {', '.join(worth)}")
+        return found
+
+    return read
+
+
+def _add(labels: Labels, row: object, criteria: Sequence[str], read: Reading) -> None:
     if not isinstance(row, dict):
         raise BadRow("row", "not an object")
     try:
@@ -64,21 +106,14 @@ def _add(labels: Labels, row: object, criteria: Sequence[str], low: float, high:
             raise BadRow(name, "missing or no name")
     dialogue, annotator = (str(row[name]).strip() for name in _NAMES)
     given = row["scores"] if isinstance(row.get("scores"), dict) else row
-    scores = {key: _score(key, given[key], low, high) for key in criteria if given.get(key) not in (None, "")}
+    scores = {key: read(key, given[key]) for key in criteria if given.get(key) not in (None, "")}
     if not scores:
         raise BadRow("row", f"no score for any of {', '.join(criteria)}")
     own = labels.scores.setdefault(annotator, {})
     if dialogue in own:
         raise BadRow("id", f"{dialogue} by {annotator} a second time")
     own[dialogue] = scores
-    labels.unread_columns |= dict.fromkeys(str(key) for key in (*row, *given) if key not in (*_NAMES, "scores", *criteria))
-
-
-def _score(key: str, value: object, low: float, high: float) -> float:
-    try:
-        score = math.nan if isinstance(value, bool) or not isinstance(value, str | int | float) else float(value)
-    except (ValueError, OverflowError):
-        score = math.nan
-    if not low <= score <= high:
-        raise BadRow(key, f"{value!r} is no score from {low:g} to {high:g}")
-    return score
+    if isinstance(row.get("turns"), list):
+        labels.turns.setdefault(annotator, {})[dialogue] = row["turns"]
+    read_columns = (*_NAMES, "scores", "turns", *criteria)
+    labels.unread_columns |= dict.fromkeys(str(key) for key in (*row, *given) if key not in read_columns)

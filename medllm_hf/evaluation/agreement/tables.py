@@ -1,6 +1,6 @@
 """What `eval agree` writes and says: tables of agreement, and whether a judge lies where the annotators do."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from medllm_hf.evaluation.statistics.bootstrap import FEWEST
 from medllm_hf.reporting.blocks import Block, Heading, Paragraph, Table, listed, percent, score, signed, words
@@ -10,6 +10,8 @@ _HEAD = ("first", "second", "criterion", "n", "weighted kappa", "Krippendorff's 
 _BAND = ("kappa", "alpha", "spearman", "macro_f1", "exact")
 _NAMES = {"kappa": "weighted kappa", "alpha": "Krippendorff's alpha", "spearman": "Spearman", "macro_f1": "macro F1",
           "exact": "equal"}  # fmt: skip
+_CALIBRATED = ("run", "system", "criterion", "labels", "cases labelled", "of all", "uncalibrated", "calibrated", "labels alone",
+               "judge minus labels", "weight of the judge")  # fmt: skip
 _PLACES = {"within": "lies within", "below": "lies below", "above": "lies above"}
 _FILE = "agreement.json"
 
@@ -31,6 +33,8 @@ def agreement_blocks(values: dict) -> list[Block]:
         blocks += [Paragraph(sentence(one["run"], key, found)) for key, found in one["criteria"].items() if found]
         blocks += _alpha_of_all(one)
         blocks += [Heading(3, "Annotators on the dialogues that the judge scored"), _table(one["pairs"])]
+    if values["calibration"]:
+        blocks += _calibration(values)
     return [*blocks, Heading(2, "What the figures are"), Paragraph(_NOTE)]
 
 
@@ -41,6 +45,60 @@ _NOTE = (
     "second side taken for true. Equal: the share of equal scores; neither of these two says anything of the overall score, "
     "which is the mean of the criteria. A dash: not defined, as where no score differs."
 )
+
+
+_CALIBRATION_NOTE = (
+    "Calibrated: the mean that the annotators would give all dialogues which the judge scored, estimated from its scores of "
+    "all and the labels of some by prediction-powered inference (Angelopoulos et al. 2023). It holds where the labelled "
+    "dialogues were drawn at random and the annotators did not see the judge's scores; only a plain choice by score, system "
+    "or group is noticed. Each dialogue counts once, with the mean of its annotators' labels; the interval is for these "
+    "annotators, not for others. In brackets: 95% intervals that count cases, since dialogues of one case are alike. Of a "
+    "comparison: the win rate of the first system. Weight: what a point of the judge counts, 0 where it is of no use."
+)
+
+
+def calibration_sentences(values: dict) -> list[str]:
+    """The overall mean of each system, or that of its only criterion, calibrated and not, in one sentence."""
+    found, key = [], values["criteria"][-1]
+    for row in (values["calibration"] or {"rows": []})["rows"]:
+        own, where = row["criteria"][key], f"{row['run']}, {row['system']}, {words(key)}"
+        if own["withheld"]:
+            found.append(f"{where}: not calibrated, {own['withheld']}.")
+        else:
+            found.append(
+                f"{where}: {_mean_text(own['calibrated'])} calibrated with {own['n']} labels of {own['dialogues']}; "
+                f"uncalibrated {_mean_text(own['judge'])}."
+            )
+    return found
+
+
+def _calibration(values: dict) -> Iterator[Block]:
+    labels, lines, withheld = values["calibration"]["labels"], [], []
+    for row in values["calibration"]["rows"]:
+        for key, own in row["criteria"].items():
+            where = (row["run"], row["system"], words(key))
+            if own["withheld"]:
+                lines.append((*where, str(own["n"]), *["–"] * (len(_CALIBRATED) - 4)))
+                withheld.append(f"{', '.join(where)}: {own['withheld']}")
+            else:
+                means = [_mean_text(own[name]) for name in ("judge", "calibrated", "labels")]
+                bias = signed(own["bias"]["value"]) + _ends(own["bias"]["interval"])
+                counts = [str(own[name]) for name in ("n", "cases", "dialogues")]
+                lines.append((*where, *counts, *means, bias, score(own["weight"])))
+    yield Heading(2, "Calibrated by labels")
+    yield from _labels(labels)
+    if labels["by_several"]:
+        yield Paragraph(f"Labelled by two annotators or more: {labels['by_several']}; the mean of their labels counts.")
+    if labels["unscored"]:
+        yield Paragraph(f"Labelled and not scored by a judge, not used: {listed(labels['unscored'], _FILE)}.")
+    yield Table(_CALIBRATED, tuple(lines))
+    if withheld:
+        yield Paragraph(f"Not calibrated: {listed(withheld, _FILE, '; ')}.")
+    yield Paragraph(_CALIBRATION_NOTE)
+
+
+def _mean_text(mean: dict) -> str:
+    return score(mean["value"]) + _ends(mean["interval"])
 
 
 def sentence(run: str, key: str, found: dict) -> str:
@@ -70,7 +128,7 @@ def short_table(values: dict) -> list[str]:
 
 def _run_text(run: dict) -> str:
     text = f"{run['run']}: judge {run['judge']['id']}, rubric {run['rubric']['name']}, version {run['rubric']['version']}, "
-    text += f"{run['data']['n']} dialogues, of which {len(run['unscored'])} unscored, {run['samples']} replies each."
+    text += f"{run['data']['n']} {run['unit']}, of which {len(run['unscored'])} unscored, {run['samples']} replies each."
     if run["unlabelled"]:
         text += f" Without labels are {len(run['unlabelled'])}: {listed(run['unlabelled'], _FILE)}."
     if run["no_headline"]:
@@ -86,6 +144,11 @@ def _labels(labels: dict) -> Iterator[Block]:
         yield Paragraph(f"Rows left out, {len(labels['bad_rows'])}: {listed(labels['bad_rows'], _FILE, '; ')}.")
     if labels["unknown_ids"]:
         yield Paragraph(f"Labelled ids that no run has, {len(labels['unknown_ids'])}: {listed(labels['unknown_ids'], _FILE)}.")
+    if labels["other_words"]:
+        yield Paragraph(
+            f"Labels of other words than the runs have under the id, {len(labels['other_words'])}, left out: "
+            f"{listed(labels['other_words'], _FILE)}."
+        )
     if labels["unread_columns"]:
         yield Paragraph(f"Columns that are no criterion and were not read: {', '.join(labels['unread_columns'])}.")
 
@@ -130,7 +193,7 @@ def _with_ends(found: dict, name: str) -> str:
     return score(found[name]) + _ends(found["intervals"][name])
 
 
-def _ends(ends: list[float] | None, times: float = 1) -> str:
+def _ends(ends: Sequence[float] | None, times: float = 1) -> str:
     if ends is None:
         return ""
     return f" ({times * ends[0]:.1f} to {times * ends[1]:.1f}%)" if times == 100 else f" ({ends[0]:.2f} to {ends[1]:.2f})"

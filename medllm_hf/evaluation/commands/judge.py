@@ -4,16 +4,26 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from medllm_hf.evaluation.judging.benchmarks import read_benchmark
 from medllm_hf.evaluation.judging.dialogues import read_dialogues
 from medllm_hf.evaluation.judging.run import plan_of, preview, run_plan
 from medllm_hf.evaluation.judging.settings import Settings
 
 
-def judge(dialogues: str, judge: str, out: str, overwrite: bool = False, dry_run: bool = False, **flags: Any) -> int:
+def judge(
+    dialogues: str,
+    judge: str,
+    out: str,
+    answers: str | None = None,
+    overwrite: bool = False,
+    dry_run: bool = False,
+    **flags: Any,
+) -> int:
     """Judges the dialogues of a file or run and writes the run folder `out`, or goes on with it; returns the exit code.
 
     Args:
         judge: `URL#MODEL` of an endpoint, a checkpoint folder or a Hub id.
+        answers: the file of answers to the cases of a rubric benchmark, where `dialogues` is one.
         dry_run: prints what the run would cost, and neither sends nor writes anything.
         flags: the fields of `Settings`, as the command line has read them.
 
@@ -21,7 +31,9 @@ def judge(dialogues: str, judge: str, out: str, overwrite: bool = False, dry_run
         UserError: settings out of range; dialogues, a checkpoint or an endpoint that cannot be had; `out` holds something
             else; or the endpoint refuses every request.
     """
-    plan = plan_of(read_dialogues(dialogues), judge, Settings(**flags), Path(dialogues).name)
+    benchmark = read_benchmark(dialogues, answers)
+    found = benchmark.dialogues if benchmark else read_dialogues(dialogues)
+    plan = plan_of(found, judge, Settings(**flags), Path(dialogues).name, benchmark.record if benchmark else None)
     if dry_run:
         print(preview(plan, out, overwrite))
         return 0

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from medllm_hf.data.encodings import check_encoding
 from medllm_hf.errors import UserError
 from medllm_hf.evaluation.exams.ranks import RankLostError, launched, meet, share_of_launcher
 from medllm_hf.evaluation.exams.readings import (
@@ -55,6 +56,7 @@ def _mcq(asked: Settings, data: Sequence[str], out: str, mode: str | None, overw
     if share_of_launcher().rank:  # what is wrong is told by the first rank alone
         meet()
     asked = by_address(asked)
+    check_encoding(asked.encoding)
     check_ready(asked, out)
     benchmarks = read_benchmarks(asked, data, parse_modes(mode))
     if dry_run and benchmarks[0].settings[0].url is None:

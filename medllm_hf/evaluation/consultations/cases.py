@@ -7,7 +7,7 @@ from pathlib import Path
 
 from medllm_hf.data.dialogues import valid_text
 from medllm_hf.data.files import BadRow, file_rows, input_files, parsed, stem
-from medllm_hf.errors import UserError
+from medllm_hf.errors import UserError, kind_of
 from medllm_hf.folders import sha256
 
 # The names that the published dialogues and scores give to the sets whose rows do not name their source themselves.
@@ -95,7 +95,7 @@ def summary(cases: Iterable[Case]) -> str:
 
 def _case(row: object, source: str) -> Case:
     if not isinstance(row, dict):
-        raise BadRow("row", f"a {type(row).__name__}, not an object")
+        raise BadRow("row", f"{kind_of(row)}, not an object")
     if isinstance(row.get("id"), int) and not isinstance(row["id"], bool):
         row = {**row, "id": str(row["id"])}
     case = Case(

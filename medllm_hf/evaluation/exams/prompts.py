@@ -38,8 +38,8 @@ class Questions:
     record: dict
 
 
-def read_questions(data: str, path: str | None = None, split: str | None = None) -> Questions:
-    """The questions of a benchmark's split, "test" if none is named, or of a file.
+def read_questions(data: str, path: str | None = None, split: str | None = None, encoding: str | None = None) -> Questions:
+    """The questions of a benchmark's split, "test" if none is named, or of a file; see `read_question_file`.
 
     `sha256` in the record is that of the file; for a benchmark it is `questions_hash`, since it may come as several files
     or as an archive.
@@ -60,7 +60,7 @@ def read_questions(data: str, path: str | None = None, split: str | None = None)
         raise UserError(f"--data-path or --split with {data}", f"a benchmark: {', '.join(BENCHMARKS)}", "name one with --data")
     if not Path(data).is_file():
         raise UserError(f"no file and no benchmark {data}", f"questions or one of {', '.join(BENCHMARKS)}", "check --data")
-    return _file_questions(data)
+    return _file_questions(data, encoding)
 
 
 def first_questions(questions: Questions, limit: int | None) -> Questions:
@@ -77,10 +77,10 @@ def limit_of(manifest: Mapping | None) -> dict[str, int] | None:
     return {name: data[name] for name in ("n", "of")} if "of" in data else None
 
 
-def _file_questions(file: str) -> Questions:
+def _file_questions(file: str, encoding: str | None) -> Questions:
     from medllm_hf.data.benchmarks.read import IMAGE
 
-    read = read_question_file(file)
+    read = read_question_file(file, encoding)
     record = {"name": Path(file).name, "split": None, "sha256": sha256(Path(file)), "n": len(read.items)}
     return Questions(read.items, record | ({"left_out": {IMAGE: read.with_picture}} if read.with_picture else {}))
 
@@ -189,7 +189,7 @@ def read_examples(questions: Questions, settings: Settings) -> tuple[Examples, d
     if not settings.shots:
         return Examples({}, 0), {}
     if settings.examples is not None:
-        source = _named_examples(settings.examples)
+        source = _named_examples(settings.examples, settings.encoding)
     elif settings.data in BENCHMARKS:
         source = read_questions(settings.data, _dev_path(settings.data, settings.data_path), "dev")
     else:
@@ -201,14 +201,14 @@ def read_examples(questions: Questions, settings: Settings) -> tuple[Examples, d
     return drawn, {"examples": {name: source.record[name] for name in ("name", "split", "sha256", "n")} | also}
 
 
-def _named_examples(name: str) -> Questions:
+def _named_examples(name: str, encoding: str | None) -> Questions:
     benchmark, _, path = name.partition("=")
     if benchmark in BENCHMARKS:
         return read_questions(benchmark, path or None, "dev")
     if not Path(name).is_file():
         expected = f"a file of solved examples, or one of {', '.join(BENCHMARKS)}"
         raise UserError(f"no file and no benchmark {name}", expected, "check --examples")
-    return _file_questions(name)
+    return _file_questions(name, encoding)
 
 
 def _dev_path(name: str, path: str | None) -> str | None:

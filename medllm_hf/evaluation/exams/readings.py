@@ -80,7 +80,7 @@ def read_benchmarks(asked: Settings, data: Sequence[str], modes: list[Mode] | No
         if twins := [one for one in found if one.name.lower() == folder.lower()]:
             expected = f"a folder of its own for each, and {twins[0].name} twice"
             raise UserError(f"--data {', '.join(part for part, _ in named)}", expected, "leave one out or rename its file")
-        found.append(Benchmark(folder, read_questions(own.data, own.data_path, own.split), settings))
+        found.append(Benchmark(folder, read_questions(own.data, own.data_path, own.split, own.encoding), settings))
     return found
 
 

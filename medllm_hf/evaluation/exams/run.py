@@ -179,6 +179,8 @@ def record_settings(settings: ResolvedSettings, prompts: Prompts, questions: Que
     record = {name: getattr(settings, name) for name in names}
     if settings.enable_thinking is not None:  # older runs have no such line, and go on without
         record["enable_thinking"] = settings.enable_thinking
+    if settings.encoding is not None:
+        record["encoding"] = settings.encoding
     record |= {"reply_prefix": " | ".join(prefixes), "prompt_sha256": prompts.digest(questions.items)}
     if settings.finish is not None:
         record["finish"] = settings.finish

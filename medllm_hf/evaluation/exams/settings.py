@@ -28,6 +28,7 @@ class Settings:
             names; `url` is another name for the last.
         revision: Branch, tag or commit of a Hub id. `base` is what an adapter belongs to, where it is not where it says.
         data: A question file, or the name of a benchmark, whose published files are at `data_path` or on the Hub.
+        encoding: Of the text in the files of `data` and `examples` in which none is found.
         mode: The reading. "likelihood" compares the probabilities of all answers; "reply" reads the letters from a short
             written reply, "reasoning" from what is written after free reasoning.
         score: "letter" shows the options and compares the letters; "text" shows the bare question and compares the whole
@@ -51,6 +52,7 @@ class Settings:
     data: str
     url: str | None = None
     data_path: str | None = None
+    encoding: str | None = None
     split: str | None = None
     mode: Mode | None = None
     score: Score = "letter"

@@ -12,6 +12,7 @@ from typing import NotRequired, TypedDict, cast
 from medllm_hf.errors import UserError
 from medllm_hf.evaluation.consultations import derive as consultations
 from medllm_hf.evaluation.costs.prices import check_costs, with_cost
+from medllm_hf.evaluation.judging.benchmarks import published_score
 from medllm_hf.evaluation.judging.canaries import HIGHEST, canaries
 from medllm_hf.evaluation.judging.dialogues import record
 from medllm_hf.evaluation.judging.records import (
@@ -133,7 +134,7 @@ def derive(
     low = [] if manifest.get("imported") else canaries(rubric["name"] == "checklist")
     checked = [_checked_canary(one, rows, rubric) for one in low]
     scores = [row for one in judged for row in one.rows]
-    systems = {system: _system(judged, system, rubric, version) for system in manifest["systems"]}
+    systems = {system: _system(judged, system, manifest, version) for system in manifest["systems"]}
     metrics = {**_figures(systems, scores, checked, manifest), "usage": usage(rows.values())}
     metrics["warnings"] = _self_preference(manifest) + _missing(judged) + metrics["warnings"]
     if version > 1:
@@ -199,16 +200,19 @@ def _figures(systems: dict[str, dict], scores: Sequence[ScoreRow], checked: list
     }
 
 
-def _system(judged: Iterable[Judged], system: str, rubric: RubricRecord, version: int) -> dict:
-    """The metric's figures over one system's dialogues."""
+def _system(judged: Iterable[Judged], system: str, manifest: JudgeManifest, version: int) -> dict:
+    """The metric's figures over one system's dialogues, and of a benchmark its score as it is published."""
     own = [one for one in judged if one.dialogue["model"] == system]
     if not own:
         raise ValueError(f"no dialogue of {system}")
-    items = [one.item for one in own]
+    items, rubric = [one.item for one in own], manifest["rubric"]
     fewest = 1 if version == 1 else FEWEST
     found = scoring.summary(items, rubric["name"], rubric["language"], fewest=fewest)
     groups = scoring.by_group(items, [one.group for one in own], rubric["name"], 0, fewest)
-    return {**{name: value for name, value in found.items() if name != "rubric"}, "groups": groups}
+    figures = {**{name: value for name, value in found.items() if name != "rubric"}, "groups": groups}
+    if benchmark := manifest.get("benchmark"):
+        figures["published"] = published_score(items, [one.reference for one in own], benchmark)
+    return figures
 
 
 def usage(outputs: Iterable[Mapping]) -> dict:

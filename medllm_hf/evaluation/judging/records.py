@@ -67,6 +67,19 @@ class RunSettings(TypedDict):
     failure_limit: float
 
 
+class BenchmarkRecord(TypedDict):
+    """What a manifest says of a rubric benchmark: whose it is, how its score is cut to 0 and 1, what has no answer, and how
+    many answers are to other cases."""
+
+    name: str
+    licence: str
+    source: str
+    clips_mean: bool
+    cases: int
+    unanswered: list[str]
+    other_answers: int
+
+
 class JudgeManifest(TypedDict):
     """What is read of the manifest of a judge run; `check_costs` reads its prices."""
 
@@ -76,3 +89,4 @@ class JudgeManifest(TypedDict):
     settings: RunSettings
     systems: list[str]
     imported: NotRequired[bool]
+    benchmark: NotRequired[BenchmarkRecord]

@@ -5,7 +5,7 @@ from itertools import combinations
 from statistics import fmean
 
 from medllm_hf.evaluation.agreement.measures import alpha, compare, quadratic_kappa
-from medllm_hf.evaluation.agreement.report import Ratings, overall_of
+from medllm_hf.evaluation.agreement.report import Place, Ratings, overall_of
 from medllm_hf.evaluation.judging.derive import Judged, JudgeRun, Scored, Unscored, family
 from medllm_hf.evaluation.judging.paired_differences import System, comparisons, systems_of
 from medllm_hf.metrics.llm_judge import scoring
@@ -69,6 +69,7 @@ def _run(run: JudgeRun) -> dict:
     return {
         "run": run.name,
         "imported": bool(run.manifest.get("imported")),
+        **({"benchmark": run.manifest["benchmark"]} if "benchmark" in run.manifest else {}),
         "data": run.manifest["data"],
         "settings": run.manifest["settings"],
         **{name: run.metrics[name] for name in kept},
@@ -168,8 +169,11 @@ def ratings(run: JudgeRun) -> Ratings:
             **{key: run.manifest[key] for key in ("judge", "rubric", "data")},
             "samples": run.manifest["settings"]["samples"],
         },
+        unit="dialogues",
+        scale=(run.manifest["rubric"]["low"], run.manifest["rubric"]["high"]),
         scores={key: {one.id: own[key] for one in run.dialogues if (own := _figures(one))} for key in names},
         turns={one.id: one.turns for one in run.dialogues},
+        places={one.id: Place(one.dialogue["model"], "/".join(one.case), one.group) for one in run.dialogues},
         unscored=[one.id for one in run.dialogues if isinstance(one.verdict, Unscored)],
         no_headline=run.metrics["no_headline"],
     )

@@ -19,7 +19,7 @@ from medllm_hf.evaluation.costs.prices import cost_text, record_prices
 from medllm_hf.evaluation.judging.canaries import canaries
 from medllm_hf.evaluation.judging.derive import derive, usage
 from medllm_hf.evaluation.judging.dialogues import record
-from medllm_hf.evaluation.judging.records import Dialogue, JudgeManifest, Output, Reference, Transcript
+from medllm_hf.evaluation.judging.records import BenchmarkRecord, Dialogue, JudgeManifest, Output, Reference, Transcript
 from medllm_hf.evaluation.judging.settings import ATTEMPTS, Settings, check_settings
 from medllm_hf.evaluation.models import ModelSpec, serve_models
 from medllm_hf.evaluation.runs.folder import RunFolder, open_run, outputs_in, read_run
@@ -238,10 +238,13 @@ class Ended:
     failed: bool = False
 
 
-def plan_of(dialogues: Sequence[Dialogue], judge: str, settings: Settings, name: str) -> Plan:
+def plan_of(
+    dialogues: Sequence[Dialogue], judge: str, settings: Settings, name: str, benchmark: BenchmarkRecord | None = None
+) -> Plan:
     """The plan for dialogues that the manifest calls `name`.
 
     Args:
+        benchmark: what the manifest says of the benchmark that they are answers to.
         judge: `URL#MODEL` of an endpoint, a checkpoint folder or a Hub id.
 
     Raises:
@@ -258,6 +261,7 @@ def plan_of(dialogues: Sequence[Dialogue], judge: str, settings: Settings, name:
         "data": record(dialogues, name),
         "settings": settings.record(),
         "systems": list(dict.fromkeys(dialogue["model"] for dialogue in dialogues)),
+        **({"benchmark": dict(benchmark)} if benchmark else {}),
         **record_prices(settings.prices, {"judge": party}, settings.budget),
     }
     return Plan(settings, party, manifest, canaries(settings.rubric == "checklist"), dialogues)

@@ -28,6 +28,7 @@ def judge_blocks(values: dict) -> list[Block]:
         blocks += [Paragraph("Scores by another judge or rubric, or of other dialogues, cannot be compared with each other.")]
     for number, one in enumerate(values["sets"], start=1):
         blocks += [Heading(2, f"{one['name']}, judged by {one['judge']['id']}"), *_asked(one), *_notices(one), *_results(one)]
+        blocks += _benchmark(one)
         for part in (_figures(one, number), _groups(one, number), _coverage(one), _comparisons(one), _repeated(one)):
             blocks += part
         for part in (_ceiling(one), _length(one), _replies(one)):
@@ -87,6 +88,33 @@ def _results(one: dict) -> Iterator[Block]:
             )
             low, high = f"{one['rubric']['low']:g}", f"{one['rubric']['high']:g}"
             yield Paragraph(f"{row['name']}, if all unscored dialogues had {low}, and if all had {high}: {ends}.")
+
+
+_CLIPS = {True: "averaged and then cut to 0 and 1", False: "cut to 0 and 1 and then averaged"}
+
+
+def _benchmark(one: dict) -> Iterator[Block]:
+    """Whose benchmark the dialogues are, and its score as it is published."""
+    for run in one["runs"]:
+        if not (known := run.get("benchmark")):
+            continue
+        whose = f"{known['name']} (licence {known['licence']}, {known['source']})"
+        text = f"Benchmark of {run['run']}: {whose}, {known['cases']} cases."
+        if known["unanswered"]:
+            text += f" Without an answer are {len(known['unanswered'])}: {listed(known['unanswered'])}."
+        if known["other_answers"]:
+            text += f" Answers to other cases, left out: {known['other_answers']}."
+        text += f" Score as published, the points reached over those that can be, {_CLIPS[known['clips_mean']]}: "
+        parts = []
+        for system in (row for row in one["systems"] if row["run"] == run["run"]):
+            found = system["published"]
+            shown = score_text(found["value"], found["interval"], found["n"] - found["unscored"])
+            figure = "withheld" if system["withheld"] else shown
+            parts.append(f"{system['name'] or '(none)'} {figure}, n {found['n']}, unscored {found['unscored']}")
+        text += (
+            "; ".join(parts) + ". The publishers ask their judge for one point at a time; here all points of a case are one "
+        )
+        yield Paragraph(text + "question, so figures of their judges and of this one differ for that too.")
 
 
 def _figures(one: dict, number: int) -> Iterator[Block]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medllm_hf.errors import UserError
+from medllm_hf.evaluation.agreement.report import Place, Ratings
 from medllm_hf.evaluation.judging.derive import Unscored
 from medllm_hf.evaluation.judging.dialogues import record
 from medllm_hf.evaluation.judging.page import safe_json
@@ -82,6 +83,26 @@ def _values(run: PairRun) -> dict:
     reasons = Counter(score.result.reason for score in run.scores if isinstance(score.result, Unscored))
     kept = {name: manifest[name] for name in ("judge", "rubric", "data", "settings", "only_first", "only_second")}
     return {"run": run.name, "systems": run.systems, **kept, **run.metrics, "unscored_reasons": dict(reasons)}
+
+
+def pair_ratings(run: PairRun) -> Ratings:
+    """The run as `eval agree` compares it with other raters: by criterion and case what it is worth to the first system."""
+    manifest, pairs = run.manifest, pairs_in(run.scores)
+    names = manifest["rubric"]["criteria"]
+    scores = {key: {case: WORTH[found] for case, found in outcomes_by_case(run.scores, key).items()} for key in names}
+    system = f"{run.systems['first']} against {run.systems['second']}"
+    about = {"judge": manifest["judge"], "rubric": manifest["rubric"], "samples": manifest["settings"]["samples"]}
+    return Ratings(
+        run=run.name,
+        about={**about, "data": {**manifest["data"], "n": len(pairs)}},
+        unit="pairs of dialogues",
+        scale=(0.0, 1.0),
+        scores=scores,
+        turns={pair["id"]: [*pair["first"]["turns"], *pair["second"]["turns"]] for pair in pairs},
+        places={pair["id"]: Place(system, pair["id"], pair["group"]) for pair in pairs},
+        unscored=[pair["id"] for pair in pairs if pair["id"] not in scores["overall"]],
+        no_headline=run.metrics["no_headline"],
+    )
 
 
 def write_pair_page(blocks: list[Block], values: dict, runs: list[PairRun], folder: Path) -> int:

@@ -75,6 +75,7 @@ class Settings(TypedDict):
     prompt_sha256: str
     enable_thinking: NotRequired[bool]
     finish: NotRequired[str]
+    encoding: NotRequired[str]
 
 
 class Manifest(TypedDict):
@@ -98,7 +99,7 @@ def exam(where: str, run: FinishedRun, known: Known) -> Generator[Finding, None,
     settings, outputs = manifest["settings"], stored.outputs
     yield compared(f"{where}/manifest.json model.weights_sha256", known.weights, manifest["model"]["weights_sha256"])
     written = [one.original() for one in stored.questions if not one.rotation]
-    data, sets = question_sets(where, written, manifest["data"], known)
+    data, sets = question_sets(where, written, manifest["data"], known, settings.get("encoding"))
     items = sets[0]
     yield data
     yield compared(f"{where}/manifest.json data.n", len(items), manifest["data"]["n"])
@@ -117,7 +118,7 @@ def exam(where: str, run: FinishedRun, known: Known) -> Generator[Finding, None,
 
 
 def question_sets(
-    where: str, items: Sequence[McqItem], record: Data, known: Known
+    where: str, items: Sequence[McqItem], record: Data, known: Known, encoding: str | None
 ) -> tuple[Finding, list[tuple[McqItem, ...]]]:
     """Whether the questions are those that the manifest names by hash, and the questions, in each language they may be in.
 
@@ -126,7 +127,7 @@ def question_sets(
     figure = f"{where}/manifest.json data.sha256"
     written = [tuple(replace(item, language=language) for item in items) for language in LANGUAGES]
     if path := known.files.get(record["sha256"]):
-        items = read_questions(str(path)).items
+        items = read_questions(str(path), encoding=encoding).items
         if items in written:
             return Finding(figure, CONFIRMED, record["name"]), [items]
         others = [one.id for one, *twins in zip(items, *written, strict=False) if one not in twins]
@@ -190,7 +191,8 @@ def prompt_findings(where: str, manifest: Manifest, sets: Sequence[tuple[McqItem
             raise UserError(f"a damaged run in {where}/manifest.json: no data.examples", "what --shots drew", "run it again")
         if record["sha256"] not in known.files:
             return [*found, Finding(figure, UNKNOWN, f"{record['name']} is not at hand; name it with --data")]
-        pool = {item.id: item for item in read_questions(str(known.files[record["sha256"]])).items}
+        examples_file = str(known.files[record["sha256"]])
+        pool = {item.id: item for item in read_questions(examples_file, encoding=settings.get("encoding")).items}
         if unknown := [name for names in record["ids"].values() for name in names if name not in pool]:
             raise UserError(f"no example {unknown[0]} in {record['name']}", f"those of {where}/manifest.json", "run it again")
         examples = {kind: tuple(pool[name] for name in names) for kind, names in record["ids"].items()}

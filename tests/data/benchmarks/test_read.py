@@ -95,7 +95,7 @@ def test_medqa_mainland(tmp_path):
     assert read.items[0].prompt(options=True) == f"{SINGLE}\n选戊\nA. 甲\nB. 乙\nC. 丙\nD. 丁\nE. 戊"
     assert read.listed == (
         LeftOut("questions/Mainland/test.jsonl", 2, MALFORMED, "answer is not the text of option B"),
-        LeftOut("questions/Mainland/test.jsonl", 3, IMAGE, "the question points at a picture"),
+        LeftOut("questions/Mainland/test.jsonl", 3, IMAGE, "the question points at a picture, '下图'"),
     )
     single_file = load_benchmark("medqa-mainland", str(tmp_path / "questions" / "Mainland" / "4_options" / "test.jsonl"))
     assert (len(single_file.items[0].options), single_file.chance) == (4, 0.25)
