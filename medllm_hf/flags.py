@@ -201,13 +201,12 @@ def _examinee(parser: Parser) -> None:
     from medllm_hf.evaluation.exams.settings import BATCH_TOKENS, Settings
 
     who = parser.add_mutually_exclusive_group(required=True)
-    spec = "checkpoint folder, LoRA adapter folder, Hub id, or URL#MODEL of an OpenAI-compatible endpoint"
-    who.add_argument("--model", metavar="SPEC", help=spec)
-    who.add_argument("--url", metavar="URL#MODEL", help="the same as --model URL#MODEL")
+    who.add_argument("--model", metavar="SPEC", help="folder of a checkpoint or LoRA adapter, Hub id, or URL#MODEL")
+    who.add_argument("--url", metavar="URL#MODEL", help="the same as --model URL#MODEL: an OpenAI-compatible endpoint")
     parser.add_argument("--revision", help="branch, tag or commit of a Hub repository")
     parser.add_argument("--base", help="base checkpoint of an adapter; default: the one that it names")
     _placement(parser)
-    tokens = f"tokens in one forward (default: {BATCH_TOKENS}; by likelihood on a CPU what takes it some seconds)"
+    tokens = f"tokens in one forward (default: {BATCH_TOKENS}; by likelihood on a CPU what takes some seconds)"
     _setting(parser, Settings, "batch_tokens", metavar="N", help=tokens)
     size = "the most questions in one forward (default: auto, as many as --batch-tokens holds)"
     parser.add_argument("--batch-size", "--batch_size", type=_batch_size, metavar="N|auto", help=size)
