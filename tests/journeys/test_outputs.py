@@ -96,6 +96,7 @@ def test_every_verb_that_writes_is_here():
         "columns",
         "roles",
         "encoding",
+        "mode",
         "license",
         "url",
         "turns",

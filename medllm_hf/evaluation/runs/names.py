@@ -27,7 +27,7 @@ def distinct_names(runs: list[str]) -> list[str]:
 
 
 def nested_runs(folder: str, order: Sequence[str] = ()) -> list[str]:
-    """The run folders that a path names: itself, or where it is none those of its FOLDER/BENCHMARK/READING.
+    """The run folders that a path names: itself, or where it is none those of FOLDER/BENCHMARK/READING or FOLDER/READING.
 
     Args:
         order: of the readings; those that it does not name come last, by name.
@@ -35,7 +35,9 @@ def nested_runs(folder: str, order: Sequence[str] = ()) -> list[str]:
     path = Path(folder)
     if (path / "manifest.json").exists():
         return [folder]
-    inner = [one.parent for one in path.glob("*/*/manifest.json") if not (one.parent.parent / "manifest.json").exists()]
+    below = [[one.parent for one in path.glob(f"{depth}/manifest.json")] for depth in ("*", "*/*")]
+    # A folder within a run, such as a judge's, is a part of that run.
+    inner = below[0] or below[1]
     rank = {name: place for place, name in enumerate(order)}
     inner.sort(key=lambda run: (run.parent.name, rank.get(run.name, len(rank)), run.name))
     return [str(run) for run in inner] or [folder]

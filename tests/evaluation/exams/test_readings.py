@@ -16,8 +16,10 @@ from medllm_hf.errors import UserError
 from medllm_hf.evaluation.commands.mcq import mcq
 from medllm_hf.evaluation.commands.report import report
 from medllm_hf.evaluation.exams.readings import folder_name, parse_data, parse_modes
+from medllm_hf.evaluation.exams.settings import READINGS
 from medllm_hf.evaluation.exams.weights import Weights
 from medllm_hf.evaluation.runs.folder import read_run
+from medllm_hf.evaluation.runs.names import nested_runs
 
 ROWS = (SAMPLE / "questions_test.jsonl").read_text(encoding="utf-8").splitlines()
 FEW = {"max_new_tokens": 3, "reasoning_tokens": 4}
@@ -166,3 +168,7 @@ def test_the_report_finds_the_runs_and_says_which_number_to_publish(files, tmp_p
     ]
     assert text.count("### Readings of m") == 2 and text.count("Which number to publish: ") == 2
     assert "Which number to publish: five/reply" in text
+    assert nested_runs(str(tmp_path / "out" / "five"), READINGS) == [
+        str(tmp_path / "out" / "five" / mode) for mode in ("reply", "reasoning")
+    ]
+    assert nested_runs(str(tmp_path / "report")) == [str(tmp_path / "report")], "which is refused as no run by who reads it"
