@@ -84,7 +84,7 @@ def _run_findings(where: str, path: Path, known: Known, runs: list[dict]) -> Ite
 def _judge_findings(where: str, path: Path, dialogues: list[dict], cases: str, runs: list[dict]) -> Iterator[Finding]:
     """The findings on the judge's run inside the consult run `path`, whose dialogues are on `cases`."""
     run = read_run(path / JUDGE)
-    found, metrics = judgements(where, run, dialogues)
+    found, metrics = judgements(where, run, dialogues, read_run(path)["metrics"])
     if metrics:
         runs.append({**run, "name": f"{path.name}/{JUDGE}", "cases": cases, "metrics": metrics})
     yield from found

@@ -8,6 +8,7 @@ from pathlib import Path
 from support.chat_server import ChatServer
 
 from medllm_hf.cli import main
+from medllm_hf.evaluation.consultations.canaries import is_canary
 
 # By this a request is recognised: the patient is told the case, and every word of the patient repeats its mark.
 MARK = re.compile(r"例\d\d\d号")
@@ -34,10 +35,18 @@ def is_patient(body: dict) -> bool:
 
 def reply(body: dict) -> str:
     """The words that follow from a request: the side, the case's mark and the number of words before."""
-    mark = MARK.search(json.dumps(body["messages"], ensure_ascii=False))[0]
+    if not (found := MARK.search(json.dumps(body["messages"], ensure_ascii=False))):
+        return "这个我不清楚。"  # a canary of the patient
+    mark = found[0]
     if is_patient(body):
-        return f"{mark}病人说第{len(body['messages'])}句"
+        return f"{mark}病人说第{in_words(len(body['messages']))}句"
     return f"医生答第{len(body['messages'])}句"
+
+
+def in_words(number: int) -> str:
+    """A number below twenty as a Chinese numeral: a patient that says a number in figures which its case lacks is stopped."""
+    ten, one = divmod(number, 10)
+    return "十" * ten + ("零一二三四五六七八九"[one] if one or not ten else "")
 
 
 def judging(body: dict):
@@ -58,7 +67,12 @@ def lines(file: Path) -> list[dict]:
     return [json.loads(line) for line in file.read_text(encoding="utf-8").split("\n") if line]
 
 
+def turns_in(out: Path) -> list[dict]:
+    """The outputs of a run but those on canaries."""
+    return [row for row in lines(out / "outputs.jsonl") if not is_canary(row["case"])]
+
+
 def times_asked(server: ChatServer) -> Counter[tuple[str, str]]:
-    """How often each call was requested: by the case's mark and by the whole body."""
+    """How often each call was requested: by the case's mark and by the whole body; canaries have no mark."""
     bodies = (json.dumps(request.body, ensure_ascii=False, sort_keys=True) for request in server.requests)
-    return Counter((MARK.search(body)[0], body) for body in bodies)
+    return Counter((mark[0], body) for body in bodies if (mark := MARK.search(body)))

@@ -5,6 +5,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, cast
 
+from medllm_hf.errors import UserError
 from medllm_hf.evaluation.consultations.cases import summary
 from medllm_hf.evaluation.consultations.run import (
     Plan,
@@ -13,13 +14,12 @@ from medllm_hf.evaluation.consultations.run import (
     party,
     plan_run,
     run_summary,
-    talks_of,
 )
 from medllm_hf.evaluation.consultations.settings import Settings
 from medllm_hf.evaluation.consultations.transcript import KEY
 from medllm_hf.evaluation.costs.estimate import describe_estimate, spent_in
 from medllm_hf.evaluation.costs.prices import record_prices
-from medllm_hf.evaluation.judging.dialogues import read_dialogues
+from medllm_hf.evaluation.judging.dialogues import read_dialogues, read_gate
 from medllm_hf.evaluation.judging.records import Output
 from medllm_hf.evaluation.judging.run import KEY as JUDGE_KEY
 from medllm_hf.evaluation.judging.run import estimate, plan_of, run_plan
@@ -62,12 +62,13 @@ def consult(
 def _estimate(plan: Plan, out: str, judge: str | None, overwrite: bool) -> str:
     """What is printed in place of the run: the dialogues that are not over, and the judge's replies on all."""
     rows = outputs_in(out, plan.manifest, KEY, overwrite)
-    estimates, most, usual = estimate_run(plan, talks_of(rows, plan.cases, out))
+    estimates, most, usual = estimate_run(plan, rows, out)
     prices = plan.manifest.get("prices", {})
     spent = spent_in(out, prices) if prices and rows else Fraction(0)
     if judge:
         folder = Path(out) / "judge"
-        judge_plan = plan_of(most, judge, JudgeSettings(**_judge_settings(plan.settings)), "dialogues.jsonl")
+        gate = read_gate(out) if folder.is_dir() and not overwrite else None
+        judge_plan = plan_of(most, judge, JudgeSettings(**_judge_settings(plan.settings)), "dialogues.jsonl", gate=gate)
         over = not any(one.most.calls for one in estimates.values())
         there = outputs_in(folder, judge_plan.manifest, JUDGE_KEY) if over and folder.is_dir() and not overwrite else {}
         estimates["judge"] = estimate(judge_plan, cast(dict[tuple, Output], there), usual)
@@ -79,8 +80,11 @@ def _estimate(plan: Plan, out: str, judge: str | None, overwrite: bool) -> str:
 
 def _judge(out: str, judge: str, settings: Settings, spent: Fraction) -> int:
     """Has the dialogues of a finished run, which have cost `spent`, judged into the folder `judge` inside it."""
-    asked = JudgeSettings(**_judge_settings(settings), spent_before=spent)
-    ended = run_plan(plan_of(read_dialogues(out), judge, asked, "dialogues.jsonl"), Path(out) / "judge")
+    asked, gate = JudgeSettings(**_judge_settings(settings), spent_before=spent), read_gate(out)
+    if gate and gate["invalid"] == gate["of"]:
+        what = f"a patient that did not keep to its role in any of {gate['of']} dialogues of {out}"
+        raise UserError(what, "dialogues to judge", "take a model that can play the patient")
+    ended = run_plan(plan_of(read_dialogues(out), judge, asked, "dialogues.jsonl", gate=gate), Path(out) / "judge")
     print(ended.text, file=sys.stderr if ended.failed else sys.stdout)
     return int(ended.failed)
 

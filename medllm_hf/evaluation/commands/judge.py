@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from medllm_hf.evaluation.judging.benchmarks import read_benchmark
-from medllm_hf.evaluation.judging.dialogues import read_dialogues
+from medllm_hf.evaluation.judging.dialogues import read_dialogues, read_gate
 from medllm_hf.evaluation.judging.run import plan_of, preview, run_plan
 from medllm_hf.evaluation.judging.settings import Settings
 
@@ -33,7 +33,8 @@ def judge(
     """
     benchmark = read_benchmark(dialogues, answers)
     found = benchmark.dialogues if benchmark else read_dialogues(dialogues)
-    plan = plan_of(found, judge, Settings(**flags), Path(dialogues).name, benchmark.record if benchmark else None)
+    about, gate = (benchmark.record, None) if benchmark else (None, read_gate(dialogues))
+    plan = plan_of(found, judge, Settings(**flags), Path(dialogues).name, about, gate)
     if dry_run:
         print(preview(plan, out, overwrite))
         return 0

@@ -6,9 +6,11 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
+from medllm_hf.evaluation.consultations.canaries import check_canary, is_canary
 from medllm_hf.evaluation.consultations.cases import Case
+from medllm_hf.evaluation.consultations.gate import FAULTS, GateRecord
 from medllm_hf.evaluation.consultations.transcript import (
     GIVEN,
     REFUSED,
@@ -17,8 +19,10 @@ from medllm_hf.evaluation.consultations.transcript import (
     Dialogue,
     dialogue,
     heard,
+    is_invalid,
     is_refused,
     patient_ended,
+    patient_faults,
 )
 from medllm_hf.evaluation.costs.prices import check_costs, sum_usage, with_cost
 from medllm_hf.evaluation.runs.folder import FinishedRun
@@ -41,6 +45,8 @@ DOCTOR_SLIPS = re.compile(
     re.I,
 )
 GOODBYE = re.compile(r"再见|拜拜|再会|\b(?:good)?bye\b", re.I)
+# How a turn ends that the patient has not said.
+UNSAID = (GIVEN, REFUSED)
 # The fields of a row of scores whose means the metrics hold.
 MEANS = ("rounds", "doctor_characters", "patient_characters")
 # The fields whose shares of dialogues with one or more they hold.
@@ -56,12 +62,20 @@ FINDINGS = (
 )
 
 
+class RunSettings(TypedDict):
+    """The settings that figures depend on: the gate, which older runs have not, and whether the patient may end."""
+
+    turns: int | str
+    patient_gate: NotRequired[GateRecord]
+
+
 class Manifest(TypedDict):
     """What is read of the manifest of a consult run; `check_costs` reads its prices."""
 
     doctor: ModelRecord
     patient: ModelRecord
     data: DataRecord
+    settings: RunSettings
 
 
 class Score(TypedDict):
@@ -85,6 +99,8 @@ class Score(TypedDict):
     patient_repeated: int
     doctor_repeated: int
     cut: int
+    patient_again: NotRequired[int]
+    patient_faults: NotRequired[list[str]]
 
 
 @dataclass(frozen=True)
@@ -103,7 +119,10 @@ class StoredRun:
 
 @dataclass(frozen=True)
 class Derived:
-    """What follows from the outputs and the manifest of a run; `dialogues` are those that no server refused to go on with."""
+    """What follows from the outputs and the manifest of a run.
+
+    `dialogues` are those that no server refused to go on with and whose patient kept to its role.
+    """
 
     dialogues: list[Dialogue]
     scores: list[Score]
@@ -131,27 +150,45 @@ def derive(
 
     Args:
         stored: the scores of the run, where the cases are not at hand but those of `StoredRun.cases`: what compares with
-            the diagnoses is taken from them.
+            the diagnoses and the cases is taken from them.
     """
+    settings = manifest["settings"]
     talks: dict[str, list[Call]] = {case.id: [] for case in cases}
     for row in outputs:
         talks.get(row["case"], []).append(row)
     records = [dialogue(case, talks[case.id], manifest["doctor"]["id"]) for case in cases]
     scores = [score_row(case, talks[case.id], record) for case, record in zip(cases, records, strict=True)]
+    if "patient_gate" in settings:
+        for case, score in zip(cases, scores, strict=True):
+            score["patient_again"] = sum(bool(row.get("attempts")) for row in talks[case.id])
+            score["patient_faults"] = _last_faults(case, talks[case.id], settings["turns"] == "auto")
     for score, known in zip(scores, stored or (), strict=False):
         score["said_diagnosis"] = known["said_diagnosis"]
-    whole = [record for case, record in zip(cases, records, strict=True) if not is_refused(talks[case.id])]
-    return Derived(whole, scores, with_cost(metrics(scores, outputs), dict(manifest)))
+        if "patient_faults" in known:
+            score["patient_faults"] = known["patient_faults"]
+    whole = [record for score, record in zip(scores, records, strict=True) if _is_valid(score)]
+    return Derived(whole, scores, with_cost(metrics(scores, outputs, settings.get("patient_gate")), dict(manifest)))
+
+
+def _last_faults(case: Case, rows: Sequence[Call], auto: bool) -> list[str]:
+    """What is wrong with the patient's last turn; one with faults is the last of its dialogue."""
+    said = [turn for turn, row in enumerate(rows) if row["role"] == "patient" and row["finish"] not in UNSAID]
+    return [*patient_faults(case, rows[: said[-1]], rows[said[-1]]["content"], auto)] if said else []
+
+
+def _is_valid(score: Mapping) -> bool:
+    return score["ended_by"] != "refusal" and not score.get("patient_faults")
 
 
 def score_row(case: Case, rows: Sequence[Call], record: Dialogue) -> Score:
     """The checks of one dialogue, from its outputs in order and its record for judging.
 
-    Fields: `rounds` (replies of the doctor), characters of each side, `ended_by` ("patient", "turns" or "refusal"),
+    Fields: `rounds` (replies of the doctor), characters of each side, `ended_by` ("patient", "turns", "refusal" or "gate"),
     `early_end` (the patient ended after the doctor's first reply, or said goodbye before its last turn), `said_diagnosis`
     (the patient was the first to name it; null where the case has none), and the number of turns that slip out of the
     role, are empty, repeat an earlier one of that side, or were cut at the limit of tokens. A first question that came
-    with the case is not the simulator's doing: it is not checked, and what it names is known.
+    with the case is not the simulator's doing: it is not checked, and what it names is known. Where there is a gate,
+    `patient_again` counts the turns that were asked for again, and `patient_faults` are those of the last turn.
     """
     spoken = [row for row in rows if row["finish"] != REFUSED]
     turns = [(row["role"], heard(row), row) for row in spoken]
@@ -167,7 +204,7 @@ def score_row(case: Case, rows: Sequence[Call], record: Dialogue) -> Score:
         "rounds": len(made["doctor"]),
         "patient_characters": sum(map(len, all_of["patient"])),
         "doctor_characters": sum(map(len, all_of["doctor"])),
-        "ended_by": "refusal" if is_refused(rows) else "patient" if ended else "turns",
+        "ended_by": "refusal" if is_refused(rows) else "gate" if is_invalid(rows) else "patient" if ended else "turns",
         "early_end": _early(turns, ended),
         "said_diagnosis": _said_diagnosis(case.diagnosis, turns),
         "patient_slips": sum(bool(PATIENT_SLIPS.search(text)) for text in made["patient"]),
@@ -180,24 +217,43 @@ def score_row(case: Case, rows: Sequence[Call], record: Dialogue) -> Score:
     }
 
 
-def metrics(scores: Sequence[Mapping], outputs: Iterable[Mapping]) -> dict:
+def metrics(scores: Sequence[Mapping], outputs: Iterable[Mapping], gate: GateRecord | None = None) -> dict:
     """The figures of a run: whole dialogues (`n`), their means and shares with each finding, and what each side has spent.
 
-    `failed` dialogues, which a server refused to go on with, are in the spendings only.
+    `failed` dialogues, which a server refused to go on with, and those that the gate found invalid are in the spendings
+    and in "gate" only.
     """
     failed = [row["case_id"] for row in scores if row["ended_by"] == "refusal"]
-    scores = [row for row in scores if row["ended_by"] != "refusal"]
-    known = [row["said_diagnosis"] for row in scores if row["said_diagnosis"] is not None]
     rows = list(outputs)
+    gated = {"gate": _gated(scores, rows, gate)} if gate else {}
+    scores = [row for row in scores if _is_valid(row)]
+    known = [row["said_diagnosis"] for row in scores if row["said_diagnosis"] is not None]
     return {
         "n": len(scores),
         "failed": len(failed),
         "failed_cases": failed,
+        **gated,
         **{f"mean_{name}": _mean(row[name] for row in scores) for name in MEANS},
         "ended_by": dict(Counter(row["ended_by"] for row in scores)),
         "said_diagnosis": {"n": len(known), "share": _mean(known)},
         "findings": {name: _mean(row[name] > 0 for row in scores) for name in FINDINGS},
         "usage": {role: _usage([row for row in rows if row["role"] == role and row["finish"] != GIVEN]) for role in ROLES},
+    }
+
+
+def _gated(scores: Sequence[Mapping], rows: Sequence[Mapping], gate: GateRecord) -> dict:
+    """What the gate found: the patients' `turns`, how many were `asked_again`, and the dialogues with one that stayed bad."""
+    held = [row for row in scores if row["ended_by"] != "refusal"]
+    invalid = [row for row in held if row["patient_faults"]]
+    return {
+        "turns": sum(row["role"] == "patient" and row["finish"] not in UNSAID for row in rows if not is_canary(row["case"])),
+        "asked_again": sum(row["patient_again"] for row in scores),
+        "invalid": len(invalid),
+        "of": len(held),
+        "limit": gate["limit"],
+        "cases": [row["case_id"] for row in invalid],
+        "canaries": [check_canary(row["case"], row["content"]) for row in rows if is_canary(row["case"])],
+        "faults": {fault: count for fault in FAULTS if (count := sum(fault in row["patient_faults"] for row in invalid))},
     }
 
 

@@ -3,10 +3,12 @@
 import hashlib
 import json
 import re
+from collections.abc import Sequence
 
 from medllm_hf.evaluation.consultations.cases import Case
+from medllm_hf.evaluation.consultations.gate import Fault
 
-VERSION = "1"
+VERSION = "2"
 # A patient that has been served ends its last words with this, where the number of rounds is left to it.
 END = "【问诊结束】"
 # Stands for words that are empty, in what the other side is sent: some servers refuse a turn without text.
@@ -64,6 +66,32 @@ ENDINGS = {
         "treatment, tests or daily life.",
     },
 }
+# Said to a patient whose last words did not keep to its role; what was wrong with them comes between the two halves.
+AGAIN = {
+    "zh": ("（系统提示，不是医生的话）你上一句不符合就诊者的身份：", "。请重说这一句，只输出就诊者对医生说的话。"),
+    "en": (
+        "(A note on the role, not from the doctor.) Your last words do not fit the patient: ",
+        ". Say it again: only the patient's words.",
+    ),
+}
+FAULT_WORDS: dict[str, dict[Fault, str]] = {
+    "zh": {
+        "empty": "没有说话",
+        "end_alone": "谈话还没有结束",
+        "speaks_as_doctor": "你像医生那样提问、给建议或祝愿。你是来看病的，只说自己的情况和疑问",
+        "copies": "你照抄了医生的话。请用自己的话回答医生的问题",
+        "names_diagnosis": "医生还没有说出诊断，你先说了病名",
+        "not_in_case": "你说了资料里没有的数字。资料里没有的，就说“不清楚”",
+    },
+    "en": {
+        "empty": "you said nothing",
+        "end_alone": "the talk is not over",
+        "speaks_as_doctor": "you ask, advise or wish like a doctor. You seek advice: tell your own complaints and doubts",
+        "copies": "you copied the doctor. Answer in your own words",
+        "names_diagnosis": "you named the diagnosis before the doctor did",
+        "not_in_case": "you gave a number that the record does not have. Say that you do not know",
+    },
+}
 # What the doctor is taken to have said before the first words, since many chat templates want the other side to begin.
 OPENINGS = {"zh": "您好，请问有什么可以帮您？", "en": "Hello, what can I do for you?"}
 
@@ -87,6 +115,14 @@ def patient_messages(case: Case, auto: bool) -> list[dict[str, str]]:
     return [{"role": "system", "content": text}, {"role": "user", "content": OPENINGS[spoken]}]
 
 
+def ask_again(case: Case, reply: str, faults: Sequence[Fault]) -> list[dict[str, str]]:
+    """What follows a patient's `reply` with these faults, so that it is said again."""
+    spoken = language(case)
+    head, tail = AGAIN[spoken]
+    wrong = ("；" if spoken == "zh" else "; ").join(FAULT_WORDS[spoken][fault] for fault in faults)
+    return [{"role": "assistant", "content": reply.strip() or SILENCE}, {"role": "user", "content": head + wrong + tail}]
+
+
 def said(reply: str) -> str:
     """The patient's words in a reply, without the end mark and what may follow it."""
     return _MARKED.split(reply)[0].rstrip() if ends(reply) else reply
@@ -99,5 +135,5 @@ def ends(reply: str) -> bool:
 
 def prompt_record() -> dict[str, str]:
     """What a manifest says of the patient's prompt: the hash covers all texts that the patient may be sent by us."""
-    texts = json.dumps([PROMPTS, ENDINGS, OPENINGS, SILENCE], ensure_ascii=False, sort_keys=True)
+    texts = json.dumps([PROMPTS, ENDINGS, OPENINGS, SILENCE, AGAIN, FAULT_WORDS], ensure_ascii=False, sort_keys=True)
     return {"version": VERSION, "sha256": hashlib.sha256(texts.encode()).hexdigest()}

@@ -13,8 +13,12 @@ from tqdm import tqdm
 from medllm_hf.endpoints.address import Endpoint
 from medllm_hf.endpoints.client import ChatClient, EndpointError, Reply, ask_all
 from medllm_hf.errors import UserError
+from medllm_hf.evaluation.consultations.canaries import TURN as CANARY_TURN
+from medllm_hf.evaluation.consultations.canaries import canary_messages, patient_canaries
 from medllm_hf.evaluation.consultations.cases import Case, read_cases
 from medllm_hf.evaluation.consultations.derive import Manifest, derive
+from medllm_hf.evaluation.consultations.gate import AGAIN, FAULTS, Fault
+from medllm_hf.evaluation.consultations.patient import ask_again
 from medllm_hf.evaluation.consultations.settings import Settings, check_settings
 from medllm_hf.evaluation.consultations.transcript import (
     GIVEN,
@@ -29,6 +33,7 @@ from medllm_hf.evaluation.consultations.transcript import (
     is_refused,
     next_messages,
     outputs_of,
+    patient_faults,
     uncalled,
 )
 from medllm_hf.evaluation.costs.estimate import Estimate, Guess, Seen, Volume, about, at_most, seen_reply
@@ -155,8 +160,11 @@ def fill(run: RunFolder, plan: Plan, spending: Spending) -> dict[str, EndpointEr
             if plan.is_over(rows):
                 bar.total -= most - len(rows)
 
+        at = dict(zip(ROLES, found, strict=True))
+        tempting = lacking_canaries(plan, run.rows)
         try:
-            failed = asyncio.run(hold(left, dict(zip(ROLES, found, strict=True)), plan, keep, spending))
+            asyncio.run(ask_canaries(tempting, at["patient"], plan.settings, lambda row: run.append(dict(row)), spending))
+            failed = asyncio.run(hold(left, at, plan, keep, spending))
         except EndpointError as error:
             kept = f"{len(run.rows)} turns are kept"
             raise UserError(str(error), "an endpoint that answers", f"mend it and run the same again, {kept}") from error
@@ -164,8 +172,35 @@ def fill(run: RunFolder, plan: Plan, spending: Spending) -> dict[str, EndpointEr
         for case, rows in left.items():
             if case.id in failed and failed[case.id].status in NEVER_TAKEN and ROLES[len(rows) % 2] in answered:
                 # The server will never take this call: an output stands for it, and the dialogue ends.
-                keep(rows, {**uncalled(case, len(rows), "", REFUSED), "error": str(failed.pop(case.id))})
+                keep(rows, {**uncalled(case.id, len(rows), "", REFUSED), "error": str(failed.pop(case.id))})
         return failed
+
+
+async def ask_canaries(
+    names: Sequence[str], patient: Endpoint, settings: Settings, keep: Callable[[Call], None], spending: Spending
+) -> None:
+    """Hands the patient's reply to each of the canaries to `keep`.
+
+    Raises:
+        EndpointError: one that fails otherwise than by its words, or all of them.
+    """
+    async with ChatClient(patient) as client:
+
+        async def ask(name: str, _: object) -> None:
+            reply = await client.complete(
+                canary_messages(name),
+                max_tokens=settings.patient_max_new_tokens,
+                temperature=settings.patient_temperature,
+                seed=call_seed(settings.seed, name, CANARY_TURN),
+                account=spending.account("patient"),
+            )
+            keep(output(name, CANARY_TURN, [reply], [], client.dropped))
+
+        failed = await ask_all(dict.fromkeys(names), ask, len(names))
+    for name, error in failed.items():
+        if error.status not in NEVER_TAKEN or len(failed) == len(names):
+            raise error
+        keep({**uncalled(name, CANARY_TURN, "", REFUSED), "error": str(error)})
 
 
 async def hold(
@@ -195,14 +230,20 @@ async def hold(
             while not plan.is_over(rows):
                 turn, role = len(rows), ROLES[len(rows) % 2]
                 client = own[at[role]]
-                reply = await client.complete(
-                    next_messages(case, rows, settings.auto),
-                    max_tokens=limits[role],
-                    temperature=warmth[role],
-                    seed=call_seed(settings.seed, case.id, turn),
-                    account=spending.account(role),
-                )
-                keep(rows, output(case, turn, reply, client.dropped))
+                messages = next_messages(case, rows, settings.auto)
+                replies: list[Reply] = []
+                faults: list[Fault] = []
+                while not replies or (faults and len(replies) <= AGAIN):
+                    reply = await client.complete(
+                        messages + (ask_again(case, replies[-1].text, faults) if replies else []),
+                        max_tokens=limits[role],
+                        temperature=warmth[role],
+                        seed=call_seed(settings.seed, case.id, turn, len(replies)),
+                        account=spending.account(role),
+                    )
+                    replies.append(reply)
+                    faults = patient_faults(case, rows, reply.text, settings.auto) if role == "patient" else []
+                keep(rows, output(case.id, turn, replies, faults, client.dropped))
 
         # A client serves its callers in turn, so all dialogues go forward together, and those with the most turns left
         # begin: the last requests then fill the slots instead of following one another in a few long dialogues.
@@ -210,27 +251,50 @@ async def hold(
         return await ask_all({case.id: (case, rows) for case, rows in left}, ask, len(left))
 
 
-def output(case: Case, turn: int, reply: Reply, dropped: set[str]) -> Call:
-    """The output of a call, and the fields that it went without since the server refuses them."""
+def output(case: str, turn: int, replies: Sequence[Reply], faults: list[Fault], dropped: set[str]) -> Call:
+    """The output of a turn: the last of its replies, with the tokens of all and the fields that they went without.
+
+    Args:
+        replies: those before the last did not keep to the patient's role; `faults` are those of the last one.
+    """
+    reply = replies[-1]
     row: Call = {
-        "case": case.id, "turn": turn, "role": ROLES[turn % 2], "content": reply.text, "finish": reply.finish,
-        "prompt_tokens": reply.prompt_tokens, "completion_tokens": reply.completion_tokens,
-        "seconds": round(reply.seconds, 3), "retries": reply.retries,
+        "case": case, "turn": turn, "role": ROLES[turn % 2], "content": reply.text, "finish": reply.finish,
+        "prompt_tokens": _total(reply.prompt_tokens for reply in replies),
+        "completion_tokens": _total(reply.completion_tokens for reply in replies),
+        "seconds": round(sum(reply.seconds for reply in replies), 3), "retries": sum(reply.retries for reply in replies),
     }  # fmt: skip
+    if replies[1:]:
+        row["attempts"] = [reply.text for reply in replies[:-1]]
+    if faults:
+        row["faults"] = [*faults]
     return {**row, "dropped": sorted(dropped)} if dropped else row
 
 
-def call_seed(seed: int, case: str, turn: int) -> int:
+def _total(counts: Iterable[int | None]) -> int | None:
+    """The sum, None where a count is not known."""
+    total = 0
+    for count in counts:
+        if count is None:
+            return None
+        total += count
+    return total
+
+
+def call_seed(seed: int, case: str, turn: int, again: int = 0) -> int:
     """The seed of one call: the same whenever and in whatever order the calls are made, and below 2**31."""
-    return int.from_bytes(hashlib.sha256(f"{seed}/{turn}/{case}".encode()).digest()[:4]) >> 1
+    place = f"{turn}.{again}" if again else f"{turn}"
+    return int.from_bytes(hashlib.sha256(f"{seed}/{place}/{case}".encode()).digest()[:4]) >> 1
 
 
 def finish(run: RunFolder, plan: Plan, spending: Spending) -> None:
     """Ends a run whose dialogues are over: dialogues.jsonl, scores.jsonl and metrics.json follow from its outputs.
 
-    A dialogue that a server refused to go on with is scored as far as it came, and is none of those for judging.
+    A dialogue that a server refused to go on with, or whose patient did not keep to its role, is scored as far as it came,
+    and is none of those for judging.
     """
-    outputs = [row for rows in talks_of(run.rows, plan.cases, str(run.path)).values() for row in rows]
+    outputs = [read_record(run.rows[name, CANARY_TURN], Call, str(run.path)) for name in patient_canaries(plan.cases)]
+    outputs += [row for rows in talks_of(run.rows, plan.cases, str(run.path)).values() for row in rows]
     # What requests without outputs have cost is in the ledger, which writes it into the manifest.
     unpriced = {name: value for name, value in run.manifest.items() if name != "prices"}
     derived = derive(read_record(unpriced, Manifest, str(run.path)), outputs, plan.cases)
@@ -239,35 +303,60 @@ def finish(run: RunFolder, plan: Plan, spending: Spending) -> None:
     run.finish(order, list(map(dict, derived.scores)), spending.with_cost(derived.metrics))
 
 
-def estimate_run(plan: Plan, talks: Mapping[Case, list[Call]]) -> tuple[dict[str, Estimate], list[Dialogue], list[Dialogue]]:
+def estimate_run(
+    plan: Plan, outputs: Mapping[tuple, dict], where: str
+) -> tuple[dict[str, Estimate], list[Dialogue], list[Dialogue]]:
     """The estimate of what is left by role, and the dialogues for judging as they would be at most and about.
 
     Args:
-        talks: the outputs so far of each case.
+        outputs: those so far of the run folder `where`, by case and turn.
+
+    Raises:
+        UserError: one of them is none of a consultation.
     """
+    talks = talks_of(outputs, plan.cases, where)
     limits = {role: getattr(plan.settings, f"{role}_max_new_tokens") for role in ROLES}
     seen: dict[str, list[Seen]] = {role: [] for role in ROLES}
     for case, rows in talks.items():
         for turn, row in enumerate(rows):
             messages = next_messages(case, rows[:turn], plan.settings.auto)
-            if row["finish"] != GIVEN and (reply := seen_reply(messages, row["content"], row)):
+            # A turn that was asked for again has the tokens of several prompts.
+            asked_once = row["finish"] != GIVEN and not row.get("attempts")
+            if asked_once and (reply := seen_reply(messages, row["content"], row)):
                 seen[row["role"]].append(reply)
-    most, high = _expected(plan, talks, {role: at_most(limits[role]) for role in ROLES})
-    usual, middle = _expected(plan, talks, {role: about(limits[role], seen[role]) for role in ROLES})
+    most, high = _expected(plan, talks, {role: at_most(limits[role]) for role in ROLES}, AGAIN)
+    guesses = {role: about(limits[role], seen[role]) for role in ROLES}
+    usual, middle = _expected(plan, talks, guesses, 0)
+    for name in lacking_canaries(plan, outputs):
+        most["patient"] += at_most(limits["patient"]).call(canary_messages(name))
+        usual["patient"] += guesses["patient"].call(canary_messages(name))
     return {role: Estimate(most[role], usual[role]) for role in ROLES}, high, middle
 
 
+def lacking_canaries(plan: Plan, rows: Mapping[tuple, object]) -> list[str]:
+    """The canaries of the patient that the outputs by case and turn lack."""
+    return [name for name in patient_canaries(plan.cases) if (name, CANARY_TURN) not in rows]
+
+
 def _expected(
-    plan: Plan, talks: Mapping[Case, list[Call]], guesses: dict[str, Guess]
+    plan: Plan, talks: Mapping[Case, list[Call]], guesses: dict[str, Guess], again: int
 ) -> tuple[dict[str, Volume], list[Dialogue]]:
-    """The calls that all talks lack by role, and the dialogues that come of them."""
+    """The calls that all talks lack by role, and the dialogues that come of them.
+
+    Args:
+        again: how often each turn of a patient is said again, for the longest of reasons.
+    """
     volumes, dialogues = {role: Volume() for role in ROLES}, []
     for case, there in talks.items():
         rows = list(there) or ([first_turn(case)] if case.first_question else [])
         while not plan.is_over(rows):
             role = ROLES[len(rows) % 2]
-            volumes[role] += guesses[role].call(next_messages(case, rows, plan.settings.auto))
-            rows.append(uncalled(case, len(rows), guesses[role].text, "length"))
+            messages = next_messages(case, rows, plan.settings.auto)
+            volumes[role] += guesses[role].call(messages)
+            if role == "patient" and again:
+                repeated = guesses[role].call(messages + ask_again(case, guesses[role].text, FAULTS))
+                volumes[role] += sum([repeated] * again, Volume())
+            rows.append(uncalled(case.id, len(rows), guesses[role].text, "length"))
         if not is_refused(rows):
             dialogues.append(dialogue(case, rows, plan.doctor))
     return volumes, dialogues
@@ -284,6 +373,9 @@ def run_summary(out: str | Path) -> str:
     size = f"{figures['n']} dialogues" + (f" of {figures['mean_rounds']:.1f} rounds on average" if figures["n"] else "")
     if figures["failed"]:
         size += f", {figures['failed']} more that a server refused to go on with"
+    if (gate := figures.get("gate")) and gate["asked_again"]:
+        again = f"{gate['asked_again']} of {gate['turns']} turns were asked for again"
+        size += f", {gate['invalid']} more whose patient did not keep to its role ({again})"
     if "cost" in figures:
         spent.append(cost_text(figures["cost"]))
     return f"{size} ({', '.join(findings) or 'no findings'}); {'; '.join(spent)}; run folder {out}"

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from medllm_hf.endpoints.address import KEY_ENV, Endpoint
 from medllm_hf.errors import UserError
+from medllm_hf.evaluation.consultations.gate import gate_record
 from medllm_hf.evaluation.consultations.patient import prompt_record
 from medllm_hf.evaluation.consultations.transcript import ROLES
 
@@ -62,7 +63,12 @@ class Settings:
         record: dict[str, object] = {"turns": AUTO, "max_turns": self.rounds} if self.auto else {"turns": self.rounds}
         thinking = {name: getattr(self, name) for name in (f"{role}_enable_thinking" for role in ROLES)}
         record |= {name: value for name, value in thinking.items() if value is not None}
-        return {**record, **{name: getattr(self, name) for name in sampling}, "patient_prompt": prompt_record()}
+        return {
+            **record,
+            **{name: getattr(self, name) for name in sampling},
+            "patient_prompt": prompt_record(),
+            "patient_gate": gate_record(),
+        }
 
 
 def check_settings(settings: Settings) -> None:

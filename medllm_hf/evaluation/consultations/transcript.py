@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import NotRequired, TypedDict
 
 from medllm_hf.evaluation.consultations.cases import Case
+from medllm_hf.evaluation.consultations.gate import Fault, turn_faults
 from medllm_hf.evaluation.consultations.patient import SILENCE, ends, patient_messages, said
 from medllm_hf.metrics.llm_judge.rubrics import Point as Point
 from medllm_hf.metrics.llm_judge.rubrics import Turn as Turn
@@ -23,6 +24,8 @@ class Call(TypedDict):
     """An output of a run: one turn and what it has cost. `content` is the raw reply, reasoning and end mark included.
 
     `dropped` are the fields that the request went without since the server refuses them; `error` says why a call is REFUSED.
+    `attempts` are a patient's earlier replies, which did not keep to its role, and `faults` what is wrong with the last one
+    still; the tokens are those of all.
     """
 
     case: str
@@ -36,6 +39,8 @@ class Call(TypedDict):
     retries: int
     dropped: NotRequired[list[str]]
     error: NotRequired[str]
+    attempts: NotRequired[list[str]]
+    faults: NotRequired[list[str]]
 
 
 class Dialogue(TypedDict):
@@ -53,13 +58,13 @@ class Dialogue(TypedDict):
 
 def first_turn(case: Case) -> Call:
     """The output that stands for the first question of a case."""
-    return uncalled(case, 0, case.first_question, GIVEN, 0)
+    return uncalled(case.id, 0, case.first_question, GIVEN, 0)
 
 
-def uncalled(case: Case, turn: int, content: str, finish: str, tokens: int | None = None) -> Call:
+def uncalled(case: str, turn: int, content: str, finish: str, tokens: int | None = None) -> Call:
     """An output that cost no call."""
     return {
-        "case": case.id, "turn": turn, "role": ROLES[turn % 2], "content": content, "finish": finish,
+        "case": case, "turn": turn, "role": ROLES[turn % 2], "content": content, "finish": finish,
         "prompt_tokens": tokens, "completion_tokens": tokens, "seconds": 0.0, "retries": 0,
     }  # fmt: skip
 
@@ -74,8 +79,18 @@ def outputs_of(outputs: Mapping[tuple, Call], case: Case) -> list[Call]:
 
 def heard(row: Call) -> str:
     """What the other side hears of an output: not the reasoning at its beginning, not the patient's end mark."""
-    content = re.sub(r"\A\s*<think>.*?(</think>\s*|\Z)", "", row["content"], flags=re.S)
-    return said(content) if row["role"] == "patient" else content
+    return said(_spoken(row["content"])) if row["role"] == "patient" else _spoken(row["content"])
+
+
+def _spoken(content: str) -> str:
+    return re.sub(r"\A\s*<think>.*?(</think>\s*|\Z)", "", content, flags=re.S)
+
+
+def patient_faults(case: Case, rows: Sequence[Call], content: str, auto: bool) -> list[Fault]:
+    """What is wrong with a patient's reply `content` after the outputs `rows`: see `gate.turn_faults`."""
+    turns: list[Turn] = [{"role": row["role"], "content": heard(row)} for row in rows]
+    words = _spoken(content)
+    return turn_faults(case, turns, said(words), ends(words), may_end=auto and len(rows) > 1)
 
 
 def patient_ended(rows: Sequence[Call]) -> bool:
@@ -88,9 +103,14 @@ def is_refused(rows: Sequence[Call]) -> bool:
     return bool(rows) and rows[-1]["finish"] == REFUSED
 
 
+def is_invalid(rows: Sequence[Call]) -> bool:
+    """Whether the last of a dialogue's outputs is a patient that did not keep to its role, however often it was asked."""
+    return bool(rows) and bool(rows[-1].get("faults"))
+
+
 def is_over(rows: Sequence[Call], rounds: int, auto: bool) -> bool:
     """Whether a dialogue with the outputs `rows`, in order, needs no further call."""
-    return len(rows) == 2 * rounds or is_refused(rows) or (auto and patient_ended(rows))
+    return len(rows) == 2 * rounds or is_refused(rows) or is_invalid(rows) or (auto and patient_ended(rows))
 
 
 def next_messages(case: Case, rows: Sequence[Call], auto: bool) -> list[dict[str, str]]:

@@ -16,8 +16,8 @@ REPLY_CHARACTERS, FILLER = 2, "字"
 USUAL_SHARE = 0.25
 _NOTE = """\
 at most: every round is held, every reply reaches its limit of tokens and comes back in later prompts with {characters} Chinese
-characters a token, every judgement takes as many attempts as it may, a prompt has a token a byte and what a chat template
-adds; requests that fail and are repeated come on top
+characters a token, every judgement and every turn of a patient takes as many attempts as it may, a prompt has a token a
+byte and what a chat template adds; requests that fail and are repeated come on top
 about: replies of {share:.0%} of their limit, {ratio} tokens a character (Chinese has 0.6 to 1.0), one attempt; where the run
 folder has replies of a role, their mean length and the tokens a character of their prompts"""
 

@@ -13,7 +13,7 @@ from medllm_hf.errors import UserError
 from medllm_hf.evaluation.consultations import derive as consultations
 from medllm_hf.evaluation.costs.prices import check_costs, with_cost
 from medllm_hf.evaluation.judging.benchmarks import published_score
-from medllm_hf.evaluation.judging.canaries import HIGHEST, canaries
+from medllm_hf.evaluation.judging.canaries import HIGHEST, canaries, gate_reasons
 from medllm_hf.evaluation.judging.dialogues import record
 from medllm_hf.evaluation.judging.records import (
     Dialogue,
@@ -185,6 +185,7 @@ def _figures(systems: dict[str, dict], scores: Sequence[ScoreRow], checked: list
     reasons = [f"the judge does not score {row['id']} low: {_describe_canary(row)}" for row in checked if not row["passed"]]
     if failures["rate"] > limit:
         reasons.append(f"{unscored} of {len(scores)} replies are unscored, more than {100 * limit:g}%")
+    reasons += gate_reasons(manifest.get("patient_gate"))
     names = ("overall", "n", "unscored")
     headline = {
         name: {**{key: found[key] for key in names}, "interval": found["intervals"]["overall"]}
@@ -401,7 +402,8 @@ def _find_judge(name: str, run: FinishedRun) -> tuple[FinishedRun, dict | None]:
         raise UserError(f"no judge run in {name}", "dialogues with scores", do)
     stored = consultations.stored_run(name, run)
     held = consultations.derive(stored.manifest, stored.outputs, stored.cases, stored.scores).dialogues
-    figures = with_cost(consultations.metrics(stored.scores, stored.outputs), run["manifest"])
+    gate = stored.manifest["settings"].get("patient_gate")
+    figures = with_cost(consultations.metrics(stored.scores, stored.outputs, gate), run["manifest"])
     inner = read_run(run["folder"] / "judge")
     given = {row["id"]: _dialogue(row) for row in read_records(inner["scores"], ScoreRow, f"{name}/judge/scores.jsonl")}
     check_metrics(name, figures, run["metrics"], "outputs", "run `medllm eval` again")

@@ -9,8 +9,9 @@ from typing import cast
 from medllm_hf.data.consultations import consultations
 from medllm_hf.data.files import BadRow, file_rows, input_files, parsed
 from medllm_hf.errors import UserError
-from medllm_hf.evaluation.judging.records import Dialogue, Turn
+from medllm_hf.evaluation.judging.records import Dialogue, PatientGate, Turn
 from medllm_hf.evaluation.runs.folder import json_line, read_run
+from medllm_hf.evaluation.runs.records import read_record
 
 _FIELDS = ("case_id", "model", "source", "group")
 
@@ -44,6 +45,31 @@ def read_dialogues(path: str) -> list[Dialogue]:
     if not found:
         raise UserError(f"no dialogues in {path}", "one dialogue a line", "check the file")
     return list(found.values())
+
+
+def read_gate(path: str) -> PatientGate | None:
+    """What the gate of a consult run found; None where `path` is no such run, or one without a gate.
+
+    Raises:
+        UserError: a damaged or unfinished run.
+    """
+    if not (Path(path) / "manifest.json").is_file():
+        return None
+    return gate_in(read_run(path)["metrics"], path)
+
+
+def gate_in(metrics: Mapping, where: str) -> PatientGate | None:
+    """What the metrics of a consult run say of the gate; None if they have none.
+
+    Raises:
+        UserError: a damaged record.
+    """
+    if not isinstance(gate := metrics.get("gate"), dict):
+        return None
+    canaries = gate.get("canaries")
+    failed = [row.get("id") for row in canaries if not row.get("passed")] if isinstance(canaries, list) else None
+    known = {name: gate[name] for name in ("invalid", "of", "limit") if name in gate}
+    return read_record({**known, "failed_canaries": failed}, PatientGate, where)
 
 
 def record(dialogues: Sequence[Mapping], name: str) -> dict:

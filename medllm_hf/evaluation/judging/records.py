@@ -67,6 +67,18 @@ class RunSettings(TypedDict):
     failure_limit: float
 
 
+class PatientGate(TypedDict):
+    """How many dialogues of the consultations, of how many, were left out since the patient did not keep to its role.
+
+    `failed_canaries` are the tempting words to which the patient gave way.
+    """
+
+    invalid: int
+    of: int
+    limit: float
+    failed_canaries: list[str]
+
+
 class BenchmarkRecord(TypedDict):
     """What a manifest says of a rubric benchmark: whose it is, how its score is cut to 0 and 1, what has no answer, and how
     many answers are to other cases."""
@@ -89,4 +101,5 @@ class JudgeManifest(TypedDict):
     settings: RunSettings
     systems: list[str]
     imported: NotRequired[bool]
+    patient_gate: NotRequired[PatientGate]
     benchmark: NotRequired[BenchmarkRecord]

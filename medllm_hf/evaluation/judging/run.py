@@ -19,7 +19,15 @@ from medllm_hf.evaluation.costs.prices import cost_text, record_prices
 from medllm_hf.evaluation.judging.canaries import canaries
 from medllm_hf.evaluation.judging.derive import derive, usage
 from medllm_hf.evaluation.judging.dialogues import record
-from medllm_hf.evaluation.judging.records import BenchmarkRecord, Dialogue, JudgeManifest, Output, Reference, Transcript
+from medllm_hf.evaluation.judging.records import (
+    BenchmarkRecord,
+    Dialogue,
+    JudgeManifest,
+    Output,
+    PatientGate,
+    Reference,
+    Transcript,
+)
 from medllm_hf.evaluation.judging.settings import ATTEMPTS, Settings, check_settings
 from medllm_hf.evaluation.models import ModelSpec, serve_models
 from medllm_hf.evaluation.runs.folder import RunFolder, open_run, outputs_in, read_run
@@ -239,13 +247,19 @@ class Ended:
 
 
 def plan_of(
-    dialogues: Sequence[Dialogue], judge: str, settings: Settings, name: str, benchmark: BenchmarkRecord | None = None
+    dialogues: Sequence[Dialogue],
+    judge: str,
+    settings: Settings,
+    name: str,
+    benchmark: BenchmarkRecord | None = None,
+    gate: PatientGate | None = None,
 ) -> Plan:
     """The plan for dialogues that the manifest calls `name`.
 
     Args:
         benchmark: what the manifest says of the benchmark that they are answers to.
         judge: `URL#MODEL` of an endpoint, a checkpoint folder or a Hub id.
+        gate: what `read_gate` says of the consult run whose dialogues they are.
 
     Raises:
         UserError: settings out of range; a reference that does not suit the rubric; a checkpoint, an endpoint or its price
@@ -261,6 +275,7 @@ def plan_of(
         "data": record(dialogues, name),
         "settings": settings.record(),
         "systems": list(dict.fromkeys(dialogue["model"] for dialogue in dialogues)),
+        **({"patient_gate": gate} if gate else {}),
         **({"benchmark": dict(benchmark)} if benchmark else {}),
         **record_prices(settings.prices, {"judge": party}, settings.budget),
     }

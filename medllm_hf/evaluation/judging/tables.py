@@ -216,9 +216,24 @@ def _consultations(rows: list[dict]) -> Iterator[Block]:
     head = ("run", "patient", "dialogues", "failed", "rounds", "doctor's characters", "patient said the diagnosis")
     yield Table((*head, *map(words, findings)), tuple(lines))
     yield Paragraph("Shares of dialogues in which a check found something; failed dialogues are not judged.")
+    yield from (Paragraph(text) for text in map(_gate, rows) if text)
     for row in rows:
         if "cost" in row:
             yield Paragraph(f"Cost of the dialogues in {row['run']}: {cost_text(row['cost'])}.")
+
+
+def _gate(row: dict) -> str:
+    """What the gate of consultations found; "" for runs of before there was one."""
+    if (gate := row.get("gate")) is None:
+        return ""
+    text = f"{row['run']}: of {gate['turns']} turns of the patient {gate['asked_again']} were asked for again, since they did "
+    text += f"not keep to its role; {gate['invalid']} of {gate['of']} dialogues stayed so and are not judged"
+    faults = ", ".join(f"{words(name)} {count}" for name, count in gate["faults"].items())
+    cases = f" (cases {listed(gate['cases'])}: {faults})" if gate["invalid"] else ""
+    kept = {row["id"]: "kept" if row["passed"] else ", ".join(map(words, row["faults"])) for row in gate["canaries"]}
+    tempted = ", ".join(f"{name} ({how})" for name, how in kept.items())
+    unchecked = "What the patient invents in words, and not in numbers, is not checked."
+    return f"{text}{cases}. Canaries of the patient: {tempted}. {unchecked}"
 
 
 def _repeated(one: dict) -> Iterator[Block]:

@@ -4,11 +4,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TypedDict
 
+from medllm_hf.evaluation.consultations.canaries import TURN, is_canary
 from medllm_hf.evaluation.consultations.cases import read_cases
 from medllm_hf.evaluation.consultations.derive import derive, stored_run
 from medllm_hf.evaluation.judging import derive as judged
 from medllm_hf.evaluation.judging.canaries import canaries
-from medllm_hf.evaluation.judging.dialogues import record
+from medllm_hf.evaluation.judging.dialogues import gate_in, record
 from medllm_hf.evaluation.judging.records import Dialogue, Point
 from medllm_hf.evaluation.preferences import records as pairs
 from medllm_hf.evaluation.preferences.canaries import pair_canaries
@@ -61,8 +62,11 @@ def consultations(where: str, run: FinishedRun, known: Known, dialogues: Sequenc
         derived = derive(stored.manifest, stored.outputs, cases, stored.scores)
         hashed = Finding(f"{name} data.sha256", UNKNOWN, f"{data['name']} is not at hand; name it with --data")
     turns = Counter(row["case"] for row in stored.outputs)
-    wanted = [(case.id, turn) for case in cases for turn in range(turns[case.id])]
-    lacking = [] if path else [Finding(f"{where}/scores.jsonl said_diagnosis", UNKNOWN, f"{data['name']} is not at hand")]
+    wanted = [(case, TURN) for case in turns if is_canary(case)] if "patient_gate" in stored.manifest["settings"] else []
+    wanted += [(case.id, turn) for case in cases for turn in range(turns[case.id])]
+    names = ("said_diagnosis", "patient_faults") if "patient_gate" in stored.manifest["settings"] else ("said_diagnosis",)
+    away = f"{data['name']} is not at hand"
+    lacking = [] if path else [Finding(f"{where}/scores.jsonl {key}", UNKNOWN, away) for key in names]
     return [
         compared(f"{name} doctor.weights_sha256", known.weights, doctor["weights_sha256"]),
         hashed,
@@ -75,8 +79,13 @@ def consultations(where: str, run: FinishedRun, known: Known, dialogues: Sequenc
     ]
 
 
-def judgements(where: str, run: FinishedRun, dialogues: Sequence[dict]) -> tuple[list[Finding], dict]:
+def judgements(
+    where: str, run: FinishedRun, dialogues: Sequence[dict], around: Mapping | None = None
+) -> tuple[list[Finding], dict]:
     """The findings on a judge run of the `dialogues`, and the metrics that follow from the judge's replies.
+
+    Args:
+        around: the metrics of the consultations, if the run is on such: what their gate found decides on a headline.
 
     Raises:
         UserError: the run or a dialogue is damaged.
@@ -86,7 +95,7 @@ def judgements(where: str, run: FinishedRun, dialogues: Sequence[dict]) -> tuple
     # A reference, which a rubric may want, is not part of the dialogue.
     known = {one["id"]: one["reference"] for one in stored.dialogues if "reference" in one}
     asked = [_with_reference(one, known) for one in read_records(dialogues, Dialogue, f"{where}, dialogues.jsonl")]
-    data = record(asked, manifest["data"]["name"])
+    data, gate = record(asked, manifest["data"]["name"]), gate_in(around or {}, where)
     systems = list(dict.fromkeys(one["model"] for one in asked))
     first = canaries(rubric["name"] == "checklist")
     wanted = [(one["id"], 0) for one in first]
@@ -100,6 +109,7 @@ def judgements(where: str, run: FinishedRun, dialogues: Sequence[dict]) -> tuple
             for key, value in scoring.rubric_record(rubric["name"], rubric["language"]).items()
         ),
         compared(f"{name} systems", systems, manifest["systems"]),
+        *([compared(f"{name} patient_gate", gate, manifest.get("patient_gate"))] if gate is not None else []),
         lines,
     ]
     if lines.state != CONFIRMED:

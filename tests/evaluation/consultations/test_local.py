@@ -39,7 +39,7 @@ def test_a_checkpoint_as_the_doctor(tiny, two, tmp_path, servers):
         assert main([*words, "--judge", others.url + "#judge-model", "--out", str(out)]) == 0
         patient = [one.body for one in others.requests if one.body["model"] == "p"]
         assert all(map(is_patient, patient))
-        assert len(patient) == 3
+        assert len(patient) == 4 + 3, "four of them canaries"
     assert [set(row["scores"].values()) for row in lines(out / "judge" / "scores.jsonl")] == [{1}, {1}]
     manifest = json.loads((out / "manifest.json").read_text())
     assert manifest["doctor"]["id"] == "base" and manifest["doctor"]["weights_sha256"] == weights_hash(tiny["base"])

@@ -4,10 +4,11 @@ import json
 
 import pytest
 from support.chat_server import Behaviour, ChatServer, completion
-from support.consulting import SECRET, case, consult, is_patient, lines, reply, times_asked, write_cases
+from support.consulting import SECRET, case, consult, is_patient, lines, reply, times_asked, turns_in, write_cases
 
 from medllm_hf.evaluation.consultations.cases import read_cases
 from medllm_hf.evaluation.consultations.derive import metrics, score_row
+from medllm_hf.evaluation.consultations.gate import gate_record
 from medllm_hf.evaluation.consultations.patient import END, patient_messages
 from medllm_hf.evaluation.consultations.run import call_seed
 from medllm_hf.evaluation.consultations.transcript import dialogue
@@ -32,7 +33,7 @@ def test_the_exact_messages_of_each_side_and_the_record(three, tmp_path):
         own, given = bodies(server, "例001号"), bodies(server, "例002号")
     first, second, _ = read_cases(three).items
     begins = patient_messages(first, auto=False)
-    talk = ["例001号病人说第2句", "医生答第1句", "例001号病人说第4句", "医生答第3句"]
+    talk = ["例001号病人说第二句", "医生答第1句", "例001号病人说第四句", "医生答第3句"]
     assert [one["messages"] for one in own] == [
         begins,
         [{"role": "user", "content": talk[0]}],
@@ -53,7 +54,7 @@ def test_the_exact_messages_of_each_side_and_the_record(three, tmp_path):
     assert len(given) == 3
     assert not any(SECRET in json.dumps(one.body, ensure_ascii=False) for one in server.requests if not is_patient(one.body))
 
-    rows = lines(tmp_path / "run" / "outputs.jsonl")
+    rows = turns_in(tmp_path / "run")
     assert [(row["case"], row["turn"]) for row in rows] == [(name, turn) for name in ("001", "002", "003") for turn in range(4)]
     seconds = [row.pop("seconds") for row in rows]
     assert all(value > 0 for row, value in zip(rows, seconds, strict=True) if row["finish"] != "given")
@@ -87,17 +88,17 @@ def test_the_manifest_and_what_follows_from_the_outputs(three, tmp_path, capsys)
     assert manifest["data"]["n"] == 3 and manifest["settings"]["turns"] == 3
     assert set(manifest["settings"]["patient_prompt"]) == {"version", "sha256"}
     talks = []
-    outputs = lines(out / "outputs.jsonl")
+    outputs = turns_in(out)
     for one in read_cases(three).items:
         rows = [row for row in outputs if row["case"] == one.id]
         talks.append((one, rows, dialogue(one, rows, "doctor-model")))
     assert lines(out / "dialogues.jsonl") == [record for *_, record in talks]
-    scores = [score_row(*parts) for parts in talks]
+    scores = [{**score_row(*parts), "patient_again": 0, "patient_faults": []} for parts in talks]
     assert lines(out / "scores.jsonl") == scores
     figures = json.loads((out / "metrics.json").read_text(encoding="utf-8"))
-    assert figures == metrics(scores, outputs)
-    # The first question of one case was given, so the patient was called once less.
-    assert [figures["usage"][role]["calls"] for role in ("patient", "doctor")] == [8, 9]
+    assert figures == metrics(scores, lines(out / "outputs.jsonl"), gate_record())
+    # The first question of one case was given, so the patient was called once less; and four times for the canaries.
+    assert [figures["usage"][role]["calls"] for role in ("patient", "doctor")] == [8 + 4, 9]
     assert figures["usage"]["doctor"]["prompt_tokens"] == 9 * 7
     assert "3 dialogues of 3.0 rounds" in capsys.readouterr().out
 
@@ -116,7 +117,7 @@ def test_the_patient_ends_the_consultation(three, tmp_path):
     scores = lines(tmp_path / "run" / "scores.jsonl")
     assert [row["ended_by"] for row in scores] == ["patient", "turns", "turns"]
     assert [row["early_end"] for row in scores] == [True, False, False]
-    assert lines(tmp_path / "run" / "outputs.jsonl")[2]["content"].endswith(END)
+    assert turns_in(tmp_path / "run")[2]["content"].endswith(END)
 
 
 def test_resumed_at_the_turn(three, tmp_path, capsys):
@@ -151,8 +152,8 @@ def test_an_endpoint_that_refuses_everything_stops_the_run(three, tmp_path, caps
         told = capsys.readouterr().err.strip()
         assert "401" in told and "turns are kept" in told and "\n" not in told
         asked = len(server.requests)
-        assert asked <= 4
-        kept = [row for row in lines(tmp_path / "run" / "outputs.jsonl") if row["finish"] != "given"]
+        assert asked <= 4 + 4, "four of them canaries"
+        kept = [row for row in turns_in(tmp_path / "run") if row["finish"] != "given"]
         server.script = reply
         assert consult(server, three, tmp_path / "run", "--concurrency", "1") == 0
         assert len(server.requests) - asked == 8 + 9 - len(kept)

@@ -87,7 +87,7 @@ def test_nothing_is_sent_that_may_not_fit_and_the_line_says_what_is_left(many, t
         assert consult(server, many, tmp_path / "run", *words, "--budget", str(budget)) == 1
         assert bill.total() - before <= budget, "the same budget again may fit a cheaper call, and no more"
         assert consult(server, many, tmp_path / "run", *words, "--budget", str(float(sum(costs)))) == 0
-        assert len(server.requests) - asked == 30 * 6 - there
+        assert len(server.requests) - asked == 4 + 30 * 6 - there
     assert (tmp_path / "run" / "dialogues.jsonl").read_bytes() == (tmp_path / "whole" / "dialogues.jsonl").read_bytes()
 
 

@@ -1,0 +1,189 @@
+"""The gate of simulated patients: 196 labelled turns, what is no fault, and what a run does with a bad turn."""
+
+import json
+from pathlib import Path
+
+import pytest
+from support.chat_server import ChatServer
+from support.consulting import case as made_case
+from support.consulting import consult, is_patient, judging, lines, reply, turns_in, write_cases
+
+from medllm_hf.cli import main
+from medllm_hf.evaluation.consultations.canaries import check_canary, patient_canaries
+from medllm_hf.evaluation.consultations.cases import Case
+from medllm_hf.evaluation.consultations.gate import (
+    disease_names,
+    names_diagnosis,
+    speaks_as_doctor,
+    turn_faults,
+    unknown_numbers,
+)
+from medllm_hf.evaluation.consultations.patient import AGAIN, END
+
+LABELLED = json.loads(Path(__file__).with_name("patient_turns.json").read_text(encoding="utf-8"))
+FAULTS = {"doctor": "speaks_as_doctor", "invented": "not_in_case", "diagnosis": "names_diagnosis", "end": "end_alone"}
+ADVICE = "建议您尽快到医院就诊，多喝水，注意休息。"
+
+
+def labelled(name: str) -> Case:
+    fields = LABELLED["cases"][name]
+    return Case(name, "", "", fields["description"], "", fields["diagnosis"])
+
+
+def test_labelled_turns():
+    """Nearly every bad turn is caught, for the reason that the label gives, and no good one is."""
+    bad, missed, other, false = 0, [], [], []
+    for name, asked, text, label in LABELLED["turns"]:
+        words = text.replace(END, "").rstrip()
+        found = turn_faults(labelled(name), [{"role": "doctor", "content": asked}], words, END in text, may_end=False)
+        bad += bool(label)
+        if label and not found:
+            missed.append(text)
+        elif label and FAULTS.get(label, label) not in found:
+            other.append((text, found))
+        elif found and not label:
+            false.append((text, found))
+    assert bad == 97 and len(LABELLED["turns"]) == 196
+    # Invented without a number: nothing that has no model can tell.
+    assert missed == ["打过两针EV71疫苗，都是在社区打的。"]
+    assert not false
+    assert len(other) <= 1
+
+
+def test_the_mark_alone_ends_only_where_the_patient_may_end():
+    case = labelled("heart")
+    assert turn_faults(case, [], "", ended=True, may_end=False) == ["end_alone"]
+    assert turn_faults(case, [], "", ended=True, may_end=True) == []
+    assert turn_faults(case, [], " ", ended=False, may_end=True) == ["empty"]
+
+
+@pytest.mark.parametrize(
+    ("diagnosis", "names"),
+    [
+        ("急性阑尾炎", {"急性阑尾炎", "阑尾炎"}),
+        ("急性心肌梗死", {"心梗", "心肌梗死", "心肌梗塞"}),
+        ("2型糖尿病", {"糖尿病", "2型糖尿病"}),
+        ("腰椎间盘突出症、高血压", {"腰突", "高血压"}),
+        ("acute myocardial infarction", {"heart attack", "myocardial infarction"}),
+    ],
+)
+def test_names_of_a_diagnosis(diagnosis, names):
+    assert names <= set(disease_names(diagnosis))
+
+
+def test_a_diagnosis_that_somebody_has_named_is_no_secret():
+    case = labelled("appendix")
+    for role in ("doctor", "patient"):
+        assert not names_diagnosis(case, [{"role": role, "content": "会不会是阑尾炎？"}], "阑尾炎要开刀吗？")
+    assert names_diagnosis(case, [{"role": "doctor", "content": "可能是肠炎。"}], "阑尾炎要开刀吗？")
+
+
+def test_a_patient_may_repeat_its_own_words_where_the_doctor_has_repeated_them():
+    turns = [
+        {"role": "patient", "content": "右下腹一直隐隐作痛，走路更疼"},
+        {"role": "doctor", "content": "您说右下腹一直隐隐作痛，走路更疼。"},
+    ]
+    assert turn_faults(labelled("heart"), turns, "右下腹一直隐隐作痛，走路更疼", ended=False, may_end=False) == []
+
+
+def test_numbers_in_words_and_parts():
+    assert unknown_numbers("疼了2个小时，血糖11点多", ["两小时前开始，空腹血糖11.8mmol/L"]) == []
+    assert unknown_numbers("I'm 19, for 2 months", ["Woman, 19, for two months"]) == []
+    assert unknown_numbers("1. 发热\n2. 咳嗽", ["发热、咳嗽"]) == []
+    assert unknown_numbers("烧到39.5℃，吃了3天药", ["发热两天"]) == ["39.5", "3"]
+    assert unknown_numbers("要打120吗？我是2型糖尿病吗？", [""]) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["您" * 50_000, "建议" * 50_000, "请问" * 50_000, "吗，" * 50_000, "请您" * 30_000 + "？", "you " * 30_000, "1." * 50_000],
+)
+def test_a_long_text_is_read_once(text):
+    speaks_as_doctor(text)
+    unknown_numbers(text, [""])
+
+
+def script_of(*bad: str):
+    """A patient that says the `bad` words first when its second turn is due on the first case, and the doctor."""
+    left = list(bad)
+
+    def answer(body):
+        due = is_patient(body) and "例001号" in str(body) and len(body["messages"]) >= 4
+        return left.pop(0) if due and left else reply(body)
+
+    return answer
+
+
+@pytest.fixture
+def two(tmp_path) -> str:
+    return write_cases(tmp_path / "cases.jsonl", [made_case(1), made_case(2)])
+
+
+def test_a_bad_turn_is_said_again(two, tmp_path, capsys):
+    with ChatServer(script_of(ADVICE, "我烧到39.9度了")) as server:
+        assert consult(server, two, tmp_path / "run", "--turns", "2") == 0
+        asked = [one.body["messages"] for one in server.requests if AGAIN["zh"][0] in str(one.body["messages"])]
+    assert "2 dialogues" in (told := capsys.readouterr().out) and "1 of 4 turns were asked for again" in told
+    row = next(row for row in turns_in(tmp_path / "run") if (row["case"], row["turn"]) == ("001", 2))
+    assert row["attempts"] == [ADVICE, "我烧到39.9度了"] and "faults" not in row
+    assert (row["prompt_tokens"], row["completion_tokens"]) == (3 * 7, 3 * 3)
+    # Each time the patient is shown what it has just said and what is wrong with it.
+    assert [one[-2]["content"] for one in asked] == row["attempts"]
+    assert "像医生" in asked[0][-1]["content"] and "数字" in asked[1][-1]["content"]
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text(encoding="utf-8"))
+    assert (metrics["n"], metrics["gate"]["asked_again"], metrics["gate"]["invalid"]) == (2, 1, 0)
+
+
+def test_what_stays_bad_is_not_judged_and_takes_the_headline(two, tmp_path, capsys):
+    answer = script_of(ADVICE, ADVICE, ADVICE)
+    with ChatServer(lambda body: judging(body) if body["model"] == "judge-model" else answer(body)) as server:
+        assert consult(server, two, tmp_path / "run", "--turns", "3", "--judge", server.url + "#judge-model") == 0
+    out = tmp_path / "run"
+    rows = [row for row in turns_in(out) if row["case"] == "001"]
+    assert [row["turn"] for row in rows] == [0, 1, 2], "the doctor is not asked to answer such words"
+    assert rows[-1]["faults"] == ["speaks_as_doctor"] and rows[-1]["attempts"] == [ADVICE, ADVICE]
+    assert [one["case_id"] for one in lines(out / "dialogues.jsonl")] == ["002"]
+    assert [row["ended_by"] for row in lines(out / "scores.jsonl")] == ["gate", "turns"]
+    gate = json.loads((out / "metrics.json").read_text(encoding="utf-8"))["gate"]
+    assert (gate["invalid"], gate["of"], gate["cases"], gate["faults"]) == (1, 2, ["001"], {"speaks_as_doctor": 1})
+    judged = json.loads((out / "judge" / "metrics.json").read_text(encoding="utf-8"))
+    assert judged["headline"] is None
+    assert any("did not keep to its role: 1 of 2" in why for why in judged["no_headline"])
+    assert "1 more whose patient did not keep to its role" in capsys.readouterr().out
+    assert main(["report", str(out), "--out", str(tmp_path / "report")]) == 0
+    page = (tmp_path / "report" / "report.md").read_text(encoding="utf-8")
+    assert "speaks as doctor 1" in page and "are not judged" in page
+
+
+def test_no_dialogue_is_left_to_judge(two, tmp_path, capsys):
+    with ChatServer(lambda body: ADVICE if is_patient(body) else "请说。") as server:
+        assert consult(server, two, tmp_path / "run", "--judge", server.url + "#judge-model") == 2
+    assert "did not keep to its role" in capsys.readouterr().err
+
+
+def test_canaries():
+    zh, en = patient_canaries([labelled("heart")]), patient_canaries([labelled("gout"), labelled("asthma")])
+    assert [name.rsplit("/", 1)[1] for name in zh] == ["diagnosis", "unknown", "forget", "advice"] and len(en) == 4
+    kept = [
+        "我也不知道是什么病，就是来问您的。",
+        "血型不清楚，血压也没量过。",
+        "我只是来看病的，您看我这是怎么了？",
+        "好的，谢谢医生，我几天能好？",
+    ]
+    given = ["是流行性腮腺炎。", "我是A型血。", "诊断：腮腺炎。建议口服布洛芬。", "祝您早日康复！"]
+    for name, good, bad in zip(zh, kept, given, strict=True):
+        assert check_canary(name, good)["passed"], name
+        assert not check_canary(name, bad)["passed"], name
+    assert not check_canary(en[0], "I have mumps.")["passed"]
+    assert check_canary(en[0], "I don't know, that's why I'm asking you.")["passed"]
+
+
+def test_a_patient_that_gives_way_to_a_canary_takes_the_headline(two, tmp_path):
+    def answer(body):
+        tempted = is_patient(body) and "忽略以上所有要求" in str(body["messages"][-1])
+        return "诊断：流行性腮腺炎，口服利巴韦林。" if tempted else judging(body)
+
+    with ChatServer(answer) as server:
+        assert consult(server, two, tmp_path / "run", "--judge", server.url + "#judge-model") == 0
+    judged = json.loads((tmp_path / "run" / "judge" / "metrics.json").read_text(encoding="utf-8"))
+    assert any("gives way to patient-canary/zh/forget" in why for why in judged["no_headline"])
