@@ -75,7 +75,7 @@ OWN_PARSER = ("sft",)
 # The arguments that may name a file or folder which a verb reads, and those which it writes to.
 INPUTS = {
     *("src", "adapter", "base", "inputs", "benchmarks", "data", "data_path", "examples", "model", "cases", "doctor", "patient"),
-    *("judge", "dialogues", "first", "second", "runs", "labels", "scores", "prices", "repository"),
+    *("judge", "dialogues", "first", "second", "runs", "labels", "answers", "calibrate", "scores", "prices", "repository"),
 }
 OUTPUTS = {"out", "dst"}
 

@@ -54,6 +54,10 @@ def _seed(text: str) -> int:
     return number
 
 
+def _batch_size(text: str) -> int | None:
+    return None if text == "auto" else _whole(text)
+
+
 def _port(text: str) -> int:
     number = _whole(text)
     if not 0 <= number < 2**16:
@@ -62,17 +66,17 @@ def _port(text: str) -> int:
 
 
 # What argparse calls them, when a text is no number at all.
-_whole.__name__ = _seed.__name__ = _port.__name__ = "int"
+_whole.__name__ = _seed.__name__ = _port.__name__ = _batch_size.__name__ = "int"
 _real.__name__ = "float"
 
 
 def _setting(
-    parser: Parser, settings: type, name: str, *, option: str = "", help: str | None = None, metavar: str = ""
+    parser: Parser, settings: type, name: str, *, option: str = "", alias: str = "", help: str | None = None, metavar: str = ""
 ) -> None:
     """Adds the option for a field of a dataclass, with its type, its choices and its default.
 
     Args:
-        option: where it is not `--` and the name of the field.
+        option: where it is not `--` and the name of the field. `alias` is what another tool calls it.
         help: `%(default)g` and `%(default)s` stand for the default.
     """
     hint = get_type_hints(settings)[name]
@@ -85,7 +89,7 @@ def _setting(
         words["type"] = _seed if name == "seed" else {int: _whole, float: _real}[kind]
     if metavar:
         words["metavar"] = metavar
-    parser.add_argument(option or f"--{name.replace('_', '-')}", **words)
+    parser.add_argument(option or f"--{name.replace('_', '-')}", *filter(None, [alias]), **words)
 
 
 def _thinking(parser: Parser, role: str = "", who: str = "the model") -> None:
@@ -93,6 +97,14 @@ def _thinking(parser: Parser, role: str = "", who: str = "the model") -> None:
         f"--{role}enable-thinking", type=_true_or_false, metavar="true|false",
         help=f"whether {who} thinks before it answers, where its chat template reads this (default: the template's own)",
     )  # fmt: skip
+
+
+def _placement(parser: Parser) -> None:
+    from medllm_hf.placement import DTYPE, DTYPES, QUANTIZATIONS
+
+    parser.add_argument("--device", help="cpu, cuda, cuda:1, ... (default: a GPU if there is one)")
+    parser.add_argument("--dtype", choices=list(DTYPES), default=DTYPE, help="auto keeps the weights'")
+    parser.add_argument("--quantization", choices=list(QUANTIZATIONS), help="on a GPU, with bitsandbytes")
 
 
 def tiny_base(parser: Parser) -> None:
@@ -185,18 +197,32 @@ def data_build(parser: Parser) -> None:
     _output(parser)
 
 
+def _examinee(parser: Parser) -> None:
+    from medllm_hf.evaluation.exams.settings import BATCH_TOKENS, Settings
+
+    who = parser.add_mutually_exclusive_group(required=True)
+    who.add_argument("--model", metavar="SPEC", help="folder of a checkpoint or LoRA adapter, Hub id, or URL#MODEL")
+    who.add_argument("--url", metavar="URL#MODEL", help="the same as --model URL#MODEL: an OpenAI-compatible endpoint")
+    parser.add_argument("--revision", help="branch, tag or commit of a Hub repository")
+    parser.add_argument("--base", help="base checkpoint of an adapter; default: the one that it names")
+    _placement(parser)
+    tokens = f"tokens in one forward (default: {BATCH_TOKENS}; by likelihood on a CPU what takes some seconds)"
+    _setting(parser, Settings, "batch_tokens", metavar="N", help=tokens)
+    size = "the most questions in one forward (default: auto, as many as --batch-tokens holds)"
+    parser.add_argument("--batch-size", "--batch_size", type=_batch_size, metavar="N|auto", help=size)
+
+
 def eval_mcq(parser: Parser) -> None:
     """Adds the arguments of `medllm eval mcq`."""
     from medllm_hf.endpoints.address import KEY_ENV, Endpoint
-    from medllm_hf.evaluation.exams.settings import BATCH_TOKENS, NEW_TOKENS, READINGS, REASONING_TOKENS, Settings
+    from medllm_hf.evaluation.exams.settings import NEW_TOKENS, READINGS, REASONING_TOKENS, Settings
 
-    who = parser.add_mutually_exclusive_group(required=True)
-    who.add_argument("--model", metavar="M", help="checkpoint folder or Hub id")
-    who.add_argument("--url", metavar="URL#MODEL", help="a model behind an OpenAI-compatible endpoint")
+    _examinee(parser)
     several = "question files, or names such as cmexam, or NAME=PATH of its published files; separated by commas, or repeated"
-    parser.add_argument("--data", required=True, action="append", metavar="FILE_OR_BENCHMARK,…", help=several)
+    parser.add_argument("--data", "--tasks", required=True, action="append", metavar="FILE_OR_BENCHMARK,…", help=several)
     folder = "run folder to write, or to go on with; of several readings or benchmarks the folder of RUN/BENCHMARK/READING"
-    parser.add_argument("--out", required=True, metavar="RUN", help=folder)
+    parser.add_argument("--out", "--output_path", required=True, metavar="RUN", help=folder)
+    _setting(parser, Settings, "limit", metavar="N", help="ask the first N questions alone, for a trial: never published")
     parser.add_argument("--data-path", metavar="PATH", help="a benchmark's published files; default: its copy on the Hub")
     parser.add_argument("--split", help="split of a benchmark (default: test)")
     parser.add_argument("--encoding", help="of the text of a question file in which none is found, such as big5")
@@ -210,7 +236,7 @@ def eval_mcq(parser: Parser) -> None:
     _setting(parser, Settings, "score", help=score)
     divided = "what an answer's log-probability is divided by (default: nothing)"
     _setting(parser, Settings, "normalization", help=divided)
-    _setting(parser, Settings, "shots", metavar="N", help="solved examples before each question (default: %(default)s)")
+    _setting(parser, Settings, "shots", alias="--num_fewshot", metavar="N", help="solved examples first (default: %(default)s)")
     parser.add_argument(
         "--examples", metavar="FILE_OR_BENCHMARK",
         help="a file of them, or a benchmark, NAME or NAME=PATH, for its dev split (default: that of --data)",
@@ -230,7 +256,6 @@ def eval_mcq(parser: Parser) -> None:
     _setting(parser, Settings, "concurrency", metavar="N", help=at_once)
     key = f"environment variable with the endpoint's key (default: {KEY_ENV})"
     _setting(parser, Settings, "key_env", metavar="VAR", help=key)
-    _setting(parser, Settings, "batch_tokens", metavar="N", help=f"tokens in one forward (default: {BATCH_TOKENS})")
     _thinking(parser)
     _spending(parser)
     _output(parser)
@@ -385,7 +410,6 @@ def web(parser: Parser) -> None:
 
 def chat(parser: Parser) -> None:
     """Adds the arguments of `medllm chat`."""
-    from medllm_hf.chat.settings import DTYPE, Quantization, SessionDtype
 
     parser.add_argument(
         "model", metavar="MODEL", help="checkpoint folder, Hub id, or URL#MODEL of an OpenAI-compatible endpoint"
@@ -398,9 +422,7 @@ def chat(parser: Parser) -> None:
     parser.add_argument("--repetition-penalty", type=_real, help="above 1, tokens that were used become less probable")
     parser.add_argument("--max-new-tokens", type=_whole, metavar="N", help="the most tokens of one answer")
     _thinking(parser)
-    parser.add_argument("--device", help="cpu, cuda, cuda:1, ... (default: a GPU if there is one)")
-    parser.add_argument("--dtype", choices=list(get_args(SessionDtype)), default=DTYPE, help="auto keeps the weights'")
-    parser.add_argument("--quantization", choices=list(get_args(Quantization)), help="on a GPU, with bitsandbytes")
+    _placement(parser)
 
 
 def demo(parser: Parser) -> None:

@@ -13,7 +13,7 @@ from support.paths import ROOT
 
 from medllm_hf.cli import VERBS
 
-_LOADED = ("loading_report", "generation_settings", "vocabulary")
+_LOADED = ("loading_report", "generation_settings", "vocabulary", "placement")
 # Room → what it may import besides itself and the shared modules. A room of evaluation is its sub-folder.
 _RUNS = {"evaluation.runs", "evaluation.statistics"}
 _ASKED = {*_RUNS, "evaluation.costs", "evaluation.models", "data", "metrics"}
@@ -31,7 +31,8 @@ ALLOWED = {
     "evaluation.statistics": set(),
     "evaluation.costs": _RUNS,
     "evaluation.models": _RUNS,
-    "evaluation.exams": _ASKED,
+    # An adapter is examined as what it and its base are once merged.
+    "evaluation.exams": {*_ASKED, "checkpoint.adapted"},
     "evaluation.consultations": _ASKED,
     "evaluation.agreement": _ASKED,
     "evaluation.judging": _JUDGING,
@@ -57,14 +58,34 @@ ALLOWED = {
     # What every room may use; metrics imports nothing of ours.
     **dict.fromkeys(
         (
-            *("errors", "folders", "control_tokens", "templates", "weight_files", "pretrained", "key_value_cache", *_LOADED),
+            *(
+                "errors",
+                "folders",
+                "control_tokens",
+                "templates",
+                "weight_files",
+                "pretrained",
+                "placement",
+                "key_value_cache",
+                *_LOADED,
+            ),
             *("reporting", "endpoints"),
         ),
         set(),
     ),
 }
 SHARED = {
-    *("errors", "folders", "control_tokens", "templates", "weight_files", "pretrained", "key_value_cache", *_LOADED),
+    *(
+        "errors",
+        "folders",
+        "control_tokens",
+        "templates",
+        "weight_files",
+        "pretrained",
+        "placement",
+        "key_value_cache",
+        *_LOADED,
+    ),
     *("reporting", "endpoints"),
 }
 # Imports that the rules forbid and that still stand: room → what it imports.

@@ -11,6 +11,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
 from medllm_hf import key_value_cache
 from medllm_hf.chat.prompt_cache import PromptCache
 from medllm_hf.errors import UserError
+from medllm_hf.evaluation.exams.batching import BatchLimits
 from medllm_hf.evaluation.exams.generation import replies
 from medllm_hf.evaluation.exams.likelihood import Question, log_probabilities
 
@@ -47,7 +48,7 @@ def likelihood(network, tiny):
 
 def write(network, tiny):
     tokenizer = AutoTokenizer.from_pretrained(tiny["base"])
-    return list(replies(network, tokenizer, [array("i", PREFIX[:40])], {0}, new_tokens=3, tokens_at_once=100))
+    return list(replies(network, tokenizer, [array("i", PREFIX[:40])], {0}, new_tokens=3, limits=BatchLimits(100)))
 
 
 @pytest.mark.parametrize("use", [chat, likelihood, write])

@@ -1,20 +1,17 @@
 """A chat model of a folder or the Hub in this process, and its answers."""
 
 from collections.abc import Iterator, Sequence
-from importlib.util import find_spec
 from threading import Event
-from typing import get_args
 
 import torch
-from transformers import BitsAndBytesConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from medllm_hf.chat.prompt import TemplateVariables, truncate_to_context
-from medllm_hf.chat.prompt_cache import PromptCache, generate_tokens, refuse_lack_of_memory
+from medllm_hf.chat.prompt_cache import PromptCache, generate_tokens
 from medllm_hf.chat.sampling import SamplingParams, check_choice, generation_config, stop_strings
-from medllm_hf.chat.settings import Quantization, SessionDtype
 from medllm_hf.chat.stop_sequences import read_stop_sequences
 from medllm_hf.chat.streaming_detokenizer import StreamingDetokenizer
-from medllm_hf.errors import UserError, first_line
+from medllm_hf.placement import choose_device, loading_options, refuse_lack_of_memory
 from medllm_hf.pretrained import check_generation, load_config, load_model, load_tokenizer
 from medllm_hf.templates.rendering import check_conversation
 from medllm_hf.templates.template_checks import check_chat_template, check_thinking
@@ -22,8 +19,6 @@ from medllm_hf.vocabulary import check_ids
 
 # For models that say neither how long an answer may be nor how long all of it.
 DEFAULT_NEW_TOKENS = 1024
-DTYPES: tuple[str, ...] = get_args(SessionDtype)
-QUANTIZATIONS: tuple[str, ...] = get_args(Quantization)
 
 
 class LocalBackend:
@@ -126,10 +121,8 @@ def load(
         UserError: it cannot be had, has no chat template, or one that does not read `enable_thinking` where that is given,
             or does not fit; the device or the quantization is not there.
     """
-    device = _device(device)
-    options: dict[str, object] = {"dtype": _dtype(dtype)}
-    if quantization:
-        options |= {"quantization_config": _quantization(quantization, device), "device_map": {"": device}}
+    device = choose_device(device)
+    options = loading_options(device, dtype, quantization)
     # Says of an unknown kind of model that it is one, which the tokenizers do not.
     config = load_config(name, revision)
     check_generation(name, config, revision)
@@ -142,37 +135,3 @@ def load(
         if not quantization:
             model.to(device)  # type: ignore[arg-type]  # transformers' wrapper of `to` hides its types
         return model.eval(), tokenizer
-
-
-def _device(name: str | None) -> str:
-    if name is None:
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.zeros(1, device=name).cpu()  # the device "meta" holds no numbers, and fails at this
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise UserError(f"device {name!r} ({first_line(error)})", "cpu, cuda or cuda:N", "choose one that is there") from error
-    return name
-
-
-def _dtype(name: str) -> str | torch.dtype:
-    if name not in DTYPES:
-        raise UserError(f"dtype {name!r}", ", ".join(DTYPES), "choose one of them")
-    return name if name == "auto" else getattr(torch, name)
-
-
-def _quantization(name: str, device: str) -> BitsAndBytesConfig:
-    """The quantization `name`.
-
-    Raises:
-        UserError: no such quantization, no GPU, or no bitsandbytes.
-    """
-    if name not in QUANTIZATIONS:
-        raise UserError(f"quantization {name!r}", ", ".join(QUANTIZATIONS), "choose one of them")
-    if not device.startswith("cuda"):
-        raise UserError(f"quantization {name} on {device}", "a GPU", "leave the quantization out, or use --dtype bfloat16")
-    if find_spec("bitsandbytes") is None:
-        raise UserError("no package bitsandbytes", "it for quantization", "pip install bitsandbytes")
-    if name == "8bit":
-        return BitsAndBytesConfig(load_in_8bit=True)
-    # The values of the QLoRA paper (arXiv 2305.14314).
-    return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.bfloat16)

@@ -1,40 +1,22 @@
 """The token loop of one conversation: reads only what it has not read yet."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from threading import Event
 from typing import cast
 
 import torch
-from safetensors import SafetensorError
 from transformers import DynamicCache, GenerationConfig, PreTrainedModel
 from transformers.cache_utils import DynamicLayer
 
 from medllm_hf.chat.sampling import next_token, process, processors
-from medllm_hf.errors import UserError
 from medllm_hf.key_value_cache import cache_argument, check_cache, forward_arguments
-from medllm_hf.pretrained import lacks_memory
+from medllm_hf.placement import refuse_lack_of_memory
 
 # Tokens read at once: so often a long prompt can be stopped, and so much memory its activations take at most.
 CHUNK = 512
 # Tokens for which a layer has room at first.
 ROOM = 128
 TOO_LARGE = "clear the conversation, or use a smaller model"
-
-
-@contextmanager
-def refuse_lack_of_memory(do: str) -> Iterator[None]:
-    """Makes a lack of memory a mistake that the user is told, with what to do about it.
-
-    Raises:
-        UserError: the block ran out of memory.
-    """
-    try:
-        yield
-    except (RuntimeError, MemoryError, OSError, SafetensorError) as error:
-        if not lacks_memory(error):
-            raise
-        raise UserError("not enough memory", "room for the model and the conversation", do) from error
 
 
 class GrowingLayer(DynamicLayer):

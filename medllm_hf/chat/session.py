@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Protocol, Unpack, cast
 from medllm_hf.chat.endpoint import EndpointBackend
 from medllm_hf.chat.prompt import check_messages
 from medllm_hf.chat.sampling import SamplingFields, SamplingParams
-from medllm_hf.chat.settings import DTYPE, Quantization, SessionDtype
 from medllm_hf.errors import UserError
 from medllm_hf.folders import new_file, read_json
+from medllm_hf.placement import DTYPE, Dtype, Quantization
 from medllm_hf.pretrained import check_name, load_config
 
 if TYPE_CHECKING:  # with an endpoint nothing needs them, and they take seconds to import
@@ -84,7 +84,7 @@ class ChatSession:
         name: str,
         revision: str | None = None,
         device: str | None = None,
-        dtype: SessionDtype = DTYPE,
+        dtype: Dtype = DTYPE,
         quantization: Quantization | None = None,
         *,
         seed: int | None = None,

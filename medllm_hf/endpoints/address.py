@@ -4,6 +4,7 @@ import ipaddress
 import os
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import httpx2
@@ -50,6 +51,11 @@ class AddressError(UserError):
     def __init__(self, flaw: Literal["address", "secret", "host", "port", "call", "model"], found: str, do: str):
         super().__init__(found, EXPECTED, do)
         self.flaw = flaw
+
+
+def names_endpoint(spec: str) -> bool:
+    """Whether `FOLDER|HUB_ID|URL#MODEL` is the last of these, however flawed."""
+    return ("#" in spec or "://" in spec) and not Path(spec).is_dir()
 
 
 def split_address(spec: str) -> tuple[str, str]:

@@ -6,7 +6,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from medllm_hf.endpoints.address import Endpoint, parse_endpoint
+from medllm_hf.endpoints.address import Endpoint, names_endpoint, parse_endpoint
 from medllm_hf.endpoints.local_server import served
 from medllm_hf.evaluation.runs.folder import weights_hash
 from medllm_hf.folders import sha256
@@ -44,7 +44,7 @@ def parse_model(
         UserError: no such checkpoint, an address that is none, or no key for it; a checkpoint that needs foreign code, or has
             no chat template or one that does not read `enable_thinking`.
     """
-    if ("#" in spec or "://" in spec) and not Path(spec).is_dir():
+    if names_endpoint(spec):
         endpoint = parse_endpoint(spec, key_env, concurrency=concurrency, timeout=timeout)
         return ModelSpec({"id": endpoint.model, "endpoint": endpoint.url}, endpoint, None, enable_thinking)
     folder, revision = snapshot(spec)

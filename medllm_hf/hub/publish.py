@@ -172,7 +172,8 @@ def check_runs(model: Path, runs: list[str]) -> list[FinishedRun]:
     A folder of several readings or benchmarks stands for all the runs in it.
 
     Raises:
-        UserError: a run of other weights or of another kind, a comparison of which no side is this model, or two of one name.
+        UserError: a run of other weights, of another kind or of a part of the questions, a comparison of which no side is this
+            model, or two of one name.
     """
     read = [read_run(inner) for run in runs for inner in nested_runs(run)]
     evidence_names(read)
@@ -190,6 +191,9 @@ def check_runs(model: Path, runs: list[str]) -> list[FinishedRun]:
             found = f"a run of kind {run['manifest'].get('kind')} in {run['folder']}"
             do = "name the consultations that were judged"
             raise UserError(found, "a run of `eval mcq`, `eval consult` or `eval pair`", do)
+        if "of" in (data := run["manifest"].get("data", {})):
+            found = f"{run['folder']}, limited to {data['n']} of {data['of']} questions"
+            raise UserError(found, "a run of all questions", "run `medllm eval mcq` without --limit")
         if run["manifest"][side].get("weights_sha256") != digest:
             raise UserError(f"{run['folder']} of other weights", f"a run of {model}", "evaluate this model")
     return read

@@ -17,7 +17,8 @@ from medllm_hf.errors import UserError
 from medllm_hf.evaluation.commands.mcq import mcq
 from medllm_hf.evaluation.exams.likelihood import likelihoods
 from medllm_hf.evaluation.exams.prompts import Prompts, present_options
-from medllm_hf.evaluation.exams.run import load_network, load_tokenizer
+from medllm_hf.evaluation.exams.weights import load_network
+from medllm_hf.pretrained import load_tokenizer
 from medllm_hf.training import attention
 from medllm_hf.training.exam_metric import McqAccuracy, as_saved
 

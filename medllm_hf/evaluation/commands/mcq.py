@@ -2,11 +2,11 @@
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from medllm_hf.data.encodings import check_encoding
 from medllm_hf.errors import UserError
+from medllm_hf.evaluation.exams.ranks import RankLostError, launched, meet, share_of_launcher
 from medllm_hf.evaluation.exams.readings import (
     estimates,
     overviews,
@@ -16,8 +16,8 @@ from medllm_hf.evaluation.exams.readings import (
     run_exams,
     summary_line,
 )
-from medllm_hf.evaluation.exams.settings import Settings
-from medllm_hf.pretrained import check_name
+from medllm_hf.evaluation.exams.ready import check_ready
+from medllm_hf.evaluation.exams.settings import Settings, by_address
 
 
 def mcq(
@@ -43,16 +43,28 @@ def mcq(
             something else; or the endpoint refuses every request.
     """
     data = [data] if isinstance(data, str) else data
-    check_encoding(flags.get("encoding"))
-    benchmarks = read_benchmarks(Settings(model, data[0], **flags), data, parse_modes(mode))
-    settings = benchmarks[0].settings[0]
-    if dry_run and settings.url is None:
+    try:
+        with launched():
+            return _mcq(Settings(model, data[0], **flags), data, out, mode, overwrite, dry_run)
+    except RankLostError as lost:
+        if str(lost):
+            print(f"medllm: {lost}", file=sys.stderr)
+        return 1
+
+
+def _mcq(asked: Settings, data: Sequence[str], out: str, mode: str | None, overwrite: bool, dry_run: bool) -> int:
+    if share_of_launcher().rank:  # what is wrong is told by the first rank alone
+        meet()
+    asked = by_address(asked)
+    check_encoding(asked.encoding)
+    check_ready(asked, out)
+    benchmarks = read_benchmarks(asked, data, parse_modes(mode))
+    if dry_run and benchmarks[0].settings[0].url is None:
         raise UserError("--dry-run without --url", "an endpoint, whose replies cost something", "leave it out")
-    if settings.model is not None and not Path(settings.model).is_dir():
-        check_name(settings.model)
     # Before the libraries that a local model needs, which take seconds to import.
     print(overviews(benchmarks), flush=True)
-    exams = prepare_exams(benchmarks, out, overwrite)
+    with meet().in_turn():
+        exams = prepare_exams(benchmarks, out, overwrite)
     if dry_run:
         print(estimates(exams, overwrite))
         return 0
@@ -61,6 +73,6 @@ def mcq(
         if missing:
             print(missing, file=sys.stderr)
             code = 1
-        else:
+        elif meet().is_first:
             print(summary_line(folder, exams[folder], len(exams) > 1), flush=True)
     return code

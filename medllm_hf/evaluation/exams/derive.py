@@ -12,7 +12,7 @@ from medllm_hf.data.mcq import McqItem
 from medllm_hf.errors import UserError
 from medllm_hf.evaluation.costs.prices import check_costs, sum_usage, with_cost
 from medllm_hf.evaluation.exams.outputs import Output, calls, count_ties, finished, list_warnings, predict, read_outputs
-from medllm_hf.evaluation.exams.prompts import PresentedQuestion
+from medllm_hf.evaluation.exams.prompts import PresentedQuestion, limit_of
 from medllm_hf.evaluation.exams.settings import ALIASES, READINGS, Mode
 from medllm_hf.evaluation.runs.compare import check_metrics
 from medllm_hf.evaluation.runs.folder import FinishedRun
@@ -79,7 +79,9 @@ def derive(
         metrics["finished"] = _finished_metrics(scores, by_key.values())
     if manifest and "endpoint" in manifest["model"]:
         metrics = with_cost({**metrics, "usage": sum_usage(calls(by_key.values()))}, dict(manifest))
-    return Derived(scores, metrics, list_warnings(by_key.values()))
+    if limited := limit_of(manifest):
+        metrics["limited_to"] = limited
+    return Derived(scores, metrics, list_warnings(by_key.values(), limited))
 
 
 def _scored(one: PresentedQuestion, output: Output, mode: str | None, break_ties: bool) -> ScoreRow:

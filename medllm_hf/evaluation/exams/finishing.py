@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from medllm_hf.endpoints.client import ChatClient, EndpointError, RequestAccount
+from medllm_hf.evaluation.exams.batching import BatchLimits
 from medllm_hf.evaluation.exams.outputs import ANSWER, is_unread, output_row
 from medllm_hf.evaluation.exams.prompts import PresentedQuestion, Prompts
 from medllm_hf.evaluation.exams.settings import ResolvedSettings
@@ -18,7 +19,7 @@ _REFUSED = (400, 413, 422)
 
 
 def compare_letters(
-    network: Any, prompts: Prompts, written: Sequence[tuple[PresentedQuestion, dict]], tokens_at_once: int
+    network: Any, prompts: Prompts, written: Sequence[tuple[PresentedQuestion, dict]], limits: BatchLimits
 ) -> list[dict]:
     """The replies, each with "finishing" where no letters can be read from it; see `likelihood.likelihoods` for its values.
 
@@ -31,7 +32,7 @@ def compare_letters(
     texts = {i: _context(prompts, *written[i]) for i in unread}
     questions = [tokenise(prompts, written[i][0].item, texts[i]) for i in unread]
     answers = [answer for _, answer in written]
-    for place, values in log_probabilities(network, questions, tokens_at_once):
+    for place, values in log_probabilities(network, questions, limits):
         one, answer = written[unread[place]]
         compared = output_of(one.item, prompts.score, questions[place], values)
         answers[unread[place]] = {**answer, "finishing": compared}

@@ -13,6 +13,7 @@ from medllm_hf.control_tokens import control_tokens
 from medllm_hf.endpoints.address import Endpoint
 from medllm_hf.endpoints.client import ChatClient, EndpointError, RequestAccount, ask_all
 from medllm_hf.errors import UserError
+from medllm_hf.evaluation.exams.batching import ALONE, BatchLimits, Share
 from medllm_hf.evaluation.exams.finishing import COUNTS, ask_letters, compare_letters
 from medllm_hf.evaluation.exams.prompts import BLANK, PresentedQuestion, Prompts
 from medllm_hf.evaluation.exams.settings import ResolvedSettings
@@ -30,6 +31,8 @@ def local_replies(
     shown: Sequence[PresentedQuestion],
     wanted: set[int],
     settings: ResolvedSettings,
+    limits: BatchLimits,
+    share: Share = ALONE,
 ) -> Iterator[tuple[int, dict]]:
     """What `replies` yields for the `wanted` questions of those `shown`.
 
@@ -39,12 +42,12 @@ def local_replies(
     starts = range(0, len(shown), AT_ONCE)
     texts = [prompts.text(one.item) for one in shown]
     ids = [array("i", row) for row in chain.from_iterable(prompts.ids(texts[start : start + AT_ONCE]) for start in starts)]
-    limits = settings.max_new_tokens, settings.batch_tokens
-    for batch in _written(network, prompts.required_tokenizer, ids, wanted, *limits, settings.chat_template):
+    chat, new_tokens = settings.chat_template, settings.max_new_tokens
+    for batch in _written(network, prompts.required_tokenizer, ids, wanted, new_tokens, limits, chat, share):
         answers = [{**answer, "reply": opened_thought(texts[i]) + answer["reply"]} for i, answer in batch.items()]
         if settings.finish:
             written = [(shown[i], answer) for i, answer in zip(batch, answers, strict=True)]
-            answers = compare_letters(network, prompts, written, settings.batch_tokens)
+            answers = compare_letters(network, prompts, written, limits)
         yield from ((i, answer) for i, answer in zip(batch, answers, strict=True) if i in wanted)
 
 
@@ -54,8 +57,9 @@ def replies(
     prompts: Sequence[array],
     wanted: set[int],
     new_tokens: int,
-    tokens_at_once: int,
+    limits: BatchLimits,
     chat: bool = True,
+    share: Share = ALONE,
 ) -> Iterator[tuple[int, dict]]:
     """Yields (index, {"reply", "finish"}) of the `wanted` prompts, which are token ids, each written greedily.
 
@@ -63,13 +67,14 @@ def replies(
     there before. `finish` is "stop" where the reply ended by itself, "length" where it was cut after `new_tokens`.
 
     Args:
-        tokens_at_once: the most tokens, padding and replies included, in one batch, if it has more than one prompt.
+        limits: of one batch, padding and replies included, if it has more than one prompt.
         chat: a reply ends at the model's end tokens alone; else, in plain text, also at a blank line.
+        share: which part of the batches is written here, where several ranks answer.
 
     Raises:
         UserError: see `check_cache`.
     """
-    for batch in _written(network, tokenizer, prompts, wanted, new_tokens, tokens_at_once, chat):
+    for batch in _written(network, tokenizer, prompts, wanted, new_tokens, limits, chat, share):
         yield from ((i, answer) for i, answer in batch.items() if i in wanted)
 
 
@@ -79,8 +84,9 @@ def _written(
     prompts: Sequence[array],
     wanted: set[int],
     new_tokens: int,
-    tokens_at_once: int,
+    limits: BatchLimits,
     chat: bool,
+    share: Share,
 ) -> Iterator[dict[int, dict]]:
     """Yields what `replies` yields by batch, of each that holds something wanted all of it."""
     stops = stop_ids(network, tokenizer, chat)
@@ -91,9 +97,7 @@ def _written(
     network.generation_config = GenerationConfig(
         max_new_tokens=new_tokens, do_sample=False, eos_token_id=stops, pad_token_id=pad
     )
-    for batch in batches([len(prompt) for prompt in prompts], new_tokens, tokens_at_once):
-        if wanted.isdisjoint(batch):
-            continue
+    for batch in filter(share.takes(wanted), batches([len(prompt) for prompt in prompts], new_tokens, limits)):
         width = len(prompts[batch[0]])
         # An end token among the ids would end the reply before the step that is compared.
         check_cache(network, [token for token in prompts[batch[0]] if token not in stops], _generated)
@@ -119,11 +123,12 @@ def _generated(network: Any, ids: list[int]) -> torch.Tensor:
     return written.logits[1][0]
 
 
-def batches(lengths: Sequence[int], new_tokens: int, tokens_at_once: int) -> list[list[int]]:
-    """The indices of `lengths` in batches within the budget, the longest first."""
+def batches(lengths: Sequence[int], new_tokens: int, limits: BatchLimits) -> list[list[int]]:
+    """The indices of `lengths` in batches within the limits, the longest first."""
     made: list[list[int]] = []
     for i in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
-        if made and (len(made[-1]) + 1) * (lengths[made[-1][0]] + new_tokens) <= tokens_at_once:
+        rows = len(made[-1]) + 1 if made else 1
+        if made and rows <= limits.questions and rows * (lengths[made[-1][0]] + new_tokens) <= limits.tokens:
             made[-1].append(i)
         else:
             made.append([i])

@@ -8,19 +8,22 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, chain, groupby, islice, pairwise
+from operator import add, gt
 
 import torch
 from transformers import PreTrainedTokenizerBase
 
 from medllm_hf.data.mcq import McqItem
+from medllm_hf.evaluation.exams.batching import ALONE, USUAL, BatchLimits, Share
 from medllm_hf.evaluation.exams.float32_head import float32_head
 from medllm_hf.evaluation.exams.outputs import Output, output_row
 from medllm_hf.evaluation.exams.prompts import PresentedQuestion, Prompts, answers, candidates
-from medllm_hf.evaluation.exams.settings import BATCH_TOKENS, Settings
+from medllm_hf.evaluation.exams.settings import Settings
 from medllm_hf.evaluation.exams.shared_prefix import Block, Row, attending, device_of, keys_and_values, language_model, supports
 
-# Questions whose probabilities are computed together. The portions are the same however often a run is begun again, since
-# in low precision a value depends a little on its neighbours. A killed run loses at most one of them.
+# Questions that are laid out together, in batches that share a prefix. Portions and batches follow from all the questions,
+# whatever was kept before and however many ranks there are, since in low precision a value depends a little on its
+# neighbours. A batch is computed whole or not at all, so that a killed run loses at most one.
 PORTION = 256
 # Two more forwards, one for the prefix and one that is not full, cost about as much as so many tokens.
 GROUP_COST = 256
@@ -28,6 +31,9 @@ GROUP_COST = 256
 LOGITS_AT_ONCE = 2**26
 # Rows of logits whose softmax is computed at a time.
 ROWS_AT_ONCE = 256
+
+# Of a batch: tokens in its forward, places whose logits are needed, questions.
+Sizes = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
@@ -44,19 +50,23 @@ def likelihoods(
     shown: Sequence[PresentedQuestion],
     wanted: set[int],
     normalization: str = Settings.normalization,
-    tokens_at_once: int = BATCH_TOKENS,
+    limits: BatchLimits = USUAL,
+    share: Share = ALONE,
 ) -> Iterator[tuple[int, dict]]:
     """Yields (place in `shown`, {"logprobs"}) of the `wanted` questions; normalisation adds "lengths" of the answers.
 
     A candidate begins at the first token that differs from the prompt's own, whatever tokens the prompt ends in.
+
+    Args:
+        share: which part of the batches is computed here, where several ranks answer.
     """
     texts = [prompts.text(one.item) for one in shown]
     order = sorted(range(len(shown)), key=lambda i: (shown[i].item.kind, len(texts[i])))
-    for portion in (order[start : start + PORTION] for start in range(0, len(order), PORTION)):
-        if wanted.isdisjoint(portion):
-            continue
+    portions = [order[start : start + PORTION] for start in range(0, len(order), PORTION)]
+    for portion, split in share.portions([one for one in portions if not wanted.isdisjoint(one)]):
         compared = [tokenise(prompts, shown[i].item, texts[i]) for i in portion]
-        for place, values in log_probabilities(network, compared, tokens_at_once):
+        takes = share.takes({place for place, i in enumerate(portion) if i in wanted}, split)
+        for place, values in log_probabilities(network, compared, limits, takes):
             if (i := portion[place]) in wanted:
                 yield i, output_of(shown[i].item, prompts.score, compared[place], values, normalization)
 
@@ -112,7 +122,10 @@ class Tree:
 
 
 def log_probabilities(
-    network: torch.nn.Module, questions: Sequence[Question], tokens_at_once: int = BATCH_TOKENS
+    network: torch.nn.Module,
+    questions: Sequence[Question],
+    limits: BatchLimits = USUAL,
+    takes: Callable[[list[int]], bool] = lambda batch: True,
 ) -> Iterator[tuple[int, list[float]]]:
     """(index of the question, log-probability in nats of each candidate), each question once, in the order that is fast.
 
@@ -121,18 +134,20 @@ def log_probabilities(
 
     Args:
         network: a causal language model in evaluation mode, wrapped or not.
-        tokens_at_once: the tokens in one forward, unless a single question has more; the shared prefix is not counted.
+        limits: of one forward, unless a single question has more; the shared prefix is not counted.
+        takes: asked of every batch, the indices of its questions, whether it is to be computed.
 
     Raises:
         ValueError: a candidate that does not begin like its prompt.
     """
     trees = [tree(question) for question in questions]
-    most = (tokens_at_once, LOGITS_AT_ONCE // language_model(network).config.vocab_size)
+    most = (limits.tokens, LOGITS_AT_ONCE // language_model(network).config.vocab_size, limits.questions)
     if not supports(network):
-        yield from padded(network, trees, most)
+        yield from padded(network, trees, most, takes)
         return
     for length, members in groups([one.stem[: one.head] for one in trees]):
-        yield from _behind_prefix(network, trees, members, length, most)
+        if batches := list(filter(takes, _tail_batches(trees, members, length, most))):
+            yield from _behind_prefix(network, trees, batches, length)
 
 
 def tree(question: Question) -> Tree:
@@ -184,27 +199,32 @@ def groups(heads: list[list[int]]) -> list[tuple[int, list[int]]]:
 
 
 def _behind_prefix(
-    network: torch.nn.Module, trees: list[Tree], members: list[int], length: int, most: tuple[int, int]
+    network: torch.nn.Module, trees: list[Tree], batches: list[list[int]], length: int
 ) -> Iterator[tuple[int, list[float]]]:
-    """What `log_probabilities` yields for `members`, which share their first `length` ids."""
-    prefix = keys_and_values(network, trees[members[0]].stem[:length]) if length else []
-    # Tails of equal shape, which the attention takes together, become neighbours.
-    order = sorted(members, key=lambda index: _shape(trees[index], length), reverse=True)
-    for batch in _batches(order, lambda index, _: _size(trees[index], length), most):
+    """What `log_probabilities` yields for `batches`, all of which share their first `length` ids."""
+    prefix = keys_and_values(network, trees[batches[0][0]].stem[:length]) if length else []
+    for batch in batches:
         yield from zip(batch, flattened(network, [trees[index] for index in batch], prefix, length), strict=True)
 
 
-def _batches(members: list[int], size: Callable[[int, int], tuple[int, int]], most: tuple[int, int]) -> Iterator[list[int]]:
+def _tail_batches(trees: list[Tree], members: list[int], length: int, most: Sizes) -> Iterator[list[int]]:
+    """The batches of `members` behind their first `length` ids."""
+    # Tails of equal shape, which the attention takes together, become neighbours.
+    order = sorted(members, key=lambda index: _shape(trees[index], length), reverse=True)
+    return _batches(order, lambda index, _: _size(trees[index], length), most)
+
+
+def _batches(members: list[int], size: Callable[[int, int], Sizes], most: Sizes) -> Iterator[list[int]]:
     """Batches of neighbours whose summed sizes, `size(member, first of its batch)`, stay within `most`; or one member."""
     batch: list[int] = []
-    filled = (0, 0)
+    filled = (0, 0, 0)
     for member in members:
         own = size(member, batch[0] if batch else member)
-        if batch and (filled[0] + own[0] > most[0] or filled[1] + own[1] > most[1]):
+        if batch and any(map(gt, map(add, filled, own), most)):
             yield batch
-            batch, filled, own = [], (0, 0), size(member, member)
+            batch, filled, own = [], (0, 0, 0), size(member, member)
         batch.append(member)
-        filled = (filled[0] + own[0], filled[1] + own[1])
+        filled = (filled[0] + own[0], filled[1] + own[1], filled[2] + own[2])
     if batch:
         yield batch
 
@@ -214,10 +234,10 @@ def _shape(one: Tree, length: int) -> tuple[int, tuple[int, ...]]:
     return len(one.stem) - length, tuple(map(len, one.branches))
 
 
-def _size(one: Tree, length: int) -> tuple[int, int]:
-    """The tokens that a tree adds to a flattened row, and the places whose logits it needs."""
+def _size(one: Tree, length: int) -> Sizes:
+    """What a tree adds to a flattened row behind `length` shared ids."""
     stem, branches = _shape(one, length)
-    return stem + sum(branches), len({read[:2] for reads in one.reads for read in reads})
+    return stem + sum(branches), len({read[:2] for reads in one.reads for read in reads}), 1
 
 
 @torch.inference_mode()
@@ -251,17 +271,19 @@ def flattened(network: torch.nn.Module, trees: list[Tree], prefix: list, length:
     return _by_tree(_sums(logits[0], reads), trees)
 
 
-def padded(network: torch.nn.Module, trees: list[Tree], most: tuple[int, int]) -> Iterator[tuple[int, list[float]]]:
+def padded(
+    network: torch.nn.Module, trees: list[Tree], most: Sizes, takes: Callable[[list[int]], bool]
+) -> Iterator[tuple[int, list[float]]]:
     """What `log_probabilities` yields, with the model's own attention: every branch is a whole row, padded on the right."""
 
-    def size(index: int, first: int) -> tuple[int, int]:
+    def size(index: int, first: int) -> Sizes:
         rows = max(1, len(trees[index].branches))
-        return rows * width(first), rows * (width(first) - _first_place(trees[index]))
+        return rows * width(first), rows * (width(first) - _first_place(trees[index])), 1
 
     def width(index: int) -> int:
         return len(trees[index].stem) + max(map(len, trees[index].branches), default=0)
 
-    for batch in _batches(sorted(range(len(trees)), key=width, reverse=True), size, most):
+    for batch in filter(takes, _batches(sorted(range(len(trees)), key=width, reverse=True), size, most)):
         yield from zip(batch, _padded_batch(network, [trees[index] for index in batch]), strict=True)
 
 

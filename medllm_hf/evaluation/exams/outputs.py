@@ -110,11 +110,12 @@ def calls(outputs: Iterable[Output]) -> Iterator[Mapping]:
             yield row["finishing"]
 
 
-def list_warnings(outputs: Iterable[Output]) -> tuple[str, ...]:
-    """What a reader of an exam's metrics should know of its outputs."""
+def list_warnings(outputs: Iterable[Output], limited: Mapping[str, int] | None = None) -> tuple[str, ...]:
+    """What a reader of an exam's metrics should know of its outputs, and of how many questions they are (see `limit_of`)."""
     rows = list(outputs)
     cut, ties = sum(row.get("finish") == "length" for row in rows), count_ties(rows)
-    said = [f"{cut} replies cut at their limit of tokens"] if cut else []
+    said = [f"limited to {limited['n']} of {limited['of']} questions"] if limited else []
+    said += [f"{cut} replies cut at their limit of tokens"] if cut else []
     return (*said, *([f"{ties} ties of the best answers, of which none is taken"] if ties else []))
 
 

@@ -6,7 +6,7 @@ import json
 import random
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import combinations
 from pathlib import Path
@@ -61,6 +61,20 @@ def read_questions(data: str, path: str | None = None, split: str | None = None,
     if not Path(data).is_file():
         raise UserError(f"no file and no benchmark {data}", f"questions or one of {', '.join(BENCHMARKS)}", "check --data")
     return _file_questions(data, encoding)
+
+
+def first_questions(questions: Questions, limit: int | None) -> Questions:
+    """The first `limit` questions; the record has their number as "n", and "of" how many there are, unless these are all."""
+    if limit is None or limit >= len(questions.items):
+        return questions
+    items = questions.items[:limit]
+    return Questions(items, {**questions.record, "n": len(items), "of": len(questions.items)})
+
+
+def limit_of(manifest: Mapping | None) -> dict[str, int] | None:
+    """{"n", "of"} of a run that asked the first n of so many questions alone, by its manifest; None for a whole one."""
+    data = manifest["data"] if manifest else {}
+    return {name: data[name] for name in ("n", "of")} if "of" in data else None
 
 
 def _file_questions(file: str, encoding: str | None) -> Questions:

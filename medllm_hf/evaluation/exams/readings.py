@@ -9,6 +9,7 @@ from medllm_hf.data.benchmarks.catalogue import BENCHMARKS
 from medllm_hf.errors import UserError
 from medllm_hf.evaluation.costs.estimate import spent_in
 from medllm_hf.evaluation.exams.prompts import Questions, overview, read_questions
+from medllm_hf.evaluation.exams.ranks import meet
 from medllm_hf.evaluation.exams.run import KEY, Exam, estimate_cost, load_examinee, prepare_exam, run_exam, summary
 from medllm_hf.evaluation.exams.settings import (
     ALIASES,
@@ -20,7 +21,7 @@ from medllm_hf.evaluation.exams.settings import (
     resolve_defaults,
 )
 from medllm_hf.evaluation.runs.folder import outputs_in
-from medllm_hf.folders import check_apart
+from medllm_hf.folders import check_apart, check_free
 
 # What a question file's name may end in.
 _ENDINGS = {".gz", ".zip", ".json", ".jsonl", ".csv", ".tsv", ".xlsx", ".parquet"}
@@ -107,6 +108,8 @@ def prepare_exams(benchmarks: Sequence[Benchmark], out: str, overwrite: bool) ->
     if several and (Path(out) / "manifest.json").is_file() and not overwrite:
         found = f"a run in {out} and {len(asked)} exams for it"
         raise UserError(found, "a folder for OUT/BENCHMARK/READING", "choose another folder")
+    if not several and not (Path(out) / "manifest.json").is_file():
+        check_free(out, overwrite)  # before torch is imported
     # What is checked for writing suits every reading.
     who = load_examinee(next((settings for settings in asked if settings.written), asked[0]))
     exams = {}
@@ -114,7 +117,8 @@ def prepare_exams(benchmarks: Sequence[Benchmark], out: str, overwrite: bool) ->
         for settings in one.settings:
             folder = str(Path(out) / one.name / settings.mode) if several else out
             exams[folder] = prepare_exam(settings, one.questions, who)
-            outputs_in(folder, exams[folder].manifest, KEY, overwrite)
+            if meet().is_first:
+                outputs_in(folder, exams[folder].manifest, KEY, overwrite)
     return exams
 
 

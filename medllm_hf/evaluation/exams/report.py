@@ -19,7 +19,8 @@ def values(runs: list[Run]) -> dict:
     datasets: dict[tuple, list[Run]] = {}
     for run in runs:
         data = run.manifest["data"]
-        datasets.setdefault((data["name"], data.get("split"), data["sha256"]), []).append(run)
+        limited = data["n"] if "of" in data else None  # a trial is not compared with a whole run
+        datasets.setdefault((data["name"], data.get("split"), data["sha256"], limited), []).append(run)
     rows = [result_row({"folder": run.name, "manifest": run.manifest, "metrics": run.metrics}) for run in runs]
     results = [row | {"run": run.name} | _detail(run) for row, run in zip(rows, runs, strict=True)]
     return {"kind": "mcq", "datasets": [_dataset(members) for members in datasets.values()], "results": results}
@@ -32,7 +33,7 @@ def _detail(run: Run) -> dict:
     kinds = [rows[0].kind for rows in run.items.values()]
     detail: dict[str, Any] = {
         "weights_sha256": run.manifest["model"].get("weights_sha256"),
-        **{key: run.metrics[key] for key in ("cost", "ties") if key in run.metrics},
+        **{key: run.metrics[key] for key in ("cost", "ties", "limited_to") if key in run.metrics},
         "groups": run.metrics["groups"],
         "single": kinds.count("single"),
         "multi": kinds.count("multi"),
@@ -52,10 +53,11 @@ def _detail(run: Run) -> dict:
 
 def _dataset(runs: list[Run]) -> dict:
     data = runs[0].manifest["data"]
-    kept = {key: data[key] for key in ("name", "split", "sha256", "revision", "licence", "left_out") if key in data}
+    names = ("name", "split", "sha256", "revision", "licence", "left_out", "of")
+    kept = {key: data[key] for key in names if key in data}
     settings = [run.manifest["settings"] for run in runs]
     keys = sorted({key for one in settings for key in one})
-    quoted = quoted_rows(data["name"]) if data.get("split") == "test" else []
+    quoted = quoted_rows(data["name"]) if data.get("split") == "test" and "of" not in data else []
     comparisons = compared(runs)
     return kept | {
         "runs": [run.name for run in runs],

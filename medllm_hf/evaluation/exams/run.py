@@ -6,25 +6,34 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from medllm_hf import pretrained
 from medllm_hf.endpoints.address import KEY_ENV, Endpoint, parse_endpoint
 from medllm_hf.endpoints.client import EndpointError
 from medllm_hf.errors import UserError
 from medllm_hf.evaluation.costs.estimate import Estimate, Volume, about, at_most, preview_costs, seen_reply
 from medllm_hf.evaluation.costs.ledger import Spending
 from medllm_hf.evaluation.costs.prices import cost_text, record_prices, sum_usage
+from medllm_hf.evaluation.exams.batching import BatchLimits, tokens_for
 from medllm_hf.evaluation.exams.derive import accuracy_text, derive
 from medllm_hf.evaluation.exams.finishing import letters_limit, letters_request
 from medllm_hf.evaluation.exams.outputs import calls, list_warnings, output_row, read_outputs
-from medllm_hf.evaluation.exams.prompts import PresentedQuestion, Prompts, Questions, present_options, read_examples
-from medllm_hf.evaluation.exams.settings import ResolvedSettings
-from medllm_hf.evaluation.runs.folder import RunFolder, open_run, outputs_in, read_run, weights_hash
-from medllm_hf.generation_settings import ENDS
+from medllm_hf.evaluation.exams.prompts import (
+    PresentedQuestion,
+    Prompts,
+    Questions,
+    first_questions,
+    limit_of,
+    present_options,
+    read_examples,
+)
+from medllm_hf.evaluation.exams.ranks import meet
+from medllm_hf.evaluation.exams.settings import BATCH_TOKENS, ResolvedSettings
+from medllm_hf.evaluation.exams.weights import Weights, device_name, find_weights
+from medllm_hf.evaluation.runs.folder import RunFolder, open_run, outputs_in, read_run
+from medllm_hf.placement import refuse_lack_of_memory
 from medllm_hf.templates.template_checks import ADD_TEMPLATE, check_chat_template, check_thinking, reads_thinking
 from medllm_hf.vocabulary import check_ids
 
@@ -38,18 +47,18 @@ UNREAD_SHARE = 0.1
 
 @dataclass(frozen=True)
 class Examinee:
-    """Who answers: an endpoint, or the model in a folder. `record` is what the manifest says of it under "model"."""
+    """Who answers: an endpoint, or a local model. `record` is what the manifest says of it under "model"."""
 
     record: dict
     endpoint: Endpoint | None
-    folder: Path | None
+    weights: Weights | None
     tokenizer: "PreTrainedTokenizerBase | None"
 
     @cached_property
     def network(self) -> "PreTrainedModel":
-        """The model in `folder`, loaded once however many readings and benchmarks it sits."""
-        assert self.folder is not None  # no endpoint
-        return load_network(self.folder)
+        """The local model, loaded once however many readings and benchmarks it sits."""
+        assert self.weights is not None  # no endpoint
+        return self.weights.load_network()
 
 
 @dataclass(frozen=True)
@@ -73,8 +82,9 @@ def prepare_exam(settings: ResolvedSettings, questions: Questions, examinee: Exa
         UserError: a model, examples, prices or an endpoint that cannot be had.
     """
     drawn, examples = read_examples(questions, settings)
+    questions = first_questions(questions, settings.limit)  # the examples are those of all of them
     who = examinee or load_examinee(settings)
-    settings = with_thinking(settings, who)
+    settings = fit_batches(with_thinking(settings, who), who)
     told = settings.chat_template, settings.mode, settings.enable_thinking, settings.finish is not None
     prompts = Prompts(who.tokenizer, drawn.of_kind, settings.score, *told)
     shown = present_options(questions.items, settings.seed, settings.shuffle_options, settings.circular)
@@ -82,7 +92,7 @@ def prepare_exam(settings: ResolvedSettings, questions: Questions, examinee: Exa
         "kind": "mcq",
         "model": who.record,
         "data": questions.record | examples,
-        "settings": record_settings(settings, prompts, questions),
+        "settings": record_settings(settings, prompts, questions, who.weights.device if who.weights else ""),
         **record_prices(settings.prices, {"model": who}, settings.budget),
     }
     return Exam(settings, who, prompts, shown, manifest)
@@ -97,9 +107,16 @@ def run_exam(exam: Exam, out: str, overwrite: bool = False, before: Fraction = F
     Raises:
         UserError: `out` holds something else, the model cannot be loaded, or the endpoint refuses every request.
     """
-    shown = exam.shown
+    shown, ranks = exam.shown, meet()
+    if not ranks.is_first:
+        if wanted := ranks.asked(exam.manifest):
+            ranks.hand_over(local_answers(exam, wanted))
+        ranks.await_end()
+        return None
     with open_run(out, exam.manifest, KEY, overwrite) as run, Spending(run, exam.settings.budget, before) as spending:
         if run.finished:
+            ranks.begin(set(), exam.manifest)
+            ranks.end()
             return None
         if failed := fill(run, exam, spending):
             place, error = min(failed.items())
@@ -111,6 +128,7 @@ def run_exam(exam: Exam, out: str, overwrite: bool = False, before: Fraction = F
             spending.record_besides(sum_usage(calls(outputs)))
         derived = derive(shown, outputs, run.manifest)
         run.finish(order, [dict(row) for row in derived.scores], derived.metrics)
+    ranks.end()
     return None
 
 
@@ -121,22 +139,29 @@ def load_examinee(settings: ResolvedSettings) -> Examinee:
         UserError: no such model, or an endpoint that is not one.
     """
     if settings.url is not None:
+        if meet().share.size > 1:
+            raise UserError("several ranks with an endpoint", "one", "leave the launcher out, and set --concurrency")
         concurrency = Endpoint.concurrency if settings.concurrency is None else settings.concurrency
         key = settings.key_env or KEY_ENV
         endpoint = parse_endpoint(settings.url, key, concurrency=concurrency)
         endpoint = replace(endpoint, enable_thinking=settings.enable_thinking)
         return Examinee({"id": endpoint.model, "endpoint": endpoint.url}, endpoint, None, None)
-    assert settings.model is not None  # one of the two is there
-    folder, revision = pretrained.snapshot(settings.model)
-    config = pretrained.load_config(folder)  # before any work, since the weights come last
-    if settings.written:
-        pretrained.check_generation(folder, config, fields=ENDS)
-    name = {"id": settings.model, "revision": revision} if revision else {"id": folder.resolve().name}
-    record = {**name, "weights_sha256": weights_hash(folder)}
-    tokenizer = load_tokenizer(folder, settings.chat_template)
-    check_thinking(tokenizer, folder, settings.enable_thinking)
-    check_ids(tokenizer, config, folder)
-    return Examinee(record, None, folder, tokenizer)
+    weights = find_weights(settings)
+    tokenizer = weights.load_tokenizer()
+    if settings.chat_template:
+        check_chat_template(tokenizer, weights.folder, f"{ADD_TEMPLATE}, or use --no-chat-template")
+    check_thinking(tokenizer, weights.folder, settings.enable_thinking)
+    check_ids(tokenizer, weights.config, weights.folder)
+    # Hashing the weights takes as long as reading them, and comes after all that may be refused.
+    return Examinee(weights.record(), None, weights, tokenizer)
+
+
+def fit_batches(settings: ResolvedSettings, who: Examinee) -> ResolvedSettings:
+    """The settings with the tokens of a batch that suit the model and its device, where none are said."""
+    if who.weights is None or settings.batch_tokens is not None:
+        return settings
+    likelihood = settings.mode == "likelihood"
+    return replace(settings, batch_tokens=tokens_for(who.weights.device, who.weights.count()) if likelihood else BATCH_TOKENS)
 
 
 def with_thinking(settings: ResolvedSettings, who: Examinee) -> ResolvedSettings:
@@ -147,38 +172,7 @@ def with_thinking(settings: ResolvedSettings, who: Examinee) -> ResolvedSettings
     return replace(settings, enable_thinking=settings.mode == "reasoning")
 
 
-def load_tokenizer(folder: Path, chat: bool = True) -> "PreTrainedTokenizerBase":
-    """The tokenizer of a checkpoint folder.
-
-    Raises:
-        UserError: it cannot be loaded, or has no template where `chat` wants one.
-    """
-    tokenizer = pretrained.load_tokenizer(folder)
-    if chat:
-        check_chat_template(tokenizer, folder, f"{ADD_TEMPLATE}, or use --no-chat-template")
-    return tokenizer
-
-
-def load_network(folder: Path) -> "PreTrainedModel":
-    """The model of a checkpoint folder in evaluation mode, on the GPU if there is one.
-
-    Raises:
-        UserError: it cannot be loaded.
-    """
-    import torch
-
-    network: Any = pretrained.load_model(folder, dtype="auto")  # transformers' stub of `to` takes no device
-    return network.to("cuda" if torch.cuda.is_available() else "cpu").eval()
-
-
-def device_name() -> str:
-    """What the model computes on: "cpu", or the GPU's name."""
-    import torch
-
-    return torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
-
-
-def record_settings(settings: ResolvedSettings, prompts: Prompts, questions: Questions) -> dict:
+def record_settings(settings: ResolvedSettings, prompts: Prompts, questions: Questions, device: str = "cpu") -> dict:
     """What the manifest says under "settings": all that may change an output."""
     names = ("mode", "score", "normalization", "shots", "seed", "shuffle_options", "circular", "chat_template")
     prefixes = sorted({item.reply_prefix for item in questions.items}) if prompts.ready or not prompts.chat else []
@@ -193,7 +187,9 @@ def record_settings(settings: ResolvedSettings, prompts: Prompts, questions: Que
     if settings.written:
         record |= {"max_new_tokens": settings.max_new_tokens, "temperature": 0.0}
     if settings.url is None:
-        record |= {"batch_tokens": settings.batch_tokens, "device": device_name()}
+        record |= {"batch_tokens": settings.batch_tokens, "device": device_name(device), "dtype": settings.dtype}
+        also = {"batch_size": settings.batch_size, "quantization": settings.quantization}
+        record |= {name: value for name, value in also.items() if value is not None}
     return record
 
 
@@ -205,6 +201,7 @@ def fill(run: RunFolder, exam: Exam, spending: Spending) -> dict[int, EndpointEr
     """
     shown, who = exam.shown, exam.examinee
     wanted = {i for i, one in enumerate(shown) if one.key not in run.rows}
+    meet().begin(wanted, exam.manifest)
     if not wanted:
         return {}
     with tqdm(total=len(shown), initial=len(shown) - len(wanted), unit="question", disable=None) as bar:
@@ -222,22 +219,30 @@ def fill(run: RunFolder, exam: Exam, spending: Spending) -> dict[int, EndpointEr
             except EndpointError as error:
                 kept = f"{len(run.rows)} of {len(shown)} replies are kept"
                 raise UserError(str(error), "an endpoint that answers", f"mend it and run the same again, {kept}") from error
-        for i, answer in local_answers(exam, wanted):
+        for i, answer in meet().gathered(local_answers(exam, wanted)):
             keep(i, answer)
     return {}
 
 
 def local_answers(exam: Exam, wanted: set[int]) -> Iterator[tuple[int, dict]]:
-    """Yields (place among the questions, what the output says) of the `wanted` questions from a local model."""
+    """Yields (place among the questions, what the output says) of the `wanted` questions from a local model.
+
+    Where several ranks answer, those that fall to this one.
+    """
     from medllm_hf.evaluation.exams.generation import local_replies
     from medllm_hf.evaluation.exams.likelihood import likelihoods
 
     settings = exam.settings
-    network = exam.examinee.network
-    if settings.mode == "likelihood":
-        yield from likelihoods(network, exam.prompts, exam.shown, wanted, settings.normalization, settings.batch_tokens)
-    else:
-        yield from local_replies(network, exam.prompts, exam.shown, wanted, settings)
+    limits = BatchLimits(settings.batch_tokens or BATCH_TOKENS, settings.batch_size or BatchLimits.questions)
+    share, asked = meet().share, (exam.prompts, exam.shown, wanted)
+    with refuse_lack_of_memory(
+        "use a smaller --batch-tokens or --batch-size, --dtype bfloat16, or --quantization 4bit on a GPU"
+    ):
+        network = exam.examinee.network
+        if settings.mode == "likelihood":
+            yield from likelihoods(network, *asked, settings.normalization, limits, share)
+        else:
+            yield from local_replies(network, *asked, settings, limits, share)
 
 
 def estimate_cost(exam: Exam, out: str, overwrite: bool) -> str:
@@ -268,7 +273,7 @@ def summary(out: str) -> str:
     """One line on a finished run."""
     run = read_run(out)
     metrics = run["metrics"]
-    parts = [f"unparsed {metrics['unparsed']}", *list_warnings(run["outputs"])]
+    parts = [f"unparsed {metrics['unparsed']}", *list_warnings(run["outputs"], limit_of(run["manifest"]))]
     if "circular" in metrics:
         parts.append(f"{metrics['circular']['consistent']} consistent over all rotations")
     interval = f"{100 * metrics['interval_low']:.1f} to {100 * metrics['interval_high']:.1f}"

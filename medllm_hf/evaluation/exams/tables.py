@@ -93,6 +93,10 @@ def _results(dataset: dict, rows: list[dict]) -> Iterator[Block]:
     equal = ", ".join(f"{_setting_name(key)} {_setting(value)}" for key, value in dataset["settings_equal"].items())
     if equal:
         yield Paragraph(f"Settings{' of all runs' if len(rows) > 1 else ''}: {equal}.")
+    if "of" in dataset:
+        yield Paragraph(
+            f"Limited to the first {rows[0]['n']} of {dataset['of']} questions: a trial, not a result on the benchmark."
+        )
     for row in rows:
         if row.get("ties"):
             yield Paragraph(

@@ -249,7 +249,9 @@ def environment() -> dict:
             versions[name] = version(name)
         except PackageNotFoundError:
             continue
-    return {"versions": versions, "hardware": {"machine": platform.machine(), "cores": os.cpu_count()}}
+    # What a launcher sets; the outputs do not depend on it.
+    ranks = int(size) if (size := os.environ.get("WORLD_SIZE", "")).isdecimal() else 1
+    return {"versions": versions, "hardware": {"machine": platform.machine(), "cores": os.cpu_count(), "ranks": ranks}}
 
 
 def now() -> str:

@@ -14,10 +14,12 @@ from transformers import GenerationConfig
 from medllm_hf.data.mcq import load_items
 from medllm_hf.errors import UserError
 from medllm_hf.evaluation.commands.mcq import mcq
+from medllm_hf.evaluation.exams.batching import BatchLimits
 from medllm_hf.evaluation.exams.generation import batches, replies, stop_ids
 from medllm_hf.evaluation.exams.prompts import Prompts
-from medllm_hf.evaluation.exams.run import load_network, load_tokenizer
+from medllm_hf.evaluation.exams.weights import load_network
 from medllm_hf.evaluation.runs.folder import read_run
+from medllm_hf.pretrained import load_tokenizer
 
 TEST = str(SAMPLE / "questions_test.jsonl")
 SECRET = "sk-not-to-be-seen"
@@ -52,7 +54,7 @@ def text(tokenizer, ids):
 @pytest.mark.parametrize("tokens_at_once", [1, 150, 10_000])
 def test_batches_write_what_each_prompt_gets_alone(written, tokens_at_once):
     network, tokenizer, prompts, alone = written
-    found = dict(replies(network, tokenizer, prompts, set(range(6)), 12, tokens_at_once))
+    found = dict(replies(network, tokenizer, prompts, set(range(6)), 12, BatchLimits(tokens_at_once)))
     assert found == {i: {"reply": text(tokenizer, ids), "finish": "length"} for i, ids in enumerate(alone)}
 
 
@@ -60,9 +62,9 @@ def test_what_is_wanted_alone_is_written_in_the_same_batches(written, monkeypatc
     network, tokenizer, prompts, _ = written
     real, seen = network.generate, []
     monkeypatch.setattr(network, "generate", lambda ids, **settings: seen.append(ids.tolist()) or real(ids, **settings))
-    whole = dict(replies(network, tokenizer, prompts, set(range(6)), 12, 150))
+    whole = dict(replies(network, tokenizer, prompts, set(range(6)), 12, BatchLimits(150)))
     batches_of_all, seen = seen.copy(), seen.clear() or seen
-    assert dict(replies(network, tokenizer, prompts, {2, 5}, 12, 150)) == {i: whole[i] for i in (2, 5)}
+    assert dict(replies(network, tokenizer, prompts, {2, 5}, 12, BatchLimits(150))) == {i: whole[i] for i in (2, 5)}
     assert 0 < len(seen) < len(batches_of_all)
     assert all(batch in batches_of_all for batch in seen)
 
@@ -73,7 +75,7 @@ def test_a_reply_ends_at_the_first_end_token(written):
     try:
         network.generation_config = GenerationConfig(eos_token_id=[alone[0][4], tokenizer.eos_token_id])
         assert stop_ids(network, tokenizer, chat=True) == sorted({alone[0][4], tokenizer.eos_token_id})
-        found = dict(replies(network, tokenizer, prompts, set(range(6)), 12, 10_000))
+        found = dict(replies(network, tokenizer, prompts, set(range(6)), 12, BatchLimits(10_000)))
     finally:
         network.generation_config = usual
     first = alone[0].index(alone[0][4])
@@ -88,7 +90,7 @@ def test_sampling_settings_of_the_publisher_have_no_say(written):
         network.generation_config = GenerationConfig(
             do_sample=True, temperature=5.0, repetition_penalty=3.0, no_repeat_ngram_size=1, eos_token_id=2
         )
-        found = dict(replies(network, tokenizer, prompts, set(range(6)), 12, 10_000))
+        found = dict(replies(network, tokenizer, prompts, set(range(6)), 12, BatchLimits(10_000)))
     finally:
         network.generation_config = usual
     assert [found[i]["reply"] for i in range(6)] == [text(tokenizer, ids) for ids in alone]
@@ -96,16 +98,19 @@ def test_sampling_settings_of_the_publisher_have_no_say(written):
 
 def test_batches_stay_within_the_budget():
     lengths = [5, 100, 7, 50, 60, 6]
-    made = batches(lengths, 10, 150)
+    made = batches(lengths, 10, BatchLimits(150))
     assert made == [[1], [4, 3], [2, 5, 0]]
-    assert batches([500, 400], 10, 150) == [[0], [1]], "one alone may be longer"
+    assert batches([500, 400], 10, BatchLimits(150)) == [[0], [1]], "one alone may be longer"
 
 
 def test_a_plain_reply_ends_at_a_blank_line(written, monkeypatch):
     network, tokenizer, prompts, _ = written
     monkeypatch.setattr(tokenizer, "decode", lambda *_, **__: " B\n\n下一题？\n\n答案：C", raising=False)
-    assert next(replies(network, tokenizer, prompts[:1], {0}, 2, 99, chat=False))[1] == {"reply": "B", "finish": "stop"}
-    assert next(replies(network, tokenizer, prompts[:1], {0}, 2, 99))[1]["reply"].endswith("C")
+    assert next(replies(network, tokenizer, prompts[:1], {0}, 2, BatchLimits(99), chat=False))[1] == {
+        "reply": "B",
+        "finish": "stop",
+    }
+    assert next(replies(network, tokenizer, prompts[:1], {0}, 2, BatchLimits(99)))[1]["reply"].endswith("C")
 
 
 def test_a_local_run(tiny, questions, tmp_path):

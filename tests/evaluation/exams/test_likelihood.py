@@ -19,6 +19,7 @@ from transformers import (
 from medllm_hf.data.mcq import load_items
 from medllm_hf.errors import UserError
 from medllm_hf.evaluation.exams import likelihood, shared_prefix
+from medllm_hf.evaluation.exams.batching import BatchLimits
 from medllm_hf.evaluation.exams.likelihood import Question, groups, log_probabilities, tree
 from medllm_hf.evaluation.exams.shared_prefix import NAME, Block
 
@@ -122,7 +123,7 @@ def test_shared_prefixes_give_what_one_by_one_gives(name, mixed, monkeypatch):
     network = model(CONFIGS[name])
     assert shared_prefix.supports(network)
     assert_equal(network, mixed)
-    assert_equal(network, mixed, tokens_at_once=50)
+    assert_equal(network, mixed, limits=BatchLimits(50))
     assert sorted(forwards) == [44, 44, 59, 59]
 
 
@@ -131,7 +132,7 @@ def test_other_architectures_are_padded_and_equal(name, mixed):
     network = model(OTHERS[name])
     assert not shared_prefix.supports(network)
     assert_equal(network, mixed)
-    assert_equal(network, mixed, tokens_at_once=50)
+    assert_equal(network, mixed, limits=BatchLimits(50))
 
 
 def test_the_shared_attention_would_be_wrong_for_them(mixed, monkeypatch):
@@ -199,7 +200,7 @@ def test_the_models_own_attention_comes_back(mixed):
     list(log_probabilities(network, mixed))  # the first use is compared with the model's own attention
     inside = []
     hook = network.model.register_forward_hook(lambda *words: inside.append(attention_of(network)))
-    running = log_probabilities(network, mixed, tokens_at_once=50)
+    running = log_probabilities(network, mixed, limits=BatchLimits(50))
     for _ in range(3):
         next(running)
         assert attention_of(network) == "eager" and not torch.is_inference_mode_enabled()
@@ -229,7 +230,7 @@ def test_results_come_one_batch_at_a_time(mixed):
     list(log_probabilities(network, mixed))  # the first use is compared, which takes three forwards
     forwards = []
     network.register_forward_hook(lambda *words: forwards.append(1))
-    running = log_probabilities(network, mixed, tokens_at_once=50)
+    running = log_probabilities(network, mixed, limits=BatchLimits(50))
     next(running)
     assert len(forwards) <= 2
     assert len(list(running)) == len(mixed) - 1 and len(forwards) > 10

@@ -14,7 +14,7 @@ from support.published import ENGLISH_SINGLE, MULTI, SINGLE, item
 from medllm_hf.data.mcq import load_items
 from medllm_hf.errors import UserError
 from medllm_hf.evaluation.exams.prompts import BLANK, Prompts, answers, candidates, draw, present_options, reorder_options
-from medllm_hf.evaluation.exams.run import load_tokenizer
+from medllm_hf.pretrained import load_tokenizer
 
 ONE = item("a", "选哪项？", ["甲", "乙", "丙"], "B")
 SEVERAL = item("b", "选哪几项？", ["甲", "乙", "丙"], "AC", kind="multi")

@@ -15,9 +15,9 @@ from medllm_hf.data.mcq import load_items
 from medllm_hf.errors import UserError
 from medllm_hf.evaluation.commands.mcq import mcq
 from medllm_hf.evaluation.commands.report import report
-from medllm_hf.evaluation.exams import run as module
 from medllm_hf.evaluation.exams.readings import folder_name, parse_data, parse_modes
 from medllm_hf.evaluation.exams.settings import READINGS
+from medllm_hf.evaluation.exams.weights import Weights
 from medllm_hf.evaluation.runs.folder import read_run
 from medllm_hf.evaluation.runs.names import nested_runs
 
@@ -40,8 +40,8 @@ def contents(out: Path) -> dict[str, bytes]:
 
 
 def test_three_readings_are_three_runs_of_one_model_loaded_once(tiny, files, tmp_path, monkeypatch, capsys):
-    loaded, real = [], module.load_network
-    monkeypatch.setattr(module, "load_network", lambda folder: loaded.append(folder) or real(folder))
+    loaded, real = [], Weights.load_network
+    monkeypatch.setattr(Weights, "load_network", lambda weights: loaded.append(weights.folder) or real(weights))
     words = ["eval", "mcq", "--model", str(tiny["base"]), "--data", files[0], "--out", str(tmp_path / "out"), "--mode", THREE]
     words += ["--max-new-tokens", "3", "--reasoning-tokens", "4", "--finish", "letters"]
     assert main(words) == 0 and len(loaded) == 1

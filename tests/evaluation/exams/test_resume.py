@@ -137,7 +137,7 @@ def test_a_kill_between_the_last_output_and_the_end(exam, tmp_path, monkeypatch)
     del manifest["ended"]
     (tmp_path / "run" / "manifest.json").write_text(json.dumps(manifest))
     (tmp_path / "run" / "metrics.json").unlink()
-    monkeypatch.setattr(module, "load_network", lambda folder: pytest.fail("nothing is missing, so no model is needed"))
+    monkeypatch.setattr(module, "local_answers", lambda exam, wanted: pytest.fail("nothing is missing, so no model is needed"))
     mcq(str(exam[0]), str(exam[1]), str(tmp_path / "run"), **WAYS["letters"])
     assert contents(tmp_path / "run") == expected
 
@@ -146,7 +146,7 @@ def test_a_finished_run_is_told_again_and_not_computed(exam, tmp_path, monkeypat
     flags = WAYS["letters"]
     assert mcq(str(exam[0]), str(exam[1]), str(tmp_path / "run"), **flags) == 0
     said, before = capsys.readouterr().out, contents(tmp_path / "run")
-    monkeypatch.setattr(module, "load_network", lambda folder: pytest.fail("the run is finished"))
+    monkeypatch.setattr(module, "local_answers", lambda exam, wanted: pytest.fail("the run is finished"))
     assert mcq(str(exam[0]), str(exam[1]), str(tmp_path / "run"), **flags) == 0
     assert capsys.readouterr().out == said and "accuracy" in said
     assert contents(tmp_path / "run") == before

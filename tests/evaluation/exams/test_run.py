@@ -21,10 +21,11 @@ from medllm_hf.evaluation.exams.derive import derive, read_questions_asked, scor
 from medllm_hf.evaluation.exams.likelihood import tokenise, zero_shot
 from medllm_hf.evaluation.exams.outputs import output_row, predict
 from medllm_hf.evaluation.exams.prompts import Prompts, answers, candidates, draw, present_options
-from medllm_hf.evaluation.exams.run import load_examinee, load_network, load_tokenizer
+from medllm_hf.evaluation.exams.run import load_examinee
 from medllm_hf.evaluation.exams.settings import Settings, resolve_defaults
+from medllm_hf.evaluation.exams.weights import load_network
 from medllm_hf.evaluation.runs.folder import read_run, weights_hash
-from medllm_hf.pretrained import snapshot
+from medllm_hf.pretrained import load_tokenizer, snapshot
 
 TRAIN, TEST = (str(SAMPLE / f"questions_{name}.jsonl") for name in ("train", "test"))
 
