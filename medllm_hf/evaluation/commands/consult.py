@@ -24,6 +24,7 @@ from medllm_hf.evaluation.judging.records import Output
 from medllm_hf.evaluation.judging.run import KEY as JUDGE_KEY
 from medllm_hf.evaluation.judging.run import estimate, plan_of, run_plan
 from medllm_hf.evaluation.judging.settings import Settings as JudgeSettings
+from medllm_hf.evaluation.models import check_answers
 from medllm_hf.evaluation.runs.folder import outputs_in
 
 
@@ -46,11 +47,15 @@ def consult(
     plan = plan_run(cases, doctor, patient, settings)
     if judge:
         # A judge that cannot be had, or has no price, is told before the dialogues are paid for.
-        record_prices(settings.prices, {"judge": party(judge, "judge", settings)}, settings.budget)
+        judging = party(judge, "judge", settings)
+        record_prices(settings.prices, {"judge": judging}, settings.budget)
     print(summary(plan.cases))
     if dry_run:
         print(_estimate(plan, out, judge, overwrite))
         return 0
+    if judge and settings.prices is None and judging.endpoint:
+        # With prices every request is on the account of a run, and the judge's run does not stand yet.
+        check_answers(judging)
     ending = hold_consultations(plan, out, overwrite)
     if ending.unfinished:
         print(ending.unfinished, file=sys.stderr)
@@ -91,6 +96,7 @@ def _judge(out: str, judge: str, settings: Settings, spent: Fraction) -> int:
 
 def _judge_settings(settings: Settings) -> dict:
     """The settings of the judge run that follows the consultations."""
-    names = ("seed", "concurrency", "timeout", "prices", "budget")
+    names = ("seed", "concurrency", "timeout", "prices", "budget", "allow_personal_data")
     own = {"key_env": settings.judge_key_env or settings.key_env, "enable_thinking": settings.judge_enable_thinking}
+    own |= {"extra_body": settings.judge_extra_body}
     return {**{name: getattr(settings, name) for name in names}, **own}
