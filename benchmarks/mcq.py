@@ -60,7 +60,7 @@ def prepared(folder: Path, dtype: str) -> None:
 
 
 def given(folder: Path, model: Path, questions: str, items: int) -> None:
-    """Puts a checkpoint into `folder` by a link, and the prompts of a question file, whose last ten questions are the examples."""
+    """Links a checkpoint into `folder` and writes the prompts of a question file, whose last ten questions are the examples."""
     (folder / "model").symlink_to(model.resolve())
     found = [item for item in load_items(questions) if item.kind == "single"]
     if len(found) < items + 10:

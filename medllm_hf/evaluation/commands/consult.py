@@ -8,6 +8,7 @@ from typing import Any, cast
 
 from medllm_hf.errors import UserError
 from medllm_hf.evaluation.consultations.cases import Cases, summary
+from medllm_hf.evaluation.consultations.privacy import check_personal_data
 from medllm_hf.evaluation.consultations.run import (
     Plan,
     estimate_run,
@@ -20,14 +21,16 @@ from medllm_hf.evaluation.consultations.settings import Settings
 from medllm_hf.evaluation.consultations.transcript import KEY
 from medllm_hf.evaluation.costs.estimate import describe_estimate, spent_in
 from medllm_hf.evaluation.costs.prices import record_prices
-from medllm_hf.evaluation.judging.cases import rubric_of
+from medllm_hf.evaluation.judging.cases import case_text, rubric_of
 from medllm_hf.evaluation.judging.dialogues import Origin, read_dialogues, read_gate
 from medllm_hf.evaluation.judging.records import Output, PatientGate
 from medllm_hf.evaluation.judging.run import KEY as JUDGE_KEY
 from medllm_hf.evaluation.judging.run import estimate, plan_of, run_plan
 from medllm_hf.evaluation.judging.settings import Settings as JudgeSettings
 from medllm_hf.evaluation.judging.settings import check_settings
+from medllm_hf.evaluation.models import check_answers
 from medllm_hf.evaluation.runs.folder import outputs_in
+from medllm_hf.metrics.llm_judge.rubrics import LANGUAGES
 
 
 def consult(
@@ -50,12 +53,18 @@ def consult(
     check_judge_flags(settings, judge)
     if judge:
         # A judge that cannot be had, or has no price, is told before the dialogues are paid for.
-        record_prices(settings.prices, {"judge": party(judge, "judge", settings)}, settings.budget)
+        judging = party(judge, "judge", settings)
+        record_prices(settings.prices, {"judge": judging}, settings.budget)
         check_settings(_judge_settings(plan), "eval consult")
+        if not (settings.blind or settings.allow_personal_data):
+            check_personal_data(((case.id, case_text(case, LANGUAGES[0])) for case in plan.cases), cases, [judging])
     print(summary(plan.cases))
     if dry_run:
         print(_estimate(plan, out, judge, overwrite))
         return 0
+    if judge and settings.prices is None and judging.endpoint:
+        # With prices every request is on the account of a run, and the judge's run does not stand yet.
+        check_answers(judging)
     ending = hold_consultations(plan, out, overwrite)
     if ending.unfinished:
         print(ending.unfinished, file=sys.stderr)
@@ -114,10 +123,11 @@ def _origin(plan: Plan, gate: PatientGate | None) -> Origin:
 def _judge_settings(plan: Plan) -> JudgeSettings:
     """The settings of the judge run that follows the consultations; the rubric is that of the set of cases by default."""
     settings = plan.settings
-    names = ("seed", "concurrency", "timeout", "prices", "budget")
+    names = ("seed", "concurrency", "timeout", "prices", "budget", "allow_personal_data")
     own: dict[str, Any] = {
         "key_env": settings.judge_key_env or settings.key_env,
         "enable_thinking": settings.judge_enable_thinking,
+        "extra_body": settings.judge_extra_body,
     }
     own |= {name: value for name in ("language", "samples") if (value := getattr(settings, name)) is not None}
     own |= {name: getattr(settings, name) for name in names}
