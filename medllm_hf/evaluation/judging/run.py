@@ -293,10 +293,8 @@ def words_of(dialogues: Iterable[Dialogue], told: Mapping[str, str] | None = Non
     """Yields (id, words) of each dialogue, with what the judge is told of its case."""
     for one in dialogues:
         turns = [turn["content"] for turn in one["turns"]]
-        yield (
-            one["id"],
-            "\n".join([*turns, (told or {}).get(one["id"], ""), json.dumps(one.get("reference", ""), ensure_ascii=False)]),
-        )
+        known = (told or {}).get(one["id"]) or json.dumps(one.get("reference", ""), ensure_ascii=False)
+        yield one["id"], "\n".join([*turns, known])
 
 
 def run_plan(plan: Plan, out: str | Path, overwrite: bool = False) -> Ended:
