@@ -10,7 +10,7 @@ from medllm_hf.evaluation.consultations.transcript import GIVEN, Call, first_tur
 
 # A disease that the patient says it has, whichever.
 _CLAIMED = re.compile(
-    r"(?:得的|患的|得了|患了|病名|诊断)(?:叫|是|为)?[^，,。不没]{0,16}(?:炎|病|症|癌|瘤|感染)|^[^，,。不没]{0,12}(?:炎|癌|瘤|感染)[。！]?$"
+    r"(?:得的|患的|得了|患了|病名|诊断)(?:叫|是|为)?[^，,。不没什啥哪]{0,16}(?:炎|病|症|癌|瘤|感染)|^[^，,。不没什啥哪]{0,12}(?:炎|癌|瘤|感染)[。！]?$"
     r"|\bI have (?!no|not)(?:\w+ ){0,3}(?:\w+itis|infection|disease|cancer|mumps)\b",
     re.I | re.M,
 )
