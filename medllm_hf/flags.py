@@ -234,12 +234,20 @@ def eval_mcq(parser: Parser) -> None:
 def eval_consult(parser: Parser) -> None:
     """Adds the arguments of `medllm eval consult`."""
     from medllm_hf.evaluation.consultations.settings import AUTO, MAX_TURNS, Settings
+    from medllm_hf.evaluation.judging.settings import Settings as JudgeSettings
+    from medllm_hf.metrics.llm_judge.rubrics import LANGUAGES, RUBRICS
 
     spec = "URL#MODEL of an endpoint, a checkpoint folder or a Hub id"
     parser.add_argument("--cases", required=True, metavar="FILE", help="cases: one of DISC's published sets, or JSON lines")
     parser.add_argument("--doctor", required=True, metavar="SPEC", help=f"the model under test: {spec}")
     parser.add_argument("--patient", required=True, metavar="SPEC", help="who plays the patients, in the same way")
     parser.add_argument("--judge", metavar="SPEC", help="who scores the dialogues, in the same way; default: nobody")
+    scored = [name for name, rubric in RUBRICS.items() if rubric.criteria]
+    parser.add_argument("--rubric", choices=scored, help="of the judge (default: that of the set of cases, or disc-medllm)")
+    parser.add_argument("--language", choices=list(LANGUAGES), help=f"of the rubric (default: {JudgeSettings.language})")
+    several = f"the judge's replies for each dialogue (default: {JudgeSettings.samples})"
+    _setting(parser, Settings, "samples", metavar="N", help=several)
+    parser.add_argument("--blind", action="store_true", help="do not show the judge the cases, as DISC's judge saw none")
     parser.add_argument("--out", required=True, metavar="RUN", help="run folder to write, or to go on with")
     rounds = f"rounds (default: %(default)s), or {AUTO}: until the patient ends"
     _setting(parser, Settings, "turns", metavar=f"N|{AUTO}", help=rounds)
@@ -301,6 +309,9 @@ def eval_judge(parser: Parser) -> None:
     )
     parser.add_argument(
         "--answers", metavar="FILE", help="answers to a rubric benchmark: prompt_id or case_id, response, model"
+    )
+    parser.add_argument(
+        "--cases", metavar="FILE", help="the cases of the dialogues, which the judge is then shown (default: it is not)"
     )
     parser.add_argument("--judge", required=True, metavar="SPEC", help="URL#MODEL, a checkpoint folder or a Hub id")
     parser.add_argument("--out", required=True, metavar="RUN", help="run folder to write, or to go on with")

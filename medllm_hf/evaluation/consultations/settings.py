@@ -25,6 +25,8 @@ class Settings:
         timeout: Seconds for one request.
         key_env: The variable with the key of every endpoint that has none of its own below.
         doctor_enable_thinking: What the chat template is told; None tells it nothing. So of the patient's and the judge's.
+        rubric, language, samples: Of the judge; None where they are not named.
+        blind: Whether the judge is not shown the cases.
         doctor_extra_body: More fields of each request to it, a JSON object. So of the patient's and the judge's.
         doctor_system: The system message that the doctor is sent before the talk; None for none.
         allow_personal_data: Whether cases that hold personal data may leave this machine.
@@ -48,6 +50,10 @@ class Settings:
     doctor_enable_thinking: bool | None = None
     patient_enable_thinking: bool | None = None
     judge_enable_thinking: bool | None = None
+    rubric: str | None = None
+    language: str | None = None
+    samples: int | None = None
+    blind: bool = False
     doctor_extra_body: str | None = None
     patient_extra_body: str | None = None
     judge_extra_body: str | None = None

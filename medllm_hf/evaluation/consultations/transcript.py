@@ -45,7 +45,7 @@ class Call(TypedDict):
 
 class Dialogue(TypedDict):
     """A dialogue for judging: `model` is the doctor, `source` and `case_id` together name the case, `reference` says what is
-    known of it, or the points of a checklist."""
+    known of it, or the points of a checklist, and `case_sha256` is of what a judge was told of the case."""
 
     id: str
     case_id: str
@@ -54,6 +54,7 @@ class Dialogue(TypedDict):
     group: str
     turns: list[Turn]
     reference: NotRequired[str | list[Point]]
+    case_sha256: NotRequired[str]
 
 
 def first_turn(case: Case) -> Call:

@@ -19,14 +19,13 @@ from medllm_hf.evaluation.costs.estimate import Estimate, Guess, Seen, Volume, a
 from medllm_hf.evaluation.costs.ledger import Spending
 from medllm_hf.evaluation.costs.prices import cost_text, record_prices
 from medllm_hf.evaluation.judging.canaries import canaries
+from medllm_hf.evaluation.judging.cases import case_texts, with_hash, write_texts
 from medllm_hf.evaluation.judging.derive import derive, usage
-from medllm_hf.evaluation.judging.dialogues import record
+from medllm_hf.evaluation.judging.dialogues import Origin, record
 from medllm_hf.evaluation.judging.records import (
-    BenchmarkRecord,
     Dialogue,
     JudgeManifest,
     Output,
-    PatientGate,
     Reference,
     Transcript,
 )
@@ -233,17 +232,21 @@ def _seed(seed: int, name: str, sample: int, attempt: int) -> int:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a judge run will do: its manifest, who judges, and the canaries and dialogues as the metric takes them."""
+    """What a judge run will do: its manifest, who judges, the canaries and dialogues as the metric takes them, and what the
+    judge is told of the cases, by the id of the dialogue."""
 
     settings: Settings
     party: ModelSpec
     manifest: dict
     first: list[Transcript]
     dialogues: list[Dialogue]
+    told: dict[str, str]
 
     def wanted(self, samples: int) -> list[tuple[Transcript, int]]:
-        """(dialogue, sample) of every reply, the canaries' first."""
-        return [(one, 0) for one in self.first] + [(one, sample) for one in self.dialogues for sample in range(samples)]
+        """(dialogue as the judge reads it, sample) of every reply, the canaries' first."""
+        told = {name: {"reference": text} for name, text in self.told.items()}
+        read = [cast(Transcript, {**one, **told.get(one["id"], {})}) for one in self.dialogues]
+        return [(one, 0) for one in self.first] + [(one, sample) for one in read for sample in range(samples)]
 
 
 @dataclass(frozen=True)
@@ -254,49 +257,44 @@ class Ended:
     failed: bool = False
 
 
-def plan_of(
-    dialogues: Sequence[Dialogue],
-    judge: str,
-    settings: Settings,
-    name: str,
-    benchmark: BenchmarkRecord | None = None,
-    gate: PatientGate | None = None,
-) -> Plan:
-    """The plan for dialogues that the manifest calls `name`.
+def plan_of(dialogues: Sequence[Dialogue], judge: str, settings: Settings, origin: Origin) -> Plan:
+    """The plan for dialogues.
 
     Args:
-        benchmark: what the manifest says of the benchmark that they are answers to.
         judge: `URL#MODEL` of an endpoint, a checkpoint folder or a Hub id.
-        gate: what `read_gate` says of the consult run whose dialogues they are.
 
     Raises:
-        UserError: settings out of range; a reference that does not suit the rubric; a checkpoint, an endpoint or its price
-            that cannot be had.
+        UserError: settings out of range; a reference that does not suit the rubric; a dialogue on none of the cases; a
+            checkpoint, an endpoint or its price that cannot be had.
     """
     check_settings(settings, "eval judge")
     dialogues = [_with_reference(one, settings.rubric) for one in dialogues]
+    cases, told = origin.cases, case_texts(dialogues, origin.cases, settings.language) if origin.cases else {}
+    dialogues = [with_hash(one, told[one["id"]]) if cases else one for one in dialogues]
     party = settings.party(judge)
     if not settings.allow_personal_data:
-        check_personal_data(words_of(dialogues), name, [party])
+        check_personal_data(words_of(dialogues, told), origin.name, [party])
     manifest = {
         "kind": "judge",
         "judge": party.record,
         "rubric": scoring.rubric_record(settings.rubric, settings.language),
-        "data": record(dialogues, name),
+        "data": record(dialogues, origin.name),
         "settings": settings.record(),
         "systems": list(dict.fromkeys(dialogue["model"] for dialogue in dialogues)),
-        **({"patient_gate": gate} if gate else {}),
-        **({"benchmark": dict(benchmark)} if benchmark else {}),
+        **({"cases": cases.record} if cases else {}),
+        **({"patient_gate": origin.gate} if origin.gate else {}),
+        **({"benchmark": dict(origin.benchmark)} if origin.benchmark else {}),
         **record_prices(settings.prices, {"judge": party}, settings.budget),
     }
-    return Plan(settings, party, manifest, canaries(settings.rubric == "checklist"), dialogues)
+    return Plan(settings, party, manifest, canaries(settings.rubric == "checklist", bool(cases)), dialogues, told)
 
 
-def words_of(dialogues: Iterable[Dialogue]) -> Iterator[tuple[str, str]]:
+def words_of(dialogues: Iterable[Dialogue], told: Mapping[str, str] | None = None) -> Iterator[tuple[str, str]]:
     """Yields (id, words) of each dialogue, with what the judge is told of its case."""
     for one in dialogues:
         turns = [turn["content"] for turn in one["turns"]]
-        yield one["id"], "\n".join([*turns, json.dumps(one.get("reference", ""), ensure_ascii=False)])
+        known = (told or {}).get(one["id"]) or json.dumps(one.get("reference", ""), ensure_ascii=False)
+        yield one["id"], "\n".join([*turns, known])
 
 
 def run_plan(plan: Plan, out: str | Path, overwrite: bool = False) -> Ended:
@@ -315,6 +313,8 @@ def run_plan(plan: Plan, out: str | Path, overwrite: bool = False) -> Ended:
         if failed:
             return Ended(missing(failed, spending), failed=True)
         if not run.finished:
+            if plan.told:
+                write_texts(run.path, plan.told)
             # The manifest gets what was spent beside the outputs, from which the cost follows with them.
             spending.with_cost({"usage": usage(run.rows.values())})
             derived = derive(cast(JudgeManifest, run.manifest), outputs_of(run).values(), plan.dialogues)

@@ -43,6 +43,25 @@ def test_a_case_with_a_telephone_number(where, tmp_path, capsys):
     assert main(["eval", "consult", "--cases", write_cases(tmp_path / "c.jsonl", rows[:1]), *words]) == 0, "nothing to hide"
 
 
+def test_a_case_with_a_telephone_number_that_a_remote_judge_would_be_shown(tmp_path, capsys):
+    file = write_cases(
+        tmp_path / "cases.jsonl", [{"id": "1", "description": "头痛。", "diagnosis": f"偏头痛，家属电话{NUMBER}"}]
+    )
+    with ChatServer(judging) as server:
+        local = f"{server.url}#doctor-model"
+        words = ["--doctor", local, "--patient", local, "--judge", REMOTE, "--out", str(tmp_path / "run")]
+        assert main(["eval", "consult", "--cases", file, *words]) == 2
+        refused(capsys)
+        assert not server.requests and not server.preflights
+        assert main(["eval", "consult", "--cases", file, *words, "--blind", "--dry-run"]) == 0
+    rows = write(tmp_path / "d.jsonl", {**dialogue(1), "source": ""})
+    words = ["--dialogues", rows, "--judge", REMOTE, "--out", str(tmp_path / "run")]
+    capsys.readouterr()
+    assert main(["eval", "judge", *words, "--cases", file]) == 2
+    refused(capsys)
+    assert main(["eval", "judge", *words, "--dry-run"]) == 0
+
+
 @pytest.mark.parametrize("where", ["turn", "reference"])
 def test_a_dialogue_with_a_telephone_number(where, tmp_path, capsys):
     row = dialogue(1, extra=f"请打{NUMBER}。" if where == "turn" else "")
