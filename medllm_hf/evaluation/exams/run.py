@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 from medllm_hf.endpoints.address import KEY_ENV, Endpoint, parse_endpoint
-from medllm_hf.endpoints.client import EndpointError
+from medllm_hf.endpoints.client import PREFLIGHT, PREFLIGHT_TOKENS, EndpointError
 from medllm_hf.endpoints.extra_body import read_extra_body, record_extra_body
 from medllm_hf.errors import UserError
 from medllm_hf.evaluation.costs.estimate import Estimate, Volume, about, at_most, preview_costs, seen_reply
@@ -275,6 +275,9 @@ def estimate_cost(exam: Exam, out: str, overwrite: bool) -> str:
             sum((most_again.call(*letters_request(one, prompts.turns(one.item), most.text)) for one in left), estimate.most),
             sum((usual.call(*letters_request(one, prompts.turns(one.item), usual.text)) for one in again), estimate.about),
         )
+    if left:
+        greetings = (replace(guess, tokens=PREFLIGHT_TOKENS).call(PREFLIGHT) for guess in (most, usual))
+        estimate = Estimate(*(sum(pair, Volume()) for pair in zip((estimate.most, estimate.about), greetings, strict=True)))
     return preview_costs(out, exam.manifest, bool(rows), {"model": estimate}, settings.budget)
 
 

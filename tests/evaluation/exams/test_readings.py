@@ -15,6 +15,7 @@ from medllm_hf.data.mcq import load_items
 from medllm_hf.errors import UserError
 from medllm_hf.evaluation.commands.mcq import mcq
 from medllm_hf.evaluation.commands.report import report
+from medllm_hf.evaluation.exams.prompts import overview, read_questions
 from medllm_hf.evaluation.exams.readings import folder_name, parse_data, parse_modes
 from medllm_hf.evaluation.exams.settings import READINGS
 from medllm_hf.evaluation.exams.weights import Weights
@@ -119,6 +120,11 @@ def test_what_cannot_be_is_told_before_anything_is_asked(tiny, files, tmp_path, 
     (tmp_path / "out" / "five" / "reasoning" / "notes.txt").write_text("mine")
     assert "files and no manifest.json" in refused(*words, "--data", files[0])
     assert not (tmp_path / "out" / "five" / "likelihood").exists()
+
+
+def test_one_question_is_no_questions(tmp_path):
+    (tmp_path / "one.jsonl").write_text(ROWS[0], encoding="utf-8")
+    assert overview(read_questions(str(tmp_path / "one.jsonl"))).startswith("one.jsonl: 1 question (1 ")
 
 
 def test_names():
