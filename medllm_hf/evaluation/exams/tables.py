@@ -213,8 +213,8 @@ def _positions(rows: list[dict]) -> Iterator[Block]:
     yield Paragraph(
         "Counted over answers that choose one option of a single-answer question, letters as shown. A bias is named when the "
         f"wrong answers are spread unevenly (chi-square, exact for few, p < {P_LIMIT}) and one place gets at least "
-        f"{100 * SHARE_LIMIT:.0f} in 100 answers more, or less, than with the mistakes spread evenly (expected). With options in their own order, what "
-        "stands at a place can draw answers too; shuffled and circular runs tell the two apart."
+        f"{100 * SHARE_LIMIT:.0f} in 100 answers more, or less, than with the mistakes spread evenly (expected). With options "
+        "in their own order, what stands at a place can draw answers too; shuffled and circular runs tell the two apart."
     )
     for row in rows:
         position = row["position"]
