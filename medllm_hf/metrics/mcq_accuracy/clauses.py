@@ -183,6 +183,7 @@ _SUPPOSED = re.compile(
 )
 _COPULA = re.compile(r"[ ](?:is|are|was|were|would be|should be)\b")
 _NEXT_LABEL = re.compile(r"[;,。.]?\s?\(?([A-Z])[ ]?[.:、)]")
+_NEXT_ROW = re.compile(r"[ ]?[:、.][^\n]+\n[-\s]{0,4}\(?([A-Z])[ ]?[.:、)]")
 _NEW_LINE = re.compile(r"\n[-\s]{0,4}$")
 _LETTER = re.compile(
     r"(?:(?<![\w°-])(?<!\d )|(?<=选项)|(?<=只有)|(?<=因此)|(?<=所以)|(?<=认为)|(?<=答案)|(?<=选择)|(?<=叙述)"
@@ -249,7 +250,9 @@ def _settled(r: Reply, at: int, texts: bool, closed: bool = False) -> Named | No
     wrong = is_called_wrong(r, named)
     if OR.match(r.text, named.end) or (_EITHER.match(r.text, named.end) and not wrong):
         return replace(named, labels="")
-    if by_line and (label := _NEXT_LABEL.match(r.text, named.end)) and label[1] in r.labels - set(named.labels):
+    goes_on = by_line and _NEXT_LABEL.match(r.text, named.end)
+    row = _NEXT_ROW.match(r.text, named.end) if by_line and named.labels else None
+    if (row and row[1] == chr(ord(named.labels[-1]) + 1)) or (goes_on and goes_on[1] in r.labels - set(named.labels)):
         return replace(named, labels="")  # a list, one a line, of which not all could be read
     part = r.text[named.end - 1] == ")" and r.text[named.end - 2].islower() and not named.worded
     if part and not END.match(r.text, named.end):
