@@ -67,9 +67,11 @@ _EN_LINK = (
     r"(?:(?:clearly|most likely|probably|likely|definitely|therefore|thus|indeed)\b,?\s?)?:?\s?(?:\(\s?)?"
 )
 _NOUN = re.compile(
-    r"(?P<noun>(?:正确|最佳|标准|最终|参考)?答案(?:[与及和]解析)?|正解|结论(?=:)|^\s?答(?=:)|最?符合[^,。;\n]{0,12}的(?:选项|答案)"
+    r"(?P<noun>(?:正确|最佳|标准|最终|参考)?答案(?:[与及和]解析)?|正解|结论(?=:)|^\s?答(?=:)|(?<![请你])回答(?=:)|最?符合[^,。;\n]{0,12}的(?:选项|答案)"
     r"|(?:正确|最佳|最合适|最恰当|最准确|最适当|最合理|最可能)的?选项"
-    r"|(?:^|(?<=[,。;:]))[^,。;:\n不非无未没错误排除否]{1,30}的选项(?=应?[是为]))" + _LINK + r"|(?P<en>(?<![A-Za-z])answers?\b"
+    r"|(?:^|(?<=[,。;:]))[^,。;:\n不非无未没错误排除否]{1,30}的选项(?=应?[是为]))"
+    + _LINK
+    + r"|(?P<en>(?<![A-Za-z])answers?(?:_(?:choice|option|letter|key|idx|index|label))?\b"
     r"|(?<!each )(?<!every )(?<!ing )\b(?:choice|correct|response|selected option)(?=:)|\bmy (?:choice|pick)\b"
     r"|\b(?:correct|right|best|final|appropriate)\s+(?:options?|choices?|ones?)\b)" + _EN_LINK,
     re.I | re.M,
@@ -144,7 +146,7 @@ _IN_ALL = re.compile(
 )
 # "A: …, 正确。": a line that begins with a label and ends with a judgement.
 _JUDGED_LINE = re.compile(
-    r"^[-\s]?\(?(?:选项)?([A-Z])[.:、)][^\n]{1,400}?[,。;:(—-][ ]?(?:是|为|说法|该项|此项)?"
+    r"^[-\s]?\(?(?:选项)?([A-Z])[.:、)][^\n]{1,400}?[,。;:(—-][ ]?(?:(?:这[个一]?|该|此)?(?:说法|描述|表述|选项|项)?[是为]?)"
     r"(?:(?P<wrong>错误|不正确|不对|错|[×✗✘❌])|正确|对|[√✓✔✅])的?[)。.;]?[ ]?$",
     re.M,
 )
@@ -181,9 +183,11 @@ _SUPPOSED = re.compile(
     r"|at first|initially|first impression)\b",
     re.I,
 )
+# "下面是一个例子:…答案:A": up to where the reply turns to the question.
+_EXAMPLE = re.compile(r"(?:例子|[示样]例|范例):(?!.*(?:回答|现在|本题))", re.S)
 _COPULA = re.compile(r"[ ](?:is|are|was|were|would be|should be)\b")
 _NEXT_LABEL = re.compile(r"[;,。.]?\s?\(?([A-Z])[ ]?[.:、)]")
-_NEXT_ROW = re.compile(r"[ ]?[:、.][^\n]+\n[-\s]{0,4}\(?([A-Z])[ ]?[.:、)]")
+_NEXT_ROW = re.compile(r"[ ]?[:、.][^\n;]+[;\n][-\s]{0,4}\(?([A-Z])[ ]?[.:、)]")
 _NEW_LINE = re.compile(r"\n[-\s]{0,4}$")
 _LETTER = re.compile(
     r"(?:(?<![\w°-])(?<!\d )|(?<=选项)|(?<=只有)|(?<=因此)|(?<=所以)|(?<=认为)|(?<=答案)|(?<=选择)|(?<=叙述)"
@@ -218,7 +222,9 @@ def read_statements(r: Reply, predicate: str = "", ending: str = "") -> list[Sta
 
 def is_denied(r: Reply, start: int) -> bool:
     """Whether what begins at `start` is denied, doubted, supposed or said of others."""
-    before = r.text[max(0, start - 200) : start]
+    before = r.text[max(0, start - 300) : start]
+    if _EXAMPLE.search(before):
+        return True
     clause, sentence = _CLAUSE.split(before)[-1], _SENTENCE.split(before)[-1]
     return bool(_NOT.search(before) or _DOUBT.search(clause) or _SUPPOSED.search(sentence))
 
@@ -340,6 +346,9 @@ def _judged(r: Reply, predicate: str, ending: str) -> Iterator[Statement]:
         wrong = _WRONG.match(r.text, named.end)
         right = None if wrong else _RIGHT.match(r.text, named.end)
         judgement = wrong or right
+        if right and start == 0 and _REPLY_ENDS.match(r.text, right.end()):  # it says nothing but "B is correct."
+            yield from _said("chosen", r, start, named)
+            continue
         if judgement and r.text[start : named.end].strip() == "A" and _ARTICLE.match(r.text, named.end):
             continue  # "A correct estimate"
         if judgement and not _QUESTION.match(r.text, named.end):

@@ -69,7 +69,7 @@ _NEXT = re.compile(
     r"下一[道个]?题|下题[:是]|\n\(?(?:例题|题目|问题|练习|[单多]选题)\)?\d{0,3}\)?[:.、]|\(例题\)|第[二三四五2-5]题"
     r"|\b(?:summari[sz]e|here are|list)\b[^.\n]{0,30}\banswers\b|总结以上问题|\n={2,}[^\n]*\n"
     r"|\n<?(?:Question|Q|Human|User|bot|Assistant|用户|问)>?[ ]?\d{0,3}[:.]"
-    r"|请你?(?:运用|阅读|根据|从)[^\n。]{0,40}(?:选出|选择|给出|回答)",
+    r"|请你?(?:说|回答)(?::|[^\n。:]{0,20}问题)|请你?(?:运用|阅读|根据|从)[^\n。]{0,40}(?:选出|选择|给出|回答)",
     re.I,
 )
 _NEXT_OPTIONS = re.compile(r"[?:。是有为)]\s?\(?A\)?[ ]?[.:、)][ ]?(?=[^\n;]{1,200}?[\n;。, ][ ]?\(?B\)?[ ]?[.:、)])")
@@ -84,6 +84,7 @@ _IN_BRACKETS = re.compile(
 _IS_OPTION = re.compile(r"\b(?:is|are)\b[^,;!?()\n]{1,60}\((?:[Oo]ption|[Aa]nswer|[Cc]hoice)[ ]([A-Z])\)(?=[ ]?(?:\.?$|\.\s))")
 _QUANTITY, _THUS = re.compile(r"[$+-]?\d"), re.compile(r"\b(?:therefore|thus|hence|so)\b|answer", re.I)
 _LABELLED = re.compile(r"\(?([A-Z])[ ]?[:)][ ]?(?=[^\W\d_])")
+_LINE_ENDS = re.compile(r"[。.!?\n]")
 _NEXT_LABEL = re.compile(r"(?<![A-Za-z])[A-Z][ ]?[:、)]")
 _SENTENCE_ENDS = re.compile(
     r"[ ]?(?:[。.!;\n]|$|,?[ ]?(?:因为|由于|其次|because\b|since\b|due to\b|as (?:it|this|the)\b|which (?:is|are)\b))",
@@ -147,7 +148,10 @@ def _last(r: Reply, verdicts: list[Statement]) -> str | None:
     answers = {frozenset(one.labels) for one in own if one.labels and _ANSWER.search(r.text, one.start, one.end)}
     said = [frozenset(one.labels) for one in sorted(verdicts, key=lambda one: one.end) if one.labels and one.start < marked]
     turns = sum(one != other for one, other in zip(said, said[1:], strict=False))
-    if (len(answers) >= _MANY or turns >= _TURNS) and not _FINAL.search(r.text, max(0, last.start - 30), last.end):
+    void = sum(not one.labels for one in own)
+    if (len(answers) + void > _MANY or len(answers) >= _MANY or turns >= _TURNS) and not _FINAL.search(
+        r.text, max(0, last.start - 30), last.end
+    ):
         return None
     return "".join(sorted(last.labels)) or None
 
@@ -263,6 +267,8 @@ def _said_to_be(r: Reply, question: str) -> list[str]:
         if named and named.worded and ends and not given and not is_listing(r, named):
             found.append((match.start(), named.labels))
         elif (label := _LABELLED.match(r.text, match.end())) and label[1] in r.labels and not (named and named.worded):
+            if label[1] == "A" and not _LINE_ENDS.search(r.text, label.end()):
+                continue  # perhaps a list of what there is, cut in its first line
             found.append((match.start(), "" if _NEXT_LABEL.search(r.text, label.end(), label.end() + 300) else label[1]))
     labels = places(_LABEL, r.text)
     for match in labels if len({match[1] for match in labels}) == 1 else []:
