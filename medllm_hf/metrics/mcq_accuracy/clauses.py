@@ -188,6 +188,7 @@ _EXAMPLE = re.compile(r"(?:例子|[示样]例|范例):(?!.*(?:回答|现在|本�
 _COPULA = re.compile(r"[ ](?:is|are|was|were|would be|should be)\b")
 _NEXT_LABEL = re.compile(r"[;,。.]?\s?\(?([A-Z])[ ]?[.:、)]")
 _NEXT_ROW = re.compile(r"[ ]?[:、.][^\n;]+[;\n][-\s]{0,4}\(?([A-Z])[ ]?[.:、)]")
+_NEXT_LINE = re.compile(r"[;。,]?\s*\n[-\s]{0,4}\(?([A-Z])[ ]?[.:、)]")
 _NEW_LINE = re.compile(r"\n[-\s]{0,4}$")
 _LETTER = re.compile(
     r"(?:(?<![\w°-])(?<!\d )|(?<=选项)|(?<=只有)|(?<=因此)|(?<=所以)|(?<=认为)|(?<=答案)|(?<=选择)|(?<=叙述)"
@@ -251,6 +252,9 @@ def _settled(r: Reply, at: int, texts: bool, closed: bool = False) -> Named | No
     """The names at `at` as a verdict: void for one of several, None when asked, called wrong or part of a word."""
     by_line = bool(_NEW_LINE.search(r.text[max(0, at - 20) : at]))
     named = named_at(r, at, texts, lower=True, by_line=by_line)
+    below = _NEXT_LINE.match(r.text, named.end) if named and named.worded and named.lettered and named.labels else None
+    if named and below and below[1] > named.labels[-1]:
+        by_line, named = True, named_at(r, at, texts, lower=True, by_line=True)  # "答案:A. …", and "B. …" in the next line
     if not named or _QUESTION.match(r.text, named.end):
         return None
     wrong = is_called_wrong(r, named)

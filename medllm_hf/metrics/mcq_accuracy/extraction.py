@@ -149,9 +149,7 @@ def _last(r: Reply, verdicts: list[Statement]) -> str | None:
     said = [frozenset(one.labels) for one in sorted(verdicts, key=lambda one: one.end) if one.labels and one.start < marked]
     turns = sum(one != other for one, other in zip(said, said[1:], strict=False))
     void = sum(not one.labels for one in own)
-    if (len(answers) + void > _MANY or len(answers) >= _MANY or turns >= _TURNS) and not _FINAL.search(
-        r.text, max(0, last.start - 30), last.end
-    ):
+    if (len(answers) + void >= _MANY or turns >= _TURNS) and not _FINAL.search(r.text, max(0, last.start - 30), last.end):
         return None
     return "".join(sorted(last.labels)) or None
 
@@ -198,7 +196,10 @@ def _lone_lines(r: Reply, stem: Stem) -> list[Statement]:
     several = len(lines) == 1 and 0 in alone and alone[0].labels == marks and len(marks) > 1
     if several and (stem.several or not is_listing(r, alone[0])):  # "C: …; D: …" alone chooses both
         return [Statement("chosen", marks, 0, alone[0].end)]
-    if 0 in alone and marks.startswith("AB") and not _heads(r, alone[0], lines, marked):
+    rows = (
+        0 in alone and alone[0].worded and len(lines) > 1 and marks == "".join(sorted(set(marks))) and len(marks) == len(lines)
+    )
+    if 0 in alone and (rows or marks.startswith("AB")) and not _heads(r, alone[0], lines, marked):
         alone.pop(0)
     if 0 in alone and not alone[0].lettered and _is_numbered(r, lines):
         alone.pop(0)

@@ -64,4 +64,4 @@ def plain(text: str) -> str:
     text = without_thought(text)
     for pattern, replacement in _PLAIN:
         text = pattern.sub(replacement, text)
-    return text.strip().lstrip(": \n").translate(_SIMPLE).translate(_BRACKETS)
+    return text.strip().lstrip(": \n])").translate(_SIMPLE).translate(_BRACKETS)
