@@ -149,7 +149,9 @@ def _last(r: Reply, verdicts: list[Statement]) -> str | None:
     said = [frozenset(one.labels) for one in sorted(verdicts, key=lambda one: one.end) if one.labels and one.start < marked]
     turns = sum(one != other for one, other in zip(said, said[1:], strict=False))
     void = sum(not one.labels for one in own)
-    if (len(answers) + void >= _MANY or turns >= _TURNS) and not _FINAL.search(r.text, max(0, last.start - 30), last.end):
+    if (len(answers) >= _MANY or len(answers) + void > _MANY or turns >= _TURNS) and not _FINAL.search(
+        r.text, max(0, last.start - 30), last.end
+    ):
         return None
     return "".join(sorted(last.labels)) or None
 
