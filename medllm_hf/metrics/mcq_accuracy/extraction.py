@@ -184,6 +184,8 @@ def _lone_lines(r: Reply, stem: Stem) -> list[Statement]:
         run = len(named.labels) > 1 and not named.worded and not named.apart and _POINT.match(r.text, named.end)
         if _ALONE.match(r.text, named.end, line.end()) or (number == 0 and (run or _HEAD.match(r.text, named.end))):
             alone[number] = named
+    if 0 in alone and (following := _NEXT.search(r.text, alone[0].end)):  # what stands in a next question is not this one's
+        alone = {number: named for number, named in alone.items() if lines[number].start() <= following.start()}
     if 0 in alone and not alone[0].worded:  # what follows letters alone with letters and texts is a list of what there is
         alone = {number: named for number, named in alone.items() if not (named.worded and named.lettered)}
     if len({frozenset(named.labels) for named in alone.values()}) > 1:
