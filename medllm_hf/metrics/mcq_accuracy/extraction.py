@@ -8,8 +8,10 @@ README.md has the rules in Chinese and English with examples.
  3. A letter inside a word or a term (B超, AB型, vitamin B) is no letter. A lower-case letter counts in a verdict, or alone.
  4. The reply is read as statements (clauses.py): who is named, chosen or judged right or wrong, by which verb, in which order.
  5. A negated, doubted, conditional or questioned statement, or one that is said of others, is none.
- 6. A first or last line that is nothing but a list is a verdict, unless the reply lists several options line by line.
- 7. The last verdict before a next question counts. Where it is void or taken back ("等等", "wait"), the reply is unparsed.
+ 6. A first or last line that is nothing but a list is a verdict, unless the reply lists several options line by line; so is
+    such a line after "I would select:". An "A. …" in the first line stands where the others below it are denied.
+ 7. The last verdict before a next question counts. Where it is void or taken back ("等等", "wait"), or one of three and more
+    different answers or after five changes of mind, none of which is called final, the reply is unparsed.
  8. Without a verdict: option texts after 应选 and the like; else what is judged right where nothing is called wrong, or alone
     among others that are; else option texts that end a sentence after 是, 为 or "is"; else what completes the question's own
     words; else a first "B) …" that is the only one of its kind. Those of the first kind that is there must agree.
@@ -22,14 +24,16 @@ from itertools import islice
 
 from .clauses import Statement, is_denied, is_listing, names_all, read_statements
 from .named_letters import Named, Reply, matched, named_at, places, reply_to
-from .plain_text import plain
+from .plain_text import LOWER, plain
 from .stems import Stem, read_stem
 
 _LINE = re.compile(r"[^\n]+")
 _NUMBER = re.compile(r"[-\s]{0,9}(?:第?\d+题?\s?[.、:)]\s?)?")
 _ALONE = re.compile(r"[ ]?[).。、:,;!]{0,9}\s?$")
+_CUT = re.compile(r"[^\n]*:$|[-\s]{0,4}\([^)\n]*$")
 _HEAD = re.compile(
-    r"[ ]?(?:[。!]|[.,:;]?[ ]?(?:因为|由于|因此|所以|理由|原因|解析|解释|分析|说明|because\b|since\b|explanation|reason|as\b))",
+    r"[ ]?(?:[。!]|[.,:;]?[ ]?(?:因为|由于|因此|所以|理由|原因|解析|解释|分析|说明|根据|依据"
+    r"|because\b|since\b|explanation|reason|as\b))",
     re.I,
 )
 _LABEL = re.compile(
@@ -38,27 +42,43 @@ _LABEL = re.compile(
 _MARK = re.compile(r"(?:^|(?<=[\s;。,]))\(?([A-Z])\)?[.:、)]")
 _POINT = re.compile(r"[.。:](?!\d)")
 _NO_LABEL = re.compile(
-    r"正确|错误|对|错|不|是|否|[√×✓✗]|说法|该|此|您|你|请|我|[A-Z]\b|$"
+    r"正确|错误|对(?!此|于)|错|不|是|否|违|合法|[√×✓✗]|说法|该|此|您|你|请|我|[A-Z]\b|$"
     r"|(?:right|wrong|true|false|correct|incorrect|yes|no|hello|hi|sure|i)\b",
     re.I,
 )
+_OTHERS = re.compile(r"其他|其它|其余|余下|\b(?:other|remaining|rest|incorrect)\b", re.I)
+_DENIED = re.compile(r"[不非无未没错]|\b(?:not|less|incorrect|wrong|unlikely)\b|n't\b", re.I)
+_SAYS_NOT = re.compile(r"\b(?:not|incorrect|wrong|excluded?|eliminated?|ruled out)\b|n't\b|[不非无未没错误除]", re.I)
+_FALSE = re.compile(r"错误|不正确|不对|\b(?:incorrect|wrong|false|not (?:correct|true))\b", re.I)
 _TAKEN_BACK = re.compile(
     r"[。.!?;\n]\s?(?:等等|等一下|不对|不,|更正|我错了|重新(?:考虑|分析|审题)|(?:hmm,? ?)?wait\b|actually\b|no,)", re.I
 )
+# So many different answers are a recital, unless the last one says that it is the last.
+_MANY, _TURNS, _ANSWER, _FINAL = 3, 5, re.compile(r"答案|answer", re.I), re.compile(r"最终|最后|综上|\bfinal", re.I)
 _NEXT = re.compile(
     r"下一[道个]?题|下题[:是]|\n\(?(?:例题|题目|问题|练习|[单多]选题)\)?\d{0,3}\)?[:.、]|\(例题\)|第[二三四五2-5]题"
+    r"|\b(?:summari[sz]e|here are|list)\b[^.\n]{0,30}\banswers\b|总结以上问题|\n={2,}[^\n]*\n"
     r"|\n<?(?:Question|Q|Human|User|bot|Assistant|用户|问)>?[ ]?\d{0,3}[:.]"
     r"|请你?(?:运用|阅读|根据|从)[^\n。]{0,40}(?:选出|选择|给出|回答)",
     re.I,
 )
 _NEXT_OPTIONS = re.compile(r"[?:。是有为)]\s?\(?A\)?[ ]?[.:、)][ ]?(?=[^\n;]{1,200}?[\n;。, ][ ]?\(?B\)?[ ]?[.:、)])")
 _COPULA = re.compile(
-    r"(?:(?<![不否])[是为]:?|(?<=诊断):)\s?|\b(?:is|are|would be|will be|should be)\s+(?:an?\s+|the\s+)?", re.I
+    r"(?:(?<![不否])[是为]:?|(?<=诊断):)\s?|(?:\b(?:is|are|would be|will be|should be):?|\brefers? to|, specifically)\s+"
+    r"(?:an?\s+|the\s+|to\s+)?",
+    re.I,
 )
-_IN_BRACKETS = re.compile(r"(?<![不否])[是为选][^,;。!?()\n]{1,30}\((?:选项|即|[Oo]ption )?[ ]?([A-Z])[ ]?(?:选项|项)?\)")
+_IN_BRACKETS = re.compile(
+    r"(?<![不否])[是为选][^,;。!?()\n]{1,30}\((?:选项|即|[Oo]ption )?[ ]?([A-Z])[ ]?(?:选项|项)?(?:[:.、][^()\n]{1,60})?\)"
+)
+_IS_OPTION = re.compile(r"\b(?:is|are)\b[^,;!?()\n]{1,60}\((?:[Oo]ption|[Aa]nswer|[Cc]hoice)[ ]([A-Z])\)(?=[ ]?(?:\.?$|\.\s))")
+_QUANTITY, _THUS = re.compile(r"[$+-]?\d"), re.compile(r"\b(?:therefore|thus|hence|so)\b|answer", re.I)
 _LABELLED = re.compile(r"\(?([A-Z])[ ]?[:)][ ]?(?=[^\W\d_])")
 _NEXT_LABEL = re.compile(r"(?<![A-Za-z])[A-Z][ ]?[:、)]")
-_SENTENCE_ENDS = re.compile(r"[ ]?(?:[。.!;\n]|$)")
+_SENTENCE_ENDS = re.compile(
+    r"[ ]?(?:[。.!;\n]|$|,?[ ]?(?:因为|由于|其次|because\b|since\b|due to\b|as (?:it|this|the)\b|which (?:is|are)\b))",
+    re.I,
+)
 _REFUSAL = re.compile(r"抱歉|对不起|不能(?:判断|确定|提供|回答)|无法(?:回答|提供|作答|选择)|\b(?:sorry|unable)\b", re.I)
 
 
@@ -80,19 +100,19 @@ def extract_choice(reply: str, options: dict[str, str], question: str = "") -> s
     'B'
     """
     r, stem = reply_to(reply, options), read_stem(plain(question))
-    statements = read_statements(r, stem.predicate)
+    statements = read_statements(r, stem.predicate, stem.ending)
     wanted = "wrong" if stem.negative else "right"
     verdicts = [one for one in statements if one.act == "chosen"] + _lone_lines(r, stem)
     if any(one.lettered and one.labels for one in verdicts):
         verdicts = [one for one in verdicts if one.lettered or not one.labels]
     if not any(one.labels for one in verdicts):
-        verdicts += [one for one in statements if one.firm and one.act == wanted]
+        verdicts += [one for one in statements if one.firm and one.act in (wanted, "best")]
     if verdicts:
         return _last(r, verdicts)
     weaker: tuple[Callable[[], Sequence[str]], ...] = (
         lambda: [one.labels for one in statements if one.act == "urged"],
         lambda: _judged(statements, r, stem),
-        lambda: _said_to_be(r) or _completed(r, stem),
+        lambda: _said_to_be(r, plain(question).translate(LOWER)) or _completed(r, stem),
         lambda: _first_label(r),
     )
     for read in weaker[: 1 if r.shortened else len(weaker)]:
@@ -104,17 +124,23 @@ def extract_choice(reply: str, options: dict[str, str], question: str = "") -> s
 
 def _last(r: Reply, verdicts: list[Statement]) -> str | None:
     """The letters of the last verdict that still belongs to this question, unless it is taken back (rule 7)."""
-    end = _next_question(r, min(one.end for one in verdicts))
-    last = max((one for one in verdicts if one.start < end), key=lambda one: one.end, default=None)
+    marker = _NEXT.search(r.text, min(one.end for one in verdicts))
+    marked = marker.start() if marker else len(r.text)
+    end = _next_options(r, min(one.end for one in verdicts), marked)
+    own = [one for one in verdicts if one.start < end]
+    last = max(own, key=lambda one: one.end, default=None)
     if last is None or _TAKEN_BACK.search(r.text, last.end, end):
+        return None
+    answers = {frozenset(one.labels) for one in own if one.labels and _ANSWER.search(r.text, one.start, one.end)}
+    said = [frozenset(one.labels) for one in sorted(verdicts, key=lambda one: one.end) if one.labels and one.start < marked]
+    turns = sum(one != other for one, other in zip(said, said[1:], strict=False))
+    if (len(answers) >= _MANY or turns >= _TURNS) and not _FINAL.search(r.text, max(0, last.start - 30), last.end):
         return None
     return "".join(sorted(last.labels)) or None
 
 
-def _next_question(r: Reply, after: int) -> int:
-    """Where the reply goes on with a question of its own, after the first verdict's end."""
-    marker = _NEXT.search(r.text, after)
-    end = marker.start() if marker else len(r.text)
+def _next_options(r: Reply, after: int, end: int) -> int:
+    """Where the reply goes on with a question of its own and its options between `after` and `end`, else `end`."""
     for match in islice(_NEXT_OPTIONS.finditer(r.text, after, end), 40):
         named = named_at(r, match.end(), texts=True)
         if not (named and named.labels == "A") and not _NO_LABEL.match(r.text, match.end()):
@@ -146,16 +172,41 @@ def _lone_lines(r: Reply, stem: Stem) -> list[Statement]:
         return [Statement("chosen", joint, 0, len(r.text))] if several else []
     marked = places(_MARK, r.text)
     marks = "".join(mark[1] for mark in marked)
-    if marks.startswith("AB") and not (0 in alone and not alone[0].worded and marked[0].start() > lines[0].end()):
-        alone.pop(0, None)
+    if 0 in alone and marks.startswith("AB") and not _heads(r, alone[0], lines, marked):
+        alone.pop(0)
+    if 0 in alone and not alone[0].lettered and _is_numbered(r, lines):
+        alone.pop(0)
     listed = len(marks) > 1 and (ord(marks[-1]) == ord(marks[-2]) + 1 or (marks[-1] == "A" and "B" in marks))
     if listed and _MARK.match(r.text, lines[-1].start()):
         alone.pop(len(lines) - 1, None)
+    cut = len(lines) > 1 and _CUT.match(r.text, lines[-1].start())
     return [
         Statement("chosen", named.labels, lines[number].start(), named.end, lettered=named.lettered)
         for number, named in alone.items()
-        if number in (0, len(lines) - 1)
+        if number == 0 or (number == len(lines) - 1 and not cut) or _is_announced(r, named, lines[number - 1][0])
     ]
+
+
+def _heads(r: Reply, first: Named, lines: list[re.Match[str]], marked: list[re.Match[str]]) -> bool:
+    """Whether what stands alone in the first line answers, though "A. …" and "B. …" are the first marks of the reply."""
+    if not first.worded and marked[0].start() >= first.end:
+        return True
+    begun = [line for line in lines[1:] if _MARK.match(r.text, line.start())]
+    if marked[0].start() >= first.end or begun[:1] == lines[1:2]:
+        return False
+    between = r.text[first.end : begun[0].start()] if begun else ""
+    return bool(not begun or _OTHERS.search(between) or all(_DENIED.search(line[0]) for line in begun))
+
+
+def _is_numbered(r: Reply, lines: list[re.Match[str]]) -> bool:
+    """Whether the lines are an enumeration: "1. …" and further on "2. …"."""
+    first = re.match(r"[-\s]{0,9}1[.、)]", lines[0][0])
+    return bool(first and any(re.match(r"[-\s]{0,9}2[.、)]", line[0]) for line in lines[1:]))
+
+
+def _is_announced(r: Reply, named: Named, before: str) -> bool:
+    """Whether letters alone in a line follow a line that ends with a colon and denies nothing ("I would select:")."""
+    return not named.worded and before.rstrip().endswith(":") and not _SAYS_NOT.search(before[-200:])
 
 
 def _judged(statements: list[Statement], r: Reply, stem: Stem) -> list[str]:
@@ -176,24 +227,34 @@ def _judged(statements: list[Statement], r: Reply, stem: Stem) -> list[str]:
     return ["".join(chosen) if alone or complete else ""]
 
 
-def _said_to_be(r: Reply) -> list[str]:
-    """The option texts that end a sentence after "is", or are one; none in a reply that refuses."""
+def _said_to_be(r: Reply, question: str) -> list[str]:
+    """The option texts that end a sentence after "is", or are one; none that the question gives, none in a refusal."""
     if _REFUSAL.search(r.text):
         return []
-    found = [(match.start(1), match[1] if match[1] in r.labels else "") for match in places(_IN_BRACKETS, r.text)]
+    brackets = [*places(_IN_BRACKETS, r.text), *places(_IS_OPTION, r.text)]
+    found = [(match.start(1), match[1] if match[1] in r.labels else "") for match in brackets]
     for match in places(_COPULA, r.text):
         named = named_at(r, match.end(), texts=True)
         ends = named and (_SENTENCE_ENDS.match(r.text, named.end) or (named.lettered and r.text[named.end] == ","))
-        if named and named.worded and ends and not is_listing(r, named):
+        given = named and not named.lettered and r.low[match.end() : named.end].strip() in question
+        given = given or (named and not named.lettered and _is_step(r, match, named.end))
+        if named and named.worded and ends and not given and not is_listing(r, named):
             found.append((match.start(), named.labels))
         elif (label := _LABELLED.match(r.text, match.end())) and label[1] in r.labels and not (named and named.worded):
             found.append((match.start(), "" if _NEXT_LABEL.search(r.text, label.end(), label.end() + 300) else label[1]))
     labels = places(_LABEL, r.text)
     for match in labels if len({match[1] for match in labels}) == 1 else []:
         named = named_at(r, match.start(), texts=True)
-        if named and named.worded and _SENTENCE_ENDS.match(r.text, named.end):
+        denied = named and _FALSE.search(r.text, named.end, named.end + 60)
+        if named and named.worded and _SENTENCE_ENDS.match(r.text, named.end) and not denied:
             found.append((match.start(), named.labels))
     return [labels for start, labels in found if not is_denied(r, start)]
+
+
+def _is_step(r: Reply, copula: re.Match[str], end: int) -> bool:
+    """Whether a quantity that is said in English is a step of a calculation that goes on."""
+    english = copula[0].isascii() and _QUANTITY.match(r.text, copula.end())
+    return bool(english and len(r.text) - end > 200 and not _THUS.search(r.text, max(0, copula.start() - 150), copula.start()))
 
 
 def _completed(r: Reply, stem: Stem) -> list[str]:
@@ -215,8 +276,14 @@ def _completed(r: Reply, stem: Stem) -> list[str]:
 def _first_label(r: Reply) -> list[str]:
     """The letter that begins the reply as a label ("B) …") where no other letter labels anything."""
     labels = places(_LABEL, r.text)
+    first = named_at(r, 0, texts=True)
+    alone = first and len(first.labels) == 1 and first.worded and first.lettered and len(places(_MARK, r.text)) < 2
+    if first and alone and not labels and _POINT.match(r.text, first.end):
+        return [first.labels]
     only = labels and labels[0].start() == 0 and len({match[1] for match in labels}) == 1
     if not only or _NO_LABEL.match(r.text, labels[0].end()) or _REFUSAL.search(r.text):
         return []
+    if labels[0][1] == "I" and "II" in r.text:
+        return []  # a Roman number
     named = named_at(r, 0, texts=True)
     return [named.labels if named and labels[0][1] in r.labels else ""]

@@ -13,7 +13,7 @@ _FIRST, _LAST = 40, 120  # of the places where something may be said
 # A letter or a run of letters with what may stand around it; what joins letters; what makes them alternatives.
 _RUN = re.compile(
     r"\(?[ ]?(?:(?:选项|选(?=[A-Z])|字母|第|[Oo]ptions?\b|OPTIONS?\b|[Cc]hoices?\b|[Ll]etters?\b|[Bb]oth\b)[ ]?)*\(?[ ]?"
-    r"([A-Z]+|[a-z])(?![A-Za-z0-9'])(?!-\w)(?:[ ]?\))*(?:选项|项)?"
+    r"([A-Z]+|[a-z](?!\())(?![A-Za-z0-9'])(?!-\w)(?:[ ]?\))*(?:选项|项)?"
 )
 _BEFORE_TEXT = re.compile(r"[ ]?[.、:)(,—=-]*[ ]?\(?")
 # A name in another writing or an abbreviation: "B（COPD）", "C、D（HAV、HEV）".
@@ -29,15 +29,19 @@ _NEXT_LINE = re.compile(r"\s*\n[-\s]*")
 OR = re.compile(r"\s*[,、]?\s*(?:或者?|还是|抑或|or\b|/)\s*")
 
 # What ends a list for certain, and what may follow it in a sentence. Anything else makes the last letter part of a word.
-END = re.compile(r"[ ]?(?:$|\n|[^\w\s%°/~|>→-]|-(?!\w))")
+END = re.compile(r"[ ]?(?:$|\n|[^\w\s%°/~|>=+^→-]|-(?!\w))")
 CLEAR = re.compile(
     END.pattern
-    + r"|[ ]?(?:[二两三四五六]?(?:个?选项|[项个者]))?(?:$|[^\w\s%°/~|>→-]|因|由于|理由|原因|而|不选|不是|非|即|这|该|本"
+    + r"|[ ]?(?:[二两三四五六]?(?:个?选项|[项个者]))?(?:$|[^\w\s%°/~|>=+^→-]|因|由于|理由|原因|而|不选|不是|非|即|这|该|本"
     r"|吧|哦|呢|了|啦|嘛|最|更|才|正确|对|是正确|是对|是因|符合|解|分析|答案|根据|依据|属于|故|所以|以上"
     r"|(?:because|since|as|due|which|for|given|rather|instead|over|here|based|is|are|and not|not)\b)",
     re.I,
 )
-_TEXT_ENDS = re.compile(END.pattern + r"|[ ](?:解析|解释|理由|分析|因为|答案)")
+_TEXT_ENDS = re.compile(
+    END.pattern
+    + r"|[是为](?=正确|错误|不|最|[本该]题|唯一|符合)|的?(?:可能性|说法|描述|表述)|不(?:正确|对|符合|属于)|正确|错误|属于|符合"
+    r"|[ ]?(?:解析|解释|理由|分析|因为|根据|依据)|[ ]答案|[ ](?:is|are|was|were|would be|should be)\b"
+)
 
 
 @dataclass(frozen=True)
@@ -105,8 +109,11 @@ def named_at(reply: Reply, at: int, texts: bool = False, lower: bool = False, by
         gap = joint or _LOOSE.match(reply.text, whole.end)
         if not gap and by_line:
             gap = _NEXT_LINE.match(reply.text, whole.end)
-        named = _one(reply, gap.end(), texts, lower and whole.end - at == 1) if gap else None
+        named = _one(reply, gap.end(), texts, lower and whole.end - at == 1, whole.labels) if gap else None
         if not gap or not named or not (joint or _goes_on(reply, whole, named)):
+            again = named and len(whole.labels) > 1 and whole.apart and set(named.labels) & set(whole.labels)
+            if again and named and _LOOSE.match(reply.text, named.end):
+                return Named("", named.end, lettered=True)  # "B, D, A, A, C": the answers of several questions
             break
         repeated = not named.labels or set(named.labels) & set(whole.labels)
         whole = Named(
@@ -137,8 +144,8 @@ def _goes_on(reply: Reply, whole: Named, named: Named) -> bool:
     return not set(named.labels) & set(whole.labels) and not re.match(r"[ ]?[:—]", reply.text[named.end : named.end + 2])
 
 
-def _one(reply: Reply, at: int, texts: bool, lower: bool) -> Named | None:
-    """The letter, run of letters or option text at `at`, void for letters that the question does not have."""
+def _one(reply: Reply, at: int, texts: bool, lower: bool, before: str = "") -> Named | None:
+    """The letter, run of letters or option text at `at`, void for letters that the question lacks; `before`: listed so far."""
     run = _RUN.match(reply.text, at)
     if run and run[1].islower() and not (lower and len(run[1]) == 1):
         run = None
@@ -151,16 +158,17 @@ def _one(reply: Reply, at: int, texts: bool, lower: bool) -> Named | None:
         rival = run and run.end(1) == said[1] and set(run[1].upper()) <= reply.labels and run[1].upper() != said[0]
         letter = _LETTER_AFTER_TEXT.match(reply.text, end)
         rival = rival or (letter and letter[1] != said[0])
-        return Named("" if rival else said[0], letter.end() if letter else end, worded=True, lettered=bool(letter))
+        gloss = letter or _GLOSS.match(reply.text, end)
+        return Named("" if rival else said[0], gloss.end() if gloss else end, worded=True, lettered=bool(letter))
     if not run:
         return None
     letters = run[1].upper()
     if not set(letters) <= reply.labels or len(set(letters)) < len(letters):
         return Named("", run.end(), lettered=True) if CLEAR.match(reply.text, run.end()) else None
-    return _with_own_text(reply, letters, run.end())
+    return _with_own_text(reply, letters, run.end(), before)
 
 
-def _with_own_text(reply: Reply, letters: str, end: int) -> Named:
+def _with_own_text(reply: Reply, letters: str, end: int, listed: str = "") -> Named:
     """The letters that end at `end`, with the text of that option after them; void where it is another option's text."""
     before = matched(_BEFORE_TEXT, reply.text, end)
     said = _text_at(reply, before.end())
@@ -168,9 +176,10 @@ def _with_own_text(reply: Reply, letters: str, end: int) -> Named:
         said = None  # "A、C" are two letters, also where C is a text
     ended = bool(said and (_TEXT_ENDS.match(reply.text, said[1]) or _JOINT.match(reply.text, said[1])))
     if said and said[0] == letters and (ended or not before[0]):
-        closing = "(" in before[0] and reply.text.startswith(")", said[1])
-        return Named(letters, said[1] + closing, worded=True, lettered=True)
-    if said and ended and said[0] != letters and "," not in before[0]:
+        end = said[1] + ("(" in before[0] and reply.text.startswith(")", said[1]))
+        gloss = _GLOSS.match(reply.text, end)
+        return Named(letters, gloss.end() if gloss else end, worded=True, lettered=True)
+    if said and ended and said[0] not in letters + listed and "," not in before[0]:
         return Named("", said[1], lettered=True)
     gloss = _GLOSS.match(reply.text, end)
     return Named(letters, gloss.end() if gloss else end, lettered=True)

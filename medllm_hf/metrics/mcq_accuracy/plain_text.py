@@ -29,8 +29,9 @@ _PLAIN: list[tuple[re.Pattern[str], str]] = [  # in this order
     *_BLANKS,
     (re.compile(r"\\(?:text|textbf|mathrm|mathbf|mathit|mathsf) ?\{([^{}]*)\}"), r"\1"),
     (re.compile(r"\}\s?\$?\s?(,|;|、|和|与|及|and|\s)\s?\$?\s?\\boxed\s?\{"), r" \1 "),
-    (re.compile(r"\\boxed\s?\{([^{}]*)\}"), r"\nanswer: \1\n"),
+    (re.compile(r"\\boxed\s?\{([^{}]*)\}"), r"\nfinal answer: \1\n"),
     (re.compile(r"<answer>", re.I), "\nanswer: "),
+    (re.compile(r"<\s?([A-Z](?:[ ,;、]{0,2}[A-Z]){0,9})\s?>(?![^<>\n]{0,200}</)"), r"(\1)"),
     (re.compile(r"<eo[aem]>|</s>|<\|[^|<>]{1,40}\|>", re.I), "\n"),
     (
         re.compile(
@@ -39,6 +40,7 @@ _PLAIN: list[tuple[re.Pattern[str], str]] = [  # in this order
         ),
         "",
     ),
+    (re.compile(r"(?<=[A-Z])(选项|项)?\s?[“「『](?=\w)"), r"\1:"),
     (re.compile(r"(?<![A-Za-z])['’]|['’](?![A-Za-z])|[\"“”‘「」『』]"), ""),
     *_BLANKS,
 ]
@@ -61,4 +63,4 @@ def plain(text: str) -> str:
     text = without_thought(text)
     for pattern, replacement in _PLAIN:
         text = pattern.sub(replacement, text)
-    return text.strip().translate(_SIMPLE).translate(_BRACKETS)
+    return text.strip().lstrip(": \n").translate(_SIMPLE).translate(_BRACKETS)

@@ -205,8 +205,9 @@ def test_a_cost_is_confirmed_from_the_published_files(two, tmp_path):
     (out / "judge" / "spending.jsonl").unlink()
     run, dialogues = read_run(out), lines(out / "dialogues.jsonl")
     run["manifest"]["doctor"]["weights_sha256"] = "0"
-    found = consultations("eval/run", run, Known("0", tmp_path, {run["manifest"]["data"]["sha256"]: Path(two)}), dialogues)
-    judged, derived = judgements("eval/run/judge", read_run(out / "judge"), dialogues)
+    known = Known("0", tmp_path, {run["manifest"]["data"]["sha256"]: Path(two)})
+    found = consultations("eval/run", run, known, dialogues)
+    judged, derived = judgements("eval/run/judge", read_run(out / "judge"), dialogues, run, known.files)
     assert {one.state for one in [*found, *judged]} == {CONFIRMED}
     assert sum(one.figure.endswith("metrics.json cost") for one in [*found, *judged]) == 2
     roles = [*derived["cost"]["roles"].values(), *run["metrics"]["cost"]["roles"].values()]

@@ -16,8 +16,9 @@ from medllm_hf.evaluation.exams.derive import check_run
 from medllm_hf.evaluation.exams.finishing import letters_request
 from medllm_hf.evaluation.exams.outputs import finished, is_unread, output_row
 from medllm_hf.evaluation.exams.prompts import PresentedQuestion, Prompts, candidates
-from medllm_hf.evaluation.exams.run import load_network, load_tokenizer
+from medllm_hf.evaluation.exams.weights import load_network
 from medllm_hf.evaluation.runs.folder import read_run
+from medllm_hf.pretrained import load_tokenizer
 
 ROWS = (SAMPLE / "questions_test.jsonl").read_text(encoding="utf-8").splitlines()
 
