@@ -170,6 +170,7 @@ def value_at(value: object, path: str) -> object:
     return value_at(value[heads[-1]], path[len(heads[-1]) + 1 :]) if heads else None
 
 
+@lru_cache(maxsize=4096)
 def plain(name: str) -> str:
     """A name as it is compared: in small letters, without blanks, `_` and `-`."""
     return re.sub(r"[\s_-]+", "", name).casefold()

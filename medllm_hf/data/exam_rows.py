@@ -145,7 +145,7 @@ def _names(row: dict) -> dict[str, str]:
     names = plain_names(row)
     if {"q", "o", "a"} <= names.keys() and isinstance(row[names["o"]], list | dict):
         names = {"question": names["q"], "options": names["o"], "answer": names["a"], **names}
-    if not any(name in names for name in _ANSWER):
+    if any(name in names for name in _QUESTION) and not any(name in names for name in _ANSWER):
         like = [column for name, column in names.items() if _LIKE_ANSWER.search(name) and _may_be_answer(row[column])]
         names.update({"answer": like[0]} if len(like) == 1 else {})
     return names

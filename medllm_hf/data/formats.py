@@ -83,7 +83,7 @@ def pair(row: dict, names: Names) -> list[dict]:
         # A prompt may be the instruction with what is put around it.
         longest = max(texts, key=len, default="")
         value = longest if all(text in longest for text in texts) else "\n".join(texts)
-    if (last := row[asks[-1]]) and isinstance(last, str) and needs_picture(last) and options_within(last):
+    if (last := row[asks[-1]]) and isinstance(last, str) and options_within(last) and needs_picture(last):
         raise BadRow("question", "an exam question that points at a picture")
     if _are_texts(value) and _are_texts(row[answer]) and len(value) == len(row[answer]):
         rounds = [turn for texts in zip(value, row[answer], strict=True) for turn in _round(*texts)]
