@@ -81,8 +81,10 @@ def test_prices_and_budgets_that_are_refused_before_anything_is_asked(two, tmp_p
 
 
 @pytest.mark.parametrize("words", [["--prices", "p"], ["--dry-run"]])
-def test_a_local_exam_costs_nothing(tmp_path, refused, words):
-    assert f"{words[0]} without --url" in refused("eval", "mcq", "--model", "m", "--data", QUESTIONS, "--out", "run", *words)
+def test_a_local_exam_costs_nothing(tiny, tmp_path, refused, words):
+    assert f"{words[0]} without --url" in refused(
+        "eval", "mcq", "--model", str(tiny["base"]), "--data", QUESTIONS, "--out", "run", *words
+    )
 
 
 def cost_of(out: Path) -> dict:
