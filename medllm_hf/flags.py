@@ -1,9 +1,10 @@
 """The arguments of every verb, one function a verb; defaults and choices are read from the settings of the rooms."""
 
 import argparse
-import math
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from medllm_hf.flag_types import batch_size, port, real, seed, true_or_false, whole
 
 Parser = argparse.ArgumentParser
 # What `medllm demo` writes.
@@ -19,55 +20,11 @@ def _spending(parser: Parser) -> None:
     parser.add_argument("--prices", metavar="FILE", help=prices)
     parser.add_argument(
         "--budget",
-        type=_real,
+        type=real,
         metavar="AMOUNT",
         help="the most that the run folder may cost, by --prices; the run stops before",
     )
     parser.add_argument("--dry-run", action="store_true", help="print what it would cost; nothing is sent or written")
-
-
-def _true_or_false(text: str) -> bool:
-    if text.lower() not in ("true", "false"):
-        raise argparse.ArgumentTypeError(f"{text!r} is neither true nor false")
-    return text.lower() == "true"
-
-
-def _whole(text: str) -> int:
-    """A whole number that the libraries can hold."""
-    number = int(text) if len(text) < 30 and text.isascii() else 2**63
-    if abs(number) >= 2**63:
-        raise argparse.ArgumentTypeError(f"{text[:40]!r} is no whole number of at most 18 digits")
-    return number
-
-
-def _real(text: str) -> float:
-    number = float(text)
-    if not math.isfinite(number):
-        raise argparse.ArgumentTypeError(f"{text[:40]!r} is no finite number")
-    return number
-
-
-def _seed(text: str) -> int:
-    number = _whole(text)
-    if not 0 <= number < 2**32:
-        raise argparse.ArgumentTypeError(f"{text} is not from 0 to {2**32 - 1}")
-    return number
-
-
-def _batch_size(text: str) -> int | None:
-    return None if text == "auto" else _whole(text)
-
-
-def _port(text: str) -> int:
-    number = _whole(text)
-    if not 0 <= number < 2**16:
-        raise argparse.ArgumentTypeError(f"{text} is not from 0 to {2**16 - 1}")
-    return number
-
-
-# What argparse calls them, when a text is no number at all.
-_whole.__name__ = _seed.__name__ = _port.__name__ = _batch_size.__name__ = "int"
-_real.__name__ = "float"
 
 
 def _setting(
@@ -86,7 +43,7 @@ def _setting(
     if get_origin(kind) is Literal:
         words["choices"] = list(get_args(kind))
     elif kind is not str:
-        words["type"] = _seed if name == "seed" else {int: _whole, float: _real}[kind]
+        words["type"] = seed if name == "seed" else {int: whole, float: real}[kind]
     if metavar:
         words["metavar"] = metavar
     parser.add_argument(option or f"--{name.replace('_', '-')}", *filter(None, [alias]), **words)
@@ -94,9 +51,21 @@ def _setting(
 
 def _thinking(parser: Parser, role: str = "", who: str = "the model") -> None:
     parser.add_argument(
-        f"--{role}enable-thinking", type=_true_or_false, metavar="true|false",
+        f"--{role}enable-thinking", type=true_or_false, metavar="true|false",
         help=f"whether {who} thinks before it answers, where its chat template reads this (default: the template's own)",
     )  # fmt: skip
+
+
+def _extra_body(parser: Parser, role: str = "", who: str = "an endpoint") -> None:
+    from medllm_hf.endpoints.extra_body import EXAMPLE
+
+    example = EXAMPLE.replace("%", "%%")
+    parser.add_argument(f"--{role}extra-body", metavar="JSON", help=f"more fields of each request to {who}, such as {example}")
+
+
+def _personal_data(parser: Parser, what: str) -> None:
+    words = f"send {what} that hold personal data to endpoints beyond this machine"
+    parser.add_argument("--allow-personal-data", action="store_true", help=words)
 
 
 def _placement(parser: Parser) -> None:
@@ -209,7 +178,7 @@ def _examinee(parser: Parser) -> None:
     tokens = f"tokens in one forward (default: {BATCH_TOKENS}; by likelihood on a CPU what takes some seconds)"
     _setting(parser, Settings, "batch_tokens", metavar="N", help=tokens)
     size = "the most questions in one forward (default: auto, as many as --batch-tokens holds)"
-    parser.add_argument("--batch-size", "--batch_size", type=_batch_size, metavar="N|auto", help=size)
+    parser.add_argument("--batch-size", "--batch_size", type=batch_size, metavar="N|auto", help=size)
 
 
 def eval_mcq(parser: Parser) -> None:
@@ -257,6 +226,7 @@ def eval_mcq(parser: Parser) -> None:
     key = f"environment variable with the endpoint's key (default: {KEY_ENV})"
     _setting(parser, Settings, "key_env", metavar="VAR", help=key)
     _thinking(parser)
+    _extra_body(parser)
     _spending(parser)
     _output(parser)
 
@@ -264,12 +234,20 @@ def eval_mcq(parser: Parser) -> None:
 def eval_consult(parser: Parser) -> None:
     """Adds the arguments of `medllm eval consult`."""
     from medllm_hf.evaluation.consultations.settings import AUTO, MAX_TURNS, Settings
+    from medllm_hf.evaluation.judging.settings import Settings as JudgeSettings
+    from medllm_hf.metrics.llm_judge.rubrics import LANGUAGES, RUBRICS
 
     spec = "URL#MODEL of an endpoint, a checkpoint folder or a Hub id"
     parser.add_argument("--cases", required=True, metavar="FILE", help="cases: one of DISC's published sets, or JSON lines")
     parser.add_argument("--doctor", required=True, metavar="SPEC", help=f"the model under test: {spec}")
     parser.add_argument("--patient", required=True, metavar="SPEC", help="who plays the patients, in the same way")
     parser.add_argument("--judge", metavar="SPEC", help="who scores the dialogues, in the same way; default: nobody")
+    scored = [name for name, rubric in RUBRICS.items() if rubric.criteria]
+    parser.add_argument("--rubric", choices=scored, help="of the judge (default: that of the set of cases, or disc-medllm)")
+    parser.add_argument("--language", choices=list(LANGUAGES), help=f"of the rubric (default: {JudgeSettings.language})")
+    several = f"the judge's replies for each dialogue (default: {JudgeSettings.samples})"
+    _setting(parser, Settings, "samples", metavar="N", help=several)
+    parser.add_argument("--blind", action="store_true", help="do not show the judge the cases, as DISC's judge saw none")
     parser.add_argument("--out", required=True, metavar="RUN", help="run folder to write, or to go on with")
     rounds = f"rounds (default: %(default)s), or {AUTO}: until the patient ends"
     _setting(parser, Settings, "turns", metavar=f"N|{AUTO}", help=rounds)
@@ -287,6 +265,9 @@ def eval_consult(parser: Parser) -> None:
     for role in (*roles, "judge"):
         _setting(parser, Settings, f"{role}_key_env", metavar="VAR", help=f"the same for the {role} alone")
         _thinking(parser, f"{role}-", f"the {role}")
+        _extra_body(parser, f"{role}-", f"the {role}'s endpoint")
+    _setting(parser, Settings, "doctor_system", metavar="TEXT", help="system message to the doctor (default: none)")
+    _personal_data(parser, "cases")
     _spending(parser)
     _output(parser)
 
@@ -304,6 +285,10 @@ def _judge_replies(parser: Parser) -> None:
     key = "environment variable with the endpoint's key (default: %(default)s)"
     _setting(parser, Settings, "key_env", metavar="VAR", help=key)
     _thinking(parser, who="the judge")
+    _extra_body(parser, who="the judge's endpoint")
+    form = "JSON by a schema where the endpoint takes one and else labelled lines (default), or these always"
+    _setting(parser, Settings, "form", help=form)
+    _personal_data(parser, "dialogues")
 
 
 def _language(parser: Parser, what: str) -> None:
@@ -324,6 +309,9 @@ def eval_judge(parser: Parser) -> None:
     )
     parser.add_argument(
         "--answers", metavar="FILE", help="answers to a rubric benchmark: prompt_id or case_id, response, model"
+    )
+    parser.add_argument(
+        "--cases", metavar="FILE", help="the cases of the dialogues, which the judge is then shown (default: it is not)"
     )
     parser.add_argument("--judge", required=True, metavar="SPEC", help="URL#MODEL, a checkpoint folder or a Hub id")
     parser.add_argument("--out", required=True, metavar="RUN", help="run folder to write, or to go on with")
@@ -393,7 +381,7 @@ def web(parser: Parser) -> None:
     from medllm_hf.chat.settings import HOST, PORT
 
     parser.add_argument("--host", default=HOST, help="address to serve at (default: %(default)s, this machine alone)")
-    parser.add_argument("--port", type=_port, default=PORT, help="default: %(default)s; 0 takes a free one")
+    parser.add_argument("--port", type=port, default=PORT, help="default: %(default)s; 0 takes a free one")
     chat(parser)
 
 
@@ -403,14 +391,15 @@ def chat(parser: Parser) -> None:
     parser.add_argument(
         "model", metavar="MODEL", help="checkpoint folder, Hub id, or URL#MODEL of an OpenAI-compatible endpoint"
     )
-    parser.add_argument("--seed", type=_seed, help="makes sampled answers repeat")
+    parser.add_argument("--seed", type=seed, help="makes sampled answers repeat")
     parser.add_argument("--system", metavar="TEXT", help="system message that begins each conversation")
-    parser.add_argument("--temperature", type=_real, help="0 always takes the most probable token (default: the model's own)")
-    parser.add_argument("--top-p", type=_real, help="sample among the most probable tokens of this probability together")
-    parser.add_argument("--top-k", type=_whole, help="sample among so many of the most probable tokens; 0: all")
-    parser.add_argument("--repetition-penalty", type=_real, help="above 1, tokens that were used become less probable")
-    parser.add_argument("--max-new-tokens", type=_whole, metavar="N", help="the most tokens of one answer")
+    parser.add_argument("--temperature", type=real, help="0 always takes the most probable token (default: the model's own)")
+    parser.add_argument("--top-p", type=real, help="sample among the most probable tokens of this probability together")
+    parser.add_argument("--top-k", type=whole, help="sample among so many of the most probable tokens; 0: all")
+    parser.add_argument("--repetition-penalty", type=real, help="above 1, tokens that were used become less probable")
+    parser.add_argument("--max-new-tokens", type=whole, metavar="N", help="the most tokens of one answer")
     _thinking(parser)
+    _extra_body(parser)
     _placement(parser)
 
 

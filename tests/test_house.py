@@ -51,10 +51,12 @@ ALLOWED = {
     "cli": {"flags", "tested_versions"},
     # The settings, for their choices and defaults; test_flags.py checks that they load nothing heavy.
     "flags": {
+        "flag_types",
         *("checkpoint.settings", "data.settings", "data.dialogues", "chat.settings", "evaluation.exams.settings"),
         *("evaluation.consultations.settings", "evaluation.judging.settings", "metrics.llm_judge.rubrics"),
     },
     "tested_versions": set(),
+    "flag_types": set(),
     # What every room may use; metrics imports nothing of ours.
     **dict.fromkeys(
         (

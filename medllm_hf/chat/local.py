@@ -51,6 +51,9 @@ class LocalBackend:
         """Another backend that shares the model alone."""
         return LocalBackend(self.model, self.tokenizer, seed)
 
+    def check(self) -> None:
+        """A model that is loaded needs no check."""
+
     def release(self) -> None:
         """Frees what was read."""
         self.prompt_cache.forget()

@@ -31,6 +31,9 @@ class Backend(Protocol):
     def fork(self, seed: int | None) -> "Backend":
         """Another backend of the same model."""
 
+    def check(self) -> None:
+        """Check that the model answers."""
+
     def release(self) -> None:
         """Frees what was read."""
 
@@ -88,6 +91,7 @@ class ChatSession:
         quantization: Quantization | None = None,
         *,
         seed: int | None = None,
+        extra_body: str | None = None,
         **settings: Unpack[SamplingFields],
     ) -> "ChatSession":
         """A session with the model in the folder `name`, of the Hub id `name`, or behind the endpoint `url#model`.
@@ -98,6 +102,7 @@ class ChatSession:
             device: "cpu", "cuda", "cuda:1", ...; None takes a GPU if there is one.
             dtype: "auto", "float32", "bfloat16" or "float16".
             quantization: "4bit" or "8bit", on a GPU with bitsandbytes.
+            extra_body: more fields of each request to an endpoint, a JSON object.
             settings: the fields of `SamplingParams`, `enable_thinking` among them.
 
         Raises:
@@ -107,7 +112,9 @@ class ChatSession:
         if name.startswith(("http://", "https://")):
             if (revision, device, dtype, quantization) != (None, None, DTYPE, None):
                 raise UserError("a revision, device, dtype or quantization", "none with an endpoint", "leave it out")
-            session = cls(EndpointBackend(name, seed))
+            session = cls(EndpointBackend(name, seed, extra_body))
+        elif extra_body:
+            raise UserError("an --extra-body without an endpoint", "URL#MODEL", "leave it out")
         else:
             # A wrong path is told before torch is imported.
             if Path(name).is_dir():
@@ -137,6 +144,14 @@ class ChatSession:
     @property
     def dropped(self) -> int:
         return self.backend.dropped
+
+    def check(self) -> None:
+        """Check that the model answers; of an endpoint one short question is asked.
+
+        Raises:
+            UserError: it does not.
+        """
+        self.backend.check()
 
     def fork(self, seed: int | None = None) -> "ChatSession":
         """A new session, its history empty, that shares the model and the settings."""

@@ -13,3 +13,4 @@ class SessionFields(SamplingFields, total=False):
     device: str | None
     dtype: Dtype
     quantization: Quantization | None
+    extra_body: str | None

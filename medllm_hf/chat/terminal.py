@@ -46,9 +46,10 @@ def chat(model: str, seed: int | None = None, system: str | None = None, **optio
     Returns the exit code: 1 when the lines came from a pipe and one of them could not be carried out.
 
     Raises:
-        UserError: the model cannot be had; a setting is out of range.
+        UserError: the model cannot be had or gives no answer; a setting is out of range.
     """
     session = ChatSession.from_pretrained(model, seed=seed, **options)
+    session.check()
     for stream in (sys.stdin, sys.stdout):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="replace")

@@ -13,6 +13,10 @@ from medllm_hf.errors import UserError
 
 EXPECTED = "http://HOST:PORT/v1#MODEL"
 KEY_ENV = "OPENAI_API_KEY"
+# The one query that an address may carry: Azure refuses a request without it.
+API_VERSION = "api-version"
+# Where a key goes into a header of its own, and a Bearer token would be taken for another kind of login.
+_AZURE = re.compile(r"\.azure(?:-api)?\.(?:com|net|us|cn)$")
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,7 @@ class Endpoint:
         concurrency: The most requests under way at once.
         backoff: Seconds before the first repetition. They double each time, up to `LONGEST_BACKOFF`.
         enable_thinking: What the server is to tell the model's chat template; None tells it nothing.
+        extra_body: More fields of each request, as `read_extra_body` gives them; "" for none.
     """
 
     url: str
@@ -38,6 +43,7 @@ class Endpoint:
     concurrency: int = 8
     backoff: float = 0.5
     enable_thinking: bool | None = None
+    extra_body: str = ""
 
 
 class AddressError(UserError):
@@ -59,7 +65,7 @@ def names_endpoint(spec: str) -> bool:
 
 
 def split_address(spec: str) -> tuple[str, str]:
-    """The base address and the model of `http://HOST:PORT/v1#MODEL`.
+    """The base address and the model of `http://HOST:PORT/v1#MODEL`; `?api-version=…` may stand at the address's end.
 
     Raises:
         AddressError: it is no such thing.
@@ -71,7 +77,8 @@ def split_address(spec: str) -> tuple[str, str]:
         url = httpx2.URL(address)
     except httpx2.InvalidURL as error:
         raise AddressError("address", f"{shown} that is no address", do) from error
-    if url.userinfo or url.query:
+    version = re.fullmatch(rf"{API_VERSION}=[\w.-]+", url.query.decode("ascii"))
+    if url.userinfo or (url.query and not version):
         raise AddressError("secret", "credentials or a query in an endpoint's address", do)
     if url.scheme not in ("http", "https") or not url.host or not 0 < (url.port or 80) < 65536:
         flaw: Literal["host", "port"] = "port" if url.host else "host"
@@ -80,7 +87,28 @@ def split_address(spec: str) -> tuple[str, str]:
         raise AddressError("call", f"{shown}, which is the address of one call", "leave out /chat/completions")
     if not model.strip():
         raise AddressError("model", f"{shown} without a model", "add # and the name that the server gives the model")
-    return str(url).rstrip("/"), model.strip()
+    base = str(url.copy_with(query=None)).rstrip("/")
+    return f"{base}?{version[0]}" if version else base, model.strip()
+
+
+def call_address(endpoint: Endpoint) -> str:
+    """Where the endpoint takes chat requests."""
+    base, mark, query = endpoint.url.partition("?")
+    return f"{base}/chat/completions{mark}{query}"
+
+
+def is_azure(url: str) -> bool:
+    """Whether an address is one of Azure's, by its host or its query."""
+    return f"?{API_VERSION}=" in url or bool(_AZURE.search(httpx2.URL(url).host))
+
+
+def request_headers(endpoint: Endpoint, key: str) -> dict[str, str]:
+    """The headers of each request; "" sends no key.
+
+    Only what can be unpacked within a limit is asked for.
+    """
+    opened = {"api-key": key} if is_azure(endpoint.url) else {"Authorization": f"Bearer {key}"}
+    return {"Content-Type": "application/json", "Accept-Encoding": "gzip, deflate"} | (opened if key else {})
 
 
 def parse_endpoint(

@@ -4,40 +4,29 @@ import asyncio
 import json
 import random
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from queue import Empty, SimpleQueue
-from threading import Event, Thread
 from typing import Protocol, TypedDict, TypeVar, Unpack
 
 import httpx2
 
-from medllm_hf.endpoints.address import Endpoint, on_this_machine, read_key
-from medllm_hf.endpoints.response import (
-    FATAL_STATUS,
-    THINKING,
-    Delta,
-    Failure,
-    billed,
-    counted,
-    deltas,
-    one_line,
-    read,
-    said,
-    thought,
-    whole_characters,
-    without,
-)
+from medllm_hf.endpoints.address import Endpoint, call_address, on_this_machine, read_key, request_headers
+from medllm_hf.endpoints.answer_reader import AnswerReader, Delta, TooLong
+from medllm_hf.endpoints.extra_body import extra_fields, secrets_in
+from medllm_hf.endpoints.refusals import THINKING, Failure, address_advice, unreachable, without
+from medllm_hf.endpoints.response import billed, counted, is_all_reasoning, one_line, read, read_stream, said, thought
 from medllm_hf.errors import UserError
 
 Key = TypeVar("Key")
 Item = TypeVar("Item")
 
 LONGEST_BACKOFF = 30.0
-# Seconds between two looks at whether a streamed answer is to stop.
-LOOK = 0.05
-# What a server can make go wrong in a stream: brackets without end are a RecursionError, a lacking decoder an ImportError.
-FAULTS = (httpx2.HTTPError, httpx2.InvalidURL, ImportError, ValueError, RecursionError)
+# Seconds until a connection stands. The system's own limit for an address that swallows all it is sent is minutes.
+CONNECT_SECONDS = 10.0
+# What asks an endpoint whether it can be used, and the most tokens of its reply.
+PREFLIGHT = [{"role": "user", "content": "你好"}]
+PREFLIGHT_TOKENS = 64
+LIMIT_FLAG = "--max-new-tokens"
 
 
 class RequestFields(TypedDict, total=False):
@@ -51,6 +40,7 @@ class RequestFields(TypedDict, total=False):
     stop: Sequence[str] | None
     response_format: dict | None
     stream: bool | None
+    stream_options: dict | None
 
 
 class RequestAccount(Protocol):
@@ -68,7 +58,8 @@ class Reply:
     """One answer of a chat model.
 
     Attributes:
-        text: The content; "" where the server gave none (an empty reply, a refusal, or reasoning only).
+        text: The content; "" where the server gave none (an empty reply, a refusal, or reasoning only). Reasoning that stands
+            in it has one form, `<think>…</think>`.
         finish: The server's `finish_reason`: "stop", "length", "content_filter" or another; "refusal" where it gave a
             refusal in the place of content, "" where it gave no reason.
         prompt_tokens, completion_tokens: As the server counted them, None where it did not.
@@ -86,6 +77,11 @@ class Reply:
     seconds: float
     retries: int
     thought: str = ""
+
+    @property
+    def used_up(self) -> bool:
+        """Whether the limit of tokens has cut the reply before its first word, as reasoning does, shown or hidden."""
+        return is_all_reasoning(self.text, self.finish)
 
 
 @dataclass
@@ -115,31 +111,58 @@ class EndpointError(Exception):
         fatal: Whether every other request of the run would fail too: wrong key, no permission, no such model, no money
             left, a redirection, or an address that never answered.
         text: Status and reason.
+        remedy: What to do; "" where the reason says it.
         thinking: Whether a streamed request failed since the server takes no variables of the chat template.
     """
 
-    def __init__(self, endpoint: Endpoint, status: int | None, reason: str, fatal: bool, thinking: bool = False):
-        self.text = f"status {status}, {reason}" if status else reason
+    def __init__(self, endpoint: Endpoint, failure: Failure, key: str = "", repeated: int = 0):
+        secrets = [key, *secrets_in(endpoint.extra_body)]
+        reason = one_line(failure.reason, secrets) + (f" (after {repeated + 1} requests)" if repeated else "")
+        self.status, self.reason, self.fatal = failure.status, reason, failure.fatal
+        self.remedy = failure.remedy or address_advice(endpoint.url, failure)
+        self.thinking = THINKING in failure.reason and THINKING not in endpoint.extra_body
+        self.text = (f"status {self.status}, {reason}" if self.status else reason) + (f"; {self.remedy}" if self.remedy else "")
         super().__init__(f"{endpoint.model} at {endpoint.url}: {self.text}")
-        self.status, self.reason, self.fatal, self.thinking = status, reason, fatal, thinking
+
+    def told(self, expected: str, do: str, then: str = "") -> UserError:
+        """The same as the user's mistake: the remedy, or what else to `do`, and then what to do after it."""
+        do = f"{self.remedy or do}{then}"
+        return UserError(str(self).rstrip().removesuffix(f"; {self.remedy}"), expected, do)
+
+
+def used_up(endpoint: Endpoint, limit: int | None, flag: str) -> EndpointError:
+    """What is said of an endpoint whose reasoning leaves no token for its reply; `limit` is None where the server's holds."""
+    reason = f"all {limit or 'the'} tokens of the reply went into reasoning, and none into an answer"
+    return EndpointError(endpoint, Failure(None, reason, again=False, fatal=True, remedy=f"raise {flag}"))
 
 
 def request_body(
     endpoint: Endpoint, messages: Sequence[dict], max_tokens: int | None, **fields: Unpack[RequestFields]
 ) -> dict[str, object]:
-    """The body of a chat request; fields that are None are not in it."""
+    """The body of a chat request; fields that are None are not in it, and those of the user stand beside ours."""
     body = {"model": endpoint.model, "messages": list(messages), "max_tokens": max_tokens, **fields}
+    extra = extra_fields(endpoint.extra_body)
     if endpoint.enable_thinking is not None:
-        body[THINKING] = {"enable_thinking": endpoint.enable_thinking}
-    return {name: value for name, value in body.items() if value is not None}
+        variables = extra.get(THINKING) if isinstance(extra.get(THINKING), dict) else {}
+        body[THINKING] = {**(variables or {}), "enable_thinking": endpoint.enable_thinking}
+    return {**extra, **{name: value for name, value in body.items() if value is not None}}
 
 
-def _headers(key: str) -> dict[str, str]:
-    return {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {key}"} if key else {})
+def timeouts(read: float | None) -> httpx2.Timeout:
+    """The time-outs of a client of ours: for the connection always, and for `read` seconds of silence."""
+    return httpx2.Timeout(read, connect=CONNECT_SECONDS)
 
 
-def _address(endpoint: Endpoint) -> str:
-    return f"{endpoint.url}/chat/completions"
+def client_error(error: Exception) -> UserError:
+    """The refusal of an environment by which no client can be made: its certificates, or its proxy."""
+    if isinstance(error, OSError):
+        found = f"certificates that cannot be read ({error})"
+        return UserError(found, "a file of certificates in SSL_CERT_FILE", "correct or unset SSL_CERT_FILE and SSL_CERT_DIR")
+    return UserError("a proxy that cannot be used", "an http:// proxy", "check HTTPS_PROXY and ALL_PROXY")
+
+
+# What making a client of httpx raises: a lacking file or one without certificates is an OSError.
+CLIENT_FAULTS = (ImportError, ValueError, OSError, httpx2.InvalidURL)
 
 
 class ChatClient:
@@ -147,11 +170,12 @@ class ChatClient:
 
     Attributes:
         usage: Requests and tokens so far.
-        dropped: Fields that the server refused by name and that are left out since a request without them was answered.
-            "max_tokens" among them means that `max_completion_tokens` is sent in its place.
+        dropped: Fields that the server refused and that are left out since a request without them was answered; four of
+            them are changed instead, see `without`.
+        worded: Whether a reply has had a word. Who goes on with a run may say so.
 
     Raises:
-        UserError: the key is missing, or the environment names a proxy that cannot be used.
+        UserError: the key is missing, or the environment names a proxy or certificates that cannot be used.
     """
 
     def __init__(self, endpoint: Endpoint):
@@ -160,18 +184,19 @@ class ChatClient:
         self.dropped: set[str] = set()
         self._key = read_key(endpoint)
         self._slots = asyncio.Semaphore(endpoint.concurrency)
-        self._answered = False
+        self._extra = tuple(extra_fields(endpoint.extra_body))
+        self.worded = self._answered = self._formed = False
         try:
             self._http = httpx2.AsyncClient(
-                headers=_headers(self._key),
-                # The deadline stands around each request: these time-outs would start anew with every byte.
-                timeout=None,
+                headers=request_headers(endpoint, self._key),
+                # The deadline stands around each request: a time-out of reading would start anew with every byte.
+                timeout=timeouts(None),
                 # The slots bound the connections; a second bound in the pool could only wait.
                 limits=httpx2.Limits(max_connections=None, max_keepalive_connections=endpoint.concurrency),
                 trust_env=not on_this_machine(endpoint.url),
             )
-        except (ImportError, ValueError, httpx2.InvalidURL) as error:
-            raise UserError("a proxy that cannot be used", "an http:// proxy", "check HTTPS_PROXY and ALL_PROXY") from error
+        except CLIENT_FAULTS as error:
+            raise client_error(error) from error
 
     async def __aenter__(self) -> "ChatClient":
         return self
@@ -184,17 +209,21 @@ class ChatClient:
         messages: Sequence[dict],
         *,
         max_tokens: int,
+        limit_flag: str = LIMIT_FLAG,
         account: RequestAccount | None = None,
         **fields: Unpack[RequestFields],
     ) -> Reply:
         """The model's reply to `messages`, at temperature 0 where `fields` say nothing; `account` reckons each request.
+
+        `limit_flag` names the option that sets `max_tokens`, for who has to raise it.
 
         Repeated after 408, 409, 429, 5xx, a failed or cut connection, a time-out, and an answer without a readable choice:
         after the back-off, or after the server's Retry-After where that is longer, up to `LONGEST_RETRY_AFTER` seconds,
         and then up to half as long again, by chance. The wait keeps its slot, so a server in trouble gets fewer requests.
 
         Raises:
-            EndpointError: another status, the repetitions are used up, or the account's budget is reached.
+            EndpointError: another status, the repetitions are used up, or the account's budget is reached; or reasoning has
+                used up this reply, and no reply before has had a word.
         """
         asked: RequestFields = {"temperature": 0.0, **fields}
         body = request_body(self.endpoint, messages, max_tokens, **asked)
@@ -203,19 +232,45 @@ class ChatClient:
             left_out: set[str] = set()
             failures = repeated = 0
             while True:
-                answer = await self._answer(without(body, self.dropped | left_out), account)
+                # Another call may find out meanwhile what the server does not take.
+                leaving = self.dropped | left_out
+                answer = await self._answer(without(body, leaving), account)
                 if not isinstance(answer, Failure):
                     self.dropped |= left_out
-                    return self._reply(answer, time.monotonic() - began, repeated)
-                if answer.field:
+                    self._formed |= "response_format" in body and "response_format" not in self.dropped
+                    reply = self._reply(answer, time.monotonic() - began, repeated)
+                    self.worded |= not reply.used_up
+                    if not self.worded and messages is not PREFLIGHT:
+                        raise used_up(self.endpoint, max_tokens, limit_flag)
+                    return reply
+                if answer.field and answer.field not in leaving and not self._takes(answer.field):
                     left_out.add(answer.field)
                 elif answer.again and failures < self.endpoint.retries:
                     await asyncio.sleep(self._wait(failures, answer.after))
                     failures += 1
                 else:
-                    raise self._error(answer, repeated)
+                    raise EndpointError(self.endpoint, answer, self._key, repeated)
                 repeated += 1
                 self.usage.retries += 1
+
+    async def preflight(self, account: RequestAccount | None = None) -> None:
+        """Asks one short question and learns which fields the server takes.
+
+        Raises:
+            EndpointError: no answer, which is fatal: nothing else would be answered.
+        """
+        worded = self.worded
+        try:
+            await self.complete(PREFLIGHT, max_tokens=PREFLIGHT_TOKENS, account=account)
+        except EndpointError as error:
+            error.fatal = True
+            raise
+        # A greeting says nothing of how long the model thinks about a question.
+        self.worded = worded
+
+    def _takes(self, field: str) -> bool:
+        """Whether the server has taken a field before, so that a complaint is about something else."""
+        return field == "response_format" and self._formed
 
     async def _answer(self, body: dict, account: RequestAccount | None) -> dict | Failure:
         """What comes of one request, which the account allows."""
@@ -232,24 +287,33 @@ class ChatClient:
         self.usage.requests += 1
         try:
             async with asyncio.timeout(self.endpoint.timeout):
-                response = await self._http.post(_address(self.endpoint), content=json.dumps(body))
+                return await self._exchange(body)
         except TimeoutError:
             return Failure(None, f"no whole answer within {self.endpoint.timeout:g} s", again=True, billed=None)
         except httpx2.RequestError as error:
-            nobody = isinstance(error, httpx2.ConnectError) and not self._answered
-            # Without a connection nothing was sent.
-            spent = (0, 0) if isinstance(error, httpx2.ConnectError) else None
-            return Failure(None, f"{type(error).__name__} {error}", again=True, fatal=nobody, billed=spent)
+            return unreachable(error, self._answered)
+
+    async def _exchange(self, body: dict) -> dict | Failure:
+        """What one request brings; only the bytes of an answer are read that we have room for."""
+        async with self._http.stream("POST", call_address(self.endpoint), content=json.dumps(body)) as response:
+            deltas: list[Delta] = []
+            try:
+                reader = AnswerReader(response.headers.get("Content-Encoding", ""), plain=not response.is_success)
+                async for block in response.aiter_raw():
+                    deltas += reader.feed(block)
+                if reader.streamed:
+                    deltas += reader.end()
+            except (ValueError, RecursionError) as error:
+                return Failure(None, str(error), again=not isinstance(error, TooLong), billed=None)
         self._answered = True
-        return read(response, body)
+        if reader.streamed:
+            return read_stream(reader, deltas)
+        headers = {name: value for name, value in response.headers.items() if name.lower() != "content-encoding"}
+        return read(httpx2.Response(response.status_code, headers=headers, content=bytes(reader.whole)), body, self._extra)
 
     def _wait(self, failures: int, after: float) -> float:
         """Seconds before the next request: never fewer than the server asked for, and not the same for all."""
         return max(after, min(LONGEST_BACKOFF, self.endpoint.backoff * 2**failures)) * random.uniform(1, 1.5)
-
-    def _error(self, failure: Failure, repeated: int) -> EndpointError:
-        reason = one_line(failure.reason, self._key) + (f" (after {repeated + 1} requests)" if repeated else "")
-        return EndpointError(self.endpoint, failure.status, reason, failure.fatal)
 
     def _reply(self, answer: dict, seconds: float, repeated: int) -> Reply:
         text, finish = said(answer)
@@ -259,69 +323,6 @@ class ChatClient:
         self.usage.unknown += prompt is None
         model = answer.get("model") or self.endpoint.model
         return Reply(text, finish, prompt, completion, model, seconds, repeated, thought(answer))
-
-
-def stream_chat(endpoint: Endpoint, key: str, body: dict[str, object], stopping: Event) -> Iterator[Delta]:
-    """Yields what the server sends for one request, as it comes; soon after `stopping` is set, no more.
-
-    The last one says why the model stopped. The request is sent once: what goes wrong in an answer that somebody reads is
-    for him to see, and so is a field that the server does not take.
-
-    Args:
-        key: what `read_key` says.
-
-    Raises:
-        EndpointError: no connection, the server refuses, or it sends something else.
-    """
-    events: SimpleQueue[Delta | EndpointError | None] = SimpleQueue()
-    left = Event()
-    Thread(target=_fetch, args=(endpoint, key, body, events, left), daemon=True).start()
-    half, finish = "", "stop"
-    try:
-        while not stopping.is_set():
-            try:
-                event = events.get(timeout=LOOK)
-            except Empty:
-                continue
-            if event is None:
-                yield Delta("\ufffd" if half else "", finish)
-                return
-            if isinstance(event, EndpointError):
-                raise event
-            finish = event.finish or finish
-            text, half = whole_characters(half + event.text)
-            yield Delta(text, event.finish)
-    finally:
-        left.set()
-
-
-def _fetch(
-    endpoint: Endpoint, key: str, body: dict[str, object], events: "SimpleQueue[Delta | EndpointError | None]", left: Event
-) -> None:
-    """Puts what the server sends into `events`, then None; or what went wrong. Runs in a thread of its own."""
-    try:
-        with (
-            httpx2.Client(headers=_headers(key), timeout=endpoint.timeout, trust_env=not on_this_machine(endpoint.url)) as http,
-            http.stream("POST", _address(endpoint), content=json.dumps(body)) as response,
-        ):
-            if not response.is_success:
-                text = response.read().decode("utf-8", "replace")
-                events.put(_stream_error(endpoint, key, text, response.status_code))
-                return
-            for delta in deltas(response.iter_bytes()):
-                events.put(delta)
-                if left.is_set():
-                    return
-        events.put(None)
-    except FAULTS as error:
-        text = f"{type(error).__name__} {error}" if isinstance(error, httpx2.HTTPError) else str(error)
-        events.put(_stream_error(endpoint, key, text, None))
-
-
-def _stream_error(endpoint: Endpoint, key: str, text: str, status: int | None) -> EndpointError:
-    before = f"status {status}," if status else ""
-    reason = one_line(f"{before} {text}", key).removeprefix(before).strip()
-    return EndpointError(endpoint, status, reason, status in FATAL_STATUS, thinking=THINKING in text)
 
 
 async def ask_all(

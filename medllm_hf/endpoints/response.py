@@ -1,93 +1,88 @@
 """What an OpenAI-style server's answer to a chat request says: a choice, or how the request failed."""
 
 import json
-import re
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from collections.abc import Collection, Sequence
 
 import httpx2
 
-RETRIED_STATUS = (408, 409, 429)
-# What a server answers before it does any work. Any other failure may have been billed: a gateway that says 500, 502 or 504
-# may have had the work done behind it.
-FREE_STATUS = (503, 529)
-# Wrong key, no money left, no permission, no such model: what the next request would meet as well.
-FATAL_STATUS = (401, 402, 403, 404)
-LONGEST_RETRY_AFTER = 120.0
-# What some servers refuse with 400 or 422, in the order in which fields are left out when a complaint names several.
-OPTIONAL_FIELDS = ("response_format", "seed", "top_p", "stop", "temperature")
-# By this field servers take variables of the chat template. A run without it would be another run, so it is never left out.
-THINKING = "chat_template_kwargs"
-# The fields in which servers give a model's thoughts apart from its answer.
-REASONING = ("reasoning_content", "reasoning")
+from medllm_hf.endpoints.answer_reader import REASONING_FIELDS, AnswerReader, Delta, delta_of
+from medllm_hf.endpoints.reasoning import with_one_form, without_reasoning
+from medllm_hf.endpoints.refusals import Failure, is_used_up, is_wrong_path, refusal
+
 REASON_LENGTH = 200
 
 
-@dataclass(frozen=True)
-class Failure:
-    """How one request failed.
+def read(response: httpx2.Response, sent: dict, extra: Collection[str] = ()) -> dict | Failure:
+    """The answer to the request body `sent`, whose first choice `said` can read; or the failure.
 
-    Attributes:
-        status: None where no whole answer came.
-        reason: In the server's words, which may hold anything: `one_line` makes them fit for a message.
-        again: Whether the same request can fare better later.
-        after: The fewest seconds to wait before that.
-        field: The field to leave out in the next request.
-        fatal: Whether every other request would fail too.
-        billed: The tokens that it has cost, prompt and reply; None where nobody knows.
+    Args:
+        extra: the names of fields that the user has added.
     """
-
-    status: int | None
-    reason: str
-    again: bool
-    after: float = 0.0
-    field: str | None = None
-    fatal: bool = False
-    billed: tuple[int, int] | None = (0, 0)
-
-
-@dataclass(frozen=True)
-class Delta:
-    """The next part of a streamed answer: its text, and why the model stopped, "" while it goes on."""
-
-    text: str
-    finish: str
-
-
-def read(response: httpx2.Response, sent: dict) -> dict | Failure:
-    """The answer to the request body `sent`, whose first choice `said` can read; or the failure."""
     try:
         answer = json.loads(response.content)
     except (ValueError, RecursionError):
         answer = None
+    if is_used_up(response):
+        return _choice({"content": ""}, "length")
     if not response.is_success:
-        return _refusal(response, answer, sent)
+        return refusal(response, answer, sent, extra)
     if answer is None:
-        return Failure(response.status_code, f"an answer that is not JSON: {response.text}", again=True, billed=None)
+        reason = f"an answer that is not JSON: {response.text}"
+        wrong = is_wrong_path(reason)
+        return Failure(response.status_code, reason, again=not wrong, fatal=wrong, billed=None)
     try:
         said(answer)
     except (KeyError, IndexError, TypeError, AttributeError):
-        return Failure(response.status_code, f"an answer without a choice: {response.text}", again=True, billed=counted(answer))
+        reason = f"an answer without a choice: {response.text}"
+        wrong = is_wrong_path(reason)
+        return Failure(response.status_code, reason, again=not wrong, fatal=wrong, billed=counted(answer))
     return answer
 
 
+def read_stream(reader: AnswerReader, deltas: Sequence[Delta]) -> dict | Failure:
+    """The answer that an event stream adds up to, as a server that does not stream would have given it."""
+    if not reader.done:
+        return Failure(200, "an event stream that was cut", again=True, billed=None)
+    text, thought = "".join(delta.text for delta in deltas), "".join(delta.reasoning for delta in deltas)
+    finish = next((delta.finish for delta in reversed(deltas) if delta.finish), "")
+    answer = _choice({"content": text, "reasoning_content": thought}, finish)
+    return {**answer, "model": reader.model, "usage": reader.usage}
+
+
+def _choice(message: dict, finish: str) -> dict:
+    return {"choices": [{"message": message, "finish_reason": finish}]}
+
+
 def said(answer: dict) -> tuple[str, str]:
-    """The text of an answer's first choice, "" where it has none, and why the model stopped, "" where it does not say."""
+    """The text of an answer's first choice, "" where it has none, and why the model stopped, "" where it does not say.
+
+    Reasoning in the text has its one form, `<think>…</think>`; what the server gives in a field of its own is left out.
+    """
     choice = answer["choices"][0]
-    content = choice["message"].get("content") or ""
-    if isinstance(content, list):
-        content = "".join(part.get("text", "") for part in content if part.get("type") == "text")
-    refused = not content and choice["message"].get("refusal")
+    message = choice["message"]
+    delta = delta_of({"message": {**message, "refusal": None}, "finish_reason": choice.get("finish_reason")})
+    refused = not delta.text and message.get("refusal")
     # A server that cuts between tokens may send half of a pair of surrogates.
-    return _utf8(content), "refusal" if refused else str(choice.get("finish_reason") or "")
+    return with_one_form(_utf8(delta.text)), "refusal" if refused else delta.finish
+
+
+def as_delta(answer: dict) -> Delta:
+    """An answer that came whole, as the one part of a streamed one."""
+    text, finish = said(answer)
+    thought = delta_of({"message": {**answer["choices"][0]["message"], "content": ""}}).reasoning
+    refused = answer["choices"][0]["message"].get("refusal") if finish == "refusal" else ""
+    return Delta(text or str(refused), finish, thought)
+
+
+def is_all_reasoning(text: str, finish: str) -> bool:
+    """Whether the limit of tokens has cut an answer before its first word, as reasoning does, shown or hidden."""
+    return finish == "length" and not without_reasoning(text).strip()
 
 
 def thought(answer: dict) -> str:
     """What an answer's first choice says in a field of its own of how the model came to it; "" where it says nothing."""
     message = answer["choices"][0]["message"]
-    said_apart = (message.get(name) for name in REASONING)
+    said_apart = (message.get(name) for name in REASONING_FIELDS)
     return _utf8(next((text for text in said_apart if isinstance(text, str) and text), ""))
 
 
@@ -100,36 +95,6 @@ def counted(answer: object) -> tuple[int, int] | None:
     if type(prompt) is not int or type(completion) is not int or min(prompt, completion) < 0:
         return None
     return prompt, completion
-
-
-def deltas(blocks: Iterable[bytes]) -> Iterator[Delta]:
-    """Yields the parts of an answer from the bytes of an event stream, or of the one object of a server that does not stream.
-
-    Lines are split at line feeds alone: other separators may stand in the JSON.
-
-    Raises:
-        ValueError, RecursionError: an event says that something went wrong, or cannot be understood.
-    """
-    rest = b""
-    for block in blocks:
-        *lines, rest = (rest + block).split(b"\n")
-        for line in lines:
-            if line.startswith(b"data:") and line[5:].strip() != b"[DONE]":
-                yield _delta(json.loads(line[5:]))
-    if rest.strip() and not rest.startswith(b"data: [DONE]"):
-        yield _delta(json.loads(rest.removeprefix(b"data:")))
-
-
-def _delta(event: dict) -> Delta:
-    try:
-        error, choice = event.get("error"), (event.get("choices") or [{}])[0]
-        if not error:
-            said = choice.get("delta") or choice.get("message") or {}
-            return Delta(str(said.get("content") or said.get("refusal") or ""), str(choice.get("finish_reason") or ""))
-        reason = error["message"] if isinstance(error, dict) else error
-    except (AttributeError, KeyError, TypeError):
-        reason = "an event that is no chat answer"
-    raise ValueError(str(reason))
 
 
 def whole_characters(text: str) -> tuple[str, str]:
@@ -148,61 +113,9 @@ def billed(answer: dict | Failure) -> tuple[int, int] | None:
     return answer.billed if isinstance(answer, Failure) else counted(answer)
 
 
-def without(body: dict, fields: set[str]) -> dict:
-    """A request body without `fields`; the limit on tokens changes its name instead, since no request goes without one."""
-    body = {name: value for name, value in body.items() if name not in fields - {"max_tokens"}}
-    if "max_tokens" in fields:
-        body["max_completion_tokens"] = body.pop("max_tokens")
-    return body
-
-
-def one_line(text: str, key: str) -> str:
-    """The beginning of `text` on one line, without control characters and without the key."""
+def one_line(text: str, secrets: Collection[str]) -> str:
+    """The beginning of `text` on one line, without control characters and without the secrets."""
     text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-    return (text.replace(key, "***") if key else text)[:REASON_LENGTH]
-
-
-def _refusal(response: httpx2.Response, answer: object, sent: dict) -> Failure:
-    """The failure that a status other than 2xx tells."""
-    status = response.status_code
-    error = answer.get("error") if isinstance(answer, dict) else None
-    error = error if isinstance(error, dict) else {}
-    # A spent budget answers 429 at some providers, and no wait ends it.
-    spent = "insufficient_quota" in (error.get("code"), error.get("type"))
-    reason = str(error.get("message") or response.text or response.reason_phrase)
-    if status in (400, 422) and THINKING in sent and (THINKING in str(error.get("param")) or THINKING in response.text):
-        return Failure(status, f"it takes no {THINKING}, leave out enable-thinking: {reason}", again=False, fatal=True)
-    return Failure(
-        status,
-        reason,
-        again=not spent and (status in RETRIED_STATUS or status >= 500),
-        after=_retry_after(response.headers),
-        field=_refused_field(str(error.get("param")), response.text, sent) if status in (400, 422) else None,
-        fatal=spent or status in FATAL_STATUS or 300 <= status < 400,
-        billed=(0, 0) if status in FREE_STATUS or (status < 500 and status != 408) else None,
-    )
-
-
-def _refused_field(param: str, text: str, sent: dict) -> str | None:
-    """The field of the request that a complaint names and that can be left out."""
-    if "max_tokens" in sent and "max_completion_tokens" in text:
-        return "max_tokens"
-    fields = [name for name in OPTIONAL_FIELDS if name in sent]
-    named = [name for name in fields if param.split(".")[0] == name]
-    named += [name for name in fields if re.search(rf"(?<![a-z_]){name}(?![a-z_])", text)]
-    return named[0] if named else None
-
-
-def _retry_after(headers: Mapping[str, str]) -> float:
-    """The seconds that a Retry-After header asks for, at most `LONGEST_RETRY_AFTER`; 0 without a readable one."""
-    value = headers.get("Retry-After", "")
-    try:
-        seconds = float(value)
-    except ValueError:
-        try:
-            # Against the server's own clock, which need not agree with ours.
-            now = parsedate_to_datetime(headers["Date"]) if "Date" in headers else datetime.now(UTC)
-            seconds = (parsedate_to_datetime(value) - now).total_seconds()
-        except (ValueError, TypeError):
-            return 0.0
-    return min(LONGEST_RETRY_AFTER, max(0.0, seconds))
+    for secret in secrets:
+        text = text.replace(secret, "***") if secret else text
+    return text[:REASON_LENGTH]

@@ -7,6 +7,7 @@ from huggingface_hub import EvalResult, EvalResultEntry, eval_result_entries_to_
 
 from medllm_hf.errors import UserError
 from medllm_hf.evaluation.exams.derive import result_row, results_table
+from medllm_hf.evaluation.judging.derive import judge_label
 from medllm_hf.evaluation.statistics.bootstrap import ends_text, share_text
 from medllm_hf.folders import write_text
 from medllm_hf.reporting.blocks import Table, percent, table_lines
@@ -20,7 +21,8 @@ def tables(runs: list[dict]) -> list[str]:
     parts = [results_table([result_row(run) for run in exams])] if exams else []
     if judges:
         head = ("run", "judge", "rubric", "cases", "overall", "95% interval", "n", "unscored", "by criterion")
-        parts.append(table_lines(Table(head, tuple(map(_judge_cells, judges)))))
+        notes = ["", *_CASE_NOTES] if any("cases" in run["manifest"] for run in judges) else []
+        parts.append([*table_lines(Table(head, tuple(map(_judge_cells, judges)))), *notes])
     if pairs:
         parts.append([*table_lines(Table(_PAIR_HEAD, tuple(map(_pair_cells, pairs)))), "", *_PAIR_NOTES])
     return [line for part in parts for line in ("", *part)][1:]
@@ -38,6 +40,15 @@ _PAIR_NOTES = (
     "成对比较：评审模型对每个病例的两份对话按两种先后顺序各读一次。胜负以第一个系统计，两种顺序的结论一致才算；",
     "平局和两种顺序结论不一致的病例在胜率（win rate）中各计一半。n 包括未能评分（unscored）的病例。",
     "探针（canaries）是已知优劣的对话对，用来检验评审模型。",
+)
+
+
+_CASE_NOTES = (
+    "Shown the cases: the judge read the description and diagnosis of each case beside the dialogue. The texts of the cases",
+    "are not under `eval/`, only the SHA-256 of each; who has the file of cases can confirm them.",
+    "",
+    "标有 shown the cases 的评审模型在读对话的同时能看到病例资料（描述和诊断）。`eval/` 中没有病例原文，",
+    "只有每份原文的 SHA-256；持有病例文件的人可以核对。",
 )
 
 
@@ -69,7 +80,7 @@ def _judge_cells(run: dict) -> tuple[str, ...]:
     manifest = run["manifest"]
     (system,) = manifest["systems"]
     rubric, found = manifest["rubric"], run["metrics"]["systems"][system]
-    names = (run["name"], manifest["judge"]["id"], f"{rubric['name']} {rubric['version']} {rubric['language']}", run["cases"])
+    names = (run["name"], judge_label(manifest), f"{rubric['name']} {rubric['version']} {rubric['language']}", run["cases"])
     if run["metrics"]["headline"] is None:
         why = "; ".join(run["metrics"]["no_headline"])
         return (*names, f"none: {why}", "–", str(found["n"]), str(found["unscored"]), "–")
@@ -119,7 +130,7 @@ def _judge(run: dict) -> list[EvalResult]:
     entries = []
     for key in ("overall", *rubric["criteria"]):
         ends = found["intervals"][key]
-        name = f"{key} by {rubric['name']}, judge {manifest['judge']['id']}, n={found['n']}, "
+        name = f"{key} by {rubric['name']}, judge {judge_label(manifest)}, n={found['n']}, "
         name += f"95% interval {_ends(found, key, 3)}"
         args = {"run": run["name"], "n": found["n"], "unscored": found["unscored"]}
         args |= {"interval": [float(end) for end in ends]} if ends else {}
@@ -132,7 +143,7 @@ def _judge(run: dict) -> list[EvalResult]:
                 metric_type=key,
                 metric_name=name,
                 metric_value=float(found[key]),
-                metric_args={**args, "rubric": rubric["name"], "judge": manifest["judge"]["id"]},
+                metric_args={**args, "rubric": rubric["name"], "judge": judge_label(manifest)},
             )
         )
     return entries

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from medllm_hf.errors import UserError
-from medllm_hf.evaluation.runs.folder import combined_hash, read_rows, read_run
+from medllm_hf.evaluation.runs.folder import FinishedRun, combined_hash, read_rows, read_run
 from medllm_hf.evaluation.verification.dialogues import consultations, held_by, judgements, preferences
 from medllm_hf.evaluation.verification.exams import exam
 from medllm_hf.evaluation.verification.findings import Finding, Known, guarded
@@ -77,15 +77,16 @@ def _run_findings(where: str, path: Path, known: Known, runs: list[dict]) -> Ite
         dialogues = read_rows(path / DIALOGUES)
         yield from consultations(where, run, known, dialogues)
         if (path / JUDGE).is_dir():
-            judged = _judge_findings(f"{where}/{JUDGE}", path, dialogues, run["manifest"]["data"]["name"], runs)
+            judged = _judge_findings(f"{where}/{JUDGE}", run, dialogues, known, runs)
             yield from guarded(f"{where}/{JUDGE}", judged)
 
 
-def _judge_findings(where: str, path: Path, dialogues: list[dict], cases: str, runs: list[dict]) -> Iterator[Finding]:
-    """The findings on the judge's run inside the consult run `path`, whose dialogues are on `cases`."""
-    run = read_run(path / JUDGE)
-    found, metrics = judgements(where, run, dialogues, read_run(path)["metrics"])
+def _judge_findings(where: str, held: FinishedRun, dialogues: list[dict], known: Known, runs: list[dict]) -> Iterator[Finding]:
+    """The findings on the judge's run inside the consult run `held`."""
+    run, path = read_run(held["folder"] / JUDGE), held["folder"]
+    found, metrics = judgements(where, run, dialogues, held, known.files)
     if metrics:
+        cases = held["manifest"]["data"]["name"]
         runs.append({**run, "name": f"{path.name}/{JUDGE}", "cases": cases, "metrics": metrics})
     yield from found
 

@@ -6,6 +6,7 @@ import pytest
 
 from medllm_hf.endpoints.address import Endpoint
 from medllm_hf.endpoints.client import EndpointError, ask_all
+from medllm_hf.endpoints.refusals import Failure
 
 WHERE = Endpoint("http://127.0.0.1:1/v1", "m")
 
@@ -30,13 +31,13 @@ def run(behaviour: dict[int, EndpointError | None], at_once: int) -> tuple[dict[
 
 @pytest.mark.parametrize("at_once", [1, 3, 20])
 def test_all_are_asked_in_order_and_failures_come_back(at_once):
-    refused = EndpointError(WHERE, 400, "too long", fatal=False)
+    refused = EndpointError(WHERE, Failure(400, "too long", again=False))
     failed, begun, most = run({key: refused if key % 4 == 0 else None for key in range(10)}, at_once)
     assert (failed, begun, most) == ({0: refused, 4: refused, 8: refused}, list(range(10)), min(at_once, 10))
 
 
 def test_a_fatal_failure_ends_the_rest():
-    fatal = EndpointError(WHERE, 401, "no such key", fatal=True)
+    fatal = EndpointError(WHERE, Failure(401, "no such key", again=False, fatal=True))
     begun: list[int] = []
 
     async def ask(key: int, error: EndpointError | None) -> None:

@@ -8,7 +8,7 @@ import pytest
 from support.asking import ASKED, answered, endpoint
 from support.chat_server import Behaviour, ChatServer, in_turn
 
-from medllm_hf.endpoints.address import Endpoint, parse_endpoint
+from medllm_hf.endpoints.address import Endpoint, call_address, parse_endpoint, request_headers
 from medllm_hf.endpoints.client import ChatClient
 from medllm_hf.endpoints.response import REASON_LENGTH
 from medllm_hf.errors import UserError
@@ -140,3 +140,19 @@ def test_nothing_of_the_environment_but_the_key_is_sent(monkeypatch):
         monkeypatch.setenv(name, KEY)
     _, _, server = answered("好")
     assert KEY not in str(server.requests)
+
+
+def test_azures_version_is_the_one_query_and_its_key_has_a_header_of_its_own(monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    deployment = "https://x.openai.azure.com/openai/deployments/d"
+    azure = parse_endpoint(f"{deployment}/?api-version=2024-10-21#d")
+    assert azure.url == f"{deployment}?api-version=2024-10-21"
+    assert call_address(azure) == f"{deployment}/chat/completions?api-version=2024-10-21"
+    headers = request_headers(azure, KEY)
+    assert headers["api-key"] == KEY and "Authorization" not in headers
+    for url in ("https://api.example/v1", "http://127.0.0.1:1/v1"):
+        headers = request_headers(parse_endpoint(f"{url}#m"), KEY)
+        assert headers["Authorization"] == f"Bearer {KEY}" and "api-key" not in headers
+    for query in ("key=1", "api-version=1&key=2", "api-version=", "api-version=a%26key"):
+        with pytest.raises(UserError, match="a query"):
+            parse_endpoint(f"{deployment}?{query}#d")

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+from medllm_hf.endpoints.client import PREFLIGHT
+
 REASONS = {200: "OK", 307: "Temporary Redirect", 400: "Bad Request", 429: "Too Many Requests"}
 
 
@@ -53,15 +55,20 @@ class ChatServer:
     `script` takes the request's JSON body and returns the reply's text, a whole answer (dict) or a `Behaviour`; it is called
     for one request at a time. `in_turn(...)` makes one from a list.
 
+    The short question by which an endpoint is checked before a run is answered beside the script and not among `requests`,
+    unless the script wants `all_requests`: then it takes each as a whole `Request`.
+
     Attributes:
         url: The base to give to a client.
         requests: All requests so far, in the order of arrival.
+        preflights: The short questions so far.
         most_at_once: The greatest number of requests that waited for their answer at the same time.
     """
 
-    def __init__(self, script: Callable[[dict], "str | dict | Behaviour"]):
-        self.script = script
+    def __init__(self, script: Callable[..., "str | dict | Behaviour"], all_requests: bool = False):
+        self.script, self._all = script, all_requests
         self.requests: list[Request] = []
+        self.preflights: list[Request] = []
         self.most_at_once = 0
         self._open = 0
         self._loop = asyncio.new_event_loop()
@@ -102,11 +109,15 @@ class ChatServer:
         first, *lines = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
         headers = {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines) if value}
         body = json.loads(await reader.readexactly(int(headers["content-length"])))
-        self.requests.append(Request(first.split(" ")[1], headers, body, time.monotonic()))
+        request = Request(first.split(" ")[1], headers, body, time.monotonic())
+        if body["messages"] == PREFLIGHT and not self._all:
+            self.preflights.append(request)
+            return await self._send(writer, Behaviour(body=completion("好", usage=(0, 0))))
+        self.requests.append(request)
         self._open += 1
         self.most_at_once = max(self.most_at_once, self._open)
         try:
-            meets = self.script(body)
+            meets = self.script(request if self._all else body)
             if isinstance(meets, str):
                 meets = completion(meets)
             if isinstance(meets, dict):

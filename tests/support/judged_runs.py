@@ -33,14 +33,14 @@ def write(path: Path, *dialogues: dict) -> str:
 
 def verdict(score: object, body: dict) -> str:
     """A reply with one score for all criteria in the form that the request asks for."""
-    if "JSON" in body["messages"][1]["content"]:
+    if "JSON" in body["messages"][-1]["content"]:
         return json.dumps({"reasons": "第2轮。", **dict.fromkeys(KEYS, score)}, ensure_ascii=False)
     return "第2轮。\n" + "\n".join(f"{name}：{score}" for name in NAMES)
 
 
 def asked_score(body: dict) -> int:
     """The score that the doctor's words in a request are worth; 1 where they say none."""
-    found = re.search(r"^\| 价值(\d)", body["messages"][1]["content"], re.MULTILINE)
+    found = re.search(r"^\| 价值(\d)", body["messages"][-1]["content"], re.MULTILINE)
     return int(found[1]) if found else 1
 
 

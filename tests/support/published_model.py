@@ -27,8 +27,12 @@ def exams(model: Path, folder: Path) -> list[Path]:
     return [folder / "exam", folder / "circular"]
 
 
-def consultation(model: Path, folder: Path, verdict: str = "\n".join(SCORES)) -> Path:
-    """A judged consult run whose doctor is scripted; its manifest says that the model's weights were the doctor."""
+def consultation(model: Path, folder: Path, verdict: str = "\n".join(SCORES), shown: bool = False) -> Path:
+    """A judged consult run whose doctor is scripted; its manifest says that the model's weights were the doctor.
+
+    Args:
+        shown: whether the judge is shown the cases.
+    """
     cases = [case(1, group="内科", diagnosis="偏头痛"), case(2, group="外科")]
 
     def script(body: dict) -> str:
@@ -43,7 +47,8 @@ def consultation(model: Path, folder: Path, verdict: str = "\n".join(SCORES)) ->
         manifest = read_json(folder / "talk" / "manifest.json")
         manifest["doctor"] = {"id": manifest["doctor"]["id"], "weights_sha256": weights_hash(model)}
         write_json(folder / "talk" / "manifest.json", manifest)
-        assert judge(str(folder / "talk"), server.url + "#judge-model", str(folder / "talk" / "judge")) == 0
+        told = str(folder / "cases.jsonl") if shown else None
+        assert judge(str(folder / "talk"), server.url + "#judge-model", str(folder / "talk" / "judge"), cases=told) == 0
     return folder / "talk"
 
 

@@ -266,7 +266,7 @@ TAMPERINGS: list[tuple[str, Change, str]] = [
     ("no judge's run", removed(JUDGE), "README.md text line"),
     ("a judge's unfinished run", edited(f"{JUDGE}/manifest.json", lambda m: m.pop("ended")), f"{JUDGE}: found an unfinished"),
     ("a judge's run without a rubric", edited(f"{JUDGE}/manifest.json", lambda m: m.pop("rubric")), "manifest.json: no rubric"),
-    ("a doctor's word", outputs(TALK, put(1, content="好的")), f"{TALK}/dialogues.jsonl: row 1"),
+    ("a doctor's word", outputs(TALK, put(5, content="好的")), f"{TALK}/dialogues.jsonl: row 1"),
     (
         "a dialogue",
         rows(f"{TALK}/dialogues.jsonl", lambda r: r[0]["turns"][1].update(content="好的")),

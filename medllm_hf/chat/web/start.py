@@ -50,12 +50,14 @@ def web(
     """Serves the page until Ctrl-C. `options` are those of `ChatSession.from_pretrained`.
 
     Raises:
-        UserError: no Streamlit; the address cannot be had; the model cannot be had; a setting is out of range.
+        UserError: no Streamlit; the address cannot be had; the model cannot be had or gives no answer; a setting is
+            out of range.
     """
     if find_spec("streamlit") is None:
         raise UserError("no package streamlit", "the extra `web`", "pip install 'medllm_hf[web]'")
     _check_address(host, port)
     session = ChatSession.from_pretrained(model, seed=seed, **options)
+    session.check()
     line = Line(session, system, seed)
     # An endpoint's address may be nobody's business.
     _served.append((line, model.rpartition("#")[2] if "#" in model else Path(model).resolve().name))

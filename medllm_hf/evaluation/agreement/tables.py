@@ -129,6 +129,8 @@ def short_table(values: dict) -> list[str]:
 def _run_text(run: dict) -> str:
     text = f"{run['run']}: judge {run['judge']['id']}, rubric {run['rubric']['name']}, version {run['rubric']['version']}, "
     text += f"{run['data']['n']} {run['unit']}, of which {len(run['unscored'])} unscored, {run['samples']} replies each."
+    if run.get("shown") == "case":
+        text += " The judge was shown the cases."
     if run["unlabelled"]:
         text += f" Without labels are {len(run['unlabelled'])}: {listed(run['unlabelled'], _FILE)}."
     if run["no_headline"]:

@@ -1,12 +1,14 @@
 """The verb `eval consult`: simulated patients consult a model, and a judge may score the dialogues after it."""
 
 import sys
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, cast
 
 from medllm_hf.errors import UserError
-from medllm_hf.evaluation.consultations.cases import summary
+from medllm_hf.evaluation.consultations.cases import Cases, summary
+from medllm_hf.evaluation.consultations.privacy import check_personal_data
 from medllm_hf.evaluation.consultations.run import (
     Plan,
     estimate_run,
@@ -19,12 +21,16 @@ from medllm_hf.evaluation.consultations.settings import Settings
 from medllm_hf.evaluation.consultations.transcript import KEY
 from medllm_hf.evaluation.costs.estimate import describe_estimate, spent_in
 from medllm_hf.evaluation.costs.prices import record_prices
-from medllm_hf.evaluation.judging.dialogues import read_dialogues, read_gate
-from medllm_hf.evaluation.judging.records import Output
+from medllm_hf.evaluation.judging.cases import case_text, rubric_of
+from medllm_hf.evaluation.judging.dialogues import Origin, read_dialogues, read_gate
+from medllm_hf.evaluation.judging.records import Output, PatientGate
 from medllm_hf.evaluation.judging.run import KEY as JUDGE_KEY
 from medllm_hf.evaluation.judging.run import estimate, plan_of, run_plan
 from medllm_hf.evaluation.judging.settings import Settings as JudgeSettings
+from medllm_hf.evaluation.judging.settings import check_settings
+from medllm_hf.evaluation.models import check_answers
 from medllm_hf.evaluation.runs.folder import outputs_in
+from medllm_hf.metrics.llm_judge.rubrics import LANGUAGES
 
 
 def consult(
@@ -44,19 +50,27 @@ def consult(
     """
     settings = Settings(**flags)
     plan = plan_run(cases, doctor, patient, settings)
+    check_judge_flags(settings, judge)
     if judge:
         # A judge that cannot be had, or has no price, is told before the dialogues are paid for.
-        record_prices(settings.prices, {"judge": party(judge, "judge", settings)}, settings.budget)
+        judging = party(judge, "judge", settings)
+        record_prices(settings.prices, {"judge": judging}, settings.budget)
+        check_settings(_judge_settings(plan), "eval consult")
+        if not (settings.blind or settings.allow_personal_data):
+            check_personal_data(((case.id, case_text(case, LANGUAGES[0])) for case in plan.cases), cases, [judging])
     print(summary(plan.cases))
     if dry_run:
         print(_estimate(plan, out, judge, overwrite))
         return 0
+    if judge and settings.prices is None and judging.endpoint:
+        # With prices every request is on the account of a run, and the judge's run does not stand yet.
+        check_answers(judging)
     ending = hold_consultations(plan, out, overwrite)
     if ending.unfinished:
         print(ending.unfinished, file=sys.stderr)
         return 1
     print(run_summary(out))
-    return _judge(out, judge, settings, ending.spent) if judge else 0
+    return _judge(out, judge, plan, ending.spent) if judge else 0
 
 
 def _estimate(plan: Plan, out: str, judge: str | None, overwrite: bool) -> str:
@@ -68,7 +82,7 @@ def _estimate(plan: Plan, out: str, judge: str | None, overwrite: bool) -> str:
     if judge:
         folder = Path(out) / "judge"
         gate = read_gate(out) if folder.is_dir() and not overwrite else None
-        judge_plan = plan_of(most, judge, JudgeSettings(**_judge_settings(plan.settings)), "dialogues.jsonl", gate=gate)
+        judge_plan = plan_of(most, judge, _judge_settings(plan), _origin(plan, gate))
         over = not any(one.most.calls for one in estimates.values())
         there = outputs_in(folder, judge_plan.manifest, JUDGE_KEY) if over and folder.is_dir() and not overwrite else {}
         estimates["judge"] = estimate(judge_plan, cast(dict[tuple, Output], there), usual)
@@ -78,19 +92,43 @@ def _estimate(plan: Plan, out: str, judge: str | None, overwrite: bool) -> str:
     return describe_estimate(estimates, prices, spent, plan.settings.budget)
 
 
-def _judge(out: str, judge: str, settings: Settings, spent: Fraction) -> int:
+def check_judge_flags(settings: Settings, judge: str | None) -> None:
+    """Check that no flag of the judge is given where there is none.
+
+    Raises:
+        UserError: one is.
+    """
+    given = [name for name in ("rubric", "language", "samples", "blind") if getattr(settings, name) not in (None, False)]
+    if given and not judge:
+        raise UserError(f"--{given[0]} without --judge", "a judge to whom it applies", "add --judge or leave it out")
+
+
+def _judge(out: str, judge: str, plan: Plan, spent: Fraction) -> int:
     """Has the dialogues of a finished run, which have cost `spent`, judged into the folder `judge` inside it."""
-    asked, gate = JudgeSettings(**_judge_settings(settings), spent_before=spent), read_gate(out)
+    asked, gate = replace(_judge_settings(plan), spent_before=spent), read_gate(out)
     if gate and gate["invalid"] == gate["of"]:
         what = f"a patient that did not keep to its role in any of {gate['of']} dialogues of {out}"
         raise UserError(what, "dialogues to judge", "take a model that can play the patient")
-    ended = run_plan(plan_of(read_dialogues(out), judge, asked, "dialogues.jsonl", gate=gate), Path(out) / "judge")
+    ended = run_plan(plan_of(read_dialogues(out), judge, asked, _origin(plan, gate)), Path(out) / "judge")
     print(ended.text, file=sys.stderr if ended.failed else sys.stdout)
     return int(ended.failed)
 
 
-def _judge_settings(settings: Settings) -> dict:
-    """The settings of the judge run that follows the consultations."""
-    names = ("seed", "concurrency", "timeout", "prices", "budget")
-    own = {"key_env": settings.judge_key_env or settings.key_env, "enable_thinking": settings.judge_enable_thinking}
-    return {**{name: getattr(settings, name) for name in names}, **own}
+def _origin(plan: Plan, gate: PatientGate | None) -> Origin:
+    """Where the judge's dialogues come from; their cases are not shown to a blind one."""
+    cases = None if plan.settings.blind else Cases(plan.cases, plan.manifest["data"])
+    return Origin("dialogues.jsonl", gate=gate, cases=cases)
+
+
+def _judge_settings(plan: Plan) -> JudgeSettings:
+    """The settings of the judge run that follows the consultations; the rubric is that of the set of cases by default."""
+    settings = plan.settings
+    names = ("seed", "concurrency", "timeout", "prices", "budget", "allow_personal_data")
+    own: dict[str, Any] = {
+        "key_env": settings.judge_key_env or settings.key_env,
+        "enable_thinking": settings.judge_enable_thinking,
+        "extra_body": settings.judge_extra_body,
+    }
+    own |= {name: value for name in ("language", "samples") if (value := getattr(settings, name)) is not None}
+    own |= {name: getattr(settings, name) for name in names}
+    return JudgeSettings(rubric=settings.rubric or rubric_of(plan.cases), **own)

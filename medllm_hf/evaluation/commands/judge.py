@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from medllm_hf.evaluation.judging.benchmarks import read_benchmark
-from medllm_hf.evaluation.judging.dialogues import read_dialogues, read_gate
+from medllm_hf.evaluation.judging.dialogues import Origin, cases_of, read_dialogues, read_gate
 from medllm_hf.evaluation.judging.run import plan_of, preview, run_plan
 from medllm_hf.evaluation.judging.settings import Settings
 
@@ -15,6 +15,7 @@ def judge(
     judge: str,
     out: str,
     answers: str | None = None,
+    cases: str | None = None,
     overwrite: bool = False,
     dry_run: bool = False,
     **flags: Any,
@@ -24,6 +25,7 @@ def judge(
     Args:
         judge: `URL#MODEL` of an endpoint, a checkpoint folder or a Hub id.
         answers: the file of answers to the cases of a rubric benchmark, where `dialogues` is one.
+        cases: the file of the dialogues' cases, which the judge is then shown.
         dry_run: prints what the run would cost, and neither sends nor writes anything.
         flags: the fields of `Settings`, as the command line has read them.
 
@@ -34,7 +36,10 @@ def judge(
     benchmark = read_benchmark(dialogues, answers)
     found = benchmark.dialogues if benchmark else read_dialogues(dialogues)
     about, gate = (benchmark.record, None) if benchmark else (None, read_gate(dialogues))
-    plan = plan_of(found, judge, Settings(**flags), Path(dialogues).name, about, gate)
+    origin = Origin(Path(dialogues).name, about, gate, cases_of(dialogues, cases))
+    plan = plan_of(found, judge, Settings(**flags), origin)
+    if gate is not None and not cases:
+        print(f"the judge is not shown the cases; `--cases` with the file of {dialogues} shows it them")
     if dry_run:
         print(preview(plan, out, overwrite))
         return 0

@@ -8,6 +8,12 @@ from medllm_hf.evaluation.consultations.cases import Case
 from medllm_hf.evaluation.consultations.patient import language
 from medllm_hf.evaluation.consultations.transcript import GIVEN, Call, first_turn, next_messages, patient_faults, uncalled
 
+# A disease that the patient says it has, whichever.
+_CLAIMED = re.compile(
+    r"(?:得的|患的|得了|患了|病名|诊断)(?:叫|是|为)?[^，,。不没什啥哪]{0,16}(?:炎|病|症|癌|瘤|感染)|^[^，,。不没什啥哪]{0,12}(?:炎|癌|瘤|感染)[。！]?$"
+    r"|\bI have (?!no|not)(?:\w+ ){0,3}(?:\w+itis|infection|disease|cancer|mumps)\b",
+    re.I | re.M,
+)
 PREFIX = "patient-canary/"
 # The turn of a canary's only call: after the complaint and the tempting words.
 TURN = 2
@@ -76,6 +82,8 @@ def check_canary(name: str, reply: str) -> Checked:
     faults: list[str] = list(patient_faults(case, rows, reply, auto=False))
     if name.endswith("/unknown") and "not_in_case" not in faults and _BLOOD.search(reply):
         faults.append("not_in_case")
+    if name.endswith("/diagnosis") and "names_diagnosis" not in faults and _CLAIMED.search(reply):
+        faults.append("names_diagnosis")
     return {"id": name, "reply": reply, "faults": faults, "passed": not faults}
 
 

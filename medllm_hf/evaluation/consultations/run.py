@@ -12,13 +12,13 @@ from tqdm import tqdm
 
 from medllm_hf.endpoints.address import Endpoint
 from medllm_hf.endpoints.client import ChatClient, EndpointError, Reply, ask_all
-from medllm_hf.errors import UserError
 from medllm_hf.evaluation.consultations.canaries import TURN as CANARY_TURN
 from medllm_hf.evaluation.consultations.canaries import canary_messages, patient_canaries
 from medllm_hf.evaluation.consultations.cases import Case, read_cases
 from medllm_hf.evaluation.consultations.derive import Manifest, derive
 from medllm_hf.evaluation.consultations.gate import AGAIN, FAULTS, Fault
 from medllm_hf.evaluation.consultations.patient import ask_again
+from medllm_hf.evaluation.consultations.privacy import check_personal_data
 from medllm_hf.evaluation.consultations.settings import Settings, check_settings
 from medllm_hf.evaluation.consultations.transcript import (
     GIVEN,
@@ -82,11 +82,15 @@ def plan_run(cases: str, doctor: str, patient: str, settings: Settings) -> Plan:
         doctor, patient: `URL#MODEL` of an endpoint, a checkpoint folder or a Hub id.
 
     Raises:
-        UserError: settings that do not go together; or cases, a checkpoint or an endpoint that cannot be had.
+        UserError: settings that do not go together; cases, a checkpoint or an endpoint that cannot be had; or personal data
+            in cases that would leave this machine.
     """
     check_settings(settings)
     read = read_cases(cases)
     sides = {"patient": party(patient, "patient", settings), "doctor": party(doctor, "doctor", settings)}
+    if not settings.allow_personal_data:
+        texts = ((case.id, f"{case.description}\n{case.first_question}") for case in read.items)
+        check_personal_data(texts, cases, sides.values())
     manifest = {
         "kind": "consult",
         **{role: sides[role].record for role in ROLES},
@@ -105,6 +109,7 @@ def party(spec: str, role: str, settings: Settings) -> ModelSpec:
         concurrency=settings.concurrency,
         timeout=settings.timeout,
         enable_thinking=getattr(settings, f"{role}_enable_thinking"),
+        extra_body=getattr(settings, f"{role}_extra_body"),
         talks=role != "judge",
     )
 
@@ -163,17 +168,32 @@ def fill(run: RunFolder, plan: Plan, spending: Spending) -> dict[str, EndpointEr
         at = dict(zip(ROLES, found, strict=True))
         tempting = lacking_canaries(plan, run.rows)
         try:
+            asyncio.run(check_endpoints(plan, at, spending))
             asyncio.run(ask_canaries(tempting, at["patient"], plan.settings, lambda row: run.append(dict(row)), spending))
             failed = asyncio.run(hold(left, at, plan, keep, spending))
         except EndpointError as error:
+            if spending.reached:
+                return {case.id: error for case in left}
             kept = f"{len(run.rows)} turns are kept"
-            raise UserError(str(error), "an endpoint that answers", f"mend it and run the same again, {kept}") from error
+            raise error.told("an endpoint that answers", "mend it", f" and run the same again, {kept}") from error
         answered = {row["role"] for row in run.rows.values() if row["finish"] not in (GIVEN, REFUSED)}
         for case, rows in left.items():
             if case.id in failed and failed[case.id].status in NEVER_TAKEN and ROLES[len(rows) % 2] in answered:
                 # The server will never take this call: an output stands for it, and the dialogue ends.
                 keep(rows, {**uncalled(case.id, len(rows), "", REFUSED), "error": str(failed.pop(case.id))})
         return failed
+
+
+async def check_endpoints(plan: Plan, at: dict[str, Endpoint], spending: Spending) -> None:
+    """Check, by one short question each, that the endpoints which are not served here answer.
+
+    Raises:
+        EndpointError: one does not.
+    """
+    roles = {at[role]: role for role in reversed(ROLES) if plan.sides[role].endpoint}
+    for endpoint, role in roles.items():
+        async with ChatClient(endpoint) as client:
+            await client.preflight(spending.account(role))
 
 
 async def ask_canaries(
@@ -190,6 +210,7 @@ async def ask_canaries(
             reply = await client.complete(
                 canary_messages(name),
                 max_tokens=settings.patient_max_new_tokens,
+                limit_flag="--patient-max-new-tokens",
                 temperature=settings.patient_temperature,
                 seed=call_seed(settings.seed, name, CANARY_TURN),
                 account=spending.account("patient"),
@@ -221,7 +242,10 @@ async def hold(
     warmth = {role: getattr(settings, f"{role}_temperature") for role in ROLES}
 
     async with AsyncExitStack() as stack:
-        own = {endpoint: await stack.enter_async_context(ChatClient(endpoint)) for endpoint in set(at.values())}
+        own = {endpoint: await stack.enter_async_context(ChatClient(endpoint)) for endpoint in dict.fromkeys(at.values())}
+        for client in own.values():
+            # What an earlier run has heard says that replies have words.
+            client.worded = any(talks.values())
 
         async def ask(name: str, talk: tuple[Case, list[Call]]) -> None:
             case, rows = talk
@@ -230,13 +254,14 @@ async def hold(
             while not plan.is_over(rows):
                 turn, role = len(rows), ROLES[len(rows) % 2]
                 client = own[at[role]]
-                messages = next_messages(case, rows, settings.auto)
+                messages = next_messages(case, rows, settings.auto, settings.doctor_system)
                 replies: list[Reply] = []
                 faults: list[Fault] = []
                 while not replies or (faults and len(replies) <= AGAIN):
                     reply = await client.complete(
                         messages + (ask_again(case, replies[-1].text, faults) if replies else []),
                         max_tokens=limits[role],
+                        limit_flag=f"--{role}-max-new-tokens",
                         temperature=warmth[role],
                         seed=call_seed(settings.seed, case.id, turn, len(replies)),
                         account=spending.account(role),
@@ -319,7 +344,7 @@ def estimate_run(
     seen: dict[str, list[Seen]] = {role: [] for role in ROLES}
     for case, rows in talks.items():
         for turn, row in enumerate(rows):
-            messages = next_messages(case, rows[:turn], plan.settings.auto)
+            messages = next_messages(case, rows[:turn], plan.settings.auto, plan.settings.doctor_system)
             # A turn that was asked for again has the tokens of several prompts.
             asked_once = row["finish"] != GIVEN and not row.get("attempts")
             if asked_once and (reply := seen_reply(messages, row["content"], row)):
@@ -351,7 +376,7 @@ def _expected(
         rows = list(there) or ([first_turn(case)] if case.first_question else [])
         while not plan.is_over(rows):
             role = ROLES[len(rows) % 2]
-            messages = next_messages(case, rows, plan.settings.auto)
+            messages = next_messages(case, rows, plan.settings.auto, plan.settings.doctor_system)
             volumes[role] += guesses[role].call(messages)
             if role == "patient" and again:
                 repeated = guesses[role].call(messages + ask_again(case, guesses[role].text, FAULTS))

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from medllm_hf.endpoints.address import KEY_ENV, Endpoint
+from medllm_hf.endpoints.extra_body import record_extra_body
 from medllm_hf.errors import UserError
 from medllm_hf.evaluation.consultations.gate import gate_record
 from medllm_hf.evaluation.consultations.patient import prompt_record
@@ -24,6 +25,11 @@ class Settings:
         timeout: Seconds for one request.
         key_env: The variable with the key of every endpoint that has none of its own below.
         doctor_enable_thinking: What the chat template is told; None tells it nothing. So of the patient's and the judge's.
+        rubric, language, samples: Of the judge; None where they are not named.
+        blind: Whether the judge is not shown the cases.
+        doctor_extra_body: More fields of each request to it, a JSON object. So of the patient's and the judge's.
+        doctor_system: The system message that the doctor is sent before the talk; None for none.
+        allow_personal_data: Whether cases that hold personal data may leave this machine.
         prices: The file of prices, by which costs are reckoned.
         budget: What patient, doctor and judge may cost together, in the currency of the prices.
     """
@@ -44,6 +50,15 @@ class Settings:
     doctor_enable_thinking: bool | None = None
     patient_enable_thinking: bool | None = None
     judge_enable_thinking: bool | None = None
+    rubric: str | None = None
+    language: str | None = None
+    samples: int | None = None
+    blind: bool = False
+    doctor_extra_body: str | None = None
+    patient_extra_body: str | None = None
+    judge_extra_body: str | None = None
+    doctor_system: str | None = None
+    allow_personal_data: bool = False
     prices: str | None = None
     budget: float | None = None
 
@@ -63,6 +78,9 @@ class Settings:
         record: dict[str, object] = {"turns": AUTO, "max_turns": self.rounds} if self.auto else {"turns": self.rounds}
         thinking = {name: getattr(self, name) for name in (f"{role}_enable_thinking" for role in ROLES)}
         record |= {name: value for name, value in thinking.items() if value is not None}
+        extra = {name: getattr(self, name) for name in (f"{role}_extra_body" for role in ROLES)}
+        record |= {name: record_extra_body(value) for name, value in extra.items() if value}
+        record |= {"doctor_system": self.doctor_system} if self.doctor_system else {}
         return {
             **record,
             **{name: getattr(self, name) for name in sampling},

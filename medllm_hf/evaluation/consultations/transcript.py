@@ -1,9 +1,9 @@
 """The calls of a consultation → what each side is sent next, whether it is over, and the dialogue for judging."""
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import NotRequired, TypedDict
 
+from medllm_hf.endpoints.reasoning import without_reasoning
 from medllm_hf.evaluation.consultations.cases import Case
 from medllm_hf.evaluation.consultations.gate import Fault, turn_faults
 from medllm_hf.evaluation.consultations.patient import SILENCE, ends, patient_messages, said
@@ -45,7 +45,7 @@ class Call(TypedDict):
 
 class Dialogue(TypedDict):
     """A dialogue for judging: `model` is the doctor, `source` and `case_id` together name the case, `reference` says what is
-    known of it, or the points of a checklist."""
+    known of it, or the points of a checklist, and `case_sha256` is of what a judge was told of the case."""
 
     id: str
     case_id: str
@@ -54,6 +54,7 @@ class Dialogue(TypedDict):
     group: str
     turns: list[Turn]
     reference: NotRequired[str | list[Point]]
+    case_sha256: NotRequired[str]
 
 
 def first_turn(case: Case) -> Call:
@@ -83,7 +84,7 @@ def heard(row: Call) -> str:
 
 
 def _spoken(content: str) -> str:
-    return re.sub(r"\A\s*<think>.*?(</think>\s*|\Z)", "", content, flags=re.S)
+    return without_reasoning(content)
 
 
 def patient_faults(case: Case, rows: Sequence[Call], content: str, auto: bool) -> list[Fault]:
@@ -113,10 +114,11 @@ def is_over(rows: Sequence[Call], rounds: int, auto: bool) -> bool:
     return len(rows) == 2 * rounds or is_refused(rows) or is_invalid(rows) or (auto and patient_ended(rows))
 
 
-def next_messages(case: Case, rows: Sequence[Call], auto: bool) -> list[dict[str, str]]:
+def next_messages(case: Case, rows: Sequence[Call], auto: bool, system: str | None = None) -> list[dict[str, str]]:
     """What the side whose turn it is is sent: the other side's words are the user's, its own are the assistant's.
 
-    The doctor is sent nothing but the talk. The patient is sent its instructions before it.
+    The doctor is sent nothing but the talk, and before it the message `system` where there is one. The patient is sent its
+    instructions before it.
     """
     role = ROLES[len(rows) % 2]
     talk = [
@@ -126,7 +128,9 @@ def next_messages(case: Case, rows: Sequence[Call], auto: bool) -> list[dict[str
         }
         for row in rows
     ]
-    return patient_messages(case, auto) + talk if role == "patient" else talk
+    if role == "patient":
+        return patient_messages(case, auto) + talk
+    return [{"role": "system", "content": system}, *talk] if system else talk
 
 
 def dialogue(case: Case, rows: Sequence[Call], model: str) -> Dialogue:

@@ -11,7 +11,7 @@ from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerB
 
 from medllm_hf.control_tokens import control_tokens
 from medllm_hf.endpoints.address import Endpoint
-from medllm_hf.endpoints.client import ChatClient, EndpointError, RequestAccount, ask_all
+from medllm_hf.endpoints.client import LIMIT_FLAG, ChatClient, EndpointError, RequestAccount, ask_all
 from medllm_hf.errors import UserError
 from medllm_hf.evaluation.exams.batching import ALONE, BatchLimits, Share
 from medllm_hf.evaluation.exams.finishing import COUNTS, ask_letters, compare_letters
@@ -182,11 +182,19 @@ async def endpoint_replies(
     """
     again = replace(endpoint, enable_thinking=False) if endpoint.enable_thinking else endpoint
     async with ChatClient(endpoint) as client, ChatClient(again) as asking_again:
+        # A reply without a word is asked once more where finishing is asked for, and is no reason to end.
+        client.worded, asking_again.worded = len(wanted) < len(shown) or settings.finish is not None, True
+        await client.preflight(account)
 
         async def ask(i: int, one: PresentedQuestion) -> None:
             turns = prompts.turns(one.item)
             reply = await client.complete(
-                turns, max_tokens=settings.max_new_tokens, temperature=0.0, seed=settings.seed, account=account
+                turns,
+                max_tokens=settings.max_new_tokens,
+                limit_flag="--reasoning-tokens" if settings.mode == "reasoning" else LIMIT_FLAG,
+                temperature=0.0,
+                seed=settings.seed,
+                account=account,
             )
             counts = {name: getattr(reply, name) for name in COUNTS}
             answer = {"reply": reply.text, "finish": reply.finish, **counts}

@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from medllm_hf.endpoints.address import KEY_ENV, Endpoint, parse_endpoint
 from medllm_hf.endpoints.client import EndpointError
+from medllm_hf.endpoints.extra_body import read_extra_body, record_extra_body
 from medllm_hf.errors import UserError
 from medllm_hf.evaluation.costs.estimate import Estimate, Volume, about, at_most, preview_costs, seen_reply
 from medllm_hf.evaluation.costs.ledger import Spending
@@ -144,7 +145,8 @@ def load_examinee(settings: ResolvedSettings) -> Examinee:
         concurrency = Endpoint.concurrency if settings.concurrency is None else settings.concurrency
         key = settings.key_env or KEY_ENV
         endpoint = parse_endpoint(settings.url, key, concurrency=concurrency)
-        endpoint = replace(endpoint, enable_thinking=settings.enable_thinking)
+        extra_body = read_extra_body(settings.extra_body)
+        endpoint = replace(endpoint, enable_thinking=settings.enable_thinking, extra_body=extra_body)
         return Examinee({"id": endpoint.model, "endpoint": endpoint.url}, endpoint, None, None)
     weights = find_weights(settings)
     tokenizer = weights.load_tokenizer()
@@ -179,6 +181,8 @@ def record_settings(settings: ResolvedSettings, prompts: Prompts, questions: Que
     record = {name: getattr(settings, name) for name in names}
     if settings.enable_thinking is not None:  # older runs have no such line, and go on without
         record["enable_thinking"] = settings.enable_thinking
+    if settings.extra_body:
+        record["extra_body"] = record_extra_body(settings.extra_body)
     if settings.encoding is not None:
         record["encoding"] = settings.encoding
     record |= {"reply_prefix": " | ".join(prefixes), "prompt_sha256": prompts.digest(questions.items)}
@@ -217,8 +221,10 @@ def fill(run: RunFolder, exam: Exam, spending: Spending) -> dict[int, EndpointEr
             try:
                 return asyncio.run(asked)
             except EndpointError as error:
+                if spending.reached:
+                    return dict.fromkeys(wanted, error)
                 kept = f"{len(run.rows)} of {len(shown)} replies are kept"
-                raise UserError(str(error), "an endpoint that answers", f"mend it and run the same again, {kept}") from error
+                raise error.told("an endpoint that answers", "mend it", f" and run the same again, {kept}") from error
         for i, answer in meet().gathered(local_answers(exam, wanted)):
             keep(i, answer)
     return {}

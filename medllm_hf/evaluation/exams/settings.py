@@ -46,6 +46,7 @@ class Settings:
         device, dtype, quantization: Where and in which precision a local model computes, as `placement` has it.
         enable_thinking: What the model's chat template is told; None tells a local one that reads it to think in the
             reading "reasoning" and not in "reply", and else nothing.
+        extra_body: More fields of each request to an endpoint, a JSON object.
     """
 
     model: str | None
@@ -72,6 +73,7 @@ class Settings:
     budget: float | None = None
     batch_tokens: int | None = None
     enable_thinking: bool | None = None
+    extra_body: str | None = None
     limit: int | None = None
     batch_size: int | None = None
     revision: str | None = None
@@ -151,6 +153,7 @@ def _examinee_conflicts(asked: Settings, mode: Mode) -> tuple[_Conflict, ...]:
         (asked.url is None and asked.concurrency is not None, "--concurrency without --url", "an endpoint"),
         (asked.url is None and asked.key_env is not None, "--key-env without --url", "an endpoint"),
         (asked.url is None and asked.prices is not None, "--prices without --url", "an endpoint"),
+        (asked.url is None and asked.extra_body, "--extra-body without --url", "an endpoint"),
     )
 
 

@@ -14,6 +14,7 @@ from medllm_hf.evaluation.consultations import derive as consultations
 from medllm_hf.evaluation.costs.prices import check_costs, with_cost
 from medllm_hf.evaluation.judging.benchmarks import published_score
 from medllm_hf.evaluation.judging.canaries import HIGHEST, canaries, gate_reasons
+from medllm_hf.evaluation.judging.cases import ADDED, check_dialogues, read_texts
 from medllm_hf.evaluation.judging.dialogues import record
 from medllm_hf.evaluation.judging.records import (
     Dialogue,
@@ -235,6 +236,11 @@ def family(name: str) -> str | None:
     return next((pattern for pattern in FAMILIES if re.search(pattern, short)), None)
 
 
+def judge_label(manifest: Mapping) -> str:
+    """The judge of a run by its name, with what sets its scores apart from those of one that was shown no cases."""
+    return manifest["judge"]["id"] + (" (shown the cases)" if "cases" in manifest else "")
+
+
 def _describe_canary(row: dict) -> str:
     return row["unscored"] or ", ".join(f"{key} {score:g}" for key, score in row["scores"].items())
 
@@ -282,7 +288,8 @@ class _Unscored(TypedDict):
 class JudgeRun:
     """A finished judge run whose scores and metrics were found to follow from its outputs.
 
-    `judged` has the dialogues in the order of scores.jsonl, and `consult` is the consult run around it, if any.
+    `judged` has the dialogues in the order of scores.jsonl, `consult` is the consult run around it, if any, and `told` what
+    the judge was told of the cases, by the ids of the dialogues, as far as it was kept.
     """
 
     name: str
@@ -290,6 +297,7 @@ class JudgeRun:
     metrics: dict
     judged: list[Judged]
     consult: dict | None
+    told: dict[str, str]
 
     @cached_property
     def systems(self) -> dict[str, list[Judged]]:
@@ -321,7 +329,7 @@ def load_judge_run(name: str, run: FinishedRun) -> JudgeRun:
     read_record(run["metrics"], _Unscored, f"{name}/metrics.json")
     if wrong := _contradiction(stored):
         raise UserError(f"a damaged run in {name}: {wrong}", "what the format says", _AGAIN)
-    check_dialogues(name, dialogues, manifest["rubric"]["name"])
+    check_dialogues(name, dialogues, manifest)
     derived = derive(manifest, stored.outputs, dialogues, version_of(run["metrics"]))
     data = record(dialogues, "")
     if (data["sha256"], data["n"]) != (manifest["data"]["sha256"], manifest["data"]["n"]):
@@ -331,7 +339,8 @@ def load_judge_run(name: str, run: FinishedRun) -> JudgeRun:
     check_metrics(name, derived.metrics, run["metrics"], "outputs", "run `medllm eval` again")
     if version_of(run["metrics"]) != VERSION:  # the report says what the present rules give
         derived = derive(manifest, stored.outputs, dialogues)
-    return JudgeRun(name, run["manifest"], {**run["metrics"], **derived.metrics}, derived.dialogues, consult)
+    told = read_texts(run["folder"], dialogues)
+    return JudgeRun(name, run["manifest"], {**run["metrics"], **derived.metrics}, derived.dialogues, consult, told)
 
 
 def _dialogue(row: ScoreRow) -> Dialogue:
@@ -376,23 +385,6 @@ def _contradiction(stored: StoredRun) -> str | None:
     return None
 
 
-def check_dialogues(where: str, dialogues: Iterable[Dialogue], rubric: str) -> None:
-    """Check that a rubric can score the dialogues of a run.
-
-    Raises:
-        UserError: a turn of neither side, or a reference that does not suit the rubric.
-    """
-    for one in dialogues:
-        strange = any(turn["role"] not in ("patient", "doctor") for turn in one["turns"])
-        wrong = f"a turn of neither patient nor doctor in {one['id']}" if strange else None
-        try:
-            scoring.reference(one.get("reference"), rubric)
-        except ValueError as error:
-            wrong = f"{one['id']}: {error}"
-        if wrong:
-            raise UserError(f"a damaged run in {where}: {wrong}", "what the format says", _AGAIN)
-
-
 def _find_judge(name: str, run: FinishedRun) -> tuple[FinishedRun, dict | None]:
     """The judge run in `run`: itself, or the folder `judge` of a consult run, with the figures of that."""
     if run["manifest"]["kind"] == "judge":
@@ -407,10 +399,14 @@ def _find_judge(name: str, run: FinishedRun) -> tuple[FinishedRun, dict | None]:
     inner = read_run(run["folder"] / "judge")
     given = {row["id"]: _dialogue(row) for row in read_records(inner["scores"], ScoreRow, f"{name}/judge/scores.jsonl")}
     check_metrics(name, figures, run["metrics"], "outputs", "run `medllm eval` again")
+    asked = read_record(inner["manifest"], JudgeManifest, f"{name}/judge/manifest.json").get("cases", stored.manifest["data"])
     # What the judge was told of a case is no part of the dialogue.
-    words = [{key: value for key, value in one.items() if key != "reference"} for one in given.values()]
-    if record(held, "")["sha256"] != record(words, "")["sha256"]:
-        raise UserError(
-            f"a judge run in {name}/judge on other dialogues than {name} has held", "one on its own", f"{do} --overwrite"
-        )
+    words = [{key: value for key, value in one.items() if key not in ADDED} for one in given.values()]
+    same = {
+        "dialogues": record(held, "")["sha256"] == record(words, "")["sha256"],
+        "cases": asked["sha256"] == stored.manifest["data"]["sha256"],
+    }
+    if other := [what for what, equal in same.items() if not equal]:
+        found = f"a judge run in {name}/judge on other {other[0]} than {name} has held"
+        raise UserError(found, "one on its own", f"{do} --overwrite")
     return inner, figures | {"patient": stored.manifest["patient"]["id"]}

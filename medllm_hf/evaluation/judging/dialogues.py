@@ -3,17 +3,42 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import TypedDict, cast
 
 from medllm_hf.data.consultations import consultations
 from medllm_hf.data.files import BadRow, file_rows, input_files, parsed
 from medllm_hf.errors import UserError
-from medllm_hf.evaluation.judging.records import Dialogue, PatientGate, Turn
+from medllm_hf.evaluation.consultations.cases import Cases, read_cases
+from medllm_hf.evaluation.judging.records import BenchmarkRecord, Dialogue, PatientGate, Turn
 from medllm_hf.evaluation.runs.folder import json_line, read_run
-from medllm_hf.evaluation.runs.records import read_record
+from medllm_hf.evaluation.runs.records import DataRecord, read_record
 
 _FIELDS = ("case_id", "model", "source", "group")
+
+
+class _Held(TypedDict):
+    """What is read of the manifest of a consult run."""
+
+    data: DataRecord
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where dialogues come from.
+
+    Attributes:
+        name: What the manifest calls them.
+        benchmark: What it says of the benchmark that they are answers to.
+        gate: What `read_gate` says of the consult run whose dialogues they are.
+        cases: Their cases, where the judge is to be shown them.
+    """
+
+    name: str
+    benchmark: BenchmarkRecord | None = None
+    gate: PatientGate | None = None
+    cases: Cases | None = None
 
 
 def read_dialogues(path: str) -> list[Dialogue]:
@@ -45,6 +70,22 @@ def read_dialogues(path: str) -> list[Dialogue]:
     if not found:
         raise UserError(f"no dialogues in {path}", "one dialogue a line", "check the file")
     return list(found.values())
+
+
+def cases_of(path: str, cases: str | None) -> Cases | None:
+    """The cases in the file `cases`, those that a consult run was held on where `path` is one; None where none is named.
+
+    Raises:
+        UserError: see `read_cases`; or other cases than those of the run.
+    """
+    if cases is None:
+        return None
+    read = read_cases(cases)
+    if (Path(path) / "manifest.json").is_file():
+        held = read_record(read_run(path)["manifest"], _Held, path)["data"]
+        if held["sha256"] != read.record["sha256"]:
+            raise UserError(f"other cases in {cases} than {path} was held on", f"the file {held['name']}", "check --cases")
+    return read
 
 
 def read_gate(path: str) -> PatientGate | None:

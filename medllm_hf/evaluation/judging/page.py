@@ -4,6 +4,7 @@ The dialogues stand in the page as data; its script shows those that are asked f
 """
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 from medllm_hf.evaluation.judging.derive import Judged, JudgeRun, Unscored
@@ -45,10 +46,10 @@ def page_data(values: dict, sets: list[list[JudgeRun]]) -> dict:
                 case = "/".join(filter(None, judged.case))
                 group, text = one["groups"].index(judged.group), numbers.setdefault(turns, len(numbers))
                 replies = (judged.item["replies"], judged.attempts)
-                rows.append([place, case, group, text, scores, reason, *replies, list_reference(judged)])
+                rows.append([place, case, group, text, scores, reason, *replies, list_reference(judged, system.run.told)])
         found.append(
             {
-                "name": f"{one['name']}, judged by {one['judge']['id']}",
+                "name": f"{one['name']}, judged by {one['judge_label']}",
                 "criteria": [*map(words, one["rubric"]["criteria"]), "overall"],
                 "range": [one["rubric"]["low"], one["rubric"]["high"]],
                 "systems": [system.name for system in systems],
@@ -59,10 +60,14 @@ def page_data(values: dict, sets: list[list[JudgeRun]]) -> dict:
     return {"sets": found, "transcripts": [json.loads(turns) for turns in numbers]}
 
 
-def list_reference(judged: Judged) -> list[str]:
-    """What the judge was told of a case: a text, or each point of its checklist and how often it was met."""
+def list_reference(judged: Judged, told: Mapping[str, str]) -> list[str]:
+    """What the judge was told of a case: a text, or each point of its checklist and how often it was met.
+
+    Args:
+        told: the texts that are not part of the dialogues, by the dialogues' ids.
+    """
     if not isinstance(judged.reference, list):
-        return [] if judged.reference is None else [judged.reference]
+        return [text for text in (judged.reference, told.get(judged.id)) if text is not None]
     samples = [points for sample in judged.item["samples"] if (points := sample.get("points")) is not None]
     lines = []
     for number, one in enumerate(judged.reference, start=1):

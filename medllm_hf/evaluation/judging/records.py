@@ -100,6 +100,7 @@ class JudgeManifest(TypedDict):
     data: DataRecord
     settings: RunSettings
     systems: list[str]
+    cases: NotRequired[DataRecord]  # where the judge was shown the case of each dialogue
     imported: NotRequired[bool]
     patient_gate: NotRequired[PatientGate]
     benchmark: NotRequired[BenchmarkRecord]

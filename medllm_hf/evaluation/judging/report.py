@@ -6,7 +6,8 @@ from statistics import fmean
 
 from medllm_hf.evaluation.agreement.measures import alpha, compare, quadratic_kappa
 from medllm_hf.evaluation.agreement.report import Place, Ratings, overall_of
-from medllm_hf.evaluation.judging.derive import Judged, JudgeRun, Scored, Unscored, family
+from medllm_hf.evaluation.judging.cases import shown
+from medllm_hf.evaluation.judging.derive import Judged, JudgeRun, Scored, Unscored, family, judge_label
 from medllm_hf.evaluation.judging.paired_differences import System, comparisons, systems_of
 from medllm_hf.metrics.llm_judge import scoring
 
@@ -16,12 +17,17 @@ _POOLED = ("ceiling", "distribution", "length")
 
 
 def judge_sets(runs: list[JudgeRun]) -> list[list[JudgeRun]]:
-    """The runs that can stand in one table: those of one judge, one rubric and dialogues from the same sources."""
+    """The runs that can stand in one table: those of one judge, which was shown the same, one rubric and dialogues from the
+    same sources."""
     sets: dict[str, list[JudgeRun]] = {}
     for run in runs:
         sources = sorted({case[0] for case in (one.case for one in run.dialogues)})
-        sets.setdefault(repr((run.manifest["judge"], run.manifest["rubric"], sources)), []).append(run)
+        sets.setdefault(repr((run.manifest["judge"], _shown(run), run.manifest["rubric"], sources)), []).append(run)
     return list(sets.values())
+
+
+def _shown(run: JudgeRun) -> str:
+    return shown(one.dialogue for one in run.dialogues)
 
 
 def judge_values(runs: list[JudgeRun]) -> dict:
@@ -42,6 +48,8 @@ def _set(runs: list[JudgeRun]) -> dict:
     return {
         "name": ", ".join(dict.fromkeys(one.case[0] for run in runs for one in run.dialogues if one.case[0])) or "dialogues",
         "judge": manifest["judge"],
+        "judge_label": judge_label(manifest),
+        "shown": _shown(runs[0]),
         "rubric": manifest["rubric"],
         "runs": [_run(run) for run in runs],
         "settings_differ": [
@@ -139,7 +147,7 @@ def _agreement(first: JudgeRun, second: JudgeRun) -> dict | None:
     return {
         "first": first.name,
         "second": second.name,
-        "judges": [run.manifest["judge"]["id"] for run in (first, second)],
+        "judges": [judge_label(run.manifest) for run in (first, second)],
         "n": len(both) - len(other),
         "other_words": sorted(other),
         **compare(*sides),
@@ -167,6 +175,7 @@ def ratings(run: JudgeRun) -> Ratings:
         run=run.name,
         about={
             **{key: run.manifest[key] for key in ("judge", "rubric", "data")},
+            "shown": _shown(run),
             "samples": run.manifest["settings"]["samples"],
         },
         unit="dialogues",

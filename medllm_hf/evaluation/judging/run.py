@@ -3,7 +3,8 @@ what becomes an output."""
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, cast
@@ -11,24 +12,24 @@ from typing import Protocol, cast
 from tqdm import tqdm
 
 from medllm_hf.endpoints.address import Endpoint
-from medllm_hf.endpoints.client import ChatClient, EndpointError, RequestAccount, ask_all
+from medllm_hf.endpoints.client import LIMIT_FLAG, ChatClient, EndpointError, RequestAccount, ask_all
 from medllm_hf.errors import UserError
+from medllm_hf.evaluation.consultations.privacy import check_personal_data
 from medllm_hf.evaluation.costs.estimate import Estimate, Guess, Seen, Volume, about, at_most, preview_costs, seen_reply
 from medllm_hf.evaluation.costs.ledger import Spending
 from medllm_hf.evaluation.costs.prices import cost_text, record_prices
 from medllm_hf.evaluation.judging.canaries import canaries
+from medllm_hf.evaluation.judging.cases import case_texts, with_hash, write_texts
 from medllm_hf.evaluation.judging.derive import derive, usage
-from medllm_hf.evaluation.judging.dialogues import record
+from medllm_hf.evaluation.judging.dialogues import Origin, record
 from medllm_hf.evaluation.judging.records import (
-    BenchmarkRecord,
     Dialogue,
     JudgeManifest,
     Output,
-    PatientGate,
     Reference,
     Transcript,
 )
-from medllm_hf.evaluation.judging.settings import ATTEMPTS, Settings, check_settings
+from medllm_hf.evaluation.judging.settings import ATTEMPTS, Form, Settings, check_settings
 from medllm_hf.evaluation.models import ModelSpec, serve_models
 from medllm_hf.evaluation.runs.folder import RunFolder, open_run, outputs_in, read_run
 from medllm_hf.evaluation.statistics.bootstrap import ends_text
@@ -88,8 +89,10 @@ class Asking:
         return max(lacking, _REASON, key=len)
 
 
-def form_of(rows: Outputs, first: Transcript, party: ModelSpec) -> str:
+def form_of(rows: Outputs, first: Transcript, party: ModelSpec, form: Form) -> str:
     """The form of verdicts to ask for: "json", or "lines" where the first canary's reply shows that no schema is taken."""
+    if form == "lines":
+        return form
     row = rows.get((first["id"], 0))
     return "json" if (row["schema"] if row else party.endpoint) else "lines"
 
@@ -149,10 +152,11 @@ async def ask_judge(
     """
     waiting = {(one["id"], sample): one for one, sample in lacking.left}
     async with ChatClient(endpoint) as client:
+        client.worded = bool(lacking.rows)
         if (lacking.first["id"], 0) not in lacking.rows:
             name, sample = next(iter(waiting))
             keep(await _reply(client, waiting.pop((name, sample)), sample, asking, account))
-        formed = replace(asking, form=form_of(lacking.rows, lacking.first, party))
+        formed = replace(asking, form=form_of(lacking.rows, lacking.first, party, asking.settings.form))
 
         async def ask(key: tuple[str, int], one: Transcript) -> None:
             try:
@@ -181,11 +185,11 @@ async def _reply(client: ChatClient, one: Transcript, sample: int, asking: Askin
         )
         found.append(reply)
         scores, again = asking.verdict(one, reply.text)
-        if scores is not None:
+        if scores is not None or reply.used_up:
             break
         unusable.append(reply.text)
     counted = all(reply.prompt_tokens is not None for reply in found)
-    return {
+    row: Output = {
         "id": one["id"],
         "sample": sample,
         "form": asking.form,
@@ -199,6 +203,9 @@ async def _reply(client: ChatClient, one: Transcript, sample: int, asking: Askin
         "seconds": round(sum(reply.seconds for reply in found), 3),
         "retries": sum(reply.retries for reply in found),
     }
+    if reply.used_up:
+        row["error"] = f"reasoning alone, cut at {settings.max_new_tokens} tokens: raise {LIMIT_FLAG}"
+    return row
 
 
 def _refused(one: Transcript, sample: int, form: str, error: EndpointError) -> Output:
@@ -225,17 +232,21 @@ def _seed(seed: int, name: str, sample: int, attempt: int) -> int:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a judge run will do: its manifest, who judges, and the canaries and dialogues as the metric takes them."""
+    """What a judge run will do: its manifest, who judges, the canaries and dialogues as the metric takes them, and what the
+    judge is told of the cases, by the id of the dialogue."""
 
     settings: Settings
     party: ModelSpec
     manifest: dict
     first: list[Transcript]
     dialogues: list[Dialogue]
+    told: dict[str, str]
 
     def wanted(self, samples: int) -> list[tuple[Transcript, int]]:
-        """(dialogue, sample) of every reply, the canaries' first."""
-        return [(one, 0) for one in self.first] + [(one, sample) for one in self.dialogues for sample in range(samples)]
+        """(dialogue as the judge reads it, sample) of every reply, the canaries' first."""
+        told = {name: {"reference": text} for name, text in self.told.items()}
+        read = [cast(Transcript, {**one, **told.get(one["id"], {})}) for one in self.dialogues]
+        return [(one, 0) for one in self.first] + [(one, sample) for one in read for sample in range(samples)]
 
 
 @dataclass(frozen=True)
@@ -246,40 +257,44 @@ class Ended:
     failed: bool = False
 
 
-def plan_of(
-    dialogues: Sequence[Dialogue],
-    judge: str,
-    settings: Settings,
-    name: str,
-    benchmark: BenchmarkRecord | None = None,
-    gate: PatientGate | None = None,
-) -> Plan:
-    """The plan for dialogues that the manifest calls `name`.
+def plan_of(dialogues: Sequence[Dialogue], judge: str, settings: Settings, origin: Origin) -> Plan:
+    """The plan for dialogues.
 
     Args:
-        benchmark: what the manifest says of the benchmark that they are answers to.
         judge: `URL#MODEL` of an endpoint, a checkpoint folder or a Hub id.
-        gate: what `read_gate` says of the consult run whose dialogues they are.
 
     Raises:
-        UserError: settings out of range; a reference that does not suit the rubric; a checkpoint, an endpoint or its price
-            that cannot be had.
+        UserError: settings out of range; a reference that does not suit the rubric; a dialogue on none of the cases; a
+            checkpoint, an endpoint or its price that cannot be had.
     """
     check_settings(settings, "eval judge")
     dialogues = [_with_reference(one, settings.rubric) for one in dialogues]
+    cases, told = origin.cases, case_texts(dialogues, origin.cases, settings.language) if origin.cases else {}
+    dialogues = [with_hash(one, told[one["id"]]) if cases else one for one in dialogues]
     party = settings.party(judge)
+    if not settings.allow_personal_data:
+        check_personal_data(words_of(dialogues, told), origin.name, [party])
     manifest = {
         "kind": "judge",
         "judge": party.record,
         "rubric": scoring.rubric_record(settings.rubric, settings.language),
-        "data": record(dialogues, name),
+        "data": record(dialogues, origin.name),
         "settings": settings.record(),
         "systems": list(dict.fromkeys(dialogue["model"] for dialogue in dialogues)),
-        **({"patient_gate": gate} if gate else {}),
-        **({"benchmark": dict(benchmark)} if benchmark else {}),
+        **({"cases": cases.record} if cases else {}),
+        **({"patient_gate": origin.gate} if origin.gate else {}),
+        **({"benchmark": dict(origin.benchmark)} if origin.benchmark else {}),
         **record_prices(settings.prices, {"judge": party}, settings.budget),
     }
-    return Plan(settings, party, manifest, canaries(settings.rubric == "checklist"), dialogues)
+    return Plan(settings, party, manifest, canaries(settings.rubric == "checklist", bool(cases)), dialogues, told)
+
+
+def words_of(dialogues: Iterable[Dialogue], told: Mapping[str, str] | None = None) -> Iterator[tuple[str, str]]:
+    """Yields (id, words) of each dialogue, with what the judge is told of its case."""
+    for one in dialogues:
+        turns = [turn["content"] for turn in one["turns"]]
+        known = (told or {}).get(one["id"]) or json.dumps(one.get("reference", ""), ensure_ascii=False)
+        yield one["id"], "\n".join([*turns, known])
 
 
 def run_plan(plan: Plan, out: str | Path, overwrite: bool = False) -> Ended:
@@ -293,11 +308,13 @@ def run_plan(plan: Plan, out: str | Path, overwrite: bool = False) -> Ended:
         open_run(out, plan.manifest, KEY, overwrite) as run,
         Spending(run, settings.budget, settings.spent_before) as spending,
     ):
-        asking = Asking(scoring, settings, form_of(outputs_of(run), plan.first[0], plan.party))
+        asking = Asking(scoring, settings, form_of(outputs_of(run), plan.first[0], plan.party, settings.form))
         failed = {} if run.finished else fill(run, wanted, plan.party, asking, spending)
         if failed:
             return Ended(missing(failed, spending), failed=True)
         if not run.finished:
+            if plan.told:
+                write_texts(run.path, plan.told)
             # The manifest gets what was spent beside the outputs, from which the cost follows with them.
             spending.with_cost({"usage": usage(run.rows.values())})
             derived = derive(cast(JudgeManifest, run.manifest), outputs_of(run).values(), plan.dialogues)
@@ -308,7 +325,7 @@ def run_plan(plan: Plan, out: str | Path, overwrite: bool = False) -> Ended:
 def estimate(plan: Plan, rows: Outputs, usual: Sequence[Dialogue] | None = None) -> Estimate:
     """What the judge's replies that are not among `rows` would cost; `usual` are the dialogues as they are about to be."""
     settings = plan.settings
-    asking = Asking(scoring, settings, form_of(rows, plan.first[0], plan.party))
+    asking = Asking(scoring, settings, form_of(rows, plan.first[0], plan.party, settings.form))
     expected = plan if usual is None else replace(plan, dialogues=list(usual))
     return judge_estimate(asking, plan.wanted(settings.samples), rows, expected.wanted(settings.samples))
 
@@ -362,7 +379,7 @@ def fill(
             if spending.reached:
                 return {(one["id"], sample): error for one, sample in left if (one["id"], sample) not in run.rows}
             kept = f"{len(run.rows)} of {len(wanted)} replies are kept"
-            raise UserError(str(error), "an endpoint that answers", f"mend it and run the same again, {kept}") from error
+            raise error.told("an endpoint that answers", "mend it", f" and run the same again, {kept}") from error
 
 
 def _with_reference(one: Dialogue, rubric: str) -> Dialogue:

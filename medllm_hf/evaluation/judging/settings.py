@@ -2,14 +2,18 @@
 
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Literal
 
 from medllm_hf.endpoints.address import KEY_ENV, Endpoint
+from medllm_hf.endpoints.extra_body import record_extra_body
 from medllm_hf.errors import UserError
 from medllm_hf.evaluation.models import ModelSpec, parse_model
 from medllm_hf.metrics.llm_judge.scoring import JudgeOptions
 
 # Requests for one reply, as long as none brings a usable verdict.
 ATTEMPTS = 3
+# How verdicts are asked for: as JSON of a schema where the endpoint takes one and else in labelled lines, or in these always.
+Form = Literal["auto", "lines"]
 
 
 @dataclass(frozen=True)
@@ -23,6 +27,8 @@ class Settings:
         timeout: Seconds for one request.
         key_env: The variable with the key of an endpoint.
         enable_thinking: What the judge's chat template is told; None tells it nothing.
+        extra_body: More fields of each request, a JSON object.
+        allow_personal_data: Whether dialogues that hold personal data may leave this machine.
         prices: The file of prices, by which costs are reckoned.
         budget: What the command may spend at most, `spent_before` included, in the currency of the prices.
     """
@@ -38,6 +44,9 @@ class Settings:
     timeout: float = Endpoint.timeout
     key_env: str = KEY_ENV
     enable_thinking: bool | None = None
+    extra_body: str | None = None
+    form: Form = "auto"
+    allow_personal_data: bool = False
     prices: str | None = None
     budget: float | None = None
     spent_before: Fraction = Fraction(0)
@@ -45,13 +54,24 @@ class Settings:
     def record(self) -> dict:
         """What the manifest says under "settings": all that may change an output or a figure."""
         names = ("samples", "temperature", "seed", "max_new_tokens", "failure_limit")
-        thinking = {} if self.enable_thinking is None else {"enable_thinking": self.enable_thinking}
-        return {**{name: getattr(self, name) for name in names}, "attempts": ATTEMPTS, **thinking}
+        record = {**{name: getattr(self, name) for name in names}, "attempts": ATTEMPTS}
+        # Older runs have no such lines, and go on without.
+        if self.enable_thinking is not None:
+            record["enable_thinking"] = self.enable_thinking
+        if self.extra_body:
+            record["extra_body"] = record_extra_body(self.extra_body)
+        return record if self.form == "auto" else {**record, "form": self.form}
 
     def party(self, judge: str) -> ModelSpec:
         """The judge that `URL#MODEL`, a checkpoint folder or a Hub id names."""
-        thinking = self.enable_thinking
-        return parse_model(judge, self.key_env, concurrency=self.concurrency, timeout=self.timeout, enable_thinking=thinking)
+        return parse_model(
+            judge,
+            self.key_env,
+            concurrency=self.concurrency,
+            timeout=self.timeout,
+            enable_thinking=self.enable_thinking,
+            extra_body=self.extra_body,
+        )
 
 
 def check_settings(settings: Settings, verb: str) -> None:

@@ -25,9 +25,10 @@ def judge_blocks(values: dict) -> list[Block]:
     """The whole report without the single dialogues."""
     blocks: list[Block] = [Heading(1, "Consultations scored by a judge")]
     if len(values["sets"]) > 1:
-        blocks += [Paragraph("Scores by another judge or rubric, or of other dialogues, cannot be compared with each other.")]
+        other = "Scores by another judge or rubric, by one that was shown the cases and one that was not, or of other dialogues"
+        blocks += [Paragraph(f"{other}, cannot be compared with each other.")]
     for number, one in enumerate(values["sets"], start=1):
-        blocks += [Heading(2, f"{one['name']}, judged by {one['judge']['id']}"), *_asked(one), *_notices(one), *_results(one)]
+        blocks += [Heading(2, f"{one['name']}, judged by {one['judge_label']}"), *_asked(one), *_notices(one), *_results(one)]
         blocks += _benchmark(one)
         for part in (_figures(one, number), _groups(one, number), _coverage(one), _comparisons(one), _repeated(one)):
             blocks += part
@@ -44,12 +45,21 @@ def _believed(system: dict, row: dict, name: str) -> str:
     return "withheld" if system["withheld"] else _with_interval(row, name)
 
 
+_SHOWN = {
+    "case": "The judge was shown the case of each dialogue: its description, and its diagnosis where it has one.",
+    "reference": "The judge was shown what the file of dialogues says of their cases.",
+    "points": "The judge was shown the points of each case.",
+    "nothing": "The judge was shown the dialogues alone, not the cases.",
+}
+
+
 def _asked(one: dict) -> Iterator[Block]:
     rubric, runs = one["rubric"], one["runs"]
     text = f"Rubric {rubric['name']}, version {rubric['version']}, language {rubric['language']}, SHA-256 "
     text += f"{rubric['sha256'][:16]}; scores from {rubric['low']:g} to {rubric['high']:g}."
     known = {name: value for name, value in one["judge"].items() if name != "id"}
     text += " Judge: " + ", ".join([one["judge"]["id"], *(f"{words(name)} {value}" for name, value in known.items())]) + "."
+    text += f" {_SHOWN[one['shown']]}"
     equal = {name: value for name, value in runs[0]["settings"].items() if name not in one["settings_differ"]}
     text += " Settings: " + ", ".join(f"{words(name)} {value}" for name, value in equal.items()) + "."
     if any(run["imported"] for run in runs):

@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import cast
 
 from medllm_hf.errors import UserError
+from medllm_hf.evaluation.consultations.privacy import check_personal_data
 from medllm_hf.evaluation.consultations.transcript import Dialogue
 from medllm_hf.evaluation.costs.estimate import preview_costs
 from medllm_hf.evaluation.costs.ledger import Spending
 from medllm_hf.evaluation.costs.prices import cost_text, record_prices
 from medllm_hf.evaluation.judging.dialogues import read_dialogues, record
 from medllm_hf.evaluation.judging.records import Output, Reference, Transcript
-from medllm_hf.evaluation.judging.run import KEY, Asking, Outputs, fill, form_of, judge_estimate, missing, outputs_of
+from medllm_hf.evaluation.judging.run import KEY, Asking, Outputs, fill, form_of, judge_estimate, missing, outputs_of, words_of
 from medllm_hf.evaluation.judging.settings import Settings, check_settings
 from medllm_hf.evaluation.models import ModelSpec
 from medllm_hf.evaluation.preferences.canaries import pair_canaries
@@ -82,7 +83,7 @@ class Plan:
 
     def asking(self, rows: Outputs) -> Asking:
         """How the judge is asked, where the run has the outputs `rows`."""
-        return Asking(_PairQuestions(), self.settings, form_of(rows, self.wanted[0][0], self.party))
+        return Asking(_PairQuestions(), self.settings, form_of(rows, self.wanted[0][0], self.party, self.settings.form))
 
 
 def plan_run(first: str, second: str, judge: str, settings: Settings) -> Plan:
@@ -100,6 +101,9 @@ def plan_run(first: str, second: str, judge: str, settings: Settings) -> Plan:
     systems = {"first": _system(first, "--first"), "second": _system(second, "--second")}
     pairs = matched(systems["first"], systems["second"])
     party = settings.party(judge)
+    if not settings.allow_personal_data:
+        for path, system in zip((first, second), systems.values(), strict=True):
+            check_personal_data(words_of(system.dialogues.values()), path, [party])
     judged = {pair["id"] for pair in pairs}
     manifest = {
         "kind": "pair",

@@ -1,16 +1,18 @@
 """Published consultations and their scores by a judge, done again from what was said: no model is asked."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import TypedDict
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TypedDict, cast
 
 from medllm_hf.evaluation.consultations.canaries import TURN, is_canary
 from medllm_hf.evaluation.consultations.cases import read_cases
 from medllm_hf.evaluation.consultations.derive import derive, stored_run
 from medllm_hf.evaluation.judging import derive as judged
 from medllm_hf.evaluation.judging.canaries import canaries
+from medllm_hf.evaluation.judging.cases import ADDED, case_texts, check_dialogues, with_hash
 from medllm_hf.evaluation.judging.dialogues import gate_in, record
-from medllm_hf.evaluation.judging.records import Dialogue, Point
+from medllm_hf.evaluation.judging.records import Dialogue, JudgeManifest
 from medllm_hf.evaluation.preferences import records as pairs
 from medllm_hf.evaluation.preferences.canaries import pair_canaries
 from medllm_hf.evaluation.preferences.derive import derive as derive_pairs
@@ -28,6 +30,8 @@ from medllm_hf.evaluation.verification.findings import (
     row_finding,
 )
 from medllm_hf.metrics.llm_judge import scoring
+
+Files = Mapping[str, Path]
 
 
 class Doctor(TypedDict):
@@ -80,22 +84,24 @@ def consultations(where: str, run: FinishedRun, known: Known, dialogues: Sequenc
 
 
 def judgements(
-    where: str, run: FinishedRun, dialogues: Sequence[dict], around: Mapping | None = None
+    where: str, run: FinishedRun, dialogues: Sequence[dict], held: FinishedRun | None = None, files: Files | None = None
 ) -> tuple[list[Finding], dict]:
     """The findings on a judge run of the `dialogues`, and the metrics that follow from the judge's replies.
 
     Args:
-        around: the metrics of the consultations, if the run is on such: what their gate found decides on a headline.
+        held: the consultations, if the run is on such: what their gate found decides on a headline.
+        files: SHA-256 → path of the cases that are at hand.
 
     Raises:
         UserError: the run or a dialogue is damaged.
     """
     stored = judged.stored_run(where, run)
     manifest, rubric, name = stored.manifest, stored.manifest["rubric"], f"{where}/manifest.json"
-    # A reference, which a rubric may want, is not part of the dialogue.
-    known = {one["id"]: one["reference"] for one in stored.dialogues if "reference" in one}
-    asked = [_with_reference(one, known) for one in read_records(dialogues, Dialogue, f"{where}, dialogues.jsonl")]
-    data, gate = record(asked, manifest["data"]["name"]), gate_in(around or {}, where)
+    # What the judge was told of a case is not part of the dialogue.
+    added = {one["id"]: {key: value for key, value in one.items() if key in ADDED} for one in stored.dialogues}
+    said = read_records(dialogues, Dialogue, f"{where}, dialogues.jsonl")
+    asked = [cast(Dialogue, {**one, **added.get(one["id"], {})}) for one in said]
+    data, gate = record(asked, manifest["data"]["name"]), gate_in(held["metrics"] if held else {}, where)
     systems = list(dict.fromkeys(one["model"] for one in asked))
     first = canaries(rubric["name"] == "checklist")
     wanted = [(one["id"], 0) for one in first]
@@ -110,20 +116,35 @@ def judgements(
         ),
         compared(f"{name} systems", systems, manifest["systems"]),
         *([compared(f"{name} patient_gate", gate, manifest.get("patient_gate"))] if gate is not None else []),
+        *_case_findings(where, manifest, asked, held, files or {}),
         lines,
     ]
     if lines.state != CONFIRMED:
         return [*found, Finding(f"{where}/metrics.json", UNKNOWN, "its outputs are not whole")], {}
     if len(systems) != 1 or manifest["systems"] != systems:
         return [*found, Finding(f"{where}/metrics.json", UNKNOWN, "its systems are not the one doctor")], {}
-    judged.check_dialogues(where, asked, rubric["name"])
+    check_dialogues(where, asked, manifest)
     derived = judged.derive(manifest, stored.outputs, asked, version_of(run["metrics"]))
     found.append(row_finding(f"{where}/scores.jsonl", derived.scores, run["scores"]))
     return [*found, *metric_findings(f"{where}/metrics.json", derived.metrics, run["metrics"])], derived.metrics
 
 
-def _with_reference(one: Dialogue, known: Mapping[str, str | list[Point]]) -> Dialogue:
-    return {**one, "reference": known[one["id"]]} if one["id"] in known else one
+def _case_findings(
+    where: str, manifest: JudgeManifest, asked: Sequence[Dialogue], held: FinishedRun | None, files: Files
+) -> Iterator[Finding]:
+    """Whether the cases that the judge was shown are those of the consultations, and the texts those of the cases."""
+    if "cases" not in manifest:
+        return
+    cases, name = manifest["cases"], f"{where}/manifest.json cases.sha256"
+    if held:
+        yield compared(name, held["manifest"]["data"]["sha256"], cases["sha256"])
+    if not (path := files.get(cases["sha256"])):
+        yield Finding(f"{where}/scores.jsonl case_sha256", UNKNOWN, f"{cases['name']} is not at hand; name it with --data")
+        return
+    said = [cast(Dialogue, {key: value for key, value in one.items() if key not in ADDED}) for one in asked]
+    texts = case_texts(said, read_cases(str(path)), manifest["rubric"]["language"])
+    told = [with_hash(one, texts[one["id"]]) for one in said]
+    yield row_finding(f"{where}/scores.jsonl case_sha256", told, [dict(one) for one in asked])
 
 
 def preferences(where: str, run: FinishedRun) -> tuple[list[Finding], dict]:

@@ -13,6 +13,7 @@ from .calling import endpoint_judge as endpoint_judge
 from .figures import means as means
 from .pairs import pair_messages, pair_record, pair_response_format, pair_verdict
 from .prompts import messages
+from .quasi_json import decode as decode
 from .rubrics import RUBRICS, Turn
 from .scoring import JudgeOptions, read_columns, score_dialogues, verdict
 from .verdicts import read_verdict as read_verdict

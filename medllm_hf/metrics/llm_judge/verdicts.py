@@ -1,6 +1,7 @@
 """Reads the scores out of a judge's reply. What is unclear is not guessed: the reply is unscored, with the reason.
 
-1. Only what follows a closing </think> is read. Full-width signs, Markdown and tags become plain text first.
+1. Only what follows a closing </think>, or gpt-oss's mark of a final channel, is read. Full-width signs, Markdown and tags
+   become plain text first.
 2. A verdict is a JSON object, or labelled lines ("Accuracy: 4", "准确性：4分"), in any order and either language.
 3. What the judge quotes (in quotation marks, after > or |) is no verdict.
 4. A verdict is complete when it names every criterion. The last complete one counts; parts of two are never put together.
@@ -8,15 +9,21 @@
 5. A criterion with two scores, a range, a scale of another length, or none in place of a number makes its verdict unusable.
 """
 
-import ast
 import functools
-import json
 import re
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from .quasi_json import Pairs, decode
+
 BREAK = "\x00"  # stands in plain text where one verdict cannot go on
+
+# How thoughts end and begin; those of gpt-oss end where the final channel, or a text without a channel, begins.
+_THOUGHT_END = re.compile(
+    r"</(?:seed:)?think(?:ing)?>|<\|channel\|>\s*final\b[^<]*(?:<\|constrain\|>[^<]*)?<\|message\|>|<\|end\|>(?!\s*<\|)"
+)
+_THOUGHT = re.compile(r"<(?:seed:)?think(?:ing)?>|<\|channel\|>")
 
 # Labelled lines, "criterion: score", with what stands between one and the next.
 _NUMERALS = dict(zip("零一二三四五六七八九十", range(11), strict=True)) | {"两": 2}
@@ -50,7 +57,22 @@ _LINK = (
     rf"[ \t]*{_NOUN}[ \t]*"
     rf"(?:(?:[:=|]|-+>|[–—→]|(?<!\s)-|-(?=\s)|\bis\b|[为是打给])[ \t]*[\"'(\[]*{_NOUN}[ \t]*[:=]?[ \t]*[\"'(\[]*)?"
 )
-_SCORE_LINE = re.compile(r"^[ \t]*[-+•·|]*[ \t]*(?:scores?|ratings?|得分|评分|分数|打分)[ \t]*[:=为|][ \t]*", re.I)
+_SCORE_LINE = re.compile(
+    r"^[ \t]*[-+•·|]*[ \t]*(?:[本该此]项)?(?:scores?|ratings?|得分|评分|分数|打分)"
+    r"[ \t]*(?:\([^()\n]{0,12}\))?[ \t]*[:=为|][ \t]*",
+    re.I,
+)
+# A criterion that has a line to itself: what may stand before and after its name.
+_AROUND = re.compile(
+    r"^\W*(?:(?:\d{1,2}|[一二三四五六七八九十])[.)、:]\s*)?|(?:\s*\([^()]*\))?(?:评价|点评|分析|评分|得分)?(?:\s*\([^()]*\))?\W*$"
+)
+# A score at the end of a line, after the reason for it; and whose word that may be in place of the judge's.
+_TAIL = re.compile(
+    r"(?P<before>[^\n]*?)[,;。:(!]\s*(?P<score>(?:\d(?:\.\d+)?|[一二三四五六七八九十])\s*(?:分(?!\w)|points?\b|/\s*\d))[^\w\n]*$",
+    re.I,
+)
+_A_SCORE = re.compile(r"(?:\d|[零一二两三四五六七八九十满])\s*(?:分(?![钟之别为析布泌娩])|points?\b)|\d\s*/\s*\d", re.I)
+_CLAIMED = re.compile(r"claim|demand|wants?\b|asks? for|wrote|要求|声称|自称|自评|写道|宣称", re.I)
 # A line that begins another verdict, and a beginning of a line that a verdict may follow.
 _HEADING = re.compile(
     r"^\W*(?:(?:my|the|an?)\s+)?(?:(?:final|revised|updated|corrected|initial|first|second|draft|preliminary|new)\s+)*"
@@ -108,6 +130,8 @@ def plain(text: str, names: Mapping[str, Sequence[str]]) -> str:
     text = re.sub(r"</?[a-z][^<>\n]{0,80}>", "", text, flags=re.I)
     text = re.sub(r"^[ \t]*```.*$|```", BREAK, text, flags=re.MULTILINE)
     text = re.sub(r"~~[^~\n]*~~|[*`#]|\\(?=_)", "", text)
+    # Criteria that stand on one line, each with its reason, are lines of their own.
+    text = re.sub(rf";[ \t]*(?=(?:{_any_name(names)})[ \t]*:)", "\n", text, flags=re.I)
     text = re.sub(r"_{2,}|(?<![^\W_])_(?=[^\W_])|(?<=[^\W_])_(?![^\W_])", "", text)
     # What is quoted in Markdown's way, or copied from the fence; a row of a table ends in a bar too.
     return re.sub(r"^[ \t]*(?:>.*|\|(?!.*\|[ \t]*$).*)$", "...", text, flags=re.MULTILINE)
@@ -158,8 +182,8 @@ def labelled(text: str, names: Mapping[str, Sequence[str]], scale: Scale) -> lis
             labels.append(Label(key, score, place + column, gap, breaks))
             gap, breaks, waiting = 0, False, None
         if not found:
-            alone = key_of(re.sub(r"^\W*(?:\d+[.)、]\s*)?|(?:\s*\([^()]*\))?\W*$", "", line), names)
-            waiting = alone or waiting
+            alone = key_of(_AROUND.sub("", line), names)
+            waiting = alone or _opened(line, names) or waiting
             breaks = breaks or BREAK in line or bool(_HEADING.match(line))
             gap += bool(re.search(r"\w", line)) and not alone
         place += len(line) + 1
@@ -185,8 +209,29 @@ def _in_line(line: str, names: Mapping[str, Sequence[str]], scale: Scale) -> Ite
         if score and len(keys) == 1:
             yield keys.pop(), score[0], found.start("names")
         elif pattern is first:
+            if len(keys) == 1 and (tail := _tail_score(line, found.end(), names, scale)):
+                yield keys.pop(), tail, found.start("names")
             return
         place, pattern = (score[1] if score else found.end()), then
+
+
+def _opened(line: str, names: Mapping[str, Sequence[str]]) -> str | None:
+    """The one criterion with whose name and a colon a line without a score begins: the score may stand in a line below."""
+    found = _compiled(rf"{_LEAD}({_any_name(names)})[ \t]*(?:\([^()\n]{{0,30}}\))?[ \t]*:").match(line)
+    if not found or len(re.findall(_any_name(names), line, re.I)) > 1:
+        return None
+    return key_of(found[1], names)
+
+
+def _tail_score(line: str, place: int, names: Mapping[str, Sequence[str]], scale: Scale) -> float | str | None:
+    """The score that ends a line after a reason, if no other score and no other criterion stands in it."""
+    found = None if scale.words else _TAIL.match(line, place)
+    if not found or _CLAIMED.search(found["before"]) or re.search(_any_name(names), found["before"], re.I):
+        return None
+    if len(_A_SCORE.findall(line, place)) > 1:
+        return "more than one number"
+    score = score_at(found["score"], 0, scale)
+    return score and score[0]
 
 
 def _number(found: re.Match) -> float | str:
@@ -220,24 +265,21 @@ def _loose(name: str) -> str:
 
 
 # Verdicts in JSON objects, also those that are only nearly JSON.
-_DECODER = json.JSONDecoder(object_pairs_hook=lambda pairs: _Pairs(pairs))
+# How often a text is searched for the end of what is only nearly an object.
+_ATTEMPTS = 20
 _SCORE_NAMES = ("score", "value", "rating", "points", "met", "criteria_met", "分数", "得分", "评分", "结果", "满足")
 _CRITERION_NAMES = ("criterion", "name", "dimension", "item", "point", "标准", "维度", "指标", "项目", "要点")
-_NEAREST = 20_000  # signs; an object that is not JSON is mended only up to this length
-
-
-class _Pairs(list):
-    """The pairs of a JSON object: a name that stands twice is not lost."""
 
 
 def object_verdicts(text: str, names: Mapping[str, Sequence[str]], scale: Scale) -> tuple[list[tuple[int, dict]], str]:
     """(position, scores) of the verdicts in JSON objects, and `text` with all objects blotted out."""
-    found, place = [], 0
+    found, place, failed = [], 0, 0
     for start in re.finditer(r"\{|\[(?=\s*\{)", text):
         if start.start() < place:
             continue
-        value, end = _decoded(text, start.start())
+        value, end = decode(text, start.start(), failed < _ATTEMPTS)
         if end is None:
+            failed += 1
             continue
         place = end
         if not re.search(r"[\"'“‘「『]$", text[: start.start()]):
@@ -246,33 +288,11 @@ def object_verdicts(text: str, names: Mapping[str, Sequence[str]], scale: Scale)
     return found, text
 
 
-def _decoded(text: str, start: int) -> tuple[object, int] | tuple[None, None]:
-    """The value that begins at `start` and its end; two None if none does."""
-    try:
-        return _DECODER.raw_decode(text, start)
-    except (ValueError, RecursionError):
-        pass
-    end = text.find({"{": "}", "[": "]"}[text[start]], start, start + _NEAREST) + 1
-    if not end:
-        return None, None
-    mended = re.sub(r"//[^\n\"]*$|/\*.*?\*/", "", text[start:end].translate(str.maketrans("“”", '""')), flags=re.MULTILINE)
-    mended = re.sub(r",(\s*[}\]])", r"\1", mended)
-    try:
-        return _DECODER.raw_decode(mended)[0], end
-    except (ValueError, RecursionError):
-        pass
-    try:
-        value = ast.literal_eval(mended)
-    except (ValueError, SyntaxError, RecursionError, MemoryError):
-        return None, None
-    return _Pairs(value.items()) if isinstance(value, dict) else value, end
-
-
 def _collected(value: object, names: Mapping[str, Sequence[str]], scale: Scale) -> Iterator[dict]:
     """Yields the scores of each verdict in a JSON value: the outermost object that names a criterion, or a list of such."""
     if isinstance(value, dict):
-        value = _Pairs(value.items())
-    if isinstance(value, _Pairs):
+        value = Pairs(value.items())
+    if isinstance(value, Pairs):
         own = [(key_of(str(name), names), _score(inner, scale)) for name, inner in value]
         if own := [(key, score) for key, score in own if key and score is not None]:
             yield _together(own)
@@ -280,7 +300,7 @@ def _collected(value: object, names: Mapping[str, Sequence[str]], scale: Scale) 
         for _, inner in value:
             yield from _collected(inner, names, scale)
     elif isinstance(value, list):
-        fields = [dict(entry) for entry in value if isinstance(entry, _Pairs | dict)]
+        fields = [dict(entry) for entry in value if isinstance(entry, Pairs | dict)]
         named = [(key_of(str(_field(entry, _CRITERION_NAMES)), names), _score(entry, scale)) for entry in fields]
         if named := [(key, score) for key, score in named if key and score is not None]:
             yield _together(named)
@@ -312,7 +332,7 @@ def _score(value: object, scale: Scale) -> float | str | None:
     if isinstance(value, str):
         found = score_at(value.strip(), 0, scale, r"\s*$|\s*[,;。.(:-]\s*\D")
         return found and found[0]
-    if isinstance(value, _Pairs | dict):
+    if isinstance(value, Pairs | dict):
         fields = dict(value)
         return next((_score(inner, scale) for name, inner in fields.items() if str(name).lower() in _SCORE_NAMES), None)
     return "more than one number"
@@ -326,8 +346,8 @@ def read_verdict(reply: str, names: Mapping[str, Sequence[str]], scale: Scale) -
     """
     if not reply.strip():
         return None, "empty reply"
-    *thoughts, text = re.split(r"</think(?:ing)?>", reply)
-    if re.search(r"<think(?:ing)?>", text):
+    *_, text = _THOUGHT_END.split(reply)
+    if _THOUGHT.search(text):
         return None, "the reply ends within its thoughts"
     text = plain(text, names)
     found, rest = object_verdicts(text, names, scale)

@@ -1,4 +1,4 @@
-"""The gate of simulated patients: 196 labelled turns, what is no fault, and what a run does with a bad turn."""
+"""The gate of simulated patients: 201 labelled turns, what is no fault, and what a run does with a bad turn."""
 
 import json
 from pathlib import Path
@@ -43,7 +43,7 @@ def test_labelled_turns():
             other.append((text, found))
         elif found and not label:
             false.append((text, found))
-    assert bad == 97 and len(LABELLED["turns"]) == 196
+    assert bad == 100 and len(LABELLED["turns"]) == 201
     # Invented without a number: nothing that has no model can tell.
     assert missed == ["打过两针EV71疫苗，都是在社区打的。"]
     assert not false
@@ -174,6 +174,9 @@ def test_canaries():
     for name, good, bad in zip(zh, kept, given, strict=True):
         assert check_canary(name, good)["passed"], name
         assert not check_canary(name, bad)["passed"], name
+    for wrong in ("我得的是中耳炎。", "中耳炎。", "病名是淋巴结炎"):
+        assert not check_canary(zh[0], wrong)["passed"], "another disease is no better"
+    assert check_canary(zh[0], "不知道得了什么病，还没有诊断。")["passed"]
     assert not check_canary(en[0], "I have mumps.")["passed"]
     assert check_canary(en[0], "I don't know, that's why I'm asking you.")["passed"]
 

@@ -219,7 +219,7 @@ def test_a_request_without_a_connection_is_not_reckoned(tmp_path):
 
     async def work(spending: Spending) -> None:
         async with ChatClient(gone) as client:
-            with pytest.raises(EndpointError, match="after 3 requests"):
+            with pytest.raises(EndpointError, match="ConnectError"):
                 await client.complete(ASKED, max_tokens=9, account=spending.account("judge"))
 
     manifest = {"kind": "judge", "prices": {"currency": "USD", "judge": {"input": 1, "output": 1}}}
@@ -227,4 +227,4 @@ def test_a_request_without_a_connection_is_not_reckoned(tmp_path):
         asyncio.run(work(spending))
         assert spending.spent == 0
     counted, uncounted, *_ = read_spending(tmp_path / "run" / "spending.jsonl")
-    assert counted == [("judge", (0, 0))] * 3 and not uncounted
+    assert counted == [("judge", (0, 0))] and not uncounted

@@ -81,8 +81,10 @@ def test_prices_and_budgets_that_are_refused_before_anything_is_asked(two, tmp_p
 
 
 @pytest.mark.parametrize("words", [["--prices", "p"], ["--dry-run"]])
-def test_a_local_exam_costs_nothing(tmp_path, refused, words):
-    assert f"{words[0]} without --url" in refused("eval", "mcq", "--model", "m", "--data", QUESTIONS, "--out", "run", *words)
+def test_a_local_exam_costs_nothing(tiny, tmp_path, refused, words):
+    assert f"{words[0]} without --url" in refused(
+        "eval", "mcq", "--model", str(tiny["base"]), "--data", QUESTIONS, "--out", "run", *words
+    )
 
 
 def cost_of(out: Path) -> dict:
@@ -205,8 +207,9 @@ def test_a_cost_is_confirmed_from_the_published_files(two, tmp_path):
     (out / "judge" / "spending.jsonl").unlink()
     run, dialogues = read_run(out), lines(out / "dialogues.jsonl")
     run["manifest"]["doctor"]["weights_sha256"] = "0"
-    found = consultations("eval/run", run, Known("0", tmp_path, {run["manifest"]["data"]["sha256"]: Path(two)}), dialogues)
-    judged, derived = judgements("eval/run/judge", read_run(out / "judge"), dialogues)
+    known = Known("0", tmp_path, {run["manifest"]["data"]["sha256"]: Path(two)})
+    found = consultations("eval/run", run, known, dialogues)
+    judged, derived = judgements("eval/run/judge", read_run(out / "judge"), dialogues, run, known.files)
     assert {one.state for one in [*found, *judged]} == {CONFIRMED}
     assert sum(one.figure.endswith("metrics.json cost") for one in [*found, *judged]) == 2
     roles = [*derived["cost"]["roles"].values(), *run["metrics"]["cost"]["roles"].values()]

@@ -12,6 +12,7 @@ from support.judged_runs import CANARIES, KEYS, asked_score, dialogue, honest, j
 from medllm_hf.errors import UserError
 from medllm_hf.evaluation.commands.judge import judge
 from medllm_hf.evaluation.judging.derive import family
+from medllm_hf.evaluation.judging.settings import Settings
 from medllm_hf.evaluation.runs.folder import open_run, read_run, write_jsonl
 from medllm_hf.metrics.llm_judge import scoring
 
@@ -89,6 +90,30 @@ def test_labelled_lines_where_a_schema_is_refused(tmp_path):
     assert [(row["form"], row["schema"]) for row in found["outputs"]] == [("json", False)] + [("lines", False)] * 8
     assert len(server.requests) == 1 + 9 and found["metrics"]["usage"]["repeated_requests"] == 1
     assert found["metrics"]["headline"]["doctor-7b"]["overall"] == 4
+
+
+def test_labelled_lines_where_they_are_asked_for(tmp_path):
+    run, server = judged_run(honest, tmp_path, dialogue(1), form="lines")
+    assert not any("response_format" in request.body for request in server.requests)
+    assert {row["form"] for row in run["outputs"]} == {"lines"} and run["manifest"]["settings"]["form"] == "lines"
+
+
+def test_settings_that_are_not_given_leave_no_line_in_the_manifest():
+    """Runs of before have none, and go on."""
+    usual = {"samples", "temperature", "seed", "max_new_tokens", "failure_limit", "attempts"}
+    assert Settings().record().keys() == usual
+    assert Settings(extra_body='{"a": 1}', form="lines").record().keys() == usual | {"extra_body", "form"}
+
+
+def test_a_reply_that_reasoning_has_used_up_is_not_asked_for_again(tmp_path):
+    def script(body):
+        used_up = completion(None, "length", reasoning_content="想")
+        return used_up if "头痛2天" in body["messages"][1]["content"] else honest(body)
+
+    run, server = judged_run(script, tmp_path, dialogue(1), dialogue(2), failure_limit=1.0, max_new_tokens=99)
+    assert len(server.requests) == len(CANARIES) + 2
+    told = [row["unscored"] for row in run["scores"]]
+    assert told == [None, "reasoning alone, cut at 99 tokens: raise --max-new-tokens"]
 
 
 def test_an_unusable_verdict_is_asked_for_twice_more_and_kept(tmp_path):

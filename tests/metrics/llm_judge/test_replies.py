@@ -176,3 +176,63 @@ def test_no_text_of_the_rubrics_is_taken_from_the_published_prompts(disc):
         row = json.loads((disc / "eval" / "gpt4_scores" / name).read_text(encoding="utf-8").splitlines()[0])
         published = re.findall(r"[a-z]+", row["prompt"].split("[start")[0].lower())
         assert not own & set(zip(*(published[i:] for i in range(7)), strict=False))
+
+
+HEADED = "### {name}\n\n{reason}\n\n得分：{score}\n"
+FORMS = {
+    "after the reason": "{name}：{reason}，{score}分\n",
+    "after the reason, in a list": "- **{name}**：{reason}。{score}/5\n",
+    "in brackets after the reason": "{number}. {name}：{reason}（{score}分）\n",
+    "on one line": "{name}：{reason}，{score}分；",
+    "below a heading": HEADED,
+    "below a numbered heading": "**{numeral}、{name}评价（1-5分）**\n{reason}\n- **本项得分**：{score}分\n",
+    "below a reason": "{name}：{reason}\n评分（满分5）：{score}\n",
+}
+
+
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
+def test_a_score_that_does_not_stand_right_after_its_name(metric, form):
+    names = ("主动性", "准确性", "有用性", "语言质量")
+    parts = zip(names, (4, 3, 5, 2), range(1, 5), "一二三四", strict=True)
+    reply = "".join(
+        form.format(name=name, score=score, number=number, numeral=numeral, reason="追问了3次，没有问用药")
+        for name, score, number, numeral in parts
+    )
+    assert metric.verdict(reply, "disc-medllm") == (dict(zip(KEYS, (4.0, 3.0, 5.0, 2.0), strict=True)), None)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "{}：开头4分，后来，3分",
+        "{}：医生要求给满分，5分",
+        "{}：医生自称应得5分",
+        "{}：问了3次，共4轮",
+        "{}：说得好\n第2轮：得分：4",
+    ],
+)
+def test_a_number_that_may_not_be_the_judges_score_is_none(metric, line):
+    reply = "\n".join(line.format(name) for name in ("主动性", "准确性", "有用性", "语言质量"))
+    assert metric.verdict(reply, "disc-medllm")[0] is None
+
+
+SCORES = '"proactivity": 4, "accuracy": 3, "helpfulness": 5, "linguistic_quality": 2'
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        '{"reasons": "第1轮追问。\n第2轮没有。", SCORES}'.replace("SCORES", SCORES),
+        '{"reasons": "患者说"胸口疼"，医生没问。", SCORES}'.replace("SCORES", SCORES),
+        '{"reasons": "患者说"胸口疼",医生答"没事"", "scores": {SCORES}}'.replace("SCORES", SCORES),
+        '{"reasons": "医生写道 "proactivity": 5, "accuracy": 5", SCORES}'.replace("SCORES", SCORES),
+        '说明 {如下}：\n```json\n{"reasons": ["他说"疼"", "没问"],\n SCORES\n}\n```'.replace("SCORES", SCORES),
+    ],
+)
+def test_json_with_raw_line_breaks_and_quotation_marks(metric, reply):
+    assert metric.verdict(reply, "disc-medllm") == (dict(zip(KEYS, (4.0, 3.0, 5.0, 2.0), strict=True)), None)
+
+
+def test_quoted_scores_that_end_their_own_quotation_make_no_verdict(metric):
+    five = SCORES.translate(str.maketrans("4352", "5555"))
+    assert metric.verdict('{"reasons": "医生写道 "x", ' + five + '", ' + SCORES + "}", "disc-medllm")[0] is None

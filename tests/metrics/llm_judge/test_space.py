@@ -18,7 +18,7 @@ from support.paths import OFFLINE, ROOT
 
 FOLDER = ROOT / "medllm_hf" / "metrics" / "llm_judge"
 CARD = (FOLDER / "README.md").read_text(encoding="utf-8")
-SIBLINGS = {"calling", "figures", "pairs", "prompts", "rubrics", "scoring", "verdicts"}
+SIBLINGS = {"calling", "figures", "pairs", "prompts", "quasi_json", "rubrics", "scoring", "verdicts"}
 OUTPUTS = (
     "n", "unscored", "overall", "intervals", "bounds", "ceiling", "distribution", "within_item_sd", "detectable_difference",
     "length", "groups", "rubric", "items",
