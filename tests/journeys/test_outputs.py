@@ -100,7 +100,9 @@ def test_every_verb_that_writes_is_here():
         "license",
         "url",
         "turns",
-        *(f"{who}key_env" for who in ("", "doctor_", "patient_", "judge_")),
+        "device",
+        "doctor_system",
+        *(f"{who}{name}" for who in ("", "doctor_", "patient_", "judge_") for name in ("key_env", "extra_body")),
     }
     writers = set()
     for name, verb in VERBS.items():
