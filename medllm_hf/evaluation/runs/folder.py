@@ -15,6 +15,7 @@ from typing import TypedDict
 from medllm_hf import __version__
 from medllm_hf.errors import UserError
 from medllm_hf.evaluation.runs.compare import check_metrics
+from medllm_hf.evaluation.runs.names import check_no_runs_below
 from medllm_hf.folders import check_file, check_free, empty, held, read_json, read_text, sha256, write_json, write_text, writing
 from medllm_hf.weight_files import weight_files
 
@@ -25,6 +26,7 @@ DECISIVE = ("medllm_hf", "torch", "transformers")
 DEEPEST = 50
 _NOT_COMPARED = ("started", "ended", "resumed", "versions", "hardware", "spent_besides")
 _ANOTHER = "add --overwrite or choose another folder"
+_ONE = "name one of them, or choose another folder"
 _ANEW = "add --overwrite, which asks everything anew"
 
 
@@ -147,6 +149,7 @@ def outputs_in(path: Path | str, manifest: dict, key: tuple[str, ...], overwrite
     path = Path(os.path.abspath(path))
     if overwrite or not path.is_dir():
         check_free(path, overwrite)
+        check_no_runs_below(path, _ONE)
         return {}
     if _begun(path, {**manifest, **environment()}) is None:
         return {}
@@ -173,6 +176,7 @@ def open_run(path: Path | str, manifest: dict, key: tuple[str, ...] = ("id",), o
     with writing(path):
         if overwrite or not path.is_dir():
             check_free(path, overwrite)
+            check_no_runs_below(path, _ONE)
         made = not path.exists()
         path.mkdir(parents=True, exist_ok=True)
         with held(path):
@@ -238,7 +242,8 @@ def first_difference(new: dict, old: dict) -> tuple[str, str, str] | None:
     shown = Repr()
     shown.maxstring = 80
     ours, theirs = _identity(json.loads(json.dumps(new))), _identity(old)
-    for name in [*ours, *theirs]:
+    # The hash of the prompts differs with many a setting, which is the reason and is named first.
+    for name in sorted([*ours, *theirs], key=lambda name: name.endswith("prompt_sha256")):
         if (name in ours, ours.get(name)) != (name in theirs, theirs.get(name)):
             asked, there = (shown.repr(side[name]) if name in side else "nothing" for side in (ours, theirs))
             return name, asked, there
