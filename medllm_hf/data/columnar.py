@@ -16,7 +16,8 @@ def rows_of(value: object) -> list[object] | None:
     if not isinstance(value, dict):
         return None
     if has_instances(value):
-        return [{**value, "instances": None, **instance} for instance in value["instances"]]
+        given = value["instances"]
+        return [{**value, "instances": None, **instance} for instance in (given if isinstance(given, list) else [given])]
     names, cells = value.get("columns"), value.get("data")
     if (
         isinstance(names, list)
@@ -35,8 +36,9 @@ def rows_of(value: object) -> list[object] | None:
 
 
 def has_instances(value: object) -> bool:
-    """Whether a row is an instruction with several inputs and outputs in `instances`."""
-    return isinstance(value, dict) and _are(value.get("instances"), dict)
+    """Whether a row is an instruction with inputs and outputs in `instances`, which is a list of them, or the only one."""
+    given = value.get("instances") if isinstance(value, dict) else None
+    return _are(given, dict) or (isinstance(given, dict) and {"input", "output"} <= given.keys())
 
 
 def _sides(columns: Mapping[str, tuple[str, ...]]) -> list[list[str]]:

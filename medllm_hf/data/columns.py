@@ -96,10 +96,6 @@ ROLES = {name: role for table in (_PEOPLE, _MACHINES) for role, names in table.i
 # Who speaks where a tool is called; `tool_calls` stands beside a role in the OpenAI API's format.
 CALLS = ("tool_calls", "function_call")
 TOOLS = {"tool", "tools", "tool_call", "tool_calls", "tool_response", "function", "function_call", "observation", "ipython"}
-# A longer one is what somebody says, in a table without a header.
-_LONGEST_NAME = 60
-_SAID = re.compile(r"[，。？！；]|\s\S+[.?!]$")
-_OR_NAMES = ", or write a first row with the names of the columns if these are texts"
 OWN_COLUMNS = ("user", "assistant", "system", "messages", "dialogue", "role", "content")
 # What `--columns` must name at least, beside a system turn; and, of a turn a row, may name besides.
 _WHOLE = ({"user", "assistant"}, {"messages"}, {"role", "content"})
@@ -153,9 +149,9 @@ def _pairs(text: str | None, flag: str, keys: tuple[str, ...]) -> list[tuple[str
 @lru_cache(maxsize=4096)
 def known(columns: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
     """What columns may hold → those of the `columns` that have a name for it, the likeliest first."""
-    plain = [(column, _plain(column)) for column in columns]
+    named = [(column, plain(column)) for column in columns]
     return {
-        kind: tuple(column for column, name in sorted(plain, key=lambda one: ranks.get(one[1], 0)) if name in ranks)
+        kind: tuple(column for column, name in sorted(named, key=lambda one: ranks.get(one[1], 0)) if name in ranks)
         for kind, ranks in _RANKS.items()
     }
 
@@ -174,72 +170,10 @@ def value_at(value: object, path: str) -> object:
     return value_at(value[heads[-1]], path[len(heads[-1]) + 1 :]) if heads else None
 
 
-def no_column(row: dict, names: Names) -> str:
-    """Says that the columns of a row make no dialogue, which they are, and the `--columns` to try.
-
-    Proposed are a column that is known as one side with one named like the other, a list of objects as the messages, or else
-    the two longest texts in the order of the columns. A row that is one turn of a dialogue is told so.
-    """
-    missing = [path for key, path in names.columns.items() if key != "system" and value_at(row, path) is None]
-    if missing:
-        return f"no column {missing[0]} among the columns {', '.join(list(row)[:12]) or 'none'}"
-    columns = known(tuple(row))
-    for role in columns["role"]:
-        if columns["content"] and str(row[role]).casefold() in names.roles:
-            turn = f"the columns {role} and {columns['content'][0]} are one turn, not a dialogue"
-            own = f"role={role},content={columns['content'][0]}"
-            return f"{turn}; try --columns dialogue=…,{own} with the column that tells dialogues apart, none if a file is one"
-    found = dict(list(_paths(row))[:200])
-    shown = ", ".join(_short(name) for name in list(row)[:12]) + (", …" if len(row) > 12 else "")
-    lists = [path for path, value in found.items() if isinstance(value, list) and value and isinstance(value[0], dict | list)]
-    texts = {path: value for path, value in found.items() if isinstance(value, str) and is_prose(value) and path != "id"}
-    sides = _sides(texts, columns)
-    longest = sorted(sorted(texts, key=lambda path: -len(texts[path]))[:2], key=list(texts).index)
-    flat = all(isinstance(value, str) for value in row.values())  # as the rows of tables are
-    if any(len(name) > _LONGEST_NAME or _SAID.search(name) for name in row) or (flat and any(map(str.isdecimal, row))):
-        proposed = "write a first row with the names of the columns, such as question and answer"
-    elif lists and not sides:
-        proposed = f"try --columns messages={lists[0]}"
-    elif sides or len(longest) == 2:
-        user, assistant = sides or longest
-        proposed = f"try --columns user={user},assistant={assistant}"
-        usual = any(columns.values()) or "".join(row).isascii() and all(map(str.isidentifier, row))
-        proposed += _OR_NAMES if flat and not usual else ""
-    else:
-        proposed = "give files with --columns user=…,assistant=… or messages=…"
-    return f"no columns of a dialogue among {shown or 'none'}; {proposed}"
-
-
-def _sides(texts: Mapping[str, str], columns: Mapping[str, tuple[str, ...]]) -> tuple[str, str] | None:
-    """The known column of one side and the longest text that has a name of the other in its own, None if there is none."""
-    for side, other in (("user", "assistant"), ("assistant", "user")):
-        given = next((column for column in columns[side] if column in texts), None)
-        words = [name for name in COLUMNS[other] if len(name) > 3 or not name.isascii()]
-        like = [path for path in texts if path != given and any(word in _plain(path.split(".")[-1]) for word in words)]
-        if given and like:
-            longest = max(like, key=lambda path: len(texts[path]))
-            return (given, longest) if side == "user" else (longest, given)
-    return None
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= _LONGEST_NAME else name[:_LONGEST_NAME] + "…"
-
-
-def _plain(name: str) -> str:
+@lru_cache(maxsize=4096)
+def plain(name: str) -> str:
+    """A name as it is compared: in small letters, without blanks, `_` and `-`."""
     return re.sub(r"[\s_-]+", "", name).casefold()
-
-
-def _paths(row: dict, before: str = "", depth: int = 0) -> "list[tuple[str, object]]":
-    found: list[tuple[str, object]] = []
-    for name, value in list(row.items())[:200]:
-        if "," in name or not name or name != name.strip():
-            continue  # `--columns` cannot name it
-        if isinstance(value, dict) and depth < 2:
-            found += _paths(value, f"{before}{name}.", depth + 1)
-        else:
-            found.append((f"{before}{name}", value))
-    return found
 
 
 def is_prose(text: str) -> bool:

@@ -14,12 +14,14 @@ from pathlib import Path
 from typing import Literal
 
 from medllm_hf.data import transcripts
-from medllm_hf.data.columns import MACHINES, Names, known, no_column, parse_names, value_at
+from medllm_hf.data.column_hints import no_column
+from medllm_hf.data.columns import MACHINES, Names, known, parse_names, value_at
 from medllm_hf.data.encodings import check_encoding
 from medllm_hf.data.exam_rows import Positions
 from medllm_hf.data.files import BadRow, parsed, stem
 from medllm_hf.data.formats import FORMATS, columns_used, detect, is_dialogue, question, turn_list
 from medllm_hf.data.mcq import file_positions
+from medllm_hf.data.pairs import hidden_question
 from medllm_hf.data.raw_rows import raw_rows
 from medllm_hf.data.recognition import recognise
 from medllm_hf.data.unread import count, unread
@@ -136,7 +138,18 @@ def dialogue_rows(file: Path, format: str, policy: Policy) -> Iterator[tuple[int
         reason = max(filter(None, reasons), key=lambda reason: "columns" in reason)
         yield first[0][0], BadRow("file", f"none of its first {len(first)} rows is a dialogue: {reason}")
         return
+    if format == AUTO and (hidden := _hidden_question(first, policy.names)):
+        yield first[0][0], BadRow("file", hidden)
+        return
     yield from chain(first, rows)
+
+
+def _hidden_question(first: list[tuple[int, object]], names: Names) -> str | None:
+    rows = []
+    for _, raw in first if not names.columns else ():
+        with suppress(BadRow):
+            rows.append(parsed(raw))
+    return hidden_question(row for row in rows if isinstance(row, dict) and detect(row, names) is FORMATS["pair"])
 
 
 def _joined(

@@ -9,11 +9,13 @@ from contextlib import suppress
 from reprlib import repr as shortened
 from string import ascii_uppercase
 
-_OPTIONS = ("options", "option", "choices", "选项", "選項", "候选项", "备选答案", "answerchoices", "answeroptions")
+_OPTIONS = ("options", "option", "choices", "选项", "選項", "候选项", "备选答案", "備選答案", "answerchoices", "answeroptions")
 # Lists of the texts that answer a question, too; with their letters, options.
 _MAYBE_OPTIONS = ("answers",)
 _LABEL, _TEXT = ("label", "key", "letter", "aid", "标号"), ("text", "value", "content", "atext", "内容")
-LETTER_COLUMN = re.compile(r"(?:op|option|choice|ending|选项|选择|答案选项)?([a-z]|[0-9])", re.IGNORECASE)
+LETTER_COLUMN = re.compile(
+    r"(?:op|opt|option|choice|ending|选项|选择|答案选项|選項|選擇|答案選項)?([a-z]|[0-9])", re.IGNORECASE
+)
 # What stands behind a letter.
 MARK = r"[\s.．、,，:：)）\]】]"
 _MARKS, _OPENING = r"[.．、:：)）\]】]", r"(（\[【"
@@ -78,6 +80,12 @@ def letter_columns(row: dict) -> dict[str, object]:
             manners.setdefault((match[0][:-1].lower(), match[1].isdigit()), {})[column] = text
     columns = max(manners.values(), key=len, default={})
     return dict(sorted(columns.items(), key=lambda pair: pair[0].lower()))
+
+
+def option_columns(row: dict) -> set[str]:
+    """The columns whose names are those of options, or of one option."""
+    names = plain_names(row)
+    return {*letter_columns(row), *(names[name] for name in _OPTIONS if name in names)}
 
 
 def plain_names(row: dict) -> dict[str, str]:

@@ -4,7 +4,6 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterable
 from reprlib import repr as shortened
-from string import ascii_uppercase
 
 from medllm_hf.data.exam_options import (
     LETTER_COLUMN,
@@ -14,6 +13,7 @@ from medllm_hf.data.exam_options import (
     first_filled,
     given_options,
     letter_columns,
+    option_columns,
     options_within,
     plain_names,
     read_options,
@@ -24,7 +24,7 @@ from medllm_hf.errors import kind_of
 # In the order in which they are tried. Names are compared in lower case and without "_", "-" and spaces.
 _QUESTION = (
     *("question", "qtext", "题目", "题干", "问题", "題目", "題幹", "問題", "stem", "questiontext", "questionstem", "题目内容"),
-    *("试题", "试题内容", "problem", "problemtext"),
+    *("试题", "试题内容", "試題", "problem", "problemtext", "text", "query", "prompt"),
 )
 # What several questions are about, without which they cannot be answered.
 _PASSAGE = ("passage", "context", "casetext", "vignette", "sharecontent", "材料", "案例", "病例", "共用题干", "题干材料")
@@ -45,11 +45,19 @@ _ANSWER = (
     ),
     *("correctoption", "correctidx", "correct", "label"),
 )
-_KIND = ("questiontype", "题型", "题目类型", "试题类型", "type", "类型")
+# Other names of an answer, where letters or a position stand in it and one column alone has such a name.
+_LIKE_ANSWER = re.compile(r"answer|correct|gold|答案|正解")
+_ALONE = re.compile(r"(?=.*[A-Z])[A-Z\s,;/|&.:()\[\]]{1,26}")
+_LETTERS = re.compile(r"\s*[A-Za-z](?:[\s,、;/|+&]*[A-Z]){0,9}\s*")
+_KIND = (
+    "kind",
+    *("questiontype", "题型", "题目类型", "试题类型", "题目類型", "題型", "type", "类型"),
+)
 _SUBJECT = ("subject", "subjectname", "metainfo", "examclass", "clinicaldepartment", "科目", "学科", "科室", "category")
 _ID = ("id", "qid")
 _KINDS = (
-    ("multi", re.compile(r"multi|多选|多项选|不定项|x型", re.IGNORECASE)),
+    # Of "multiple choice" one may be right.
+    ("multi", re.compile(r"multi(?!ple[\s_-]*choice)|多选|多项选|不定项|x型", re.IGNORECASE)),
     ("single", re.compile(r"single|单选|单项选|最佳选|[abc][1-4]?型", re.IGNORECASE)),
 )
 # What may stand between or around the letters of an answer, after full-width signs have become narrow ones.
@@ -71,14 +79,14 @@ Positions = Callable[[], int | None]
 
 def is_exam_row(row: dict) -> bool:
     """Whether a row has a question, options and an answer, under whatever names; or options in the question and letters."""
-    names = plain_names(row)
+    names = _names(row)
     question, answer = first_filled(row, names, _QUESTION), first_filled(row, names, _ANSWER)
     if question is None or answer is None:
         return False
     if given_options(row, names) is not None or len(letter_columns(row)) > 1:
         return True
     letters = answer[0] if isinstance(answer, list) and len(answer) == 1 else answer
-    short = isinstance(letters, str) and len(letters) <= len(ascii_uppercase) and letters.isascii() and letters.isupper()
+    short = isinstance(letters, str) and _ALONE.fullmatch(letters) is not None
     return short and isinstance(question, str) and options_within(question) is not None
 
 
@@ -93,13 +101,18 @@ def exam_fields(row: dict, positions: Positions) -> dict:
         NeedsImage: the question comes with a picture.
         ValueError: which part is wrong and why.
     """
-    names = plain_names(row)
+    names = _names(row)
     check_columns(row, names)
     for part, wanted in (("question", _QUESTION), ("answer", _ANSWER)):
         if not any(name in names for name in wanted):
             found = ", ".join(shortened(name) for name in list(row)[:8])
             raise ValueError(f"{part} is not among the columns {found or 'none'}; a table begins with a row of such names")
-    question = checked_text(first_filled(row, names, _QUESTION), "question")
+    asked = first_filled(row, names, _QUESTION)
+    if isinstance(asked, dict):
+        raise ValueError(
+            f"question is an object of {', '.join(map(str, asked))}, of which one is the text: write it there alone"
+        )
+    question = checked_text(asked, "question")
     within = options_within(question)
     check_texts(within[0] if within else question, [])
     question, labels, options = _stem_and_options(row, names, question, within)
@@ -115,6 +128,37 @@ def exam_fields(row: dict, positions: Positions) -> dict:
     }  # fmt: skip
 
 
+def exam_columns(row: dict) -> set[str]:
+    """The columns of an exam row that are read: of its question, its options, its answer and its kind."""
+    names = _names(row)
+    parts = (_QUESTION, _PASSAGE, _ANSWER, ("answer",))
+    read = {_filled(row, names, part) for part in parts} | {names[name] for name in _KIND if name in names}
+    return (
+        {name for name in read if name is not None}
+        | option_columns(row)
+        | ({names["options"]} if "options" in names else set())
+    )
+
+
+def _names(row: dict) -> dict[str, str]:
+    """{name as it is compared: column} of a row; a letter for a name, or another of an answer, is the usual one too."""
+    names = plain_names(row)
+    if {"q", "o", "a"} <= names.keys() and isinstance(row[names["o"]], list | dict):
+        names = {"question": names["q"], "options": names["o"], "answer": names["a"], **names}
+    if any(name in names for name in _QUESTION) and not any(name in names for name in _ANSWER):
+        like = [column for name, column in names.items() if _LIKE_ANSWER.search(name) and _may_be_answer(row[column])]
+        names.update({"answer": like[0]} if len(like) == 1 else {})
+    return names
+
+
+def _may_be_answer(value: object) -> bool:
+    return _LETTERS.fullmatch(value) is not None if isinstance(value, str) else _position(value) is not None
+
+
+def _filled(row: dict, names: dict[str, str], wanted: tuple[str, ...]) -> str | None:
+    return next((names[name] for name in wanted if name in names and row[names[name]] not in (None, "", [], {})), None)
+
+
 def position_base(rows: Iterable[object]) -> int | None:
     """0 or 1, from which the answers of these rows count that are positions of options; None where nothing tells.
 
@@ -124,7 +168,7 @@ def position_base(rows: Iterable[object]) -> int | None:
     votes = [0, 0]
     for row in rows:
         if isinstance(row, dict) and is_exam_row(row):
-            names = plain_names(row)
+            names = _names(row)
             try:
                 found, count = (
                     _positions(first_filled(row, names, _ANSWER)),
@@ -180,14 +224,12 @@ def _language(row: dict, question: str, options: dict[str, str]) -> str:
 
 
 def _kind(row: dict, names: dict[str, str]) -> str | None:
-    """single or multi as the row says it, None where it does not. Other words than these count only in a column `kind`."""
+    """single or multi as the first column says it that says either, None where none does: a kind may be a topic, too."""
     own = row.get("kind")
-    if own in (None, ""):
-        own = first_filled(row, names, _KIND)
-    known = [kind for kind, words in _KINDS if isinstance(own, str) and words.search(own)]
-    if not known and row.get("kind") not in (None, ""):
-        raise ValueError(f"kind {shortened(own)} is not single or multi")
-    return known[0] if known else None
+    if own is not None and not isinstance(own, str | int | float):
+        raise ValueError(f"kind {shortened(own)} is not a text")
+    said = [value for name in _KIND if name in names and isinstance(value := row[names[name]], str)]
+    return next((kind for value in said for kind, words in _KINDS if words.search(value)), None)
 
 
 def _answer(

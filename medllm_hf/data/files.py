@@ -201,7 +201,7 @@ def _rows(file: Path, kind: Kind) -> Iterator[tuple[int, object]]:
             yield from array_rows(stream)
         elif kind.form in ("members", "named"):
             yield from member_rows(stream, lists=kind.form == "members")
-        elif kind.form == "objects":
+        elif kind.form in ("objects", "columns"):
             yield from object_rows(stream)
         else:
             yield from whole_row(stream)

@@ -10,9 +10,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TypeGuard
 
-from medllm_hf.data.columns import CALLS, MACHINES, TOOLS, Names, known, no_column, value_at
+from medllm_hf.data.column_hints import no_column
+from medllm_hf.data.columns import CALLS, MACHINES, TOOLS, Names, known, value_at
+from medllm_hf.data.exam_options import options_within
 from medllm_hf.data.exam_rows import Positions, is_exam_row
 from medllm_hf.data.mcq import item_from_row
+from medllm_hf.data.pairs import has_value, is_pair, pair_columns, passage_text
+from medllm_hf.data.pictures import needs_picture
 from medllm_hf.data.row_readers import BadRow
 from medllm_hf.errors import kind_of
 
@@ -20,8 +24,6 @@ ROUND = ("user", "assistant")
 BY_TURNS = "texts without roles were taken as user and assistant by turns"
 # Python's own parser takes a hundred times the memory of its text.
 _LONGEST_NESTED = 2**20
-# What people write where they ask nothing beyond the title.
-_NOTHING = {"", "无", "暂无", "无。"}
 _TOOLS = "the call of a tool or its result, which a dialogue cannot hold; `medllm sft` takes `messages` with them as they are"
 
 
@@ -76,34 +78,17 @@ def pair(row: dict, names: Names) -> list[dict]:
         turns += turn_list(row[column], column, names) if has_value(row, column) else []
     value = row[asks[0]]
     if len(asks) > 1:
-        texts = [text for text in (_wording(row[name], name)[0] for name in asks) if text.strip()]
+        texts = [passage_text(row[name], name) or _wording(row[name], name)[0] for name in asks if has_value(row, name)]
+        texts = [text for text in texts if text.strip()]
         # A prompt may be the instruction with what is put around it.
         longest = max(texts, key=len, default="")
         value = longest if all(text in longest for text in texts) else "\n".join(texts)
+    if (last := row[asks[-1]]) and isinstance(last, str) and options_within(last) and needs_picture(last):
+        raise BadRow("question", "an exam question that points at a picture")
     if _are_texts(value) and _are_texts(row[answer]) and len(value) == len(row[answer]):
         rounds = [turn for texts in zip(value, row[answer], strict=True) for turn in _round(*texts)]
         return [*turns, {**rounds[0], "note": "as many answers as questions were taken as rounds"}, *rounds[1:]]
     return turns + _without_repeats(_asked(value, asks[0], names), _answered(row[answer], answer, names), names)
-
-
-def pair_columns(row: dict) -> tuple[list[str], str]:
-    """The columns of the question, which are joined, and that of the answer, in a row that `is_pair`."""
-    columns = known(tuple(row))
-    asks = [_first_filled(row, columns["user"])]
-    parts = [name for name in columns["instruction"][:1] + columns["input"][:1] if has_value(row, name)]
-    if len(parts) > 1 or asks[0] in parts:
-        asks = parts
-    if columns["instruction"] and asks[0] != columns["instruction"][0] and has_value(row, columns["instruction"][0]):
-        asks = [columns["instruction"][0], *asks]
-    elif asks == [*columns["instruction"][:1]]:
-        # The task in the instruction, and what it is about under another name; `text` is all of it as it was trained.
-        asks += [name for name in columns["user"] if name not in asks and name.casefold() != "text" and has_value(row, name)][
-            :1
-        ]
-    first = row[asks[0]]
-    if len(asks) == 1 and isinstance(first, str | None) and (first or "").strip() in _NOTHING and columns["title"]:
-        asks = [columns["title"][0]]
-    return asks, _first_filled(row, columns["assistant"])
 
 
 def _alternating(value: object, where: str, names: Names) -> list[dict] | None:
@@ -148,15 +133,6 @@ def _has_named_columns(row: dict, names: Names) -> bool:
 
 def _is_question(row: dict, names: Names) -> bool:
     return is_exam_row(row)
-
-
-def is_pair(row: dict, names: Names) -> bool:
-    """Whether a row has a column of a question and one of an answer, not both empty."""
-    columns = known(tuple(row))
-    # Either may be empty, which is for `check_turns` to say.
-    return all(columns[side] for side in ("user", "assistant")) and any(
-        has_value(row, column) for side in ("user", "assistant") for column in columns[side]
-    )
 
 
 def _has_turns(row: dict, names: Names) -> bool:
@@ -407,12 +383,3 @@ def _text(value: object, where: str) -> str:
 
 def _round(asked: str, answer: str) -> list[dict]:
     return [{"role": "user", "content": asked}, {"role": "assistant", "content": answer}]
-
-
-def _first_filled(row: dict, columns: tuple[str, ...]) -> str:
-    return next((column for column in columns if has_value(row, column)), columns[0])
-
-
-def has_value(row: dict, column: str) -> bool:
-    """Whether an optional column is there; CSV writes a missing value as an empty text."""
-    return row.get(column) not in (None, "")

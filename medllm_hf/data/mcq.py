@@ -6,13 +6,15 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cache, partial
+from itertools import chain
 from pathlib import Path
 
 from medllm_hf.data.archives import archive_of
 from medllm_hf.data.exam_prompts import INSTRUCTION, LETTERS_ALONE, REASONING_INSTRUCTION, REPLY_PREFIX
 from medllm_hf.data.exam_rows import Positions, exam_fields, position_base
-from medllm_hf.data.files import BadRow, file_rows, parsed
+from medllm_hf.data.files import BadRow, parsed
 from medllm_hf.data.pictures import NeedsImage
+from medllm_hf.data.raw_rows import raw_rows
 from medllm_hf.data.recognition import recognise
 from medllm_hf.errors import UserError, kind_of
 
@@ -125,7 +127,7 @@ def read_question_file(path: str, encoding: str | None = None) -> QuestionFile:
     bad: list[tuple[int, str]] = []
     own: set[str] = set()
     read = with_picture = 0
-    for number, raw in file_rows(Path(path), encoding):
+    for number, raw in chain(*raw_rows(Path(path), encoding)):
         read += 1
         try:
             row = parsed(raw)
@@ -163,6 +165,6 @@ def _is_readable(path: str) -> bool:
 
 
 def _readable_rows(path: str, encoding: str | None) -> Iterator[object]:
-    for _, raw in file_rows(Path(path), encoding):
+    for _, raw in chain(*raw_rows(Path(path), encoding)):
         with suppress(BadRow):
             yield parsed(raw)

@@ -1,4 +1,4 @@
-"""The raw rows of a file with its first ones apart; tables by columns are rows, and lists of texts are named dialogues."""
+"""The raw rows of a file, first ones apart; tables by columns and rows in rows are rows, lists of texts named dialogues."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -7,15 +7,18 @@ from pathlib import Path
 
 from medllm_hf.data.columnar import has_instances, rows_of
 from medllm_hf.data.files import file_rows, parsed
+from medllm_hf.data.nested_rows import inner_rows
 from medllm_hf.data.recognition import recognise
 from medllm_hf.data.row_readers import BadRow
 
 # By so much of a file it is told whether it holds dialogues.
 _FIRST_ROWS, _FIRST_BYTES = 200, 2**20
+# Of these one must hold rows if any does.
+_FEW = 5
 
 
 def raw_rows(file: Path, encoding: str | None) -> tuple[list[tuple[int, object]], Iterator[tuple[int, object]]]:
-    """The first rows of a file, by which it is known, and an iterator of the others; a table by columns is taken apart.
+    """The first rows of a file, by which it is known, and an iterator of the others; what holds rows is taken apart.
 
     Raises:
         UserError: see `file_rows`.
@@ -32,7 +35,10 @@ def raw_rows(file: Path, encoding: str | None) -> tuple[list[tuple[int, object]]
     # Lines are rows by their name; what is the only thing in a file, or one of several tables by names, may be a table.
     only = len(first) == 1 and not following and not file.name.lower().removesuffix(".gz").endswith((".jsonl", ".ndjson"))
     tables = only or recognise(file, encoding).form == "named" or any(has_instances(_value(raw)) for _, raw in first[:1])
-    if not tables or not any(_table(raw) for _, raw in first):
+    take_apart = _table if tables and any(_table(raw) for _, raw in first) else None
+    if take_apart is None and any(inner_rows(_value(raw)) for _, raw in first[:_FEW]):
+        take_apart = _inner
+    if take_apart is None:
         rows = chain(following, rows)
         if not _are_talks(first):
             return first, rows
@@ -41,7 +47,7 @@ def raw_rows(file: Path, encoding: str | None) -> tuple[list[tuple[int, object]]
             for number, raw in chain(first, rows)
         )
         return list(islice(named, len(first))), named
-    split = enumerate((row for _, raw in chain(first, following, rows) for row in (_table(raw) or [raw])), start=1)
+    split = enumerate((row for _, raw in chain(first, following, rows) for row in (take_apart(raw) or [raw])), start=1)
     return list(islice(split, _FIRST_ROWS)), split
 
 
@@ -59,6 +65,10 @@ def _list(raw: object) -> list | None:
 
 def _table(raw: object) -> list[object] | None:
     return rows_of(_value(raw))
+
+
+def _inner(raw: object) -> list[object] | None:
+    return inner_rows(_value(raw))
 
 
 def _value(raw: object) -> object:

@@ -44,7 +44,7 @@ _SHOWN = {
 _FORMS = {
     "lines": "JSON lines", "array": "a JSON array", "objects": "JSON objects", "members": "lists of rows in a JSON object",
     "named": "a JSON object of rows", "turns": "one dialogue as a JSON array", "parquet": "Parquet",
-    "xlsx": "an Excel workbook",
+    "xlsx": "an Excel workbook", "columns": "a table by its columns in a JSON object",
 }  # fmt: skip
 
 
@@ -53,7 +53,7 @@ class Kind:
     """What a file is. `bom` is the number of bytes before the text; `quoted` tells whether quotes mean something in a table.
 
     form: lines, array, objects (one after the other), members (an object with lists of rows), named (an object whose members
-    are the rows), turns (an array that is one dialogue), csv, parquet or xlsx.
+    are the rows), columns (one whose members are the columns), turns (an array that is one dialogue), csv, parquet or xlsx.
     """
 
     form: str
@@ -217,7 +217,9 @@ def _object_form(text: str) -> str:
     sketch = dict(_sketch(text.encode("utf-8", "surrogatepass")))
     columns = known(tuple(sketch))
     # A table by its columns is one object, for `columnar`.
-    if (columns["user"] and columns["assistant"]) or _BY_COLUMNS.match(text) or {"columns", "data"} <= sketch.keys():
+    if _BY_COLUMNS.match(text) or {"columns", "data"} <= sketch.keys():
+        return "columns"
+    if columns["user"] and columns["assistant"]:
         return "objects"
     for column in columns["turns"]:
         value = sketch[column]

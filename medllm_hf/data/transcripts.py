@@ -7,7 +7,8 @@ from itertools import pairwise
 
 from medllm_hf.data.columns import Names, known, value_at
 from medllm_hf.data.files import parsed
-from medllm_hf.data.formats import BY_TURNS, FORMATS, ROUND, has_value, is_dialogue, is_pair, pair
+from medllm_hf.data.formats import BY_TURNS, FORMATS, ROUND, is_dialogue, pair
+from medllm_hf.data.pairs import has_value, is_pair
 from medllm_hf.data.row_readers import LARGEST_ROW, BadRow
 from medllm_hf.data.unread import unread, unread_among
 

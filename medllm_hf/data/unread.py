@@ -4,7 +4,9 @@ from collections import Counter
 from collections.abc import Iterable
 
 from medllm_hf.data.columns import Names, is_prose, known
-from medllm_hf.data.formats import FORMATS, Format, pair_columns, turns_in
+from medllm_hf.data.exam_rows import exam_columns
+from medllm_hf.data.formats import FORMATS, Format, turns_in
+from medllm_hf.data.pairs import pair_columns
 
 # What names or counts a row and says nothing of its dialogue, as `known` knows it.
 _BOOKKEEPING = ("dialogue", "place")
@@ -18,10 +20,10 @@ MOST_NAMES = 1_000
 def unread(row: dict, kind: Format | None, names: Names) -> set[str]:
     """The columns, and the fields of turns as COLUMN.FIELD, that hold a text or more and make no part of the dialogue.
 
-    None where `kind` is that of exam questions, whose parts have names of their own. A `kind` of None is that of `--columns`.
+    A `kind` of None is that of `--columns`.
     """
     if kind is FORMATS["mcq"]:
-        return set()
+        return unread_among(row, exam_columns(row))
     columns = known(tuple(row))
     if names.columns:
         return unread_among(row, {path.partition(".")[0] for path in names.columns.values()} | set(names.columns.values()))

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from medllm_hf.data.columnar import rows_of
-from medllm_hf.data.dialogues import Policy, dialogue_rows, examine
+from medllm_hf.data.dialogues import Policy, dialogue_rows, examine, read_as
 
 ASKS, SAYS = ["头痛", "发热", "咳嗽"], ["请休息", "多喝水", "别吸烟"]
 
@@ -34,6 +34,17 @@ def test_a_table_by_columns_is_its_rows(value, indent, tmp_path):
     path = tmp_path / "a.json"
     path.write_text(json.dumps(value, ensure_ascii=False, indent=indent), encoding="utf-8")
     assert pairs(path) == list(zip(ASKS, SAYS, strict=True))
+
+
+def test_one_instance_is_a_row_with_what_stands_beside_it():
+    row = {"instruction": "请选一项", "instances": {"input": "头痛？", "output": "休息"}}
+    assert rows_of(row) == [{"instruction": "请选一项", "instances": None, "input": "头痛？", "output": "休息"}]
+
+
+def test_a_table_by_columns_is_called_so(tmp_path):
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps({"question": dict(enumerate(ASKS)), "answer": dict(enumerate(SAYS))}), encoding="utf-8")
+    assert read_as(path, "auto", Policy()).startswith("a table by its columns in a JSON object, UTF-8, user in question")
 
 
 def test_a_large_table_by_columns_is_known_by_its_beginning(tmp_path):

@@ -5,7 +5,8 @@ import json
 import pytest
 from support.commands import run
 
-from medllm_hf.data.columns import Names, no_column, parse_names
+from medllm_hf.data.column_hints import no_column
+from medllm_hf.data.columns import Names, parse_names
 from medllm_hf.data.commands.check import check
 from medllm_hf.data.dialogues import Policy, dialogue
 from medllm_hf.data.files import BadRow
@@ -220,11 +221,7 @@ def test_what_to_try_is_said_of_the_columns():
     assert no_column({"id": "12345678", "topic": "头痛", "text_a": "头痛两天了", "text_b": "请多休息"}, Names()).endswith(
         "user=text_a,assistant=text_b"
     )
-    assert no_column({"id": 1, "items": [{"x": 1}]}, Names()).endswith("messages=items")
-    # One side that is known, beside answers of three models and the pages that were found.
-    row = {"question": ASKED, "small_answer": "多喝水", "large_answer": "多喝水，多休息", "link": "http://a.cn/" + "x" * 90}
-    assert no_column({**row, "pages": [{"page": "头痛"}]}, Names()).endswith("user=question,assistant=large_answer")
-    assert no_column({"ask of her": ASKED, "bot": "多喝水"}, Names()).endswith("user=ask of her,assistant=bot")
+    assert no_column({"id": 1, "items": [{"question": "x", "answer": "y"}]}, Names()).endswith("messages=items")
     assert no_column({"link": "https://a.cn/1", "says": ASKED, "hears": "多喝水"}, Names()).endswith(
         "user=says,assistant=hears"
     )

@@ -152,12 +152,47 @@ def test_answers_by_text_and_by_column(columns, letters):
         ({"answer": "A或B"}, "does not name options"),
         ({"note": "A"}, "answer is not among the columns 'question', 'options', 'note'"),
         ({"answer": "A", "image": "scan.png"}, "comes with a picture"),
-        ({"answer": "A", "kind": "判断"}, "not single or multi"),
+        ({"answer": "A", "kind": ["单选"]}, "kind .* is not a text"),
+        ({"answer": "A", "question": {"en": "q", "zh": "问"}}, "object of en, zh"),
     ],
 )
 def test_answers_that_can_be_read_in_two_ways_or_none(columns, said):
     with pytest.raises(ValueError, match=said):
         item_from_row({"question": "q", "options": DRUGS, **columns})
+
+
+@pytest.mark.parametrize(
+    ("columns", "kind"),
+    [
+        ({"answer": "A", "kind": "药理学"}, "single"),
+        ({"answer": "AB", "kind": "mcq4"}, "multi"),
+        ({"answer": "A", "kind": "knowledge", "question_type": "多选"}, "multi"),
+        ({"answer": "A", "question_type": "multiple choice"}, "single"),
+        ({"answer": "A", "kind": "multi", "question_type": "single"}, "multi"),
+    ],
+)
+def test_a_kind_is_what_says_single_or_multi_and_else_the_answer_does(columns, kind):
+    assert item_from_row({"question": "q", "options": ["甲", "乙", "丙"], **columns}).kind == kind
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"題目": "何者不適當？", "選項A": "甲", "選項B": "乙", "選項C": "丙", "正確答案": "B"},
+        {"題幹": "何者不適當？", "選項": ["甲", "乙", "丙"], "標準答案": "B"},
+        {"stem": "何者不適當？", "options": {"A": "甲", "B": "乙", "C": "丙"}, "gold_answer": "B"},
+        {"text": "何者不適當？", "options": ["甲", "乙", "丙"], "the_correct_one": "b"},
+        {"q": "何者不適當？", "o": ["甲", "乙", "丙"], "a": 1, "e": "甲说"},
+    ],
+)
+def test_a_part_of_a_question_under_a_name_that_says_it(row):
+    item = item_from_row(row, lambda: 0)
+    assert (item.question, item.options, item.answer) == ("何者不適當？", {"A": "甲", "B": "乙", "C": "丙"}, {"B"})
+
+
+def test_two_columns_that_may_be_the_answer_are_none():
+    assert not is_exam_row({"question": "q", "options": ["甲", "乙"], "answer_of_one": "A", "answer_of_two": "B"})
+    assert not is_exam_row({"question": "q", "A": "甲", "B": "乙", "a": "甲"})
 
 
 def test_odd_rows_raise_nothing_but_value_errors():

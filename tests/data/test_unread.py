@@ -35,6 +35,13 @@ def left(row, columns=None):
         ({"messages": [GOOD[0], {**GOOD[1], "reasoning_content": "想", "a": None}]}, ASKED, {"messages.reasoning_content": 1}),
         ({"messages": [{"message": ASKED, "attrs": [1]}, {"message": ANSWERED}]}, ASKED, {"messages.attrs": 1}),
         ({"title": ASKED, "ask": "无", "answer": ANSWERED}, ASKED, {"ask": 1}),
+        (
+            {"question": ASKED, "options": ["甲", "乙"], "answer": "B", "explanation": "因为", "facts": ["一"], "field": "外"},
+            ASKED,
+            {"explanation": 1, "facts": 1, "field": 1},
+        ),
+        ({"题目": ASKED, "A": "甲", "B": "乙", "答案": "A", "题型": "单选", "答案来源": "原题"}, ASKED, {"答案来源": 1}),
+        ({"q": ASKED, "o": ["甲", "乙"], "a": "B", "ex": "因为"}, ASKED, {"ex": 1}),
     ],
 )  # fmt: skip
 def test_what_is_read_and_what_is_left(row, question, unread):

@@ -62,7 +62,7 @@ _TOLD = re.compile(
     r"(?:进行|完善|给予|采取|口服|外用|物理降温|静脉|搔抓|监测|引起重视|用物理|密切|评估|就医|就诊|排除|明确)"
     r"|(?:及时|尽快|尽早|立即|马上|必要时)(?:就医|就诊|到医院|前往|去医院|送医|口服|咨询|复查)"
     r"|(?:初步|首先|需要?|可)?考虑(?:是|为|有)?[^，,。]{0,8}(?:感染|可能|炎|病|症|引起|所致)|忌食|禁食辛辣|提示[^，,。]{0,12}(?:升高|异常|感染|可能|炎)"
-    r"|控制饮食|清淡饮食，|戒烟限酒|遵医嘱"
+    r"|控制饮食|清淡饮食，|戒烟限酒|遵医嘱|医生(?:通常|一般|可能)?会(?:开|建议|根据|进行|使用|安排|给[您你]|让[您你])"
 )
 _TOLD_EN = re.compile(
     r"\byou (?:should|may|might|need to|must|could|have to|can)(?! be right)\b|\bplease (?:consult|see|seek|describe|provide|"
@@ -87,7 +87,9 @@ _ASKED_EN = re.compile(
 )
 _OWN = re.compile(r"我|俺|咱")
 _OWN_EN = re.compile(r"\b(?:I|me|my|mine|she|he|her|his)\b")
-_AGREES = re.compile(r"\A\W*(?:好的?|嗯|行|明白|知道了|是的|谢谢|哦|okay|ok|yes|thanks|thank you)", re.I)
+_AGREES = re.compile(r"\A\W*(?:好的?|嗯|行|明白|知道了|谢谢|哦|okay|ok|thanks|thank you)", re.I)
+# An item of a list with its head in bold letters, as assistants write them and patients do not speak.
+_LIST = re.compile(r"^\s*(?:\d+[.、]|[-*•])\s*\*\*", re.M)
 _QUESTION = re.compile(r"[？?]\s*\Z|[吗呢吧么]\W*\Z|怎么办|什么|哪|几|多少|要不要|能不能|是不是|会不会|可不可以|需不需要")
 
 
@@ -128,7 +130,7 @@ def turn_faults(case: Case, turns: Sequence[Turn], text: str, ended: bool, may_e
 
 def speaks_as_doctor(text: str) -> bool:
     """Whether a sentence asks for symptoms, advises, or wishes a recovery, as the other side of the talk does."""
-    return any(map(_is_doctors, _SENTENCE.findall(text)))
+    return bool(_LIST.search(text)) or any(map(_is_doctors, _SENTENCE.findall(text)))
 
 
 def _is_doctors(sentence: str) -> bool:

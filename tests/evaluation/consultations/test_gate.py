@@ -1,4 +1,4 @@
-"""The gate of simulated patients: 198 labelled turns, what is no fault, and what a run does with a bad turn."""
+"""The gate of simulated patients: 201 labelled turns, what is no fault, and what a run does with a bad turn."""
 
 import json
 from pathlib import Path
@@ -43,7 +43,7 @@ def test_labelled_turns():
             other.append((text, found))
         elif found and not label:
             false.append((text, found))
-    assert bad == 98 and len(LABELLED["turns"]) == 198
+    assert bad == 100 and len(LABELLED["turns"]) == 201
     # Invented without a number: nothing that has no model can tell.
     assert missed == ["打过两针EV71疫苗，都是在社区打的。"]
     assert not false

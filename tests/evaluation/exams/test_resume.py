@@ -158,7 +158,7 @@ def test_a_finished_run_is_told_again_and_not_computed(exam, tmp_path, monkeypat
     [
         ("metrics.json", '"accuracy": 0.', '"accuracy": 0.9'),
         ("scores.jsonl", '"reference": "', '"reference": "A'),
-        ("outputs.jsonl", '"logprobs": {"A": ', '"logprobs": {"A": 9'),
+        ("outputs.jsonl", '"logprobs": {"A": -', '"logprobs": {"A": -9'),
         ("outputs.jsonl", '"rotation": 0', '"rotation": 7'),
         ("outputs.jsonl", '"logprobs": {"A": ', '"logprobs": {"Z": '),
     ],
