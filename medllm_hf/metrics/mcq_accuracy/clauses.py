@@ -67,9 +67,11 @@ _EN_LINK = (
     r"(?:(?:clearly|most likely|probably|likely|definitely|therefore|thus|indeed)\b,?\s?)?:?\s?(?:\(\s?)?"
 )
 _NOUN = re.compile(
-    r"(?P<noun>(?:正确|最佳|标准|最终|参考)?答案(?:[与及和]解析)?|正解|结论(?=:)|^\s?答(?=:)|最?符合[^,。;\n]{0,12}的(?:选项|答案)"
+    r"(?P<noun>(?:正确|最佳|标准|最终|参考)?答案(?:[与及和]解析)?|正解|结论(?=:)|^\s?答(?=:)|(?<![请你])回答(?=:)|最?符合[^,。;\n]{0,12}的(?:选项|答案)"
     r"|(?:正确|最佳|最合适|最恰当|最准确|最适当|最合理|最可能)的?选项"
-    r"|(?:^|(?<=[,。;:]))[^,。;:\n不非无未没错误排除否]{1,30}的选项(?=应?[是为]))" + _LINK + r"|(?P<en>(?<![A-Za-z])answers?\b"
+    r"|(?:^|(?<=[,。;:]))[^,。;:\n不非无未没错误排除否]{1,30}的选项(?=应?[是为]))"
+    + _LINK
+    + r"|(?P<en>(?<![A-Za-z])answers?(?:_(?:choice|option|letter|key|idx|index|label))?\b"
     r"|(?<!each )(?<!every )(?<!ing )\b(?:choice|correct|response|selected option)(?=:)|\bmy (?:choice|pick)\b"
     r"|\b(?:correct|right|best|final|appropriate)\s+(?:options?|choices?|ones?)\b)" + _EN_LINK,
     re.I | re.M,
@@ -144,7 +146,7 @@ _IN_ALL = re.compile(
 )
 # "A: …, 正确。": a line that begins with a label and ends with a judgement.
 _JUDGED_LINE = re.compile(
-    r"^[-\s]?\(?(?:选项)?([A-Z])[.:、)][^\n]{1,400}?[,。;:(—-][ ]?(?:是|为|说法|该项|此项)?"
+    r"^[-\s]?\(?(?:选项)?([A-Z])[.:、)][^\n]{1,400}?[,。;:(—-][ ]?(?:(?:这[个一]?|该|此)?(?:说法|描述|表述|选项|项)?[是为]?)"
     r"(?:(?P<wrong>错误|不正确|不对|错|[×✗✘❌])|正确|对|[√✓✔✅])的?[)。.;]?[ ]?$",
     re.M,
 )
@@ -181,8 +183,12 @@ _SUPPOSED = re.compile(
     r"|at first|initially|first impression)\b",
     re.I,
 )
+# "下面是一个例子:…答案:A": up to where the reply turns to the question.
+_EXAMPLE = re.compile(r"(?:例子|[示样]例|范例):(?!.*(?:回答|现在|本题))", re.S)
 _COPULA = re.compile(r"[ ](?:is|are|was|were|would be|should be)\b")
 _NEXT_LABEL = re.compile(r"[;,。.]?\s?\(?([A-Z])[ ]?[.:、)]")
+_NEXT_ROW = re.compile(r"[ ]?[:、.][^\n;]+[;\n][-\s]{0,4}\(?([A-Z])[ ]?[.:、)]")
+_NEXT_LINE = re.compile(r"[;。,]?\s*\n[-\s]{0,4}\(?([A-Z])[ ]?[.:、)]")
 _NEW_LINE = re.compile(r"\n[-\s]{0,4}$")
 _LETTER = re.compile(
     r"(?:(?<![\w°-])(?<!\d )|(?<=选项)|(?<=只有)|(?<=因此)|(?<=所以)|(?<=认为)|(?<=答案)|(?<=选择)|(?<=叙述)"
@@ -217,7 +223,9 @@ def read_statements(r: Reply, predicate: str = "", ending: str = "") -> list[Sta
 
 def is_denied(r: Reply, start: int) -> bool:
     """Whether what begins at `start` is denied, doubted, supposed or said of others."""
-    before = r.text[max(0, start - 200) : start]
+    before = r.text[max(0, start - 300) : start]
+    if _EXAMPLE.search(before):
+        return True
     clause, sentence = _CLAUSE.split(before)[-1], _SENTENCE.split(before)[-1]
     return bool(_NOT.search(before) or _DOUBT.search(clause) or _SUPPOSED.search(sentence))
 
@@ -244,12 +252,17 @@ def _settled(r: Reply, at: int, texts: bool, closed: bool = False) -> Named | No
     """The names at `at` as a verdict: void for one of several, None when asked, called wrong or part of a word."""
     by_line = bool(_NEW_LINE.search(r.text[max(0, at - 20) : at]))
     named = named_at(r, at, texts, lower=True, by_line=by_line)
+    below = _NEXT_LINE.match(r.text, named.end) if named and named.worded and named.lettered and named.labels else None
+    if named and below and below[1] > named.labels[-1]:
+        by_line, named = True, named_at(r, at, texts, lower=True, by_line=True)  # "答案:A. …", and "B. …" in the next line
     if not named or _QUESTION.match(r.text, named.end):
         return None
     wrong = is_called_wrong(r, named)
     if OR.match(r.text, named.end) or (_EITHER.match(r.text, named.end) and not wrong):
         return replace(named, labels="")
-    if by_line and (label := _NEXT_LABEL.match(r.text, named.end)) and label[1] in r.labels - set(named.labels):
+    goes_on = by_line and _NEXT_LABEL.match(r.text, named.end)
+    row = _NEXT_ROW.match(r.text, named.end) if by_line and named.labels else None
+    if (row and row[1] == chr(ord(named.labels[-1]) + 1)) or (goes_on and goes_on[1] in r.labels - set(named.labels)):
         return replace(named, labels="")  # a list, one a line, of which not all could be read
     part = r.text[named.end - 1] == ")" and r.text[named.end - 2].islower() and not named.worded
     if part and not END.match(r.text, named.end):
@@ -337,6 +350,9 @@ def _judged(r: Reply, predicate: str, ending: str) -> Iterator[Statement]:
         wrong = _WRONG.match(r.text, named.end)
         right = None if wrong else _RIGHT.match(r.text, named.end)
         judgement = wrong or right
+        if right and start == 0 and _REPLY_ENDS.match(r.text, right.end()):  # it says nothing but "B is correct."
+            yield from _said("chosen", r, start, named)
+            continue
         if judgement and r.text[start : named.end].strip() == "A" and _ARTICLE.match(r.text, named.end):
             continue  # "A correct estimate"
         if judgement and not _QUESTION.match(r.text, named.end):

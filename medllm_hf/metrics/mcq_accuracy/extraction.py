@@ -11,7 +11,8 @@ README.md has the rules in Chinese and English with examples.
  6. A first or last line that is nothing but a list is a verdict, unless the reply lists several options line by line; so is
     such a line after "I would select:". An "A. …" in the first line stands where the others below it are denied.
  7. The last verdict before a next question counts. Where it is void or taken back ("等等", "wait"), or one of three and more
-    different answers or after five changes of mind, none of which is called final, the reply is unparsed.
+    different answers or after five changes of mind, none of which is called final, the reply is unparsed; so is a thought
+    without its marks that was cut.
  8. Without a verdict: option texts after 应选 and the like; else what is judged right where nothing is called wrong, or alone
     among others that are; else option texts that end a sentence after 是, 为 or "is"; else what completes the question's own
     words; else a first "B) …" that is the only one of its kind. Those of the first kind that is there must agree.
@@ -37,7 +38,7 @@ _HEAD = re.compile(
     re.I,
 )
 _LABEL = re.compile(
-    r"(?:^|(?<=[\s;。,?.]))\(?(?:选项|[Oo]ption )?([A-Z])[ ]?(?:[:)](?![ ]?[\d(])|\.(?=[ ]?(?:$|\n|[A-Z]|[^\x00-\x7f])))[ ]?"
+    r"(?:^|(?<=[\s;。,?.:]))\(?(?:选项|[Oo]ption )?([A-Z])[ ]?(?:[:)](?![ ]?[\d(])|\.(?=[ ]?(?:$|\n|[A-Z]|[^\x00-\x7f])))[ ]?"
 )
 _MARK = re.compile(r"(?:^|(?<=[\s;。,]))\(?([A-Z])\)?[.:、)]")
 _POINT = re.compile(r"[.。:](?!\d)")
@@ -55,11 +56,20 @@ _TAKEN_BACK = re.compile(
 )
 # So many different answers are a recital, unless the last one says that it is the last.
 _MANY, _TURNS, _ANSWER, _FINAL = 3, 5, re.compile(r"答案|answer", re.I), re.compile(r"最终|最后|综上|\bfinal", re.I)
+# How a thought begins that has lost its marks, and what it is full of.
+_THINKING = re.compile(
+    r"(?:okay|ok|alright|all right|hmm+|let me|let's)\b|嗯|好(?:的|吧|,)|首先,(?:这道?|本)?题目?[是问]", re.I
+)
+_SECOND_THOUGHT, _SECOND_THOUGHTS, _FAR = (
+    re.compile(r"\b(?:wait|hmm+|let me)\b|等等|让我|我(?:再|需要|认为)|不过|但题目", re.I),
+    2,
+    80,
+)
 _NEXT = re.compile(
     r"下一[道个]?题|下题[:是]|\n\(?(?:例题|题目|问题|练习|[单多]选题)\)?\d{0,3}\)?[:.、]|\(例题\)|第[二三四五2-5]题"
     r"|\b(?:summari[sz]e|here are|list)\b[^.\n]{0,30}\banswers\b|总结以上问题|\n={2,}[^\n]*\n"
     r"|\n<?(?:Question|Q|Human|User|bot|Assistant|用户|问)>?[ ]?\d{0,3}[:.]"
-    r"|请你?(?:运用|阅读|根据|从)[^\n。]{0,40}(?:选出|选择|给出|回答)",
+    r"|请你?(?:说|回答)(?::|[^\n。:]{0,20}问题)|请你?(?:运用|阅读|根据|从)[^\n。]{0,40}(?:选出|选择|给出|回答)",
     re.I,
 )
 _NEXT_OPTIONS = re.compile(r"[?:。是有为)]\s?\(?A\)?[ ]?[.:、)][ ]?(?=[^\n;]{1,200}?[\n;。, ][ ]?\(?B\)?[ ]?[.:、)])")
@@ -74,11 +84,13 @@ _IN_BRACKETS = re.compile(
 _IS_OPTION = re.compile(r"\b(?:is|are)\b[^,;!?()\n]{1,60}\((?:[Oo]ption|[Aa]nswer|[Cc]hoice)[ ]([A-Z])\)(?=[ ]?(?:\.?$|\.\s))")
 _QUANTITY, _THUS = re.compile(r"[$+-]?\d"), re.compile(r"\b(?:therefore|thus|hence|so)\b|answer", re.I)
 _LABELLED = re.compile(r"\(?([A-Z])[ ]?[:)][ ]?(?=[^\W\d_])")
+_LINE_ENDS = re.compile(r"[。.!?\n]")
 _NEXT_LABEL = re.compile(r"(?<![A-Za-z])[A-Z][ ]?[:、)]")
 _SENTENCE_ENDS = re.compile(
     r"[ ]?(?:[。.!;\n]|$|,?[ ]?(?:因为|由于|其次|because\b|since\b|due to\b|as (?:it|this|the)\b|which (?:is|are)\b))",
     re.I,
 )
+_COLON = re.compile(r"(?<=[^\n:]{6}):[ ]?(?=\(?[A-Z](?![A-Za-z]))")
 _REFUSAL = re.compile(r"抱歉|对不起|不能(?:判断|确定|提供|回答)|无法(?:回答|提供|作答|选择)|\b(?:sorry|unable)\b", re.I)
 
 
@@ -99,7 +111,7 @@ def extract_choice(reply: str, options: dict[str, str], question: str = "") -> s
     >>> extract_choice("只有B是错误的。", {"A": "青霉素", "B": "链霉素"}, "下列说法不正确的是")
     'B'
     """
-    r, stem = reply_to(reply, options), read_stem(plain(question))
+    r, stem, asked = reply_to(reply, options), read_stem(plain(question)), plain(question).translate(LOWER)
     statements = read_statements(r, stem.predicate, stem.ending)
     wanted = "wrong" if stem.negative else "right"
     verdicts = [one for one in statements if one.act == "chosen"] + _lone_lines(r, stem)
@@ -109,10 +121,12 @@ def extract_choice(reply: str, options: dict[str, str], question: str = "") -> s
         verdicts += [one for one in statements if one.firm and one.act in (wanted, "best")]
     if verdicts:
         return _last(r, verdicts)
+    if _breaks_off(r, 0):
+        return None
     weaker: tuple[Callable[[], Sequence[str]], ...] = (
         lambda: [one.labels for one in statements if one.act == "urged"],
         lambda: _judged(statements, r, stem),
-        lambda: _said_to_be(r, plain(question).translate(LOWER)) or _completed(r, stem),
+        lambda: _said_to_be(r, asked) or _completed(r, stem, asked),
         lambda: _first_label(r),
     )
     for read in weaker[: 1 if r.shortened else len(weaker)]:
@@ -129,14 +143,23 @@ def _last(r: Reply, verdicts: list[Statement]) -> str | None:
     end = _next_options(r, min(one.end for one in verdicts), marked)
     own = [one for one in verdicts if one.start < end]
     last = max(own, key=lambda one: one.end, default=None)
-    if last is None or _TAKEN_BACK.search(r.text, last.end, end):
+    if last is None or _TAKEN_BACK.search(r.text, last.end, end) or _breaks_off(r, last.end):
         return None
     answers = {frozenset(one.labels) for one in own if one.labels and _ANSWER.search(r.text, one.start, one.end)}
     said = [frozenset(one.labels) for one in sorted(verdicts, key=lambda one: one.end) if one.labels and one.start < marked]
     turns = sum(one != other for one, other in zip(said, said[1:], strict=False))
-    if (len(answers) >= _MANY or turns >= _TURNS) and not _FINAL.search(r.text, max(0, last.start - 30), last.end):
+    void = sum(not one.labels for one in own)
+    if (len(answers) >= _MANY or len(answers) + void > _MANY or turns >= _TURNS) and not _FINAL.search(
+        r.text, max(0, last.start - 30), last.end
+    ):
         return None
     return "".join(sorted(last.labels)) or None
+
+
+def _breaks_off(r: Reply, after: int) -> bool:
+    """Whether the reply is a thought without its marks that was cut long after `after`, which was not its last word."""
+    thinks = _THINKING.match(r.text) and len(_SECOND_THOUGHT.findall(r.text)) >= _SECOND_THOUGHTS
+    return bool(thinks and len(r.text) - after > _FAR and r.text[-1] not in ".。!?)")
 
 
 def _next_options(r: Reply, after: int, end: int) -> int:
@@ -161,6 +184,8 @@ def _lone_lines(r: Reply, stem: Stem) -> list[Statement]:
         run = len(named.labels) > 1 and not named.worded and not named.apart and _POINT.match(r.text, named.end)
         if _ALONE.match(r.text, named.end, line.end()) or (number == 0 and (run or _HEAD.match(r.text, named.end))):
             alone[number] = named
+    if 0 in alone and (following := _NEXT.search(r.text, alone[0].end)):  # what stands in a next question is not this one's
+        alone = {number: named for number, named in alone.items() if lines[number].start() <= following.start()}
     if 0 in alone and not alone[0].worded:  # what follows letters alone with letters and texts is a list of what there is
         alone = {number: named for number, named in alone.items() if not (named.worded and named.lettered)}
     if len({frozenset(named.labels) for named in alone.values()}) > 1:
@@ -168,11 +193,17 @@ def _lone_lines(r: Reply, stem: Stem) -> list[Statement]:
         listed = len(alone) == len(lines) and all(named.worded and named.lettered for named in alone.values())
         labels = "".join(sorted(r.labels))  # all of them, or from A on: perhaps a list of what there is
         listing = set(joint) == r.labels or labels.startswith(joint)
-        several = listed and len(set(joint)) == len(joint) and (stem.several or not listing)
-        return [Statement("chosen", joint, 0, len(r.text))] if several else []
+        chosen = listed and len(set(joint)) == len(joint) and (stem.several or not listing)
+        return [Statement("chosen", joint, 0, len(r.text))] if chosen else []
     marked = places(_MARK, r.text)
     marks = "".join(mark[1] for mark in marked)
-    if 0 in alone and marks.startswith("AB") and not _heads(r, alone[0], lines, marked):
+    several = len(lines) == 1 and 0 in alone and alone[0].labels == marks and len(marks) > 1
+    if several and (stem.several or not is_listing(r, alone[0])):  # "C: …; D: …" alone chooses both
+        return [Statement("chosen", marks, 0, alone[0].end)]
+    rows = (
+        0 in alone and alone[0].worded and len(lines) > 1 and marks == "".join(sorted(set(marks))) and len(marks) == len(lines)
+    )
+    if 0 in alone and (rows or marks.startswith("AB")) and not _heads(r, alone[0], lines, marked):
         alone.pop(0)
     if 0 in alone and not alone[0].lettered and _is_numbered(r, lines):
         alone.pop(0)
@@ -241,6 +272,8 @@ def _said_to_be(r: Reply, question: str) -> list[str]:
         if named and named.worded and ends and not given and not is_listing(r, named):
             found.append((match.start(), named.labels))
         elif (label := _LABELLED.match(r.text, match.end())) and label[1] in r.labels and not (named and named.worded):
+            if label[1] == "A" and not _LINE_ENDS.search(r.text, label.end()):
+                continue  # perhaps a list of what there is, cut in its first line
             found.append((match.start(), "" if _NEXT_LABEL.search(r.text, label.end(), label.end() + 300) else label[1]))
     labels = places(_LABEL, r.text)
     for match in labels if len({match[1] for match in labels}) == 1 else []:
@@ -257,10 +290,12 @@ def _is_step(r: Reply, copula: re.Match[str], end: int) -> bool:
     return bool(english and len(r.text) - end > 200 and not _THUS.search(r.text, max(0, copula.start() - 150), copula.start()))
 
 
-def _completed(r: Reply, stem: Stem) -> list[str]:
-    """The names that complete the stem, which the reply repeats; none where it repeats the options with it."""
+def _completed(r: Reply, stem: Stem, question: str) -> list[str]:
+    """The names after the stem's last words or, with a colon, any of its words; none where the options are repeated too."""
     found = []
-    for match in places(re.compile(re.escape(stem.ending) + r"[\s:,.。()]{0,8}"), r.text) if stem.ending else []:
+    ending = re.compile(re.escape(stem.ending) + r"[\s:,.。()]{0,8}")
+    repeated = [match for match in places(_COLON, r.text) if r.low[max(0, match.start() - 6) : match.start()] in question]
+    for match in [*(places(ending, r.text) if stem.ending else []), *repeated]:
         named = named_at(r, match.end(), texts=True)
         if not named:
             continue

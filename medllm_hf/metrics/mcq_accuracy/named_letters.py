@@ -9,6 +9,7 @@ from .plain_text import LOWER, plain, without_thought
 # How much of a long reply is read, in characters: a verdict stands at its beginning or at its end.
 _BEGINNING, _END = 8_000, 16_000
 _FIRST, _LAST = 40, 120  # of the places where something may be said
+_TELLING, _HEAD = 6, 20  # characters of an option's text that tell which one a cut reply gives; the most before them
 
 # A letter or a run of letters with what may stand around it; what joins letters; what makes them alternatives.
 _RUN = re.compile(
@@ -171,7 +172,7 @@ def _one(reply: Reply, at: int, texts: bool, lower: bool, before: str = "") -> N
 def _with_own_text(reply: Reply, letters: str, end: int, listed: str = "") -> Named:
     """The letters that end at `end`, with the text of that option after them; void where it is another option's text."""
     before = matched(_BEFORE_TEXT, reply.text, end)
-    said = _text_at(reply, before.end())
+    said = _cut_text(reply, letters, before.end()) or _text_at(reply, before.end())
     if said and "、" in before[0] and reply.text[before.end() : said[1]] in reply.labels:
         said = None  # "A、C" are two letters, also where C is a text
     ended = bool(said and (_TEXT_ENDS.match(reply.text, said[1]) or _JOINT.match(reply.text, said[1])))
@@ -183,6 +184,13 @@ def _with_own_text(reply: Reply, letters: str, end: int, listed: str = "") -> Na
         return Named("", said[1], lettered=True)
     gloss = _GLOSS.match(reply.text, end)
     return Named(letters, gloss.end() if gloss else end, lettered=True)
+
+
+def _cut_text(reply: Reply, letter: str, at: int) -> tuple[str, int] | None:
+    """The label, `letter` if it may be, and the end of a reply that is no more than an option's text, which was cut."""
+    rest = reply.low[at:] if at <= _HEAD and "\n" not in reply.low else ""
+    found = sorted({label for text, label in reply.texts if text.startswith(rest)}) if len(rest) >= _TELLING else []
+    return (letter if letter in found else found[0], len(reply.low)) if found else None
 
 
 def _text_at(reply: Reply, at: int) -> tuple[str, int] | None:

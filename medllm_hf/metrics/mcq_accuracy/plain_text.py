@@ -26,6 +26,7 @@ _BLANKS: list[tuple[re.Pattern[str], str]] = [
     (re.compile(r" \n\s*|\n\s+"), "\n"),
 ]
 _PLAIN: list[tuple[re.Pattern[str], str]] = [  # in this order
+    (re.compile(r"\\n(?![a-z])"), "\n"),  # a line break as JSON writes it
     *_BLANKS,
     (re.compile(r"\\(?:text|textbf|mathrm|mathbf|mathit|mathsf) ?\{([^{}]*)\}"), r"\1"),
     (re.compile(r"\}\s?\$?\s?(,|;|、|和|与|及|and|\s)\s?\$?\s?\\boxed\s?\{"), r" \1 "),
@@ -63,4 +64,4 @@ def plain(text: str) -> str:
     text = without_thought(text)
     for pattern, replacement in _PLAIN:
         text = pattern.sub(replacement, text)
-    return text.strip().lstrip(": \n").translate(_SIMPLE).translate(_BRACKETS)
+    return text.strip().lstrip(": \n])").translate(_SIMPLE).translate(_BRACKETS)

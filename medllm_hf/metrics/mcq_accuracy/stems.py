@@ -17,7 +17,7 @@ _NEGATIVE = re.compile(
 )
 _NO_NEGATION = re.compile(r"不能不|是不是|能不能|对不对|有没有|不得不")
 _SEVERAL = re.compile(
-    r"哪些|有哪几|多选|不定项|(?:有|包括|包含)[:?]?\s*\(?\s*\)?[。.]?\s*$|\b(?:select|choose) all\b"
+    r"哪些|哪几|多选|不定项|(?:有|包括|包含)[:?]?\s*\(?\s*\)?[。.]?\s*$|\b(?:select|choose) all\b"
     r"|which of the following (?:are|were)\b",
     re.I,
 )
