@@ -40,7 +40,7 @@ from medllm_hf.evaluation.costs.estimate import Estimate, Guess, Seen, Volume, a
 from medllm_hf.evaluation.costs.ledger import Spending
 from medllm_hf.evaluation.costs.prices import cost_text, record_prices
 from medllm_hf.evaluation.models import ModelSpec, parse_model, serve_models
-from medllm_hf.evaluation.runs.folder import RunFolder, open_run, read_run, write_jsonl
+from medllm_hf.evaluation.runs.folder import RunFolder, open_run, read_run
 from medllm_hf.evaluation.runs.records import read_record
 
 # Statuses by which a server says that it will never take a request. From one that has answered others, they concern the
@@ -126,8 +126,7 @@ def hold_consultations(plan: Plan, out: str, overwrite: bool = False) -> Ending:
             first = next(case.id for case in plan.cases if case.id in failed)
             left = f"{len(failed)} of {len(plan.cases)} dialogues are not over"
             return Ending(spending.spent, spending.describe_missing(left, first, failed[first]))
-        if not run.finished:
-            finish(run, plan, spending)
+        finish(run, plan, spending)
     return Ending(spending.spent)
 
 
@@ -313,17 +312,19 @@ def call_seed(seed: int, case: str, turn: int, again: int = 0) -> int:
 
 
 def finish(run: RunFolder, plan: Plan, spending: Spending) -> None:
-    """Ends a run whose dialogues are over: dialogues.jsonl, scores.jsonl and metrics.json follow from its outputs.
+    """Ends a run whose dialogues are over, or checks it: what its files say follows from its outputs.
 
     A dialogue that a server refused to go on with, or whose patient did not keep to its role, is scored as far as it came,
     and is none of those for judging.
     """
-    outputs = [read_record(run.rows[name, CANARY_TURN], Call, str(run.path)) for name in patient_canaries(plan.cases)]
+    canaries = [(name, CANARY_TURN) for name in patient_canaries(plan.cases)]
+    run.check_keys({*canaries, *run.rows})  # the number of turns follows from what was said in them
+    outputs = [read_record(run.rows[key], Call, str(run.path)) for key in canaries]
     outputs += [row for rows in talks_of(run.rows, plan.cases, str(run.path)).values() for row in rows]
     # What requests without outputs have cost is in the ledger, which writes it into the manifest.
     unpriced = {name: value for name, value in run.manifest.items() if name != "prices"}
     derived = derive(read_record(unpriced, Manifest, str(run.path)), outputs, plan.cases)
-    write_jsonl(run.path / "dialogues.jsonl", map(dict, derived.dialogues))
+    run.settle("dialogues.jsonl", list(map(dict, derived.dialogues)))
     order = [(row["case"], row["turn"]) for row in outputs]
     run.finish(order, list(map(dict, derived.scores)), spending.with_cost(derived.metrics))
 

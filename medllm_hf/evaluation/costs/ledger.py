@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from medllm_hf.errors import UserError
-from medllm_hf.evaluation.costs.prices import amount, money, tokens_of, with_cost
+from medllm_hf.evaluation.costs.prices import amount, check_costs, money, tokens_of, with_cost
 from medllm_hf.evaluation.runs.folder import RunFolder, json_line
 from medllm_hf.folders import check_file
 
@@ -134,8 +134,10 @@ class Spending:
         return with_cost(metrics, self._run.manifest)
 
     def record_besides(self, usage: dict) -> None:
-        """Puts into the manifest what the run has spent beside the `usage` that its outputs tell."""
-        if self._prices:
+        """Puts into the manifest what the run has spent beside the `usage` that its outputs tell; an ended one says it."""
+        if self._prices and self._run.finished:
+            check_costs(self._run.manifest, list(self._prices), f"{self._run.path}/manifest.json")
+        elif self._prices:
             self._run.manifest["spent_besides"] = {role: self._besides(role, usage) for role in self._prices}
 
     def _besides(self, role: str, usage: dict) -> dict:

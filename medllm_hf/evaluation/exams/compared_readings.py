@@ -5,6 +5,7 @@ from itertools import combinations
 from typing import Any
 
 from medllm_hf.evaluation.exams.derive import METRICS, Run, accuracy_text, finished_text, reading_of
+from medllm_hf.evaluation.exams.prompts import limit_of
 from medllm_hf.evaluation.exams.settings import READINGS, Mode
 from medllm_hf.evaluation.runs.folder import json_line
 from medllm_hf.evaluation.statistics.tests import wilson
@@ -12,6 +13,8 @@ from medllm_hf.reporting.blocks import Block, Heading, Paragraph, Table, interva
 
 # A written reading is taken for the headline when no larger share of its replies is unparsed.
 MOST_UNPARSED = 0.05
+# No figure is published of which more of the questions are without an answer that could be read, ties included.
+MOST_UNREAD = 0.5
 # Which reading is the headline where several could be: what people meet first, what is compared last.
 PREFERRED: tuple[Mode, ...] = ("reply", "reasoning", "likelihood")
 # What runs must share beside the model to be readings of one answer.
@@ -19,13 +22,15 @@ _SHARED = ("shots", "seed", "shuffle_options", "circular", "chat_template")
 _RULE = (
     f"The rule asks how well the answers could be read, never which figure is higher: the short reply as read, for that is "
     f"what people meet, if at most {MOST_UNPARSED:.0%} of its replies are unparsed; else the reasoning under the same limit; "
-    "else the likelihood, because written figures with many unparsed replies say more of their form than of knowledge. A "
+    "else the likelihood, because written figures with many unparsed replies say more of their form than of knowledge; "
+    f"none of which more than {MOST_UNREAD:.0%} of the questions are unparsed, ties included, and none of a trial. A "
     "figure after asking once more stands beside the one as read and never in its place."
 )
 _RULE_ZH = (
     f"规则只看回复能否读出，从不看哪个数字更高：未解析的简短回复不超过 {MOST_UNPARSED:.0%} 时取简短回复（reply），"
     "因为这是人们实际见到的；否则按同样的限度取推理后的回复（reasoning）；再否则取似然（likelihood），"
-    "因为未解析很多时，书面回复的数字反映的多是形式而不是知识。再问一次之后的数字只并列在旁，从不代替原回复的数字。"
+    "因为未解析很多时，书面回复的数字反映的多是形式而不是知识；"
+    f"未解析（含并列）超过 {MOST_UNREAD:.0%} 的题目时不取，试跑也不取。再问一次之后的数字只并列在旁，从不代替原回复的数字。"
 )
 
 
@@ -51,13 +56,16 @@ def _compared(runs: list[Run]) -> dict:
         for one, other in combinations(rows, 2)
         if one["interval_high"] < other["interval_low"] or other["interval_high"] < one["interval_low"]
     ]
+    limited = limit_of(runs[0].manifest)  # of all, which have the same questions
+    chosen = None if limited else headline(rows)
     return {
         "model": runs[0].manifest["model"]["id"],
         "rows": rows,
         "spread": max(shares) - min(shares),
         "agreement": [agreement(one, other) for one, other in combinations(runs, 2)],
         "apart": apart,
-        "publish": headline(rows)["run"],
+        **({"limited_to": limited} if limited else {}),
+        "publish": chosen["run"] if chosen else None,
     }
 
 
@@ -82,14 +90,15 @@ def agreement(first: Run, second: Run) -> dict[str, Any]:
             "interval_low": low, "interval_high": high}  # fmt: skip
 
 
-def headline(rows: list[dict]) -> dict:
-    """The row whose figure is to be published, by the rule that the report states."""
+def headline(rows: list[dict]) -> dict | None:
+    """The row whose figure is to be published, by the rule that the report states; None where none is."""
+    rows = [row for row in rows if row["unparsed"] <= MOST_UNREAD * row["n"]]
     written = [row for row in rows if row["reading"] != "likelihood"]
     readable = [row for row in written if row["unparsed"] <= MOST_UNPARSED * row["n"]]
     candidates = readable or [row for row in rows if row["reading"] == "likelihood"]
     if candidates:
         return min(candidates, key=lambda row: PREFERRED.index(row["reading"]))
-    return min(rows, key=lambda row: row["unparsed"] / row["n"])
+    return min(rows, key=lambda row: row["unparsed"] / row["n"], default=None)
 
 
 def reading_blocks(dataset: dict) -> Iterator[Block]:
@@ -134,6 +143,8 @@ def _agreements(rows: list[dict]) -> Table:
 
 def publish_texts(group: dict) -> tuple[str, str]:
     """Which number to publish, by the rule, in a paragraph in English and one in Chinese."""
+    if group["publish"] is None:
+        return _none_texts(group)
     row = next(row for row in group["rows"] if row["run"] == group["publish"])
     share, n, unparsed = accuracy_text(row), row["n"], row["unparsed"]
     text = f"Which number to publish: {row['run']}, {share}, n = {n}, {unparsed} unparsed, named as a figure of the reading "
@@ -146,3 +157,19 @@ def publish_texts(group: dict) -> tuple[str, str]:
         return text, zh + "各读法的差异超出偶然，因此应全部发布，且每个数字只与同一读法的数字比较。"
     text += " The intervals of all readings meet, so the others can stand beside it as a check."
     return text, zh + "所有读法的区间两两相交，其余数字可并列作为核对。"
+
+
+def _none_texts(group: dict) -> tuple[str, str]:
+    """Why no number is to be published, in English and in Chinese."""
+    if limited := group.get("limited_to"):
+        asked = f"limited to {limited['n']} of {limited['of']} questions"
+        zh = f"该发布哪个数字：无。这些运行只做了 {limited['of']} 题中的前 {limited['n']} 题，是试跑，不应发布任何数字。"
+        return f"Which number to publish: none. These runs are {asked}, a trial of which nothing is to be published.", zh
+    least = min(group["rows"], key=lambda row: row["unparsed"] / row["n"])
+    counts = f"{least['unparsed']} of {least['n']} in {least['run']}, the least"
+    text = (
+        f"Which number to publish: none. In every reading more than {MOST_UNREAD:.0%} of the questions are unparsed ({counts})."
+    )
+    zh = f"该发布哪个数字：无。每种读法都有超过 {MOST_UNREAD:.0%} 的题目未解析"
+    zh += f"（最少的是 {least['run']}：{least['n']} 题中 {least['unparsed']} 题）。"
+    return f"{text} {_RULE}", zh + _RULE_ZH

@@ -21,7 +21,7 @@ from medllm_hf.metrics.mcq_accuracy.extraction import extract_choice as read_let
 from medllm_hf.metrics.mcq_accuracy.scoring import score_answers
 from medllm_hf.reporting.blocks import Table, interval, percent, table_lines
 
-_AGAIN = "run `medllm eval mcq` again"
+_AGAIN = "run `medllm eval mcq` again with --overwrite"
 METRICS = ("accuracy", "n", "unparsed", "interval_low", "interval_high", "macro_accuracy", "partial_credit")
 
 
@@ -99,9 +99,9 @@ def _finished_metrics(scores: Sequence[ScoreRow], outputs: Iterable[Output]) -> 
     return {"asked": len(again), "ties": count_ties(again), **{name: found[name] for name in METRICS[:5]}}
 
 
-def breaks_ties(metrics: Mapping) -> bool:
+def breaks_ties(metrics: Mapping | None) -> bool:
     """Whether stored metrics are of the time when the first of several best answers was taken, and ties were not counted."""
-    return "ties" not in metrics
+    return metrics is not None and "ties" not in metrics
 
 
 def score_row(one: PresentedQuestion, prediction: str) -> ScoreRow:

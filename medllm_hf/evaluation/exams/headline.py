@@ -1,5 +1,6 @@
 """What a comparison of exam runs comes to, in one sentence: each run against the first, on the questions that both have."""
 
+from collections.abc import Mapping
 from typing import TypedDict
 
 from medllm_hf.reporting.blocks import chance_text
@@ -18,18 +19,23 @@ class Headline(TypedDict):
     zh: str
 
 
-def headlines(first: str, comparisons: list[dict], all_rotations: str) -> list[Headline]:
+def headlines(
+    first: str, comparisons: list[dict], all_rotations: str, limited: Mapping[str, int] | None = None
+) -> list[Headline]:
     """A headline for each of the `comparisons` (see `report.compared`) with the run `first`.
 
     Args:
         all_rotations: what a comparison has as "counted" when a question is right only in all rotations.
+        limited: of how many questions these are the first, see `limit_of`.
     """
     return [
-        _headline(row, len(comparisons) > 1, row["counted"] == all_rotations) for row in comparisons if row["second"] == first
+        _headline(row, len(comparisons) > 1, row["counted"] == all_rotations, limited)
+        for row in comparisons
+        if row["second"] == first
     ]
 
 
-def _headline(row: dict, several: bool, circular: bool) -> Headline:
+def _headline(row: dict, several: bool, circular: bool, limited: Mapping[str, int] | None) -> Headline:
     p = row["p_holm"] if several else row["p"]
     shown = p < P_LIMIT
     points = abs(100 * row["difference"])
@@ -49,6 +55,9 @@ def _headline(row: dict, several: bool, circular: bool) -> Headline:
     if other := row["settings_differ"]:
         names = ", ".join(name.replace("_", " ").removesuffix(" sha256") for name in other)
         en, zh = f"{en}; their settings differ too ({names})", f"{zh}；两者的设置也不同（{names}）"
+    if limited:
+        en = f"{en}; limited to {limited['n']} of {limited['of']} questions, a trial"
+        zh = f"{zh}；只做了 {limited['of']} 题中的前 {limited['n']} 题，是试跑"
     return {"run": run, "against": against, "shown": shown, "en": f"{en}.", "zh": f"{zh}。"}
 
 

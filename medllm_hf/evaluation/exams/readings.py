@@ -21,6 +21,7 @@ from medllm_hf.evaluation.exams.settings import (
     resolve_defaults,
 )
 from medllm_hf.evaluation.runs.folder import outputs_in
+from medllm_hf.evaluation.runs.names import check_no_runs_below
 from medllm_hf.folders import check_apart, check_free
 
 # What a question file's name may end in.
@@ -40,22 +41,34 @@ def parse_modes(text: str | None) -> list[Mode] | None:
     """The readings that --mode names, in the order of `READINGS`; None where it says nothing.
 
     Raises:
-        UserError: one that there is not.
+        UserError: one that there is not, or is named twice.
     """
     if text is None:
         return None
     named = [ALIASES.get(name.strip(), name.strip()) for name in text.split(",")]
+    _check_names("--mode", text, named)
     if unknown := [name for name in named if name not in READINGS]:
         raise UserError(f"--mode {unknown[0]!r}", f"one or several of {', '.join(READINGS)}", "separate them by commas")
+    if twice := [name for name in READINGS if named.count(name) > 1]:
+        raise UserError(f"--mode {text} with {twice[0]} twice", "each reading once", "leave one out")
     return [mode for mode in READINGS if mode in named]
+
+
+def _check_names(flag: str, text: str, names: Sequence[str]) -> None:
+    if "" in names:
+        raise UserError(f"an empty name in {flag} {text!r}", "a name on either side of a comma", "leave the comma out")
 
 
 def parse_data(named: Sequence[str]) -> list[tuple[str, str | None]]:
     """The benchmarks and files that --data names, each with the path that NAME=PATH gives a benchmark.
 
     Commas separate them, unless the whole is a file.
+
+    Raises:
+        UserError: an empty name.
     """
     parts = [part.strip() for text in named for part in ([text] if Path(text).is_file() else text.split(","))]
+    _check_names("--data", ",".join(named), parts)
     found = []
     for part in parts:
         name, _, path = part.partition("=")
@@ -109,6 +122,10 @@ def prepare_exams(benchmarks: Sequence[Benchmark], out: str, overwrite: bool) ->
         found = f"a run in {out} and {len(asked)} exams for it"
         raise UserError(found, "a folder for OUT/BENCHMARK/READING", "choose another folder")
     if not several and not (Path(out) / "manifest.json").is_file():
+        own = Path(out) / benchmarks[0].name / asked[0].mode
+        check_no_runs_below(
+            out, f"--out {own} {'goes on with' if own.is_dir() else 'is a folder for'} that one, or choose another folder"
+        )
         check_free(out, overwrite)  # before torch is imported
     # What is checked for writing suits every reading.
     who = load_examinee(next((settings for settings in asked if settings.written), asked[0]))

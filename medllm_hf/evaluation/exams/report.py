@@ -8,6 +8,7 @@ from medllm_hf.evaluation.exams.compared_readings import compared_readings
 from medllm_hf.evaluation.exams.derive import Answer, Run, result_row
 from medllm_hf.evaluation.exams.headline import headlines
 from medllm_hf.evaluation.exams.position_bias import confusion, position_bias
+from medllm_hf.evaluation.exams.prompts import limit_of
 from medllm_hf.evaluation.exams.reference_results import quoted_rows
 from medllm_hf.evaluation.statistics.tests import holm, mcnemar, paired_interval, wilson
 
@@ -64,7 +65,7 @@ def _dataset(runs: list[Run]) -> dict:
         "settings_equal": {key: settings[0].get(key) for key in keys if all(_same(key, settings))},
         "settings_differ": [key for key in keys if not all(_same(key, settings))],
         "readings": compared_readings(runs),
-        "headlines": headlines(runs[0].name, comparisons, ALL_ROTATIONS),
+        "headlines": headlines(runs[0].name, comparisons, ALL_ROTATIONS, limit_of(runs[0].manifest)),
         "comparisons": comparisons,
         "quoted": quoted,
     }

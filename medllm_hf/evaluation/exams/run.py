@@ -19,7 +19,7 @@ from medllm_hf.evaluation.costs.ledger import Spending
 from medllm_hf.evaluation.costs.prices import cost_text, record_prices, sum_usage
 from medllm_hf.evaluation.exams.batching import BatchLimits, tokens_for
 from medllm_hf.evaluation.exams.context import check_context
-from medllm_hf.evaluation.exams.derive import accuracy_text, derive
+from medllm_hf.evaluation.exams.derive import accuracy_text, breaks_ties, derive
 from medllm_hf.evaluation.exams.finishing import letters_limit, letters_request
 from medllm_hf.evaluation.exams.outputs import calls, list_warnings, output_row, read_outputs
 from medllm_hf.evaluation.exams.prompts import (
@@ -109,7 +109,8 @@ def run_exam(exam: Exam, out: str, overwrite: bool = False, before: Fraction = F
         before: What the other runs of the command have spent, which the budget holds for too.
 
     Raises:
-        UserError: `out` holds something else, the model cannot be loaded, or the endpoint refuses every request.
+        UserError: `out` holds something else or figures that do not follow from its
+            outputs, the model cannot be loaded, or the endpoint refuses every request.
     """
     shown, ranks = exam.shown, meet()
     if not ranks.is_first:
@@ -118,19 +119,19 @@ def run_exam(exam: Exam, out: str, overwrite: bool = False, before: Fraction = F
         ranks.await_end()
         return None
     with open_run(out, exam.manifest, KEY, overwrite) as run, Spending(run, exam.settings.budget, before) as spending:
-        if run.finished:
-            ranks.begin(set(), exam.manifest)
-            ranks.end()
-            return None
+        order = [one.key for one in shown]
+        run.check_keys(order)
         if failed := fill(run, exam, spending):
             place, error = min(failed.items())
             left = f"{len(shown) - len(run.rows)} of {len(shown)} questions have no reply"
             return spending.describe_missing(left, shown[place].item.id, error)
-        order = [one.key for one in shown]
-        outputs = read_outputs(run.rows[key] for key in order)
+        try:
+            outputs = read_outputs((run.rows[key] for key in order), counted=exam.examinee.endpoint is not None)
+        except ValueError as error:
+            raise UserError(f"{error} of {out}", "what the run has written", "add --overwrite") from error
         if exam.examinee.endpoint:
             spending.record_besides(sum_usage(calls(outputs)))
-        derived = derive(shown, outputs, run.manifest)
+        derived = derive(shown, outputs, run.manifest, breaks_ties(run.metrics))
         run.finish(order, [dict(row) for row in derived.scores], derived.metrics)
     ranks.end()
     return None

@@ -61,7 +61,8 @@ def _overview(values: dict) -> Table:
         split = f", {dataset['split']}" if dataset.get("split") else ""
         limits = interval(row["interval_low"], row["interval_high"])
         shares = (percent(row["accuracy"]), limits, str(row["n"]), str(row["unparsed"]), percent(row["chance"]))
-        rows.append((row["run"], row["model"], f"{row['data']}{split} ({dataset['sha256'][:8]})", *shares))
+        limited = f", limited to {row['n']} of {dataset['of']}" if "of" in dataset else ""
+        rows.append((row["run"], row["model"], f"{row['data']}{split} ({dataset['sha256'][:8]}){limited}", *shares))
     return Table(head, tuple(rows))
 
 
@@ -96,7 +97,8 @@ def _results(dataset: dict, rows: list[dict]) -> Iterator[Block]:
         yield Paragraph(f"Settings{' of all runs' if len(rows) > 1 else ''}: {equal}.")
     if "of" in dataset:
         yield Paragraph(
-            f"Limited to the first {rows[0]['n']} of {dataset['of']} questions: a trial, not a result on the benchmark."
+            f"Limited to the first {rows[0]['n']} of {dataset['of']} questions: a trial, not a result on the benchmark. "
+            f"只做了 {dataset['of']} 题中的前 {rows[0]['n']} 题：是试跑，不是该题集的结果。"
         )
     for row in rows:
         if row.get("ties"):

@@ -38,7 +38,7 @@ FAMILIES = (
     "huatuo", "bianque", "disc-med", "baichuan", "qwen|qwq|tongyi", "deepseek", "glm", "internlm", "ernie", "hunyuan",
     "kimi|moonshot", "claude", "gemini|gemma", "mixtral|mistral", "llama", "gpt|^o[134]\\b|davinci",
 )  # fmt: skip
-_AGAIN = "run `medllm eval judge` again"
+_AGAIN = "run `medllm eval judge` again with --overwrite"
 
 
 @dataclass(frozen=True)
@@ -336,7 +336,7 @@ def load_judge_run(name: str, run: FinishedRun) -> JudgeRun:
         raise UserError(f"other dialogues in scores.jsonl of {name} than the manifest names", "the dialogues judged", _AGAIN)
     if derived.scores != run["scores"]:
         raise UserError(f"other scores in scores.jsonl of {name} than in its outputs", "scores that follow from them", _AGAIN)
-    check_metrics(name, derived.metrics, run["metrics"], "outputs", "run `medllm eval` again")
+    check_metrics(name, derived.metrics, run["metrics"], "outputs", _AGAIN)
     if version_of(run["metrics"]) != VERSION:  # the report says what the present rules give
         derived = derive(manifest, stored.outputs, dialogues)
     told = read_texts(run["folder"], dialogues)

@@ -31,7 +31,9 @@ from medllm_hf.evaluation.judging.records import (
 )
 from medllm_hf.evaluation.judging.settings import ATTEMPTS, Form, Settings, check_settings
 from medllm_hf.evaluation.models import ModelSpec, serve_models
+from medllm_hf.evaluation.runs.compare import version_of
 from medllm_hf.evaluation.runs.folder import RunFolder, open_run, outputs_in, read_run
+from medllm_hf.evaluation.runs.records import read_records
 from medllm_hf.evaluation.statistics.bootstrap import ends_text
 from medllm_hf.metrics.llm_judge import scoring
 
@@ -312,13 +314,15 @@ def run_plan(plan: Plan, out: str | Path, overwrite: bool = False) -> Ended:
         failed = {} if run.finished else fill(run, wanted, plan.party, asking, spending)
         if failed:
             return Ended(missing(failed, spending), failed=True)
-        if not run.finished:
-            if plan.told:
-                write_texts(run.path, plan.told)
-            # The manifest gets what was spent beside the outputs, from which the cost follows with them.
-            spending.with_cost({"usage": usage(run.rows.values())})
-            derived = derive(cast(JudgeManifest, run.manifest), outputs_of(run).values(), plan.dialogues)
-            run.finish([(one["id"], sample) for one, sample in wanted], list(map(dict, derived.scores)), derived.metrics)
+        order = [(one["id"], sample) for one, sample in wanted]
+        run.check_keys(order)
+        if plan.told and not run.finished:
+            write_texts(run.path, plan.told)
+        outputs = read_records(run.rows.values(), Output, f"{run.path}/outputs.jsonl")
+        # The manifest gets what was spent beside the outputs, from which the cost follows with them.
+        spending.with_cost({"usage": usage(outputs)})
+        derived = derive(cast(JudgeManifest, run.manifest), outputs, plan.dialogues, version_of(run.metrics))
+        run.finish(order, list(map(dict, derived.scores)), derived.metrics)
     return Ended(summary(out))
 
 

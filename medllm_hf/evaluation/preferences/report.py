@@ -55,7 +55,7 @@ def check_pair_run(name: str, run: FinishedRun) -> PairRun:
     Raises:
         UserError: it is damaged, or its metrics do not follow from its outputs.
     """
-    stored, do = stored_run(name, run), "run `medllm eval pair` again"
+    stored, do = stored_run(name, run), "run `medllm eval pair` again with --overwrite"
     manifest, pairs = stored.manifest, stored.pairs
     wanted = [*output_ids(pair_canaries(), 1), *output_ids(pairs, manifest["settings"]["samples"])]
     if lacking := [key for key in wanted if key not in stored.outputs]:

@@ -27,6 +27,7 @@ from medllm_hf.evaluation.preferences.records import (
     output_id,
     output_ids,
 )
+from medllm_hf.evaluation.runs.compare import version_of
 from medllm_hf.evaluation.runs.folder import RunFolder, open_run, outputs_in, read_run
 from medllm_hf.evaluation.runs.records import read_record
 from medllm_hf.evaluation.statistics.bootstrap import share_text
@@ -140,18 +141,18 @@ def compare_systems(plan: Plan, out: str, overwrite: bool = False) -> str:
         failed = {} if run.finished else fill(run, plan.wanted, plan.party, plan.asking(outputs_of(run)), spending)
         if failed:
             return missing(failed, spending)
-        if not run.finished:
-            finish(run, plan, spending)
+        finish(run, plan, spending)
     return ""
 
 
 def finish(run: RunFolder, plan: Plan, spending: Spending) -> None:
-    """Ends a run that lacks no reply: scores.jsonl and metrics.json follow from its outputs."""
+    """Ends a run that lacks no reply, or checks it: scores.jsonl and metrics.json follow from its outputs."""
+    order = [*output_ids(pair_canaries(), 1), *output_ids(plan.pairs, plan.settings.samples)]
+    run.check_keys(order)
     outputs = {key: read_record(row, PairOutput, str(run.path)) for key, row in run.rows.items()}
     # What requests without outputs have cost is in the ledger, which writes it into the manifest.
     unpriced = {name: value for name, value in run.manifest.items() if name != "prices"}
-    derived = derive(read_record(unpriced, Manifest, str(run.path)), outputs, plan.pairs)
-    order = [*output_ids(pair_canaries(), 1), *output_ids(plan.pairs, plan.settings.samples)]
+    derived = derive(read_record(unpriced, Manifest, str(run.path)), outputs, plan.pairs, version_of(run.metrics))
     run.finish(order, [dict(score.row()) for score in derived.scores], spending.with_cost(derived.metrics))
 
 

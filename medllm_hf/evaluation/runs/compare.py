@@ -10,9 +10,9 @@ from medllm_hf.errors import UserError
 VERSION = 2
 
 
-def version_of(metrics: Mapping) -> int:
-    """The version of the rules by which stored metrics must be derived again."""
-    return VERSION if "version" in metrics else 1
+def version_of(metrics: Mapping | None) -> int:
+    """The version of the rules by which stored metrics must be derived again; the present one where there are none."""
+    return VERSION if metrics is None or "version" in metrics else 1
 
 
 def equal(derived: object, stored: object) -> bool:

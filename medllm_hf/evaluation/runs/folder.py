@@ -14,6 +14,8 @@ from typing import TypedDict
 
 from medllm_hf import __version__
 from medllm_hf.errors import UserError
+from medllm_hf.evaluation.runs.compare import check_metrics
+from medllm_hf.evaluation.runs.names import check_no_runs_below
 from medllm_hf.folders import check_file, check_free, empty, held, read_json, read_text, sha256, write_json, write_text, writing
 from medllm_hf.weight_files import weight_files
 
@@ -24,13 +26,15 @@ DECISIVE = ("medllm_hf", "torch", "transformers")
 DEEPEST = 50
 _NOT_COMPARED = ("started", "ended", "resumed", "versions", "hardware", "spent_besides")
 _ANOTHER = "add --overwrite or choose another folder"
+_ONE = "name one of them, or choose another folder"
+_ANEW = "add --overwrite, which asks everything anew"
 
 
 class RunFolder:
     """An open run folder, which this process alone holds; get one from `open_run`.
 
     `rows` maps the key of every output that is there to the output. `finished` tells whether the run had ended before; one
-    that was damaged since has not, so that the same command mends it.
+    that was damaged since has not, so that the same command mends it. `metrics` are those that an ended run has stored.
     """
 
     def __init__(self, path: Path, manifest: dict, key: tuple[str, ...]):
@@ -42,6 +46,7 @@ class RunFolder:
             # First, or a process that is killed now would leave a run that says it has ended.
             del manifest["ended"]
             write_json(path / "manifest.json", manifest)
+        self.metrics: dict | None = read_json(path / "metrics.json", names=True) if self.finished else None
         self._file = (path / "outputs.jsonl").open("ab")
         self._file.truncate(whole)
 
@@ -52,11 +57,46 @@ class RunFolder:
         self._file.flush()
 
     def finish(self, order: Iterable[tuple], scores: list[dict], metrics: dict) -> None:
-        """Ends the run: outputs in the `order` of their keys, scores and metrics are written, and the manifest says so last."""
+        """Ends the run: outputs in the `order` of their keys, scores and metrics are written, and the manifest says so last.
+
+        Of a run that has ended nothing is written: its files must say the same.
+
+        Raises:
+            UserError: one of them does not.
+        """
+        order = list(order)
+        self.check_keys(order)
+        self.settle("scores.jsonl", scores)
+        if self.metrics is not None:
+            check_metrics(str(self.path), json.loads(json.dumps(metrics)), self.metrics, "outputs", _ANEW)
+            return
         write_jsonl(self.path / "outputs.jsonl", (self.rows[key] for key in order))
-        write_jsonl(self.path / "scores.jsonl", scores)
         write_json(self.path / "metrics.json", metrics)
         write_json(self.path / "manifest.json", {**self.manifest, "ended": now()})
+
+    def check_keys(self, keys: Iterable[tuple]) -> None:
+        """Check that a run that has ended has an output of each of the `keys`, and no other.
+
+        Raises:
+            UserError: it has not.
+        """
+        wanted = set(keys)
+        if self.finished and (other := sorted(wanted ^ self.rows.keys(), key=str)):
+            said = "without" if other[0] in wanted else "with"
+            found = f"outputs.jsonl of {self.path} {said} {' '.join(map(str, other[0]))}"
+            raise UserError(found, "the outputs that the run has ended with", _ANEW)
+
+    def settle(self, name: str, rows: list[dict]) -> None:
+        """Writes a file of rows that follow from the outputs; that of a run that has ended must have them.
+
+        Raises:
+            UserError: it has others.
+        """
+        if not self.finished:
+            write_jsonl(self.path / name, rows)
+        elif json.loads(json.dumps(rows)) != read_rows(self.path / name):
+            found = f"other rows in {name} of {self.path} than follow from its outputs"
+            raise UserError(found, "rows that follow from them", _ANEW)
 
     def close(self) -> None:
         """Lets go of the file of outputs."""
@@ -109,6 +149,7 @@ def outputs_in(path: Path | str, manifest: dict, key: tuple[str, ...], overwrite
     path = Path(os.path.abspath(path))
     if overwrite or not path.is_dir():
         check_free(path, overwrite)
+        check_no_runs_below(path, _ONE)
         return {}
     if _begun(path, {**manifest, **environment()}) is None:
         return {}
@@ -135,6 +176,7 @@ def open_run(path: Path | str, manifest: dict, key: tuple[str, ...] = ("id",), o
     with writing(path):
         if overwrite or not path.is_dir():
             check_free(path, overwrite)
+            check_no_runs_below(path, _ONE)
         made = not path.exists()
         path.mkdir(parents=True, exist_ok=True)
         with held(path):
@@ -200,7 +242,8 @@ def first_difference(new: dict, old: dict) -> tuple[str, str, str] | None:
     shown = Repr()
     shown.maxstring = 80
     ours, theirs = _identity(json.loads(json.dumps(new))), _identity(old)
-    for name in [*ours, *theirs]:
+    # The hash of the prompts differs with many a setting, which is the reason and is named first.
+    for name in sorted([*ours, *theirs], key=lambda name: name.endswith("prompt_sha256")):
         if (name in ours, ours.get(name)) != (name in theirs, theirs.get(name)):
             asked, there = (shown.repr(side[name]) if name in side else "nothing" for side in (ours, theirs))
             return name, asked, there

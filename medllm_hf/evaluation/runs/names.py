@@ -6,6 +6,9 @@ from pathlib import Path
 
 from medllm_hf.errors import UserError
 
+# The files of a run folder; one that has lost its manifest is a damaged run, which its reader refuses, and not none.
+_FILES = ("manifest.json", "outputs.jsonl", "scores.jsonl", "metrics.json")
+
 
 def distinct_names(runs: list[str]) -> list[str]:
     """A name for each run: its folder's, with as many parents before it as tell it from the others.
@@ -35,9 +38,23 @@ def nested_runs(folder: str, order: Sequence[str] = ()) -> list[str]:
     path = Path(folder)
     if (path / "manifest.json").exists():
         return [folder]
-    below = [[one.parent for one in path.glob(f"{depth}/manifest.json")] for depth in ("*", "*/*")]
+    below, deeper = ({one.parent for name in _FILES for one in path.glob(f"{depth}/{name}")} for depth in ("*", "*/*"))
     # A folder within a run, such as a judge's, is a part of that run.
-    inner = below[0] or below[1]
+    inner = [*below, *(run for run in deeper if run.parent not in below)]
     rank = {name: place for place, name in enumerate(order)}
     inner.sort(key=lambda run: (run.parent.name, rank.get(run.name, len(rank)), run.name))
     return [str(run) for run in inner] or [folder]
+
+
+def check_no_runs_below(folder: str | Path, do: str) -> None:
+    """Check that a folder which is to be a run is none that holds runs, which would go with it or stand within it.
+
+    Args:
+        do: what to do instead.
+
+    Raises:
+        UserError: it holds runs.
+    """
+    if (inner := nested_runs(str(folder))) != [str(folder)]:
+        several = "runs of several readings" if len(inner) > 1 else f"the run {inner[0]}"
+        raise UserError(f"{several} in {folder}", "a folder for one run", do)

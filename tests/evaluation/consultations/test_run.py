@@ -146,6 +146,30 @@ def test_resumed_at_the_turn(three, tmp_path, capsys):
     assert sorted(times_asked(server).values())[-2:] == [1, 2]
 
 
+@pytest.mark.parametrize(
+    ("name", "old", "new"),
+    [
+        ("dialogues.jsonl", "头痛", "胸痛"),
+        ("scores.jsonl", '"rounds": ', '"rounds": 1'),
+        ("metrics.json", '"mean_rounds": ', '"mean_rounds": 1'),
+        ("outputs.jsonl", "头痛", "胸痛"),
+        ("outputs.jsonl", '"turn": 0', '"turn": 99'),
+    ],
+)
+def test_a_finished_run_that_was_edited_is_not_told_again(three, tmp_path, capsys, name, old, new):
+    out = tmp_path / "run"
+    with ChatServer(reply) as server:
+        assert consult(server, three, out) == 0
+        said, asked = capsys.readouterr().out, len(server.requests)
+        assert consult(server, three, out) == 0 and capsys.readouterr().out == said
+        whole = (out / name).read_text(encoding="utf-8")
+        assert old in whole
+        (out / name).write_text(whole.replace(old, new), encoding="utf-8")
+        assert consult(server, three, out) == 2
+    error = capsys.readouterr().err
+    assert f"of {out}" in error and "--overwrite" in error and len(server.requests) == asked
+
+
 def test_an_endpoint_that_refuses_everything_stops_the_run(three, tmp_path, capsys):
     with ChatServer(lambda body: reply(body) if is_patient(body) else Behaviour(401, {"error": {"message": "who?"}})) as server:
         assert consult(server, three, tmp_path / "run", "--concurrency", "1") == 2

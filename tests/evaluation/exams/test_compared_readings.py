@@ -1,5 +1,6 @@
 """Readings side by side: spread, agreement, intervals that do not meet, and the figure that the rule names."""
 
+import json
 import random
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 from support.exam_runs import answered, as_shown, questions, reported, right_with, run_folder
 
 from medllm_hf.evaluation.exams.compared_readings import headline
+from medllm_hf.folders import write_json
 
 
 def row(reading: str, accuracy: float, unparsed: int = 0, n: int = 100) -> dict:
@@ -27,6 +29,12 @@ def test_the_rule_asks_what_could_be_read_and_never_what_is_higher(rows, chosen)
     assert headline(rows)["reading"] == chosen
     others = [{**one, "accuracy": 1 - one["accuracy"]} for one in rows]
     assert headline(others)["reading"] == chosen
+
+
+def test_of_readings_that_are_mostly_unread_none_is_published():
+    assert headline([row("likelihood", 0.0, 51), row("reply", 0.4, 60)]) is None
+    assert headline([row("likelihood", 0.0, 100), row("reply", 0.4, 30)])["reading"] == "reply"
+    assert headline([row("likelihood", 0.3, 50), row("reply", 0.4, 60)])["reading"] == "likelihood"
 
 
 def three(tmp_path: Path, far: bool = False) -> list[Path]:
@@ -71,6 +79,38 @@ def test_other_models_and_other_prompts_are_no_readings_of_one_answer(tmp_path):
     again = run_folder(tmp_path / "again", answered(rows, right_with(0.5, 2)))
     found, text = reported(tmp_path, one, other, shots, again)
     assert found["datasets"][0]["readings"] == [] and "Readings of" not in text
+
+
+def test_of_a_trial_nothing_is_published(tmp_path):
+    rows, limited = as_shown(questions(30)), {"of": 400}
+    more = {"name": "other.jsonl", "sha256": "01" * 32}
+    folders = [
+        run_folder(tmp_path / "a", answered(rows, right_with(0.5, 1)), data=limited),
+        run_folder(tmp_path / "b", answered(rows, right_with(0.9, 2)), data=limited, mode="reply"),
+        run_folder(tmp_path / "c", answered(rows, right_with(0.5, 1)), data=more),
+    ]
+    for folder in folders[:2]:
+        metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+        write_json(folder / "metrics.json", metrics | {"limited_to": {"n": 30, "of": 400}})
+    found, text = reported(tmp_path, *folders)
+    (group,) = found["datasets"][0]["readings"]
+    assert group["publish"] is None and group["limited_to"] == {"n": 30, "of": 400}
+    assert "Which number to publish: none. These runs are limited to 30 of 400 questions" in text
+    assert "该发布哪个数字：无" in text and "400 题中的前 30 题" in text
+    sentence, zh = found["datasets"][0]["headlines"][0]["en"], found["datasets"][0]["headlines"][0]["zh"]
+    assert sentence.endswith("; limited to 30 of 400 questions, a trial.") and zh.endswith("前 30 题，是试跑。")
+    lines = [line for line in text.splitlines() if line.startswith(("| a |", "| b |", "| c |"))][:3]
+    assert ["limited to 30 of 400" in line for line in lines] == [True, True, False]
+
+
+def test_where_most_questions_are_unread_the_report_says_none(tmp_path):
+    rows = as_shown(questions(12))
+    mute = [run_folder(tmp_path / mode, answered(rows, lambda row: "嗯"), mode=mode) for mode in ("reply", "reasoning")]
+    found, text = reported(tmp_path, *mute)
+    assert found["datasets"][0]["readings"][0]["publish"] is None
+    assert (
+        "Which number to publish: none. In every reading more than 50%" in text and "（最少的是 reply：12 题中 12 题）" in text
+    )
 
 
 def test_readings_that_share_no_letters_have_no_agreement(tmp_path):

@@ -19,7 +19,7 @@ from medllm_hf.evaluation.exams.prompts import overview, read_questions
 from medllm_hf.evaluation.exams.readings import folder_name, parse_data, parse_modes
 from medllm_hf.evaluation.exams.settings import READINGS
 from medllm_hf.evaluation.exams.weights import Weights
-from medllm_hf.evaluation.runs.folder import read_run
+from medllm_hf.evaluation.runs.folder import open_run, read_run
 from medllm_hf.evaluation.runs.names import nested_runs
 
 ROWS = (SAMPLE / "questions_test.jsonl").read_text(encoding="utf-8").splitlines()
@@ -134,6 +134,48 @@ def test_names():
         parse_modes("reply,guess")
     assert folder_name("mlec-qa/clinic") == "mlec-qa-clinic" and folder_name("a/b.v2.jsonl.gz") == "b.v2"
     assert parse_data(["cmexam,cmb=x/y", "z=1.csv"]) == [("cmexam", None), ("cmb", "x/y"), ("z=1.csv", None)]
+
+
+@pytest.mark.parametrize("text", ["q12.jsonl,", ",q12.jsonl", "a.csv,,b.csv", ""])
+def test_an_empty_name_is_called_so(text):
+    with pytest.raises(UserError, match="an empty name in --data"):
+        parse_data([text])
+    with pytest.raises(UserError, match="an empty name in --mode"):
+        parse_modes("reply,")
+
+
+def test_a_reading_named_twice_is_refused_as_data_named_twice_is():
+    for text in ("likelihood,likelihood", "reply,generate"):
+        with pytest.raises(UserError, match="twice"):
+            parse_modes(text)
+
+
+def test_runs_of_several_readings_are_neither_removed_nor_passed_over(tiny, files, tmp_path, refused):
+    out = tmp_path / "out"
+    assert mcq(str(tiny["base"]), files[0], str(out), mode="likelihood,reply", max_new_tokens=3) == 0
+    (out / "notes.txt").write_text("mine")
+    before = contents(out)
+    words = ("eval", "mcq", "--model", str(tiny["base"]), "--data", files[0], "--out", str(out))
+    for more in (("--overwrite",), (), ("--mode", "reply", "--overwrite")):
+        said, mode = refused(*words, *more), more[1] if more[1:] else "likelihood"
+        assert "runs of several readings" in said and f"--out {out / 'five' / mode} goes on" in said
+    assert contents(out) == before
+    with pytest.raises(UserError, match="several readings"), open_run(out, {"kind": "judge"}, overwrite=True):
+        pass
+    assert contents(out) == before
+    (out / "five" / "reply" / "manifest.json").unlink()
+    said = refused("report", str(out), "--out", str(tmp_path / "report"))
+    assert "no manifest.json" in said and str(out / "five" / "reply") in said
+    (out / "five" / "reply").rename(out / "reply")
+    assert nested_runs(str(out), READINGS) == [str(out / "five" / "likelihood"), str(out / "reply")]
+
+
+def test_without_finish_the_difference_is_finish(tiny, files, tmp_path, refused):
+    out, flags = str(tmp_path / "out"), {"mode": "reply", "max_new_tokens": 3, "finish": "letters"}
+    assert mcq(str(tiny["base"]), files[0], out, **flags) == 0
+    words = ("eval", "mcq", "--model", str(tiny["base"]), "--data", files[0], "--mode", "reply", "--max-new-tokens", "3")
+    said = refused(*words, "--out", out)
+    assert "settings.finish nothing, where the run in" in said and "'letters'" in said and "prompt_sha256" not in said
 
 
 def test_a_file_with_a_comma_in_its_name_is_one(tmp_path):

@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from support.paths import SAMPLE
 
+from medllm_hf.cli import main
 from medllm_hf.errors import UserError
 from medllm_hf.evaluation.commands.mcq import mcq
 from medllm_hf.evaluation.exams import likelihood
@@ -150,6 +151,29 @@ def test_a_finished_run_is_told_again_and_not_computed(exam, tmp_path, monkeypat
     assert mcq(str(exam[0]), str(exam[1]), str(tmp_path / "run"), **flags) == 0
     assert capsys.readouterr().out == said and "accuracy" in said
     assert contents(tmp_path / "run") == before
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new"),
+    [
+        ("metrics.json", '"accuracy": 0.', '"accuracy": 0.9'),
+        ("scores.jsonl", '"reference": "', '"reference": "A'),
+        ("outputs.jsonl", '"logprobs": {"A": -', '"logprobs": {"A": -9'),
+        ("outputs.jsonl", '"rotation": 0', '"rotation": 7'),
+        ("outputs.jsonl", '"logprobs": {"A": ', '"logprobs": {"Z": '),
+    ],
+)
+def test_a_finished_run_that_was_edited_is_refused_with_a_way_out(exam, tmp_path, capsys, refused, name, old, new):
+    out, flags = tmp_path / "run", WAYS["letters"]
+    assert mcq(str(exam[0]), str(exam[1]), str(out), **flags) == 0
+    before, text = contents(out), (out / name).read_text(encoding="utf-8")
+    (out / name).write_text(text.replace(old, new), encoding="utf-8")
+    assert old in text
+    words = ["eval", "mcq", "--model", str(exam[0]), "--data", str(exam[1]), "--out", str(out), "--shots", "2"]
+    words += ["--examples", TRAIN, "--batch-tokens", "3000"]
+    said = refused(*words)
+    assert ".json" in said and str(out) in said and "--overwrite" in said
+    assert main([*words, "--overwrite"]) == 0 and contents(out) == before
 
 
 def change_template(model: Path, data: Path) -> None:

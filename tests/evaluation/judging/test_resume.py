@@ -129,6 +129,20 @@ def test_the_same_command_mends_a_finished_run_that_was_damaged(tmp_path):
             spent += more
 
 
+def test_a_finished_run_that_was_edited_is_not_told_again(tmp_path):
+    file, out = write(tmp_path / "d.jsonl", *DIALOGUES[:3]), tmp_path / "run"
+    with ChatServer(honest) as server:
+        assert judged(server, file, out) == 0
+        for name, old in (("metrics.json", '"rate": '), ("scores.jsonl", '"scores": {"'), ("outputs.jsonl", '"sample": ')):
+            whole = (out / name).read_text(encoding="utf-8")
+            assert old in whole
+            (out / name).write_text(whole.replace(old, old + ("x" if old[-1] == '"' else "7")), encoding="utf-8")
+            with pytest.raises(UserError, match=f"{name} of .*--overwrite"):
+                judged(server, file, out)
+            (out / name).write_text(whole, encoding="utf-8")
+        assert judged(server, file, out) == 0
+
+
 @pytest.mark.parametrize(
     ("flags", "named"),
     [

@@ -44,3 +44,27 @@ def test_a_comparison_is_estimated_stops_at_its_budget_and_tells_its_cost(tmp_pa
     (tmp_path / "run" / "metrics.json").write_text(json.dumps(run["metrics"]), encoding="utf-8")
     assert main(["report", str(tmp_path / "run"), "--out", str(tmp_path / "again")]) == 2
     assert "another cost in metrics.json" in capsys.readouterr().err
+
+
+def test_a_priced_run_is_told_again_as_it_ended_and_edited_it_is_refused(tmp_path, capsys):
+    sides = ("--first", write(tmp_path / "a.jsonl", *FIRST[:2]), "--second", write(tmp_path / "b.jsonl", *SECOND[:2]))
+    with ChatServer(Bill(honest, counts=lambda body: (rule(body), 50))) as server:
+        words = ["eval", "pair", *sides, "--judge", f"{server.url}#judge-model", "--out", str(tmp_path / "run")]
+        words += ["--prices", write_prices(tmp_path)]
+        assert main(words) == 0
+        said, asked = capsys.readouterr().out, len(server.requests)
+        (tmp_path / "run" / "spending.jsonl").unlink()  # no part of what is published
+        assert main(words) == 0 and capsys.readouterr().out == said
+        for name, old, new in (
+            ("manifest.json", '"prompt_tokens": ', '"prompt_tokens": 7'),
+            ("metrics.json", '"n": 2', '"n": 9'),
+        ):
+            file = tmp_path / "run" / name
+            whole = file.read_text(encoding="utf-8")
+            assert old in whole
+            file.write_text(whole.replace(old, new), encoding="utf-8")
+            assert main(words) == 2
+            error = capsys.readouterr().err
+            assert "metrics.json of" in error and "--overwrite" in error
+            file.write_text(whole, encoding="utf-8")
+    assert len(server.requests) == asked

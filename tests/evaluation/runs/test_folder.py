@@ -97,6 +97,27 @@ def test_a_finished_run_is_left_as_it_is(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("metrics.json", '{"accuracy": 0.9}'),
+        ("scores.jsonl", '{"id": "0"}\n{"id": "2"}\n{"id": "1"}\n'),
+        ("outputs.jsonl", '{"id": "0"}\n{"id": "1"}\n'),
+        ("outputs.jsonl", '{"id": "0"}\n{"id": "1"}\n{"id": "2"}\n{"id": "3"}\n'),
+    ],
+)
+def test_a_finished_run_whose_files_do_not_follow_from_each_other_is_refused(tmp_path, name, content):
+    write(tmp_path / "run")
+    (tmp_path / "run" / name).write_text(content)
+    before = {file.name: file.read_bytes() for file in (tmp_path / "run").iterdir()}
+    for _ in range(2):
+        with pytest.raises(UserError, match=f"{name} of .*--overwrite"):
+            write(tmp_path / "run", [])
+        assert {file.name: file.read_bytes() for file in (tmp_path / "run").iterdir()} == before
+    write(tmp_path / "run", overwrite=True)
+    write(tmp_path / "run", [])  # says the same, and nothing is written
+
+
+@pytest.mark.parametrize(
     ("name", "left"),
     [
         *(("metrics.json", None), ("metrics.json", 10), ("scores.jsonl", None), ("scores.jsonl", 5)),
