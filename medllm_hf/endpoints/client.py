@@ -5,7 +5,7 @@ import json
 import random
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, TypedDict, TypeVar, Unpack
 
 import httpx2
@@ -13,6 +13,7 @@ import httpx2
 from medllm_hf.endpoints.address import Endpoint, call_address, on_this_machine, read_key, request_headers
 from medllm_hf.endpoints.answer_reader import AnswerReader, Delta, TooLong
 from medllm_hf.endpoints.extra_body import extra_fields, secrets_in
+from medllm_hf.endpoints.patience import GONE_WAIT, Patience
 from medllm_hf.endpoints.refusals import THINKING, Failure, address_advice, unreachable, without
 from medllm_hf.endpoints.response import billed, counted, is_all_reasoning, one_line, read, read_stream, said, thought
 from medllm_hf.errors import UserError
@@ -185,6 +186,7 @@ class ChatClient:
         self._key = read_key(endpoint)
         self._slots = asyncio.Semaphore(endpoint.concurrency)
         self._extra = tuple(extra_fields(endpoint.extra_body))
+        self._patience = Patience(f"{endpoint.model} at {endpoint.url}")
         self.worded = self._answered = self._formed = False
         try:
             self._http = httpx2.AsyncClient(
@@ -220,6 +222,7 @@ class ChatClient:
         Repeated after 408, 409, 429, 5xx, a failed or cut connection, a time-out, and an answer without a readable choice:
         after the back-off, or after the server's Retry-After where that is longer, up to `LONGEST_RETRY_AFTER` seconds,
         and then up to half as long again, by chance. The wait keeps its slot, so a server in trouble gets fewer requests.
+        An endpoint that can no longer be reached is asked for `GONE_SECONDS`, whatever the repetitions.
 
         Raises:
             EndpointError: another status, the repetitions are used up, or the account's budget is reached; or reasoning has
@@ -245,11 +248,11 @@ class ChatClient:
                     return reply
                 if answer.field and answer.field not in leaving and not self._takes(answer.field):
                     left_out.add(answer.field)
-                elif answer.again and failures < self.endpoint.retries:
-                    await asyncio.sleep(self._wait(failures, answer.after))
-                    failures += 1
+                elif answer.again and (failures < self.endpoint.retries if answer.connected else not self._patience.is_over()):
+                    await asyncio.sleep(self._wait(failures, answer.after) if answer.connected else GONE_WAIT)
+                    failures += answer.connected
                 else:
-                    raise EndpointError(self.endpoint, answer, self._key, repeated)
+                    raise EndpointError(self.endpoint, await self._given_up(answer, account), self._key, repeated)
                 repeated += 1
                 self.usage.retries += 1
 
@@ -268,19 +271,28 @@ class ChatClient:
         # A greeting says nothing of how long the model thinks about a question.
         self.worded = worded
 
+    async def _given_up(self, failure: Failure, account: RequestAccount | None) -> Failure:
+        """The failure of a call after its last request, fatal where the endpoint answers nothing else either."""
+        if not failure.connected:
+            return replace(failure, fatal=True)
+        if self._patience.doubts(failure):
+            greeting = without(request_body(self.endpoint, PREFLIGHT, PREFLIGHT_TOKENS, temperature=0.0), self.dropped)
+            return replace(failure, fatal=isinstance(await self._answer(greeting, account), Failure))
+        return failure
+
     def _takes(self, field: str) -> bool:
         """Whether the server has taken a field before, so that a complaint is about something else."""
         return field == "response_format" and self._formed
 
     async def _answer(self, body: dict, account: RequestAccount | None) -> dict | Failure:
         """What comes of one request, which the account allows."""
-        if account is None:
-            return await self._request(body)
-        number = await account.open(body)
+        number = await account.open(body) if account else 0
         if number is None:
             return Failure(None, "the budget is reached", again=False)
         answer = await self._request(body)
-        account.close(number, billed(answer))
+        self._patience.saw(answer if isinstance(answer, Failure) else None)
+        if account:
+            account.close(number, billed(answer))
         return answer
 
     async def _request(self, body: dict) -> dict | Failure:

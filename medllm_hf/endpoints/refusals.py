@@ -67,6 +67,7 @@ class Failure:
         fatal: Whether every other request would fail too.
         billed: The tokens that it has cost, prompt and reply; None where nobody knows.
         remedy: What to do, "" where the reason says it.
+        connected: Whether the request has reached the address.
     """
 
     status: int | None
@@ -77,6 +78,7 @@ class Failure:
     fatal: bool = False
     billed: tuple[int, int] | None = (0, 0)
     remedy: str = ""
+    connected: bool = True
 
 
 def refusal(response: httpx2.Response, answer: object, sent: dict, extra: Collection[str] = ()) -> Failure:
@@ -132,7 +134,14 @@ def unreachable(error: httpx2.RequestError, answered: bool) -> Failure:
         do = "name the file with your network's certificate authority in SSL_CERT_FILE"
         return Failure(None, reason, again=False, fatal=True, billed=(0, 0), remedy=do)
     # Where nobody has ever answered, nobody will in half a minute.
-    return Failure(None, reason, again=answered or not unconnected, fatal=unconnected and not answered, billed=spent)
+    return Failure(
+        None,
+        reason,
+        again=answered or not unconnected,
+        fatal=unconnected and not answered,
+        billed=spent,
+        connected=not unconnected,
+    )
 
 
 def is_certificate(error: BaseException | None) -> bool:

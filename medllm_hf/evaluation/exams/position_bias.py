@@ -6,10 +6,12 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from medllm_hf.evaluation.exams.derive import Answer
-from medllm_hf.evaluation.statistics.tests import chi_square_p
+from medllm_hf.evaluation.statistics.tests import chi_square_p, exact_fit_p
 
 # A preference is named when chance would show it in fewer than 1 of 100 runs and it moves 5 of 100 answers.
 P_LIMIT, SHARE_LIMIT = 0.01, 0.05
+# Up to so many wrong answers, in so many cells, their chance is added up; chi-square says far too little of so few.
+EXACT_ANSWERS, EXACT_CELLS = 15, 6
 SEVERAL, UNPARSED = "several", "unparsed"
 
 
@@ -60,13 +62,14 @@ def view(answers: list[Answer], name: Callable[[str, int], str]) -> View:
 
     Right answers say nothing about a preference for a place, and keys are not spread evenly in every exam: so the test
     compares where the wrong answers went with where they would go if each wrong option of their question drew one as
-    often as another. Expected counts below 1 are pooled (Cochran 1954).
+    often as another. Expected counts below 1 are pooled (Cochran 1954), and the test is exact where the answers are few.
     """
     counts: list[Counter[str]] = [Counter() for _ in range(5)]
     shown, predicted, right, hits, wrong = counts
     # Shares, of which typeshed knows no counter.
     shares: list[Any] = [Counter(), Counter()]
     expected, drawn = shares
+    choices: list[list[str]] = []
     cases = Counter(("".join(a.options), a.reference, a.choice) for a in answers if a.choice is not None)
     for (labels, reference, choice), times in sorted(cases.items()):
         names = {label: name(labels, index) for index, label in enumerate(labels)}
@@ -78,18 +81,32 @@ def view(answers: list[Answer], name: Callable[[str, int], str]) -> View:
             expected[names[choice]] += times
             continue
         wrong[names[choice]] += times
+        choices += [[names[label] for label in labels.replace(reference, "")]] * times
         for label in labels.replace(reference, ""):
             drawn[names[label]] += times / (len(labels) - 1)
             expected[names[label]] += times / (len(labels) - 1)
     ordered = sorted(shown, key=lambda one: (len(one), one))
     places = tuple(Place(n, shown[n], predicted[n], right[n], hits[n], expected[n]) for n in ordered)
+    return View(places, *_test(choices, wrong, drawn))
+
+
+def _test(choices: list[list[str]], wrong: Counter[str], drawn: Any) -> tuple[float | None, int, float | None]:
+    """Chi-square of where the `wrong` answers went, its degrees of freedom, and its p.
+
+    Args:
+        choices: for each wrong answer the places that it could go to.
+        drawn: how many each place would draw, a counter.
+    """
     few = [n for n in drawn if drawn[n] < 1]
-    cells = [(wrong[n], drawn[n]) for n in drawn if n not in few]
-    cells += [(sum(wrong[n] for n in few), sum(drawn[n] for n in few))] if few else []
-    if len(cells) < 2:
-        return View(places, None, 0, None)
-    statistic = sum((seen - wanted) ** 2 / wanted for seen, wanted in cells)
-    return View(places, statistic, len(cells) - 1, chi_square_p(statistic, len(cells) - 1))
+    groups = [[n] for n in drawn if n not in few] + ([few] if few else [])
+    if len(groups) < 2:
+        return None, 0, None
+    seen, expected = ([sum(counts[n] for n in group) for group in groups] for counts in (wrong, drawn))
+    statistic = sum((count - wanted) ** 2 / wanted for count, wanted in zip(seen, expected, strict=True))
+    if len(choices) > EXACT_ANSWERS or len(groups) > EXACT_CELLS:
+        return statistic, len(groups) - 1, chi_square_p(statistic, len(groups) - 1)
+    cell = {n: number for number, group in enumerate(groups) for n in group}
+    return statistic, len(groups) - 1, exact_fit_p([[cell[n] for n in names] for names in choices], seen, expected)
 
 
 def position_bias(answers: Iterable[Answer]) -> dict | None:

@@ -97,7 +97,8 @@ def overview(questions: Questions) -> str:
     kinds = ", ".join(f"{count} {kind}" for kind, count in Counter(item.kind for item in questions.items).items())
     others = ", ".join(f"{count} {reason}" for reason, count in record.get("left_out", {}).items())
     name = " ".join(filter(None, (record["name"], record["split"])))
-    return f"{name}: {record['n']} questions ({kinds})" + (f", left out: {others}" if others else "")
+    noun = "question" if record["n"] == 1 else "questions"
+    return f"{name}: {record['n']} {noun} ({kinds})" + (f", left out: {others}" if others else "")
 
 
 @dataclass(frozen=True)

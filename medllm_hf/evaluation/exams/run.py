@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 from medllm_hf.endpoints.address import KEY_ENV, Endpoint, parse_endpoint
-from medllm_hf.endpoints.client import EndpointError
+from medllm_hf.endpoints.client import PREFLIGHT, PREFLIGHT_TOKENS, EndpointError
 from medllm_hf.endpoints.extra_body import read_extra_body, record_extra_body
 from medllm_hf.errors import UserError
 from medllm_hf.evaluation.costs.estimate import Estimate, Volume, about, at_most, preview_costs, seen_reply
 from medllm_hf.evaluation.costs.ledger import Spending
 from medllm_hf.evaluation.costs.prices import cost_text, record_prices, sum_usage
 from medllm_hf.evaluation.exams.batching import BatchLimits, tokens_for
+from medllm_hf.evaluation.exams.context import check_context
 from medllm_hf.evaluation.exams.derive import accuracy_text, breaks_ties, derive
 from medllm_hf.evaluation.exams.finishing import letters_limit, letters_request
 from medllm_hf.evaluation.exams.outputs import calls, list_warnings, output_row, read_outputs
@@ -80,7 +81,7 @@ def prepare_exam(settings: ResolvedSettings, questions: Questions, examinee: Exa
         examinee: Who answers by `settings`, where that is known already.
 
     Raises:
-        UserError: a model, examples, prices or an endpoint that cannot be had.
+        UserError: a model, examples, prices or an endpoint that cannot be had, or a question that is too long for the model.
     """
     drawn, examples = read_examples(questions, settings)
     questions = first_questions(questions, settings.limit)  # the examples are those of all of them
@@ -89,6 +90,8 @@ def prepare_exam(settings: ResolvedSettings, questions: Questions, examinee: Exa
     told = settings.chat_template, settings.mode, settings.enable_thinking, settings.finish is not None
     prompts = Prompts(who.tokenizer, drawn.of_kind, settings.score, *told)
     shown = present_options(questions.items, settings.seed, settings.shuffle_options, settings.circular)
+    if who.weights:
+        check_context(who.weights.config, prompts, shown, settings)
     manifest = {
         "kind": "mcq",
         "model": who.record,
@@ -273,6 +276,9 @@ def estimate_cost(exam: Exam, out: str, overwrite: bool) -> str:
             sum((most_again.call(*letters_request(one, prompts.turns(one.item), most.text)) for one in left), estimate.most),
             sum((usual.call(*letters_request(one, prompts.turns(one.item), usual.text)) for one in again), estimate.about),
         )
+    if left:
+        greetings = (replace(guess, tokens=PREFLIGHT_TOKENS).call(PREFLIGHT) for guess in (most, usual))
+        estimate = Estimate(*(sum(pair, Volume()) for pair in zip((estimate.most, estimate.about), greetings, strict=True)))
     return preview_costs(out, exam.manifest, bool(rows), {"model": estimate}, settings.budget)
 
 

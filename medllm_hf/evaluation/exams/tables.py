@@ -69,7 +69,8 @@ def _overview(values: dict) -> Table:
 def _questions(dataset: dict, rows: list[dict]) -> Iterator[Block]:
     kinds = f"{rows[0]['single']} with one right answer, {rows[0]['multi']} with several"
     counts = {row["n"] for row in rows}
-    asked = f"{rows[0]['n']} questions ({kinds})" if len(counts) == 1 else f"{min(counts)} to {max(counts)} questions"
+    noun = "question" if counts == {1} else "questions"
+    asked = f"{rows[0]['n']} {noun} ({kinds})" if len(counts) == 1 else f"{min(counts)} to {max(counts)} questions"
     text = f"{asked}; SHA-256 {dataset['sha256'][:16]}."
     for key in ("revision", "licence"):
         text += f" {key.capitalize()}: {dataset[key]}." if dataset.get(key) else ""
@@ -213,9 +214,9 @@ def _positions(rows: list[dict]) -> Iterator[Block]:
     yield Heading(3, "Position bias")
     yield Paragraph(
         "Counted over answers that choose one option of a single-answer question, letters as shown. A bias is named when the "
-        f"wrong answers are spread unevenly (chi-square, p < {P_LIMIT}) and one place gets at least {100 * SHARE_LIMIT:.0f} in "
-        "100 answers more, or less, than with the mistakes spread evenly (expected). With options in their own order, what "
-        "stands at a place can draw answers too; shuffled and circular runs tell the two apart."
+        f"wrong answers are spread unevenly (chi-square, exact for few, p < {P_LIMIT}) and one place gets at least "
+        f"{100 * SHARE_LIMIT:.0f} in 100 answers more, or less, than with the mistakes spread evenly (expected). With options "
+        "in their own order, what stands at a place can draw answers too; shuffled and circular runs tell the two apart."
     )
     for row in rows:
         position = row["position"]

@@ -1,6 +1,7 @@
 """Intervals and tests of the report, in closed form: they need no package."""
 
 import math
+from collections.abc import Iterable, Sequence
 
 Z = 1.959963984540054  # the 97.5% point of the normal distribution
 
@@ -14,7 +15,8 @@ def wilson(right: float, count: int) -> tuple[float, float]:
     share, z2 = right / count, Z * Z
     middle = (share + z2 / (2 * count)) / (1 + z2 / count)
     half = Z / (1 + z2 / count) * math.sqrt(share * (1 - share) / count + z2 / (4 * count * count))
-    return max(0.0, middle - half), min(1.0, middle + half)
+    # Rounding must not move the ends that are exact.
+    return max(0.0, middle - half) if right > 0 else 0.0, min(1.0, middle + half) if right < count else 1.0
 
 
 def mcnemar(only_first: int, only_second: int) -> float:
@@ -72,3 +74,29 @@ def chi_square_p(statistic: float, freedom: int) -> float:
         total += term * math.exp(-half)
         term *= statistic / degree
     return min(1.0, total)
+
+
+def exact_fit_p(choices: Iterable[Sequence[int]], seen: Sequence[int], expected: Sequence[float]) -> float:
+    """The probability of a chi-square statistic as large as that of `seen`, over all that chance could have done.
+
+    The work grows fast with the number of choices: beyond some twenty, `chi_square_p` is near enough.
+
+    Args:
+        choices: for each draw the cells that it falls into, one as likely as another; a cell may stand there several times.
+        seen, expected: the counts in each cell.
+    """
+
+    def statistic(counts: Sequence[int]) -> float:
+        return sum((count - wanted) ** 2 / wanted for count, wanted in zip(counts, expected, strict=True))
+
+    chances = {(0,) * len(expected): 1.0}
+    for cells in choices:
+        after: dict[tuple[int, ...], float] = {}
+        for counts, chance in chances.items():
+            for cell in cells:
+                drawn = (*counts[:cell], counts[cell] + 1, *counts[cell + 1 :])
+                after[drawn] = after.get(drawn, 0.0) + chance / len(cells)
+        chances = after
+    # Rounding must not decide whether what was seen is as large as itself.
+    least = statistic(seen) - 1e-9
+    return min(1.0, math.fsum(chance for counts, chance in chances.items() if statistic(counts) >= least))

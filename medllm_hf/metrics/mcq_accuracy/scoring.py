@@ -122,7 +122,8 @@ def wilson(right: int, count: int) -> tuple[float, float]:
     share, z2 = right / count, _Z * _Z
     middle = (share + z2 / (2 * count)) / (1 + z2 / count)
     half = _Z / (1 + z2 / count) * math.sqrt(share * (1 - share) / count + z2 / (4 * count * count))
-    return max(0.0, middle - half), min(1.0, middle + half)
+    # Rounding must not move the ends that are exact.
+    return max(0.0, middle - half) if right > 0 else 0.0, min(1.0, middle + half) if right < count else 1.0
 
 
 def _share(answers: Sequence[_Answer]) -> Share:

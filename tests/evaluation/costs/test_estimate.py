@@ -184,7 +184,10 @@ def test_an_exam_at_an_endpoint(tmp_path, capsys):
         (row,) = expected(capsys, *words).values()
         assert server.requests == [] and not (tmp_path / "run").exists()
         assert main(words) == 0
-        assert row["at most"][:3] == (len(server.requests), *bill.tokens["scripted"])
+        (greeting,) = server.preflights
+        prompts, replies = bill.tokens["scripted"]
+        sent = len(server.requests) + 1, prompts + rule(greeting.body), replies + limit(greeting.body)
+        assert row["at most"][:3] == sent
         assert bill.tokens["scripted"] == [sum(rule(one.body) for one in server.requests), 8 * len(server.requests)]
         assert {limit(one.body) for one in server.requests} == {8}
         assert expected(capsys, *words)["model"]["at most"] == (0, 0, 0, 0)

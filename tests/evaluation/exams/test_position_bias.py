@@ -113,6 +113,13 @@ def test_chance_is_not_named_in_short_exams():
     assert named.count(None) >= 57, named
 
 
+def test_the_chance_of_few_answers_is_exact():
+    """Each of four wrong answers could have gone to four options, of which one, A, is among those of every question."""
+    items = [item | {"answer": "BCDE"[i]} for i, item in enumerate(questions(4, options=5))]
+    found = position_bias(choices(answered(as_shown(items), lambda row: "A")))
+    assert found["letter"]["p"] == pytest.approx((1 / 4) ** 4) and "biased towards A (p = 0.004)" in found["sentence"]
+
+
 def test_counts_are_those_of_the_answers():
     """Labels with a gap (an option without a text was left out), one reply with two letters, one unparsed."""
     item = {"id": "g", "question": "？", "subject": "", "kind": "single", "answer": "D",

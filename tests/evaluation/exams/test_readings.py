@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from support.billing import write_prices
-from support.chat_server import ChatServer, completion
+from support.chat_server import Behaviour, ChatServer, completion
 from support.commands import first_word
 from support.paths import SAMPLE
 from support.published import cmb_rows, write_cmb
@@ -15,6 +15,7 @@ from medllm_hf.data.mcq import load_items
 from medllm_hf.errors import UserError
 from medllm_hf.evaluation.commands.mcq import mcq
 from medllm_hf.evaluation.commands.report import report
+from medllm_hf.evaluation.exams.prompts import overview, read_questions
 from medllm_hf.evaluation.exams.readings import folder_name, parse_data, parse_modes
 from medllm_hf.evaluation.exams.settings import READINGS
 from medllm_hf.evaluation.exams.weights import Weights
@@ -107,6 +108,7 @@ def test_one_reading_of_one_benchmark_is_the_run_folder_itself(tiny, files, tmp_
 
 def test_what_cannot_be_is_told_before_anything_is_asked(tiny, files, tmp_path, refused):
     words = ("eval", "mcq", "--model", str(tiny["base"]), "--out", str(tmp_path / "out"), "--mode", THREE)
+    words += ("--reasoning-tokens", "4")
     assert "twice" in refused(*words, "--data", f"{files[0]},{files[0]}")
     assert "no file and no benchmark none.jsonl" in refused(*words, "--data", f"{files[0]},none.jsonl")
     assert "NAME=PATH" in refused(*words, "--data", "cmb,cmexam", "--data-path", "x")
@@ -118,6 +120,11 @@ def test_what_cannot_be_is_told_before_anything_is_asked(tiny, files, tmp_path, 
     (tmp_path / "out" / "five" / "reasoning" / "notes.txt").write_text("mine")
     assert "files and no manifest.json" in refused(*words, "--data", files[0])
     assert not (tmp_path / "out" / "five" / "likelihood").exists()
+
+
+def test_one_question_is_no_questions(tmp_path):
+    (tmp_path / "one.jsonl").write_text(ROWS[0], encoding="utf-8")
+    assert overview(read_questions(str(tmp_path / "one.jsonl"))).startswith("one.jsonl: 1 question (1 ")
 
 
 def test_names():
@@ -214,3 +221,12 @@ def test_the_report_finds_the_runs_and_says_which_number_to_publish(files, tmp_p
         str(tmp_path / "out" / "five" / mode) for mode in ("reply", "reasoning")
     ]
     assert nested_runs(str(tmp_path / "report")) == [str(tmp_path / "report")], "which is refused as no run by who reads it"
+
+
+def test_an_endpoint_that_dies_in_the_middle_ends_the_command_with_what_is_kept(files, tmp_path, refused):
+    left = [completion("答案：A")] * 2
+    with ChatServer(lambda body: left.pop() if left else Behaviour(body=b"<html>gone</html>")) as server:
+        asked = ("eval", "mcq", "--url", f"{server.url}#m", "--data", files[0], "--out", str(tmp_path / "out"))
+        told = refused(*asked, "--mode", "reply,reasoning", "--concurrency", "1")
+    assert "2 of 5 replies are kept" in told and "run the same again" in told
+    assert (tmp_path / "out" / "five" / "reply").is_dir() and not (tmp_path / "out" / "five" / "reasoning").exists()

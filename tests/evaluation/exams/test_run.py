@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -287,3 +288,39 @@ def test_a_model_of_the_hub_is_found_in_the_cache(tiny, tmp_path, monkeypatch):
     assert load_examinee(resolve_defaults(Settings("org/tiny", TEST))).record == {
         "id": "org/tiny", "revision": commit, "weights_sha256": weights_hash(tiny["base"]),
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        ((), "leave the question out"),
+        (("--score", "text"), "leave the question out"),
+        (("--mode", "reply", "--max-new-tokens", "5"), "5 of its reply"),
+        (("--mode", "likelihood,reasoning"), "question long"),
+    ],
+)
+def test_a_question_longer_than_the_models_context_is_refused_before_any_is_asked(tiny, tmp_path, refused, words, named):
+    rows = [json.loads(line) for line in (SAMPLE / "questions_test.jsonl").read_text(encoding="utf-8").splitlines()[:2]]
+    rows[1] |= {"id": "long", "question": "患者反复咳嗽，夜间加重。" * 300}
+    (tmp_path / "long.jsonl").write_text("\n".join(json.dumps(row) for row in rows), encoding="utf-8")
+    asked = (
+        "eval",
+        "mcq",
+        "--model",
+        str(tiny["base"]),
+        "--data",
+        str(tmp_path / "long.jsonl"),
+        "--out",
+        str(tmp_path / "run"),
+    )
+    told = refused(*asked, *words)
+    assert "question long" in told and "1,024 positions" in told and named in told
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_reply_that_the_context_has_no_room_for_is_refused_with_what_fits(tiny, questions, tmp_path, refused):
+    asked = ("eval", "mcq", "--model", str(tiny["base"]), "--data", str(questions), "--out", str(tmp_path / "run"))
+    told = refused(*asked, "--mode", "reasoning")
+    assert "8,192 of its reply" in told
+    most = re.search("--reasoning-tokens to at most ([0-9]+)", told)[1]
+    assert 0 < int(most) < 1024

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from medllm_hf.evaluation.statistics.tests import chi_square_p, holm, mcnemar, paired_interval, wilson
+from medllm_hf.evaluation.statistics.tests import chi_square_p, exact_fit_p, holm, mcnemar, paired_interval, wilson
 from medllm_hf.metrics.mcq_accuracy.scoring import wilson as of_the_metric
 
 
@@ -81,4 +81,15 @@ def test_wilson_is_that_of_the_metric():
     for count in (1, 7, 300):
         for right in range(0, count + 1, max(1, count // 7)):
             assert wilson(right, count) == of_the_metric(right, count)
-    assert wilson(0, 5)[0] == 0.0 and math.isclose(wilson(2, 4)[0], 0.150036, abs_tol=1e-5)
+    for count in range(1, 200):
+        assert wilson(0, count)[0] == of_the_metric(0, count)[0] == 0.0
+        assert wilson(count, count)[1] == of_the_metric(count, count)[1] == 1.0
+    assert math.isclose(wilson(2, 4)[0], 0.150036, abs_tol=1e-5)
+
+
+def test_exact_fit_of_four_draws():
+    """Counts over two equal cells are binomial; of 4 draws 0 or 4 in the first has the chance 2/16."""
+    assert math.isclose(exact_fit_p([[0, 1]] * 4, [4, 0], [2, 2]), 2 / 16)
+    assert math.isclose(exact_fit_p([[0, 1]] * 4, [3, 1], [2, 2]), 10 / 16)
+    assert exact_fit_p([[0, 1]] * 4, [2, 2], [2, 2]) == 1.0
+    assert math.isclose(exact_fit_p([[0, 1, 1]] * 2, [2, 0], [2 / 3, 4 / 3]), 1 / 9)
