@@ -217,7 +217,7 @@ def eval_mcq(parser: Parser) -> None:
         "--no-chat-template", dest="chat_template", action="store_false", help="plain text in place of chat turns"
     )
     _setting(parser, Settings, "max_new_tokens", metavar="N", help=f"of a short reply (default: {NEW_TOKENS})")
-    budget = f"of a reply with reasoning, thoughts included (default: {REASONING_TOKENS})"
+    budget = f"of a reply with reasoning, thoughts included (default: {REASONING_TOKENS}, or what the model's positions leave)"
     _setting(parser, Settings, "reasoning_tokens", metavar="N", help=budget)
     again = "ask once more where a reply has no letter that can be read; told beside the accuracy as read"
     _setting(parser, Settings, "finish", help=again)

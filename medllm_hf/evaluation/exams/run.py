@@ -18,7 +18,7 @@ from medllm_hf.evaluation.costs.estimate import Estimate, Volume, about, at_most
 from medllm_hf.evaluation.costs.ledger import Spending
 from medllm_hf.evaluation.costs.prices import cost_text, record_prices, sum_usage
 from medllm_hf.evaluation.exams.batching import BatchLimits, tokens_for
-from medllm_hf.evaluation.exams.context import check_context
+from medllm_hf.evaluation.exams.context import fit_context
 from medllm_hf.evaluation.exams.derive import accuracy_text, breaks_ties, derive
 from medllm_hf.evaluation.exams.finishing import letters_limit, letters_request
 from medllm_hf.evaluation.exams.outputs import calls, list_warnings, output_row, read_outputs
@@ -91,7 +91,7 @@ def prepare_exam(settings: ResolvedSettings, questions: Questions, examinee: Exa
     prompts = Prompts(who.tokenizer, drawn.of_kind, settings.score, *told)
     shown = present_options(questions.items, settings.seed, settings.shuffle_options, settings.circular)
     if who.weights:
-        check_context(who.weights.config, prompts, shown, settings)
+        settings = fit_context(who.weights.config, prompts, shown, settings)
     manifest = {
         "kind": "mcq",
         "model": who.record,

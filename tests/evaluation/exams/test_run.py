@@ -21,8 +21,8 @@ from medllm_hf.evaluation.commands.mcq import mcq
 from medllm_hf.evaluation.exams.derive import derive, read_questions_asked, score_row
 from medllm_hf.evaluation.exams.likelihood import tokenise, zero_shot
 from medllm_hf.evaluation.exams.outputs import output_row, predict
-from medllm_hf.evaluation.exams.prompts import Prompts, answers, candidates, draw, present_options
-from medllm_hf.evaluation.exams.run import load_examinee
+from medllm_hf.evaluation.exams.prompts import Prompts, answers, candidates, draw, present_options, read_questions
+from medllm_hf.evaluation.exams.run import load_examinee, prepare_exam
 from medllm_hf.evaluation.exams.settings import Settings, resolve_defaults
 from medllm_hf.evaluation.exams.weights import load_network
 from medllm_hf.evaluation.runs.folder import read_run, weights_hash
@@ -320,7 +320,10 @@ def test_a_question_longer_than_the_models_context_is_refused_before_any_is_aske
 
 def test_a_reply_that_the_context_has_no_room_for_is_refused_with_what_fits(tiny, questions, tmp_path, refused):
     asked = ("eval", "mcq", "--model", str(tiny["base"]), "--data", str(questions), "--out", str(tmp_path / "run"))
-    told = refused(*asked, "--mode", "reasoning")
+    told = refused(*asked, "--mode", "reasoning", "--reasoning-tokens", "8192")
     assert "8,192 of its reply" in told
     most = re.search("--reasoning-tokens to at most ([0-9]+)", told)[1]
     assert 0 < int(most) < 1024
+    # Where nobody has asked for so many, it is what fits.
+    settings = resolve_defaults(Settings(str(tiny["base"]), str(questions), mode="reasoning"))
+    assert prepare_exam(settings, read_questions(str(questions))).manifest["settings"]["max_new_tokens"] == int(most)
