@@ -27,6 +27,8 @@ from medllm_hf.data.recognition import recognise
 from medllm_hf.data.unread import count, unread
 from medllm_hf.errors import UserError, kind_of
 
+# What tables write where they have nothing to say.
+NO_VALUE = ("na", "n/a", "nan", "null", "<na>")
 OnTrailingUser = Literal["cut", "drop", "fail"]
 OnBadRow = Literal["drop", "fail"]
 # In place of the name of a format: each row is looked at.
@@ -350,6 +352,8 @@ def check_turns(turns: list[dict], policy: Policy) -> tuple[list[dict], str | No
             raise BadRow(f"turn {i}", _wrong_role(turn["role"][:20], expected))
         if not turn["content"].strip():
             raise BadRow(f"turn {i}", "empty content")
+        if turn["content"].strip().lower() in NO_VALUE:
+            raise BadRow(f"turn {i}", f"{turn['content'].strip()} in place of a text")
         valid_text(turn["content"], f"turn {i}")
     cut = bool(turns) and turns[-1]["role"] == "user"
     if len(turns) - cut <= start:

@@ -14,7 +14,9 @@ _OPTIONS = ("options", "option", "choices", "选项", "選項", "候选项", "�
 _MAYBE_OPTIONS = ("answers",)
 _LABEL, _TEXT = ("label", "key", "letter", "aid", "标号"), ("text", "value", "content", "atext", "内容")
 LETTER_COLUMN = re.compile(
-    r"(?:op|opt|option|choice|ending|选项|选择|答案选项|選項|選擇|答案選項)?([a-z]|[0-9])", re.IGNORECASE
+    # answerA is an option; answer1 may be one of several answers.
+    r"(?:op|opt|option|choice|ending|选项|选择|答案选项|選項|選擇|答案選項|(?:answer|答案)(?=[a-h]\Z))?([a-z]|[0-9])",
+    re.IGNORECASE,
 )
 # What stands behind a letter.
 MARK = r"[\s.．、,，:：)）\]】]"

@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from reprlib import repr as shortened
 
 from medllm_hf.data.exam_options import (
@@ -247,13 +247,25 @@ def _answer(
     if isinstance(label, str) and label.strip() in labels:
         letters = labels[label.strip()]
     elif places := _positions(answer):
+        _check_choice(answer, [str(place) for place in places], options)
         letters = _at_positions(answer, places, options, positions)
     else:
         letters = _letters_or_texts(answer, options, kind)
+        _check_choice(answer, letters, options)
     said = row[names["answer"]] if "answer" in names else None
     if (named := _named(said, options)) and len(letters) == 1 and letters != answer_letters(said) and named != letters:
         raise ValueError(f"answer is not the text of option {letters}")
     return letters
+
+
+def _check_choice(answer: object, chosen: Sequence[str], options: dict[str, str]) -> None:
+    """Check that an answer that names all options does not put them into an order, which is another kind of question.
+
+    Raises:
+        ValueError: it does.
+    """
+    if len(chosen) == len(options) > 2 and len({*chosen}) == len(chosen) and list(chosen) != sorted(chosen):
+        raise ValueError(f"answer {shortened(answer)} is an order of the options, not a choice among them")
 
 
 def _at_positions(answer: object, places: list[int], options: dict[str, str], positions: Positions) -> str:

@@ -9,6 +9,7 @@ from support.commands import one_line_error, run
 from support.paths import SAMPLE
 
 from medllm_hf.data.build import build
+from medllm_hf.data.commands.check import check
 from medllm_hf.data.mcq import item_from_row, load_items
 from medllm_hf.errors import UserError
 
@@ -136,3 +137,12 @@ def test_two_datasets_in_folders_of_one_name_are_not_taken_for_each_other(tmp_pa
         build([path], str(tmp_path / part / "dataset"), "mit", test_fraction=0)
         loaded = load_dataset(str(tmp_path / part / "dataset"), cache_dir=str(tmp_path / "cache"))
         assert loaded["train"][0]["messages"][1]["content"] == answer
+
+
+@pytest.mark.parametrize("said", ["NA", " n/a ", "nan", "NULL"])
+def test_what_a_table_writes_for_nothing_is_no_answer(said, tmp_path, capsys):
+    path = tmp_path / "rows.jsonl"
+    rows = [{"question": "求比值比", "answer": said}, {"question": "头痛怎么办？", "answer": "多休息。"}]
+    path.write_text("\n".join(json.dumps(row) for row in rows), encoding="utf-8")
+    assert check([str(path)]) == 1
+    assert f"{said.strip()} in place of a text" in capsys.readouterr().out

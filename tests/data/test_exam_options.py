@@ -97,3 +97,18 @@ def test_what_a_question_is_about_stands_before_it():
     assert item_from_row({"passage": case, "question": "首选", **options}).question == f"{case}\n首选"
     assert item_from_row({"passage": case, "question": f"{case}首选", **options}).question == f"{case}首选"
     assert item_from_row({"passage": None, "question": "首选", **options}).question == "首选"
+
+
+def test_options_named_after_the_answer():
+    row = {"question": "抗酸药是", "answerA": "阿托品", "answerB": "氢氧化铝", "answerC": "肾上腺素", "correctAnswer": "B"}
+    item = item_from_row(row)
+    assert (list(item.options.values()), item.answer) == (["阿托品", "氢氧化铝", "肾上腺素"], {"B"})
+    assert not is_exam_row({"question": "头痛怎么办？", "answer1": "多休息", "answer2": "去医院看看"})
+
+
+@pytest.mark.parametrize("answer", ["CAB", ["C", "A", "B"], ["乙", "甲", "丙"], [1, 0, 2]])
+def test_an_order_of_the_options_is_no_choice(answer):
+    row = {"question": "把操作按先后排列", "options": ["甲", "乙", "丙"], "answer": answer}
+    with pytest.raises(ValueError, match="an order of the options, not a choice"):
+        item_from_row(row, lambda: 0)
+    assert item_from_row({**row, "answer": "ABC"}).answer == {"A", "B", "C"}
