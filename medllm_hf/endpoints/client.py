@@ -363,4 +363,4 @@ async def ask_all(
                 group.create_task(work())
     except BaseExceptionGroup as group_error:
         raise group_error.exceptions[0] from None
-    return failed
+    return {key: failed[key] for key in items if key in failed}  # in the order of the items, not of the answers

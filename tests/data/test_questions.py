@@ -113,7 +113,7 @@ def test_questions_with_a_picture_are_left_out_and_counted(tmp_path):
     read = read_question_file(str(tmp_path / "q.jsonl"))
     assert ([one.id for one in read.items], read.with_picture) == (["4"], 1)
     questions = read_questions(str(tmp_path / "q.jsonl"))
-    assert overview(questions) == "q.jsonl: 1 questions (1 single), left out: 1 needs an image"
+    assert overview(questions) == "q.jsonl: 1 question (1 single), left out: 1 needs an image"
     write_lines(tmp_path / "q.jsonl", [{**row, "qimage": "images/5.png"}])
     with pytest.raises(UserError, match="no questions in .* but 1 with a picture"):
         load_items(str(tmp_path / "q.jsonl"))
