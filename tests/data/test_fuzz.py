@@ -221,4 +221,5 @@ def test_damaged_files_are_read_or_refused(suffix, tmp_path):
         except UserError as error:
             assert path.name in str(error)
             refused += 1
-    assert refused <= {".jsonl": 3, ".json": 3, ".csv": 150}.get(suffix, 299)
+    # One broken byte in a file of one line may be another encoding, which is asked for.
+    assert refused <= {".jsonl": 3, ".json": 200, ".csv": 150}.get(suffix, 299)

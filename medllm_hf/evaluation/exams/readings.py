@@ -115,6 +115,27 @@ def prepare_exams(benchmarks: Sequence[Benchmark], out: str, overwrite: bool) ->
     """
     asked = [settings for one in benchmarks for settings in one.settings]
     several = len(asked) > 1
+    if meet().is_first:  # the others come when it has begun to write
+        _check_folders(benchmarks, asked, out, overwrite)
+    # What is checked for writing suits every reading.
+    who = load_examinee(next((settings for settings in asked if settings.written), asked[0]))
+    exams = {}
+    for one in benchmarks:
+        for settings in one.settings:
+            folder = str(Path(out) / one.name / settings.mode) if several else out
+            exams[folder] = prepare_exam(settings, one.questions, who)
+            if meet().is_first:
+                outputs_in(folder, exams[folder].manifest, KEY, overwrite)
+    return exams
+
+
+def _check_folders(benchmarks: Sequence[Benchmark], asked: Sequence[ResolvedSettings], out: str, overwrite: bool) -> None:
+    """Check that OUT is free for the exams `asked`, or has their runs, before torch is imported.
+
+    Raises:
+        UserError: it holds something else.
+    """
+    several = len(asked) > 1
     # The command line has looked at --data as it was written, before it was parted at its commas.
     if overwrite or not (Path(out) / "manifest.json").is_file():
         check_apart(out, [settings.data_path or settings.data for settings in asked], inside=True)
@@ -126,17 +147,7 @@ def prepare_exams(benchmarks: Sequence[Benchmark], out: str, overwrite: bool) ->
         check_no_runs_below(
             out, f"--out {own} {'goes on with' if own.is_dir() else 'is a folder for'} that one, or choose another folder"
         )
-        check_free(out, overwrite)  # before torch is imported
-    # What is checked for writing suits every reading.
-    who = load_examinee(next((settings for settings in asked if settings.written), asked[0]))
-    exams = {}
-    for one in benchmarks:
-        for settings in one.settings:
-            folder = str(Path(out) / one.name / settings.mode) if several else out
-            exams[folder] = prepare_exam(settings, one.questions, who)
-            if meet().is_first:
-                outputs_in(folder, exams[folder].manifest, KEY, overwrite)
-    return exams
+        check_free(out, overwrite)
 
 
 def run_exams(exams: dict[str, Exam], overwrite: bool = False) -> Iterator[tuple[str, str | None]]:

@@ -59,7 +59,8 @@ def test_one_checkpoint_on_both_sides_is_served_once_and_two_twice(tiny, two, tm
         words = ("--doctor", str(tiny["base"]), "--patient", str(patient), "--out", str(out))
         assert main(["eval", "consult", "--cases", two, *words, *FEW]) == 0
         assert servers == names
-        assert [len(one["turns"]) for one in lines(out / "dialogues.jsonl")] == [4, 4]
+        # The gate ends a dialogue in which this random patient copies or says a number.
+        assert {len(one["turns"]) for one in lines(out / "dialogues.jsonl")} <= {4} and len(lines(out / "scores.jsonl")) == 2
 
 
 def test_a_local_party_is_known_by_its_weights_and_its_template(tiny, tmp_path):
