@@ -18,6 +18,10 @@ class TooLong(ValueError):
         super().__init__(f"an answer of more than {LONGEST // 1_000_000} MB")
 
 
+# How the lines of an event stream begin, and where they are looked for.
+EVENT_SIGNS, LONGEST_HEAD = (b"data:", b"event:", b"id:", b":"), 1 << 16
+
+
 @dataclass(frozen=True)
 class Delta:
     """The next part of a streamed answer: its text, why the model stopped ("" while it goes on), and what it thinks."""
@@ -95,10 +99,12 @@ class AnswerReader:
         """
         for part in self._unpacker.unpack(block):
             self.whole += part
-            if not self._begun and self.whole.strip():
-                self._begun = True
-                self.streamed = self.whole.lstrip(b"\xef\xbb\xbf \t\r\n").startswith((b"data:", b"event:", b"id:", b":"))
-            if self.streamed and b"\n" in part:
+            if not self._begun:
+                head = bytes(self.whole[:LONGEST_HEAD].lstrip(b"\xef\xbb\xbf \t\r\n"))
+                # The first bytes may be too few to tell: a server may send one at a time.
+                self._begun = bool(head) and not any(sign != head and sign.startswith(head) for sign in EVENT_SIGNS)
+                self.streamed = self._begun and head.startswith(EVENT_SIGNS)
+            if self.streamed and b"\n" in self.whole:
                 *lines, self.whole = self.whole.split(b"\n")
                 for line in lines:
                     yield from self._event(line)

@@ -9,6 +9,7 @@ import pytest
 from support.asking import ASKED, answered, ask, endpoint
 from support.chat_server import Behaviour, ChatServer, completion, in_turn
 
+from medllm_hf.endpoints.answer_reader import AnswerReader
 from medllm_hf.endpoints.client import ChatClient, EndpointError
 from medllm_hf.endpoints.refusals import LONGEST_RETRY_AFTER, Failure
 from medllm_hf.endpoints.response import read
@@ -242,3 +243,14 @@ def test_tokens_are_added_up():
     assert (usage.requests, usage.retries, usage.prompt_tokens, usage.completion_tokens, usage.unknown) == (4, 1, 15, 3, 1)
     assert replies[2].prompt_tokens is None
     assert sum(reply.retries for reply in replies) == 1
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 1000])
+def test_an_event_stream_is_known_however_few_bytes_come_at_once(size):
+    events = [f'data: {{"choices": [{{"delta": {{"content": "{word}"}}}}]}}\n\n'.encode() for word in "头痛"]
+    reader, sent = AnswerReader(), b"\r\n" + b"".join(events) + b"data: [DONE]"
+    said = [delta.text for i in range(0, len(sent), size) for delta in reader.feed(sent[i : i + size])]
+    assert said + [delta.text for delta in reader.end()] == ["头", "痛"] and reader.streamed and reader.done
+    whole = AnswerReader()
+    assert not [delta for i in range(0, 20, size) for delta in whole.feed(b'{"data": "data: x"} '[i : i + size])]
+    assert not whole.streamed and bytes(whole.whole).startswith(b'{"data"')
