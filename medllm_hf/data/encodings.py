@@ -1,6 +1,7 @@
 """In which encoding a text is, as far as its bytes tell; where they do not, nobody guesses and `--encoding` is asked for."""
 
 import codecs
+import re
 
 from medllm_hf.errors import UserError
 
@@ -22,6 +23,7 @@ _COMMON = frozenset(
     "這個們來時為國說後會過對學麼沒還樣種開醫藥療請問"
 )
 _LEAST_COMMON = 0.1
+_MEMBER_END = re.compile(rb"\}\s*,")
 # What stands between words, cells, rows or members.
 _BETWEEN = frozenset('\t\r\n ,;:"{')
 
@@ -64,7 +66,9 @@ def find_encoding(sample: bytes, whole: bool) -> tuple[str, int] | None:
     # Its last sign may be cut off.
     if _decodes(sample, "gb18030", False) and _is_chinese(sample.decode("gb18030", "ignore")):
         return "gb18030", 0
-    return ("utf-8", 0) if 3 * sum(not _decodes(line, "utf-8", True) for line in lines) <= len(lines) else None
+    # An array may stand on one line, but its members are rows as lines are.
+    rows = [row for line in lines for row in _MEMBER_END.split(line)]
+    return ("utf-8", 0) if 3 * sum(not _decodes(row, "utf-8", True) for row in rows) <= len(rows) else None
 
 
 def _wide(sample: bytes, whole: bool) -> str | None:

@@ -10,7 +10,7 @@ from typing import NotRequired, TypedDict
 
 from medllm_hf.evaluation.consultations.canaries import check_canary, is_canary
 from medllm_hf.evaluation.consultations.cases import Case
-from medllm_hf.evaluation.consultations.gate import FAULTS, GateRecord
+from medllm_hf.evaluation.consultations.gate import AS_DOCTOR, FAULTS, GateRecord
 from medllm_hf.evaluation.consultations.transcript import (
     GIVEN,
     REFUSED,
@@ -30,11 +30,10 @@ from medllm_hf.evaluation.runs.records import DataRecord, ModelRecord, read_reco
 
 # The patient in the voice of a doctor or of the program behind it.
 PATIENT_SLIPS = re.compile(
-    r"作为(?:您的|你的)?(?:一[名位个])?(?:[\u4e00-\u9fff]{0,4}科)?(?:专业)?(?:的)?(?:医生|医师|大夫|AI|人工智能|语言模型|助手)"
+    rf"{AS_DOCTOR}"
     r"|我是(?:您的|你的)?(?:一[名位个])?(?:[\u4e00-\u9fff]{0,4}科)?(?:主治)?(?:医生|医师|大夫|AI|人工智能|语言模型|助手)"
     r"|^(?:医生|大夫|Doctor)\s*[:：]|我?建议(?:您|你)|祝(?:您|你)早日康复"
-    r"|\bas (?:your|an?) (?:doctor|physician|AI|language model|assistant)\b"
-    r"|\bI(?:'| a)?m (?:your|an?) (?:doctor|physician|AI|language model|assistant)\b|\bI (?:would )?(?:advise|recommend) you\b",
+    r"|\bI (?:would )?(?:advise|recommend) you\b",
     re.I | re.M,
 )
 # The doctor in the voice of the patient: it greets a doctor, or speaks of itself as the patient.

@@ -23,9 +23,15 @@ COPIED_LETTERS, COPIED_SHARE, RUN = 9, 0.75, 5
 
 _SENTENCE = re.compile(r"[^。！？!?；;\n]+[。！？!?；;]?")
 _YOU, _THEM = "(?:您|你)", r"(?:孩子|宝宝|小孩|老人|患者|病人|母亲|父亲)"
-# Sentences that only a doctor, or the program behind the patient, says.
-_VOICE = re.compile(
+# Who says this speaks as a doctor, or as the program behind the patient.
+AS_DOCTOR = (
     r"作为(?:您的|你的)?(?:一[名位个])?(?:[\u4e00-\u9fff]{0,4}科)?(?:专业)?(?:的)?(?:医生|医师|大夫|AI|人工智能|语言模型|助手)"
+    r"|\bas (?:your|an?) (?:doctor|physician|AI|language model|assistant)\b"
+    r"|\bI(?:'| a)?m (?:your|an?) (?:doctor|physician|AI|language model|assistant)\b"
+)
+# Sentences that only these say.
+_VOICE = re.compile(
+    rf"{AS_DOCTOR}"
     r"|我是(?:您的|你的)?(?:一[名位个])?(?:[\u4e00-\u9fff]{0,4}科)?(?:主治)?(?:AI|医生|医师|大夫|人工智能|语言模型|大?模型|助手)(?!的|说|家)"
     r"|\A\W*(?:医生|大夫|医师|Doctor)\s*[:：]"
     rf"|祝{_YOU}?.{{0,4}}(?:早日|尽快|健康|康复|平安)|希望.{{0,8}}早日(?:康复|恢复|痊愈)|(?:感谢|谢谢){_YOU}的(?:咨询|信任|提问|描述|配合)"
@@ -33,8 +39,6 @@ _VOICE = re.compile(
     rf"|(?:根据|从|按照?|结合){_YOU}(?:的|所|提供|描述|目前)(?!.{{0,2}}建议)"
     rf"|请{_YOU}?(?:先|再)?(?:详细|具体|简单)?地?(?:描述|提供|补充|说明一?下{_YOU})"
     rf"|我(?:还)?需要(?:进一步|更多|先)?(?:了解|知道)(?:一下)?(?:更多|{_YOU}|关于)|以便(?:我|更好)|为了(?:更好|更准确|能够?更好)地?(?:帮助|了解|判断|诊断)"
-    r"|\bas (?:your|an?) (?:doctor|physician|AI|language model|assistant)\b"
-    r"|\bI(?:'| a)?m (?:your|an?) (?:doctor|physician|AI|language model|assistant)\b"
     r"|\bhow (?:can|may) I (?:help|assist)\b"
     r"|\bI(?:'| a)m (?:here|happy|glad) to (?:help|assist)\b|\bI hope you (?:feel|get|recover)|\bget well soon\b"
     r"|\bfeel free to\b"

@@ -42,21 +42,24 @@ def sides(server: ChatServer, cases: str, out: Path) -> list[str]:
     return ["eval", "consult", "--cases", cases, *models, "--judge", server.url + "#judge-model", "--out", str(out), *FEW]
 
 
-def test_the_most_is_exact_when_every_reply_is_at_its_limit(four, tmp_path, capsys):
+def test_the_most_is_exact_when_every_reply_is_at_its_limit(four, tmp_path, capsys, monkeypatch):
     bill = Bill(full)
     with ChatServer(bill) as server:
         words = [*sides(server, four, tmp_path / "run"), "--prices", write_prices(tmp_path)]
+        asked_again = expected(capsys, *words)
+        monkeypatch.setattr("medllm_hf.evaluation.consultations.run.AGAIN", 0)
         said = expected(capsys, *words)
         assert server.requests == [] and not (tmp_path / "run").exists()
         assert main(words) == 0
     calls = {role: sum(one.body["model"] == f"{role}-model" for one in server.requests) for role in said}
     for role, row in said.items():
-        spent = (calls[role], *bill.tokens[f"{role}-model"])
-        # A patient may be asked for each of its turns but the canaries twice again; this one was not.
-        exact = row["at most"][:3] == spent if role != "patient" else row["at most"][0] == 4 + 3 * (calls[role] - 4)
-        assert exact and all(most >= own for most, own in zip(row["at most"], spent, strict=False)), role
+        assert row["at most"][:3] == (calls[role], *bill.tokens[f"{role}-model"]), role
         assert row["about"][0] <= calls[role] and row["about"][1] < row["at most"][1] and row["about"][2] < row["at most"][2]
     assert calls == {"patient": 4 + 11, "doctor": 12, "judge": 3 * (4 + 4)}
+    assert sum(row["at most"][3] for row in said.values()) == pytest.approx(bill.total(), abs=2e-4)
+    # A patient may be asked twice again for each of its turns, but not for the canaries; nobody else may.
+    assert asked_again["patient"]["at most"][0] == 4 + 3 * 11
+    assert {role: asked_again[role] for role in ("doctor", "judge")} == {role: said[role] for role in ("doctor", "judge")}
 
 
 def script_auto(body: dict) -> str:
