@@ -82,7 +82,7 @@ def exam_calls() -> list[Call]:
     calls = [
         columns,
         {**columns, "groups": own_groups},
-        {**columns, "questions": [STEMS[i % len(STEMS)] for i in range(len(replies))]},
+        {**columns, "questions": [STEMS[(i + 1) % len(STEMS)] for i in range(len(replies))]},
         {"predictions": predictions, "references": first_five},
         {"predictions": ["A", "B"] * 8, "references": ["A"] * 16, "groups": ["tie", "tie", "x", "y"] * 4},
         {"predictions": [""], "references": ["ABCDE"]},
