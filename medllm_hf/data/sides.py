@@ -37,7 +37,8 @@ _SIGNS = {
 }  # fmt: skip
 PASSAGES = (
     *("context", "contexts", "passage", "paragraph", "vignette", "casetext", "casedescription", "材料", "案例", "病例"),
-    *("共用题干", "题干材料"),
+    *("共用题干", "题干材料", "case", "clinicalcase", "patientcase", "casereport", "patientinfo", "patientinformation"),
+    *("病历", "病史", "病情资料", "背景资料", "症例", "증례", "casoclinico", "casoclínico"),
 )
 # An answer may be named by who gave it.
 _MODEL = re.compile(r"(?:chat)?gpt|claude|llama|qwen|deepseek|davinci|gemini|chatglm|glm|baichuan|mistral|mixtral|文心|通义")
