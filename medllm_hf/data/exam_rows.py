@@ -91,6 +91,8 @@ _SAYS = re.compile(
 _BEFORE_OPTIONS = re.compile(r"(?:(?:answer )?(?:options|choices)|选项(?:如下)?) ?[:：]?$", re.IGNORECASE)
 # Chinese, Japanese and Korean signs.
 _EAST_ASIAN = re.compile("[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7a3]")
+# Between the texts of several right options.
+_LISTED = re.compile(r"\s*[|;；\n]\s*")
 OUTVOTED = 20
 # So many Latin letters for each sign of East Asia are of an English question that quotes one.
 _LATIN = 20
@@ -165,7 +167,7 @@ def exam_columns(row: dict) -> set[str]:
     if folded:
         return {*folded, *exam_columns(_unfolded(row))}
     names = _names(row)
-    parts = (_QUESTION, _PASSAGE, _ANSWER, ("answer",))
+    parts = (_QUESTION, _PASSAGE, _ANSWER, ("answer",), ("text",))
     read = {_filled(row, names, part) for part in parts} | {names[name] for name in _KIND if name in names}
     return (
         {name for name in read if name is not None}
@@ -261,6 +263,9 @@ def _stem_and_options(
         # The options stand in the question besides, in the letters that they have there.
         question = _BEFORE_OPTIONS.sub("", within[0]).strip()
     passage = first_filled(row, names, _PASSAGE)
+    if passage is None and "text" in names and first_filled(row, names, _QUESTION) != row[names["text"]]:
+        passage = row[names["text"]]  # the case, unless it is all of it
+        passage = passage if isinstance(passage, str) and question not in passage else None
     if isinstance(passage, list) and all(isinstance(part, str) for part in passage):
         passage = "\n".join(passage)
     if isinstance(passage, str) and len(passage) > 9 and passage.strip() not in question:
@@ -353,6 +358,8 @@ def _at_positions(answer: object, places: list[int], options: dict[str, str], po
 
 
 def _letters_or_texts(answer: object, labels: dict[str, str], options: dict[str, str], kind: str | None) -> str:
+    if isinstance(answer, str) and (parts := _LISTED.split(answer))[1:] and _named(parts, options):
+        answer = parts
     if isinstance(answer, str) and not _named(answer, options):
         answer = _SAYS.sub("", answer, count=1) if _SAYS.match(answer) else answer
     column = LETTER_COLUMN.fullmatch(SPACES.sub("", answer)) if isinstance(answer, str) else None

@@ -28,6 +28,7 @@ QUESTIONS = (
 )
 # What an answer is called that others are measured by.
 _RIGHT = (
+    *("expected", "gold", "correctanswer", "rightanswer"),
     *("referenceanswer", "goldanswer", "groundtruth", "groundtruthanswer", "stdanswer", "standardanswer", "expectedanswer"),
     *("expectedoutput", "expectedresponse", "idealanswer", "idealresponse", "goldresponse", "标准答案", "参考答案", "标准回答"),
 )
@@ -95,10 +96,9 @@ def several_answers(rows: Iterable[dict]) -> str | None:
     for row in rows:
         _, answer = pair_columns(row)
         total += 1
-        for name in known(tuple(row))["assistant"]:
-            other = row[name]
-            if plain(name) in _RIGHT and plain(answer) not in _RIGHT and isinstance(other, str) and len(other) >= _SHORTEST:
-                found[answer, name] += is_prose(other) and other != row[answer]
+        for name in row:
+            if plain(name) in _RIGHT and plain(answer) not in _RIGHT and has_value(row, name):
+                found[answer, name] += row[name] != row[answer]
     (answer, name), count = found.most_common(1)[0] if found else (("", ""), 0)
     if not count or count * 2 < total:
         return None

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache
+from itertools import pairwise
 
 from medllm_hf.data.columns import ROLES
 from medllm_hf.data.row_readers import LARGEST_ROW, BadRow, ByteStream
@@ -16,10 +17,19 @@ _BREAK = re.compile(
     r"|对话|会话|病例|案例|问诊|示例|例)\s*[#:：.]?\s*(?:\d+|[一二三四五六七八九十]+)\b.{0,80})\s*",
     re.IGNORECASE,
 )
+# Q1: …, **问题 2**：…, ### Question: …
+_QUESTION_MARK = re.compile(
+    r"[#>*\s-]*(?:(?P<asks>Q|Question|问题|问|質問|問|질문)|(?P<says>A|Answer|答案|回答|答|답변))"
+    r"[ \t]*\d{0,5}[ \t]*\**[ \t]*[:：]\**[ \t]*",
+    re.IGNORECASE,
+)
+_HEADING = re.compile(r"#{1,6}[ \t]")
 
 
 def is_transcript(lines: list[str]) -> bool:
-    """Whether lines are those of dialogues: some of either side, and enough of them."""
+    """Whether lines are those of dialogues, or of questions with their answers: some of either side, and enough of them."""
+    if _are_questions(lines):
+        return True
     sides = [_side(line) for line in lines]
     marked = [side for side in sides if side]
     return {"user", "assistant"} <= set(marked) and len(marked) >= max(_FEWEST_MARKS, _LEAST_SHARE * len(lines))
@@ -36,6 +46,9 @@ def transcript_rows(stream: ByteStream) -> Iterator[tuple[int, object]]:
         yield 1, BadRow("file", f"plain text longer than {LARGEST_ROW:,} bytes: cut it")
         return
     lines = list(enumerate(data.decode("utf-8", "surrogateescape").splitlines(), start=1))
+    if _are_questions([line for _, line in lines if line.strip()]):
+        yield from _questions(lines)
+        return
     for part in _parts(lines):
         start = next((i for i, (_, line) in enumerate(part) if _side(line)), None)
         if start is None:
@@ -43,6 +56,31 @@ def transcript_rows(stream: ByteStream) -> Iterator[tuple[int, object]]:
         before = "\n".join(line for _, line in part[:start]).strip()
         text = "\n".join(_plain(line) for _, line in part[start:]).strip()
         yield part[start][0], {"dialogue": text} | ({"heading": before} if before else {})
+
+
+def _are_questions(lines: list[str]) -> bool:
+    """Whether lines begin with Q: and A: by turns, each a question and its answer; A: and B: are options."""
+    marks = [(match["asks"] is not None) for line in lines if (match := _QUESTION_MARK.match(line))]
+    pairs = sum(first and not second for first, second in pairwise(marks))
+    enough = pairs >= _FEWEST_MARKS and 2 * pairs >= 0.9 * len(marks) and len(marks) >= _LEAST_SHARE * len(lines)
+    return enough and not any(re.match(r"[#>*\s-]*B\s*[:：]", line) for line in lines)
+
+
+def _questions(lines: list[tuple[int, str]]) -> Iterator[tuple[int, object]]:
+    """Yields (line, {"question", "answer"}) of each; a heading between two ends the answer before it."""
+    row: dict[str, list[str]] = {}
+    start, column = 0, None
+    for number, line in lines:
+        if match := _QUESTION_MARK.match(line):
+            if match["asks"] and row:
+                yield start, {name: "\n".join(texts).strip() for name, texts in row.items()}
+                row = {}
+            start, column = (number if match["asks"] else start), ("question" if match["asks"] else "answer")
+            row.setdefault(column, []).append(line[match.end() :].strip(" *"))
+        elif column and not _HEADING.match(line) and not _is_rule(line):
+            row[column].append(line)
+    if row:
+        yield start, {name: "\n".join(texts).strip() for name, texts in row.items()}
 
 
 def _parts(lines: list[tuple[int, str]]) -> list[list[tuple[int, str]]]:

@@ -23,6 +23,7 @@ FLAGGED = [{"label": letter, "text": text, "is_correct": text == "乙"} for lett
         {"options": [{"id": letter, "text": text} for letter, text in zip("abc", TEXTS, strict=True)], "correctAnswer": "b"},
         {"options": [{"id": f"opt-{i}", "text": text} for i, text in enumerate(TEXTS)], "correct_option_id": "opt-1"},
         {"answerChoices": TEXTS, "correctAnswerIndexes": [1]},
+        {"text": "患者头痛两天，伴有发热。", "choices": TEXTS, "answer": "B"},
         {"choices": TEXTS, "correct_indices": [1]},
         {"a": "甲", "b": "乙", "c": "丙", "answer": "b"},
         {"A)": "甲", "B)": "乙", "C)": "丙", "answer": "B"},
@@ -38,6 +39,16 @@ FLAGGED = [{"label": letter, "text": text, "is_correct": text == "乙"} for lett
 def test_the_second_option_is_right(row):
     item = item_from_row({"question": "选哪个？", **row}, lambda: 0)
     assert (list(item.options.values()), item.answer) == (TEXTS, {"B"})
+
+
+def test_a_case_and_several_texts():
+    case = "患者头痛两天，伴有发热。"
+    assert (
+        item_from_row({"text": case, "question": "选哪个？", "choices": TEXTS, "answer": "B"}).question == f"{case}\n选哪个？"
+    )
+    whole = {"text": "选哪个？A. 甲 B. 乙 C. 丙", "question": "选哪个？", "choices": TEXTS, "answer": "甲 | 丙"}
+    item = item_from_row(whole)
+    assert (item.question, item.answer) == ("选哪个？", {"A", "C"})
 
 
 def test_columns_that_are_called_by_numbers():

@@ -114,5 +114,8 @@ def test_an_answer_beside_the_one_it_is_measured_by(tmp_path, capsys):
     ]
     assert check([write_lines(tmp_path / "a.jsonl", rows)]) == 1
     assert "several may be the answer (response, ground_truth): choose with --columns" in capsys.readouterr().out
-    rows = [{**row, "ground_truth": "B"} for row in rows]
+    rows = [{"input": row["query"], "output": row["response"], "expected": "B"} for row in rows]
+    assert check([write_lines(tmp_path / "a.jsonl", rows)]) == 1
+    assert "several may be the answer (output, expected)" in capsys.readouterr().out
+    rows = [{**row, "expected": ""} for row in rows]
     assert check([write_lines(tmp_path / "a.jsonl", rows)]) == 0

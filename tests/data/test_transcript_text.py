@@ -44,3 +44,22 @@ def test_a_text_that_is_none(tmp_path):
     path.write_text("A doctor and a patient.\nThey talk.\n", encoding="utf-8")
     with pytest.raises(UserError, match="neither JSON nor a table"):
         recognise(path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"Q: {ASKED}\nA: {ANSWERED}\n\nQ: {ASKED}\nA: {ANSWERED}\n",
+        f"# 问答\n\n### Q1: {ASKED}\n\nA1: {ANSWERED}\n\n## 其他\n\n### Q2: {ASKED}\n\nA2: {ANSWERED}\n",
+        f"**问题1：** {ASKED}\n**答案1：** {ANSWERED}\n**问题2：** {ASKED}\n**答案2：** {ANSWERED}",
+    ],
+)
+def test_questions_with_their_answers_are_a_dialogue_each(tmp_path, text):
+    path = tmp_path / "a.md"
+    path.write_text(text, encoding="utf-8")
+    accepted, repaired, rejected = reading([str(path)])
+    assert [row["messages"] for row in accepted] == [GOOD, GOOD] and not repaired and not rejected
+
+
+def test_options_are_no_answers():
+    assert not is_transcript(["Q1: which?", "A: one", "B: two", "Q2: which?", "A: one", "B: two"])
