@@ -71,19 +71,26 @@ COLUMNS: dict[str, tuple[str, ...]] = {
 _ENDINGS = ("text", "body", "post", "message", "utterance", "content", "内容", "文本")
 
 
-def _ranked(kind: str) -> dict[str, int]:
-    """The names of what a column holds → how likely each is, 0 the most; those of two words after the others.
+_PLACES = {kind: {name: place for place, name in reversed(list(enumerate(names)))} for kind, names in COLUMNS.items()}
+
+
+@lru_cache(maxsize=4096)
+def _rank(kind: str, name: str) -> int | None:
+    """How likely a name says that a column holds something, 0 the most; None if it does not.
 
     A side may be named by two of its names, such as bot_reply or 患者提问; a letter alone may be that of an option.
     """
-    names = COLUMNS[kind]
-    words = [name for name in names if len(name) > 1 or not name.isascii()]
-    ends = {"user": (*_ENDINGS, *words), "assistant": (*_ENDINGS, *words), "content": _ENDINGS}.get(kind, ())
-    found = dict.fromkeys([*names, *(word + end for word in words for end in ends)])
-    return {name: rank for rank, name in enumerate(found)}
+    places = _PLACES[kind]
+    if name in places or kind not in ("user", "assistant", "content"):
+        return places.get(name)
+    for length in range(1, len(name)):
+        word, end = name[:length], name[length:]
+        ends = end in _ENDINGS or (kind != "content" and end in places and (len(end) > 1 or not end.isascii()))
+        if ends and word in places and (length > 1 or not word.isascii()):
+            return len(places) * (places[word] + 1) + places.get(end, 0)
+    return None
 
 
-_RANKS = {kind: _ranked(kind) for kind in COLUMNS}
 # People who talk say several things in a row; a model and its user take turns.
 _PEOPLE = {
     "user": (
@@ -190,10 +197,13 @@ def _pairs(text: str | None, flag: str, keys: tuple[str, ...]) -> list[tuple[str
 def known(columns: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
     """What columns may hold → those of the `columns` that have a name for it, the likeliest first."""
     named = [(column, plain(column)) for column in columns]
-    return {
-        kind: tuple(column for column, name in sorted(named, key=lambda one: ranks.get(one[1], 0)) if name in ranks)
-        for kind, ranks in _RANKS.items()
-    }
+    found = {}
+    for kind in COLUMNS:
+        ranked = [
+            (rank, place, column) for place, (column, name) in enumerate(named) if (rank := _rank(kind, name)) is not None
+        ]
+        found[kind] = tuple(column for _, _, column in sorted(ranked))
+    return found
 
 
 def value_at(value: object, path: str) -> object:

@@ -1,5 +1,6 @@
 """What the first rows of a file say of all of them: whether they are dialogues, and in which columns."""
 
+from collections.abc import Iterator
 from contextlib import suppress
 
 from medllm_hf.data.by_content import pair_by_content, question_by_content, turns_by_content
@@ -19,12 +20,17 @@ def shown_columns(first: First, format: str, names: Names) -> dict[str, str] | N
     """The columns of the dialogues by what stands in them, as `--columns` names them; None where their names say it."""
     if format != AUTO or names.columns:
         return None
-    rows = _objects(first)
-    kinds = [detect(row, names) for row in rows]
-    if rows and all(kind is FORMATS["pair"] for kind in kinds):
-        return question_by_content(rows)
-    if any(is_dialogue(row, names) for row in rows):
-        return None
+    rows: list[dict] = []
+    pairs = 0
+    for row in _objects(first):
+        kind = detect(row, names)
+        pairs += kind is FORMATS["pair"]
+        # Most files are told by their first row.
+        if kind is not FORMATS["pair"] and is_dialogue(row, names):
+            return None
+        rows.append(row)
+    if pairs:
+        return question_by_content(rows) if pairs == len(rows) else None
     return turns_by_content(rows, names) or pair_by_content(rows)
 
 
@@ -67,13 +73,13 @@ def unfit(raw: object, format: str, names: Names) -> str | None:
         return f"{error.where}: {error.reason}"
 
 
-def _objects(first: First) -> list[dict]:
-    rows = []
+def _objects(first: First) -> Iterator[dict]:
     for _, raw in first:
+        row = None
         with suppress(BadRow):
             row = parsed(raw)
-            rows += [row] if isinstance(row, dict) else []
-    return rows
+        if isinstance(row, dict):
+            yield row
 
 
 def _no_system(first: First, names: Names) -> str | None:

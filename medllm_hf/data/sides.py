@@ -24,7 +24,7 @@ _WORDS = {
         *("reasoning", "analysis", "cot", "thought", "thoughts", "think", "feedback", "comment", "comments"),
         *("note", "notes", "hint", "hints", "evidence", "facts", "keywords", "start", "end", "span", "tokens"),
         *("journal", "publication", "publisher", "doi", "pmid", "pmcid", "classification", "section", "chapter", "book"),
-        *("domain", "subject", "area", "gender", "sex", "age", "task", "annotator", "reviewer", "citation", "citations"),
+        *("gender", "sex", "age", "annotator", "reviewer", "citation", "citations"),
         *("translation", "translated", "wrong", "incorrect", "rejected", "negative", "distractor", "false"),
     ),
 }  # fmt: skip
