@@ -3,6 +3,7 @@
 Used where the names leave it open, only when one reading alone fits, and told in the report.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
@@ -21,6 +22,11 @@ _FILLED = 0.9
 # Texts that come again in more than half of the rows are kinds, or tasks; shorter ones are words.
 _DISTINCT = 0.5
 _SHORTEST = 12
+# What a search finds for a question is longer than it, too.
+_FOUND = re.compile(
+    r"doc|chunk|text|content|article|page|snippet|corpus|positive|negative|report|record|story|summary|caption|descri|sql|code"
+    r"|case|文档|文章|原文|段落|正文|描述|简介|摘要|病"
+)
 _MARKS = ("?", "？", "؟", "吗", "呢")
 
 
@@ -42,7 +48,12 @@ def turns_by_content(rows: Sequence[dict], names: Names) -> dict[str, str] | Non
             if _are_turns(value, names):
                 found[name] = found.get(name, 0) + 1
     columns = [name for name, count in found.items() if count >= _FILLED * len(rows)]
-    return {"messages": columns[0]} if len(found) == 1 and len(columns) == 1 and "," not in columns[0] else None
+    if len(found) != 1 or len(columns) != 1 or "," in columns[0]:
+        return None
+    # What waits for an answer that stands beside it is no whole dialogue.
+    waits = sum(_last_side(row.get(columns[0]), names) == "user" for row in rows) * 2 > len(rows)
+    answers = any(side(name) == "assistant" and isinstance(value, str) for row in rows for name, value in row.items())
+    return None if waits and answers else {"messages": columns[0]}
 
 
 def pair_by_content(rows: Sequence[dict]) -> dict[str, str] | None:
@@ -57,7 +68,7 @@ def pair_by_content(rows: Sequence[dict]) -> dict[str, str] | None:
         return None
     (first, firsts), (second, seconds) = texts.items()
     for asks, asked, says, said in ((first, firsts, second, seconds), (second, seconds, first, firsts)):
-        if side(asks) == "assistant" or side(says) in ("user", "passage"):
+        if side(asks) == "assistant" or side(says) in ("user", "passage") or _FOUND.search(plain(says)):
             continue
         longer = median(map(len, said)) > median(map(len, asked))
         if longer and _share(asked) >= _ASKS and _share(said) <= _SAYS and not {"," in asks, "," in says} & {True}:
@@ -117,6 +128,10 @@ def _are_turns(value: object, names: Names) -> bool:
         return False
     sides = [_side_of(entry, names) for entry in value]
     return all(sides) and {"user", "assistant"} <= set(sides)
+
+
+def _last_side(value: object, names: Names) -> str | None:
+    return _side_of(value[-1], names) if isinstance(value, list) and value else None
 
 
 def _side_of(entry: object, names: Names) -> str | None:

@@ -89,7 +89,8 @@ def _of_template(text: str, roles: Mapping[str, str]) -> list[dict] | None:
     for pattern in _TEMPLATES:
         found = [(_HEADINGS.get(name := match["role"].casefold(), name), match["text"]) for match in pattern.finditer(text)]
         sides = [roles.get(role) for role, _ in found]
-        if "user" in sides and all(sides) and (len(found) > 1 or text.lstrip().startswith("<")):
+        # Headings alone may be parts of one question.
+        if "user" in sides and all(sides) and ("assistant" in sides or text.lstrip().startswith("<")):
             turns = [{"role": role, "content": without_template(said).strip()} for role, said in found]
             first = pattern.search(text)
             before = _BEFORE.sub("", text[: first.start()]).strip() if first else ""

@@ -46,6 +46,9 @@ def test_a_question_and_a_longer_answer_under_unknown_names(tmp_path, capsys):
         lambda i: {"kopf": asked(i), "fuss": said(1)},  # always the same
         lambda i: {"kopf": asked(i), "fuss": said(i), "options": ["甲", "乙"]},
         lambda i: {"kopf": asked(i), "fuss": said(i), "more": [{"x": 1}]},
+        lambda i: {"question": asked(i), "found_document": said(i)},  # what a search found
+        lambda i: {"kopf": asked(i), "原文": said(i)},
+        lambda i: {"kept_log": TURNS[::-1] + TURNS[:1], "bot_reply_text": said(i)},  # the answer stands beside
     ],
 )
 def test_two_readings_are_left_to_the_user(tmp_path, capsys, row):

@@ -47,7 +47,15 @@ def test_the_system_turn_and_the_rounds_of_a_template():
 
 
 def test_what_only_looks_like_a_mark_stays():
-    for text in ("### Notes: nothing", "a <|user|> b", "İ: x", "[INST] 头痛", "## Plan\nrest", "<|im_start|>"):
+    for text in (
+        "### Notes: nothing",
+        "a <|user|> b",
+        "İ: x",
+        "[INST] 头痛",
+        "## Plan\nrest",
+        "<|im_start|>",
+        "### Input: a\n### Question: b",
+    ):
         assert split(text, ROLES, question=False) is None
         assert read({"question": text, "answer": ANSWERED})[0]["content"] == text
     assert without_template("x > y>") == "x > y>" and without_template("多休息。<|im_end|>\n") == "多休息。"
