@@ -175,8 +175,12 @@ def option_columns(row: dict) -> set[str]:
 
 
 def plain_names(row: dict) -> dict[str, str]:
-    """{name as it is compared: column} of a row."""
-    return {SPACES.sub("", name).lower(): name for name in reversed(list(row)) if isinstance(name, str)}
+    """{name as it is compared: column} of a row; of two columns whose names are alike the first that holds something."""
+    names = {SPACES.sub("", name).lower(): name for name in reversed(list(row)) if isinstance(name, str)}
+    if len(names) < len(row):
+        filled = {name: value for name, value in row.items() if value not in (None, "")}
+        names |= {SPACES.sub("", name).lower(): name for name in reversed(list(filled)) if isinstance(name, str)}
+    return names
 
 
 def first_filled(row: dict, names: dict[str, str], wanted: tuple[str, ...]) -> object:

@@ -115,6 +115,11 @@ def test_questions_beside_open_ones_and_tags(tmp_path, capsys):
     assert [row["messages"][1]["content"] for row in accepted] == ["答案：A. 甲", "答案：B. 乙", "多休息。"]
 
 
+def test_of_two_names_that_are_alike_the_filled_one_counts():
+    row = {"Question": "", "question": "选哪个？", "Answer": None, "answer": "B", "choices": TEXTS}
+    assert item_from_row(row).answer == {"B"} and is_exam_row(row)
+
+
 def test_a_pair_never_loses_its_options():
     row = {"question": "选哪个？", "choices": TEXTS, "consensus_letter": "A", "answer_text": "乙"}
     assert not is_exam_row(row)
