@@ -12,6 +12,10 @@
                 | "the best … is" LETTERS         the closest option is (B)      best: firm
                 | "therefore … is" LETTERS, or "is" LETTERS at the end of the reply   best: firm
                 | "except" NAMES "the rest" judgement                              right, wrong: firm
+                | NAMES "what is asked for"  B符合题意 · B与题意不符 · 排除B       fit, unfit
+                | "what is left is" LETTER   排除A、B、C，只剩D · only D remains   best: firm
+                | TEXT "the first choice"    青霉素是首选 · 首选青霉素             urged
+                | ALL judgement              以上说法均正确                        right, wrong: firm, where several are wanted
                 | "perhaps" NAMES            也可能是B                            chosen: void
     NAMES       → who is named at a place, by letter or text (named_letters.py)
 
@@ -73,6 +77,7 @@ _VERB = re.compile(
     r"|\bit(?:'s|'d be| is| must be)\s+|\bnot\b[^.;\n]{1,60}?\bbut\s+(?:rather\s+)?",
     re.I,
 )
+_IT_IS = re.compile(r"it(?:'s|'d be| is| must be)\s", re.I)
 _MAYBE = re.compile(r"(?:[也亦又](?:有?可能|许|可以?)|不排除)[ ]?(?:是|为|选)?[ ]?|\b(?:could|might|may) (?:also )?be\s+", re.I)
 _IF = re.compile(r"[^.。;\n]{0,200}\b(?:if|unless)\b", re.I)
 # "The most likely diagnosis is: (B)", "Therefore the dose is (B)": letters after "is" in a sentence with a superlative, in a
@@ -129,6 +134,8 @@ def _after_verbs(r: Reply) -> Iterator[Statement]:
             continue  # "A+C, 即A" of the events A and C
         if match["first"] and (not named or named.lettered):
             continue  # "首选A, 次选B" ranks them
+        if named and match["likened"] is None and r.text[named.end - 1 : named.end + 1] == "a" and _IT_IS.match(match[0]):
+            continue  # "It is a" and there the reply breaks off
         if match["likened"] and not (named and named.worded):
             continue  # "consistent with COPD"
         yield from said("chosen" if named and named.lettered else "urged", r, match.start(), named)

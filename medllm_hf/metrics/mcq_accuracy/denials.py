@@ -7,7 +7,8 @@ from .named_letters import Reply
 # What stands before a statement that is none: right before it, in its clause, in its sentence.
 _NOT = re.compile(
     r"(?:[不别勿未误错首备次候筛入可没非多单]|没有|不[能应会宜可要该得]|不应该|不(?:正确|恰当|合适)的?|错误的?|例如|比如|譬如|如:?"
-    r"|或者?|[A-Z][ ,]*还是|or |wrong |incorrect |not |n't |e\.g\.,? ?)\s?\(?$",
+    r"|或者?|[A-Z][ ,]*还是|第[二三四五](?:个)?|(?:second|third|fourth|fifth|2nd|3rd|4th|next|alternative)[ -]"
+    r"|or |wrong |incorrect |not |n't |e\.g\.,? ?)\s?\(?$",
     re.I,
 )
 _CLAUSE = re.compile(r"[,;:。!?\n]|\.(?!\d)|但|所以|因此|故|\b(?:so|but|therefore|thus|hence)\b", re.I)

@@ -17,6 +17,9 @@ README.md has the rules in Chinese and English with examples.
     among others that are; else option texts that end a sentence after 是, 为 or "is"; else what completes the question's own
     words; else a first "B) …" that is the only one of its kind. Those of the first kind that is there must agree.
  9. Where the question is given (stems.py) and asks for what is wrong or does not belong, "wrong" answers it instead of "right".
+10. Where it is known that one letter is wanted, several are no answer, and the only option that is not called wrong is one.
+    Where several are wanted, a reply that is nothing but some options with their texts chooses them (option_rows.py); one
+    that breaks off in such a list does not.
 """
 
 import re
@@ -35,6 +38,10 @@ _LINE = re.compile(r"[^\n]+")
 _NUMBER = re.compile(r"[-\s]{0,9}(?:第?\d+题?\s?[.、:)]\s?)?")
 _ALONE = re.compile(r"[ ]?[).。、:,;!]{0,9}\s?$")
 _CUT = re.compile(r"[^\n]*:$|[-\s]{0,4}\([^)\n]*$")
+# "…的不同表现在:" and "A." below: the first option of a list that breaks off.
+_BEGUN = re.compile(
+    r"(?<!答案)(?<!选择)(?<!选项)(?<!为)(?<!是)(?<!answer)(?<!choice)(?<!option)(?<!select)(?<! is):\n[-\s]{0,4}\(?A[.:、)]$"
+)
 _HEAD = re.compile(
     r"[ ]?(?:[。!]|[.,:;]?[ ]?(?:因为|由于|因此|所以|理由|原因|解析|解释|分析|说明|根据|依据"
     r"|because\b|since\b|explanation|reason|as\b))",
@@ -45,6 +52,7 @@ _LABEL = re.compile(
 )
 _MARK = re.compile(r"(?:^|(?<=[\s;。,:]))\(?([A-Z])\)?[.:、)]")
 _POINT = re.compile(r"[.。:](?!\d)")
+_GOES_ON = re.compile(_POINT.pattern + r"|[ ]\(")
 _NO_LABEL = re.compile(
     r"正确|错误|对(?!此|于)|错|不|是|否|违|合法|[√×✓✗]|说法|该|此|您|你|请|我|[A-Z]\b|$"
     r"|(?:right|wrong|true|false|correct|incorrect|yes|no|hello|hi|sure|i)\b",
@@ -87,6 +95,7 @@ _IN_BRACKETS = re.compile(
 _IS_OPTION = re.compile(r"\b(?:is|are)\b[^,;!?()\n]{1,60}\((?:[Oo]ption|[Aa]nswer|[Cc]hoice)[ ]([A-Z])\)(?=[ ]?(?:\.?$|\.\s))")
 _QUANTITY, _THUS = re.compile(r"[$+-]?\d"), re.compile(r"\b(?:therefore|thus|hence|so)\b|answer", re.I)
 _LABELLED = re.compile(r"\(?([A-Z])[ ]?[:)][ ]?(?=[^\W\d_])")
+_OPTION = re.compile(r"[-\s]{0,4}(?:选项|Option )[ ]?[A-Z]")
 _LINE_ENDS = re.compile(r"[。.!?\n]")
 _NEXT_LABEL = re.compile(r"(?<![A-Za-z])[A-Z][ ]?[:、)]")
 _SENTENCE_ENDS = re.compile(
@@ -189,6 +198,8 @@ def _listed(r: Reply, stem: Stem) -> list[Statement]:
     following = _NEXT.search(r.text)
     end = following.start() if following else len(r.text)
     rows = read_rows(r, 0, end, inline=True, least=1)
+    if rows and rows.cut and stem.several:
+        return [Statement("chosen", "", 0, rows.end)]
     whole = rows and rows.own and not r.text[rows.end : end].strip(" .。;\n)")
     if not rows or not whole or (len(rows.labels) > 1 and not _may_list(r, stem, rows.labels)):
         return []
@@ -207,7 +218,7 @@ def _lone_lines(r: Reply, stem: Stem) -> list[Statement]:
             continue
         if names_all(r, named) and not stem.several:
             continue
-        run = len(named.labels) > 1 and not named.worded and not named.apart and _POINT.match(r.text, named.end)
+        run = len(named.labels) > 1 and not named.worded and not named.apart and _GOES_ON.match(r.text, named.end)
         if _ALONE.match(r.text, named.end, line.end()) or (number == 0 and (run or _HEAD.match(r.text, named.end))):
             alone[number] = named
     if 0 in alone and (following := _NEXT.search(r.text, alone[0].end)):  # what stands in a next question is not this one's
@@ -237,7 +248,8 @@ def _lone_lines(r: Reply, stem: Stem) -> list[Statement]:
     listed = listed or (len(lines) > 1 and len(marks) == len(lines) == sum(bool(_MARK.match(line[0])) for line in lines))
     if listed and _MARK.match(r.text, lines[-1].start()):
         alone.pop(len(lines) - 1, None)
-    cut = len(lines) > 1 and _CUT.match(r.text, lines[-1].start())
+    last = lines[-1].start() if lines else 0
+    cut = len(lines) > 1 and (_CUT.match(r.text, last) or _BEGUN.search(r.text, last - 40) or _is_judged_by_line(r, lines))
     return [
         Statement("chosen", named.labels, lines[number].start(), named.end, lettered=named.lettered)
         for number, named in alone.items()
@@ -260,6 +272,12 @@ def _is_numbered(r: Reply, lines: list[re.Match[str]]) -> bool:
     """Whether the lines are an enumeration: "1. …" and further on "2. …"."""
     first = re.match(r"[-\s]{0,9}1[.、)]", lines[0][0])
     return bool(first and any(re.match(r"[-\s]{0,9}2[.、)]", line[0]) for line in lines[1:]))
+
+
+def _is_judged_by_line(r: Reply, lines: list[re.Match[str]]) -> bool:
+    """Whether the last line breaks off where others have judged an option each ("选项A正确。", "选项B错误。", "选项C")."""
+    begun = [line for line in lines if _OPTION.match(line[0])]
+    return r.text[-1] not in ".。!" and len(begun) > 1 and begun[-1] is lines[-1]
 
 
 def _is_announced(r: Reply, named: Named, before: str) -> bool:

@@ -13,6 +13,7 @@ _MARK = r"\(?([A-Z])\)?[ ]?[.:、)][ ]?"
 _FIRST = re.compile(r"[-\s]{0,4}" + _MARK)
 _LINE = re.compile(r"\n[-\s]{0,4}" + _MARK)
 _INLINE = re.compile(r"[\n;。, ][-\s]{0,4}" + _MARK)
+_DOTS = re.compile(r"\.\.\W*$")
 _SIGNS = re.compile(r"[\W_]+")
 # The least share of what is said that must be the option's, and of the option that must be said; below so many characters
 # nothing may differ. Longer than the option by more than this it says more than the option does.
@@ -21,11 +22,15 @@ _SAID, _OF_TEXT, _SHORT, _LONGER = 0.7, 0.6, 6, 20
 
 @dataclass(frozen=True)
 class Rows:
-    """Options listed up to `end`; `own` where each gives its option's own text and the last is not cut before the others."""
+    """Options listed up to `end`; `own` where each gives its option's own text, `cut` where the reply breaks off in the last.
+
+    What breaks off in the last option of all is not cut: no other can follow.
+    """
 
     labels: str
     end: int
     own: bool
+    cut: bool
 
 
 def read_rows(r: Reply, at: int, end: int, inline: bool = False, least: int = 2) -> Rows | None:
@@ -51,11 +56,25 @@ def read_rows(r: Reply, at: int, end: int, inline: bool = False, least: int = 2)
     own = all(_is_own(r, label, r.text[start:stop]) for label, start, stop in said)
     last, start = marks[-1][1], marks[-1].end()
     stop = _last_row_ends(r, last, start, end)
-    cut = stop == len(r.text) and last != max(r.labels) and not _is_whole(r, last, r.text[start:stop])
+    cut = own and stop == len(r.text) and last != max(r.labels) and _is_cut(r, last, r.text[start:stop])
     own = own and not cut and _is_own(r, last, r.text[start:stop])
     if not own and not inline and "\n" in r.text[first.end() : marks[1].start()]:
         return None  # an answer and, further on, what is said of others
-    return Rows("".join(mark[1] for mark in marks), stop, own)
+    return Rows("".join(mark[1] for mark in marks), stop, own, cut)
+
+
+def _is_cut(r: Reply, label: str, said: str) -> bool:
+    """Whether what is said is how the option's text begins, a word aside, and not how it ends."""
+    if _is_whole(r, label, said) or (said.rstrip()[-1:] in ("。", ".", "!") and not _DOTS.search(said)):
+        return False
+    said, own = _letters(said), _own_text(r, label)
+    mine, its = (Counter(zip(one, one[1:], strict=False)) for one in (said, own[: len(said) + 2]))
+    begins = own.startswith(said) or (len(said) >= _SHORT and (mine & its).total() >= _SAID * mine.total())
+    return (bool(said) and begins and len(said) <= len(own)) or _is_own(r, label, said)
+
+
+def _own_text(r: Reply, label: str) -> str:
+    return next((_letters(text) for text, one in r.texts if one == label), "")
 
 
 def _last_row_ends(r: Reply, label: str, start: int, end: int) -> int:
@@ -94,4 +113,4 @@ def _likeness(said: str, text: str) -> float:
 
 def _is_whole(r: Reply, label: str, said: str) -> bool:
     """Whether what is said ends as the option's text does."""
-    return any(_letters(said)[-6:].endswith(_letters(text)[-2:]) for text, one in r.texts if one == label)
+    return _letters(said).endswith(_own_text(r, label)[-4:])

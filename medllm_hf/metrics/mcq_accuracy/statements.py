@@ -114,6 +114,7 @@ def settled(r: Reply, at: int, texts: bool, closed: bool = False) -> Named | Non
 
 
 def said(act: str, r: Reply, start: int, named: Named | None, firm: bool = False) -> Iterator[Statement]:
+    """Yields the statement in which they are named at `start`, if there is one and nothing denies it."""
     if named and not is_denied(r, start):
         yield Statement(act, named.labels, start, named.end, firm, named.lettered)
 

@@ -277,7 +277,7 @@ def test_examples_of_the_card_and_of_the_docstring(monkeypatch):
     blocks = re.findall(r"^```python\n(.*?)^```", CARD, re.MULTILINE | re.DOTALL)
     assert len(blocks) == 4
     outcome = examples("\n".join(blocks))
-    assert (outcome.failed, outcome.attempted) == (0, 16)
+    assert (outcome.failed, outcome.attempted) == (0, 18)
     inputs = evaluate.load("mcq_accuracy").inputs_description
     assert examples(inputs) == (0, 3)
 
