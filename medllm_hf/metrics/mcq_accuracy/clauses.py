@@ -49,7 +49,7 @@ _NOUN = re.compile(
     r"|(?:^|(?<=[,。;:]))[^,。;:\n不非无未没错误排除否]{1,30}的选项(?=应?[是为]))"
     + _LINK
     + r"|(?P<en>(?<![A-Za-z])answers?(?:_(?:choice|option|letter|key|idx|index|label))?\b"
-    r"|(?<!each )(?<!every )(?<!ing )\b(?:choice|correct|response|selected option)(?=:)|\bmy (?:choice|pick)\b"
+    r"|(?<!each )(?<!every )(?<!ing )(?<!are )(?<!is )\b(?:choice|correct|response|selected option)(?=:)|\bmy (?:choice|pick)\b"
     r"|\b(?:correct|right|best|final|appropriate)\s+(?:options?|choices?|ones?)\b)" + _EN_LINK,
     re.I | re.M,
 )

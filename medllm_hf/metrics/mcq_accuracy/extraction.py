@@ -183,7 +183,8 @@ def _next_options(r: Reply, after: int, end: int) -> int:
     """Where the reply goes on with a question of its own and its options between `after` and `end`, else `end`."""
     for match in islice(_NEXT_OPTIONS.finditer(r.text, after, end), 40):
         named = named_at(r, match.end(), texts=True)
-        if not (named and named.labels == "A") and not _NO_LABEL.match(r.text, match.end()):
+        asks = match[0][0] == "?"  # "…吗?A:是;B:否"
+        if not (named and named.labels == "A") and (asks or not _NO_LABEL.match(r.text, match.end())):
             return match.start()
     return end
 

@@ -14,6 +14,11 @@ _FIRST = re.compile(r"[-\s]{0,4}" + _MARK)
 _LINE = re.compile(r"\n[-\s]{0,4}" + _MARK)
 _INLINE = re.compile(r"[\n;。, ][-\s]{0,4}" + _MARK)
 _DOTS = re.compile(r"\.\.\W*$")
+# A row that goes on to judge its option names nobody: "B. … (错误)".
+_JUDGED = re.compile(
+    r"(?:正确(?:答案)?|错误?|对|[√×✓✗✘❌✔✅]|\b(?:correct|incorrect|right|wrong|true|false))(?:答案|选项| answer)?的?[)。.;,\s]*$",
+    re.I,
+)
 _SIGNS = re.compile(r"[\W_]+")
 # The least share of what is said that must be the option's, and of the option that must be said; below so many characters
 # nothing may differ. Longer than the option by more than this it says more than the option does.
@@ -94,7 +99,9 @@ def _is_own(r: Reply, label: str, said: str) -> bool:
     """Whether what is said is the option's own text, and no other's as much."""
     if len(said) > 2 * max((len(text) for text, _ in r.texts), default=0) + _LONGER:
         return False
-    said = _letters(said)
+    judged, said = _JUDGED.search(said), _letters(said)
+    if judged and not _own_text(r, label).endswith(_letters(judged[0])):
+        return False
     own = max((_likeness(said, _letters(text)) for text, one in r.texts if one == label), default=0.0)
     return own > max((_likeness(said, _letters(text)) for text, one in r.texts if one != label), default=0.0)
 

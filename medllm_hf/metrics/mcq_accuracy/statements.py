@@ -41,6 +41,7 @@ FITS = re.compile(
 _COPULA = re.compile(r"[ ](?:is|are|was|were|would be|should be)\b")
 _NEXT_LABEL = re.compile(r"[;,。.]?\s?\(?([A-Z])[ ]?[.:、)]")
 _NEXT_ROW = re.compile(r"[ ]?[:、.][^\n;]+[;\n][-\s]{0,4}\(?([A-Z])[ ]?[.:、)]")
+_NEW_WORDS = re.compile(r"[ ][^\W\d_A-Za-z]")
 _NEW_LINE = re.compile(r"\n[-\s]{0,4}$")
 _LETTER = re.compile(
     r"(?:(?<![\w°-])(?<!\d )|(?<=选项)|(?<=只有)|(?<=因此)|(?<=所以)|(?<=认为)|(?<=答案)|(?<=选择)|(?<=叙述)"
@@ -104,7 +105,12 @@ def settled(r: Reply, at: int, texts: bool, closed: bool = False) -> Named | Non
     if part and not END.match(r.text, named.end):
         return None  # "(a) …, (b) …" are parts of an answer
     copula = closed and named.worded and named.lettered and _COPULA.match(r.text, named.end)
-    ends = copula or (r.text[named.end - 1] == ")" and not closed) or (END if closed else CLEAR).match(r.text, named.end)
+    ends = (
+        copula
+        or (len(named.labels) > 2 and _NEW_WORDS.match(r.text, named.end))
+        or (r.text[named.end - 1] == ")" and not closed)
+        or (END if closed else CLEAR).match(r.text, named.end)
+    )
     if wrong or not (ends or (not closed and not named.loose and _ALL_OF_THEM.match(r.text, named.end))):
         opened = "(" in r.text[max(0, at - 1) : at + 1] and ")" not in r.text[at : named.end]
         return (
