@@ -95,6 +95,8 @@ _IN_BRACKETS = re.compile(
 _IS_OPTION = re.compile(r"\b(?:is|are)\b[^,;!?()\n]{1,60}\((?:[Oo]ption|[Aa]nswer|[Cc]hoice)[ ]([A-Z])\)(?=[ ]?(?:\.?$|\.\s))")
 _QUANTITY, _THUS = re.compile(r"[$+-]?\d"), re.compile(r"\b(?:therefore|thus|hence|so)\b|answer", re.I)
 _LABELLED = re.compile(r"\(?([A-Z])[ ]?[:)][ ]?(?=[^\W\d_])")
+# "A: …" without an end: the others of a question for several may have been to follow.
+_BEGINS_LIST = re.compile(r"\(?A[ ]?[.:)][^\n]*[^\n.。!]$")
 _OPTION = re.compile(r"[-\s]{0,4}(?:选项|Option )[ ]?[A-Z]")
 _LINE_ENDS = re.compile(r"[。.!?\n]")
 _NEXT_LABEL = re.compile(r"(?<![A-Za-z])[A-Z][ ]?[:、)]")
@@ -144,7 +146,7 @@ def _choice(r: Reply, stem: Stem, asked: str) -> str | None:
         lambda: [one.labels for one in statements if one.act == "urged"],
         lambda: _judged(statements, r, stem),
         lambda: _said_to_be(r, asked) or _completed(r, stem, asked),
-        lambda: _first_label(r),
+        lambda: [] if stem.several and _BEGINS_LIST.match(r.text) else _first_label(r),
     )
     for read in weaker[: 1 if r.shortened else len(weaker)]:
         if said := read():

@@ -16,7 +16,8 @@ _INLINE = re.compile(r"[\n;。, ][-\s]{0,4}" + _MARK)
 _DOTS = re.compile(r"\.\.\W*$")
 # A row that goes on to judge its option names nobody: "B. … (错误)".
 _JUDGED = re.compile(
-    r"(?:正确(?:答案)?|错误?|对|[√×✓✗✘❌✔✅]|\b(?:correct|incorrect|right|wrong|true|false))(?:答案|选项| answer)?的?[)。.;,\s]*$",
+    r"(?:正确(?:答案)?|错误?|对|[√×✓✗✘❌✔✅]|\b(?:correct|incorrect|right|wrong|true|false))"
+    r"(?:答案|选项| answer)?的?[)。.;,\s]*$",
     re.I,
 )
 _SIGNS = re.compile(r"[\W_]+")
