@@ -175,7 +175,7 @@ def _examinee(parser: Parser) -> None:
     parser.add_argument("--revision", help="branch, tag or commit of a Hub repository")
     parser.add_argument("--base", help="base checkpoint of an adapter; default: the one that it names")
     _placement(parser)
-    tokens = f"tokens in one forward (default: {BATCH_TOKENS}; by likelihood on a CPU what takes some seconds)"
+    tokens = f"tokens in one forward (default: {BATCH_TOKENS}; on a CPU what takes some seconds)"
     _setting(parser, Settings, "batch_tokens", metavar="N", help=tokens)
     size = "the most questions in one forward (default: auto, as many as --batch-tokens holds)"
     parser.add_argument("--batch-size", "--batch_size", type=batch_size, metavar="N|auto", help=size)

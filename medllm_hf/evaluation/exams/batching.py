@@ -8,8 +8,9 @@ from typing import TypeVar
 from medllm_hf.evaluation.exams.settings import BATCH_TOKENS
 
 Part = TypeVar("Part")
-# On a CPU the probabilities of so many tokens are computed at once that weights times tokens are about this many: some six
-# seconds on two free cores, which is how often the bar moves and what a kill loses. More at once is a little faster.
+# On a CPU so many tokens are computed at once that weights times tokens are about this many: some six seconds on two free
+# cores, which is how often the bar moves and what a kill loses. More at once is a little faster. Written replies, whose
+# tokens count at their most, come one after the other and take longer; the bar tells of each token.
 CPU_WORK = 12 * 10**11
 LEAST_TOKENS = 64
 
