@@ -324,6 +324,10 @@ def test_a_reply_that_the_context_has_no_room_for_is_refused_with_what_fits(tiny
     assert "8,192 of its reply" in told
     most = re.search("--reasoning-tokens to at most ([0-9]+)", told)[1]
     assert 0 < int(most) < 1024
+    # What is compared behind a reply needs its place too: the last token is scored and never read.
+    with_cue = refused(*asked, "--mode", "reasoning", "--reasoning-tokens", "8192", "--finish", "letters")
+    fewer = re.search("--reasoning-tokens to at most ([0-9]+)", with_cue)[1]
+    assert "(those of --finish included)" in with_cue and 3 < int(most) - int(fewer) < 24
     # Where nobody has asked for so many, it is what fits.
     settings = resolve_defaults(Settings(str(tiny["base"]), str(questions), mode="reasoning"))
     assert prepare_exam(settings, read_questions(str(questions))).manifest["settings"]["max_new_tokens"] == int(most)
