@@ -308,12 +308,16 @@ def stored_run(where: str, run: FinishedRun) -> StoredRun:
 
 @dataclass(frozen=True)
 class Run:
-    """A finished exam run whose scores and metrics were found to follow from its outputs."""
+    """A finished exam run whose scores and metrics were found to follow from its outputs.
+
+    `finished` has the second answers, to being asked once more, by the question's id and rotation.
+    """
 
     name: str
     manifest: dict
     metrics: dict[str, Any]
     items: dict[str, list[Answer]]
+    finished: dict[tuple[str, int], Answer]
 
     @property
     def circular(self) -> bool:
@@ -342,11 +346,12 @@ def check_run(name: str, run: FinishedRun) -> Run:
         if said != {one.shown.key: (one.shown.order, one.reply) for one in answers}:
             found = f"other predictions in scores.jsonl of {name} than in its outputs"
             raise UserError(found, "scores that follow from them", _AGAIN)
-        derived = derive(stored.questions, outputs, manifest, earlier).metrics
+        derived = derive(stored.questions, outputs, manifest, earlier)
+        second = read_answers([{**row, "prediction": row["finished"]} for row in derived.scores if "finished" in row])
     except ValueError as error:
         raise UserError(f"a damaged run in {name}: {error}", "what the format says", _AGAIN) from error
-    check_metrics(name, derived, run["metrics"], "scores", _AGAIN)
-    return Run(name, manifest, derived, items)
+    check_metrics(name, derived.metrics, run["metrics"], "scores", _AGAIN)
+    return Run(name, manifest, derived.metrics, items, {answer.shown.key: answer for answer in second})
 
 
 def result_row(run: dict) -> dict[str, Any]:
