@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from itertools import combinations
 from typing import Any
 
-from medllm_hf.evaluation.exams.derive import METRICS, Run, accuracy_text, finished_text, reading_of
+from medllm_hf.evaluation.exams.derive import METRICS, Run, accuracy_text, finished_text, of_prompts, reading_of
 from medllm_hf.evaluation.exams.prompts import limit_of
 from medllm_hf.evaluation.exams.settings import READINGS, Mode
 from medllm_hf.evaluation.runs.folder import json_line
@@ -70,7 +70,7 @@ def _compared(runs: list[Run]) -> dict:
 
 
 def _row(run: Run) -> dict:
-    counts = {name: run.metrics[name] for name in ("ties", "finished") if name in run.metrics}
+    counts = {name: run.metrics[name] for name in ("ties", "finished", "circular") if name in run.metrics}
     figures = {name: run.metrics[name] for name in METRICS[:5]}
     return {"run": run.name, "reading": reading_of(run.manifest), **figures, **counts}
 
@@ -127,9 +127,13 @@ def _accuracies(rows: list[dict]) -> Table:
     lines = []
     for row in rows:
         limits = interval(row["interval_low"], row["interval_high"])
-        counts = (str(row["n"]), str(row["unparsed"]), str(row.get("ties", "–")), *[finished_text(row)] * again)
+        counts = (str(row["n"]), str(row["unparsed"]), _ties(row), *[finished_text(row)] * again)
         lines.append((row["reading"], row["run"], percent(row["accuracy"]), limits, *counts))
     return Table(head, tuple(lines))
+
+
+def _ties(row: dict) -> str:
+    return f"{row['ties']}{of_prompts(row)}" if "ties" in row else "–"
 
 
 def _agreements(rows: list[dict]) -> Table:

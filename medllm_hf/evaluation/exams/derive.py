@@ -364,7 +364,7 @@ def result_row(run: dict) -> dict[str, Any]:
         "reading": reading_of(manifest),
         "settings": manifest["settings"],
         **{key: metrics[key] for key in METRICS},
-        **({"finished": metrics["finished"]} if "finished" in metrics else {}),
+        **{key: metrics[key] for key in ("finished", "circular") if key in metrics},
         "chance": sum(group["chance"] * group["n"] for group in metrics["groups"]) / metrics["n"],
     }
 
@@ -396,4 +396,9 @@ def results_table(rows: list[dict]) -> list[str]:
 def finished_text(row: Mapping) -> str:
     """The accuracy of a run whose unread replies were asked once more, and how many they are; a dash for another run."""
     found = row.get("finished")
-    return f"{accuracy_text(found)}, {found['asked']} asked" if found else "–"
+    return f"{accuracy_text(found)}, {found['asked']} asked{of_prompts(row)}" if found else "–"
+
+
+def of_prompts(row: Mapping) -> str:
+    """Behind a count of outputs beside counts of questions: of how many, where each was asked in all rotations."""
+    return f" of {row['circular']['rotations']} prompts" if "circular" in row else ""

@@ -19,7 +19,7 @@ from medllm_hf.evaluation.costs.ledger import Spending
 from medllm_hf.evaluation.costs.prices import cost_text, record_prices, sum_usage
 from medllm_hf.evaluation.exams.batching import BatchLimits, tokens_for
 from medllm_hf.evaluation.exams.context import fit_context
-from medllm_hf.evaluation.exams.derive import accuracy_text, breaks_ties, derive
+from medllm_hf.evaluation.exams.derive import accuracy_text, breaks_ties, derive, of_prompts
 from medllm_hf.evaluation.exams.finishing import letters_limit, letters_request
 from medllm_hf.evaluation.exams.outputs import calls, list_warnings, output_row, read_outputs
 from medllm_hf.evaluation.exams.prompts import (
@@ -292,10 +292,11 @@ def summary(out: str) -> str:
     metrics = run["metrics"]
     parts = [f"unparsed {metrics['unparsed']}", *list_warnings(run["outputs"], limit_of(run["manifest"]))]
     if "circular" in metrics:
-        parts.append(f"{metrics['circular']['consistent']} consistent over all rotations")
+        parts.append(f"{metrics['circular']['consistent']} questions consistent over all rotations")
     interval = f"{100 * metrics['interval_low']:.1f} to {100 * metrics['interval_high']:.1f}"
     if "finished" in metrics:
-        parts.append(f"{metrics['finished']['asked']} asked once more: {accuracy_text(metrics['finished'])}")
+        asked = f"{metrics['finished']['asked']}{of_prompts(metrics)} asked once more"
+        parts.append(f"{asked}: {accuracy_text(metrics['finished'])}")
     share = f"accuracy {100 * metrics['accuracy']:.1f}% of n={metrics['n']} (95% interval {interval}, {', '.join(parts)})"
     cost = f", {cost_text(metrics['cost'])}" if "cost" in metrics else ""
     return f"{share}{cost}, run folder {out}"

@@ -153,6 +153,7 @@ def _examinee_conflicts(asked: Settings, mode: Mode) -> tuple[_Conflict, ...]:
         (asked.url is None and asked.concurrency is not None, "--concurrency without --url", "an endpoint"),
         (asked.url is None and asked.key_env is not None, "--key-env without --url", "an endpoint"),
         (asked.url is None and asked.prices is not None, "--prices without --url", "an endpoint"),
+        (asked.url is None and asked.budget is not None, "--budget with a local --model", "an endpoint, which costs something"),
         (asked.url is None and asked.extra_body, "--extra-body without --url", "an endpoint"),
     )
 

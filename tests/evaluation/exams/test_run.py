@@ -250,6 +250,7 @@ URL = ("--url", "http://127.0.0.1:9/v1#m")
         (("--shots", "500", "--examples", TRAIN), "500 for --shots"),
         (("--concurrency", "3"), "--concurrency without --url"),
         (("--concurrency", "0", *URL), "concurrency 0"),
+        (("--budget", "3"), "--budget with a local --model"),
         (("--key-env", "KEY"), "--key-env without --url"),
         (("--max-new-tokens", "9"), "--max-new-tokens with likelihood"),
         (("--max-new-tokens", "9", "--mode", "likelihood,reasoning"), "--max-new-tokens with likelihood"),
