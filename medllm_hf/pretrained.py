@@ -113,6 +113,10 @@ def check_name(name: str, expected: str = EXPECTED) -> None:
     Raises:
         UserError: it can only be meant as a folder.
     """
+    if Path(name).is_file():
+        gguf = Path(name).suffix.lower() == ".gguf"
+        do = "give the checkpoint it is made from, or have llama.cpp serve it and give URL#MODEL" if gguf else "give its folder"
+        raise UserError(f"the file {name}", f"{expected} or a Hub id ORG/NAME", do)
     if Path(name).is_absolute() or name.startswith((".", "~")) or name.count("/") != 1 or Path(name).exists():
         raise UserError(f"no folder {name}", f"{expected} or a Hub id ORG/NAME", "check the path")
 

@@ -223,6 +223,9 @@ def test_bad_questions_and_models_are_refused(tiny, tmp_path, refused):
     assert "source" in refused(*command, "--model", str(tiny["source"]), "--data", TEST)
     assert "no file and no benchmark cmexm" in refused(*command, *base, "--data", "cmexm")
     assert "no split val of cmb" in refused(*command, *base, "--data", "cmb", "--split", "val", "--data-path", str(tmp_path))
+    (tmp_path / "model.gguf").touch()
+    assert "URL#MODEL" in refused(*command, "--model", str(tmp_path / "model.gguf"), "--data", TEST)
+    assert "give its folder" in refused(*command, "--model", TEST, "--data", TEST)
     assert "no folder and no Hub repository org/absent" in refused(*command, "--model", "org/absent", "--data", TEST)
     assert not (tmp_path / "run").exists()
 
