@@ -49,10 +49,10 @@ def _setting(
     parser.add_argument(option or f"--{name.replace('_', '-')}", *filter(None, [alias]), **words)
 
 
-def _thinking(parser: Parser, role: str = "", who: str = "the model") -> None:
+def _thinking(parser: Parser, role: str = "", who: str = "the model", default: str = "the template's own") -> None:
     parser.add_argument(
         f"--{role}enable-thinking", type=true_or_false, metavar="true|false",
-        help=f"whether {who} thinks before it answers, where its chat template reads this (default: the template's own)",
+        help=f"whether {who} thinks before it answers, where its chat template reads this (default: {default})",
     )  # fmt: skip
 
 
@@ -225,7 +225,7 @@ def eval_mcq(parser: Parser) -> None:
     _setting(parser, Settings, "concurrency", metavar="N", help=at_once)
     key = f"environment variable with the endpoint's key (default: {KEY_ENV})"
     _setting(parser, Settings, "key_env", metavar="VAR", help=key)
-    _thinking(parser)
+    _thinking(parser, default="by a local model in the reading reasoning alone")
     _extra_body(parser)
     _spending(parser)
     _output(parser)
