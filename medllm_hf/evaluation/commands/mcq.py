@@ -6,7 +6,7 @@ from typing import Any
 
 from medllm_hf.data.encodings import check_encoding
 from medllm_hf.errors import UserError
-from medllm_hf.evaluation.exams.ranks import RankLostError, launched, meet, share_of_launcher
+from medllm_hf.evaluation.exams.ranks import AGAIN, RankLostError, launched, meet, share_of_launcher
 from medllm_hf.evaluation.exams.readings import (
     estimates,
     overviews,
@@ -46,6 +46,10 @@ def mcq(
     try:
         with launched():
             return _mcq(Settings(model, data[0], **flags), data, out, mode, overwrite, dry_run)
+    except KeyboardInterrupt:
+        if share_of_launcher().rank == 0:
+            print(f"medllm: interrupted; {AGAIN}", file=sys.stderr)
+        return 1
     except RankLostError as lost:
         if str(lost):
             print(f"medllm: {lost}", file=sys.stderr)
