@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from itertools import combinations
 from typing import Any
 
-from medllm_hf.evaluation.exams.derive import METRICS, Run, accuracy_text, finished_text, of_prompts, reading_of
+from medllm_hf.evaluation.exams.derive import METRICS, Run, accuracy_text, chance_of, finished_text, of_prompts, reading_of
 from medllm_hf.evaluation.exams.prompts import limit_of
 from medllm_hf.evaluation.exams.settings import READINGS, Mode
 from medllm_hf.evaluation.runs.folder import json_line
@@ -60,7 +60,7 @@ def _compared(runs: list[Run]) -> dict:
     ]
     limited = limit_of(runs[0].manifest)  # of all, which have the same questions
     chosen = None if limited else headline(rows)
-    return {
+    group: dict[str, Any] = {
         "model": runs[0].manifest["model"]["id"],
         "rows": rows,
         "spread": max(shares) - min(shares),
@@ -69,12 +69,14 @@ def _compared(runs: list[Run]) -> dict:
         **({"limited_to": limited} if limited else {}),
         "publish": chosen["run"] if chosen else None,
     }
+    en, zh = _publish_texts(group) if chosen else _none_texts(group)
+    return {**group, "headline": {"en": en, "zh": zh}}
 
 
 def _row(run: Run) -> dict:
     counts = {name: run.metrics[name] for name in ("ties", "finished", "circular") if name in run.metrics}
     figures = {name: run.metrics[name] for name in METRICS[:5]}
-    return {"run": run.name, "reading": reading_of(run.manifest), **figures, **counts}
+    return {"run": run.name, "reading": reading_of(run.manifest), **figures, "chance": chance_of(run.metrics), **counts}
 
 
 def agreement(first: Run, second: Run) -> dict[str, Any]:
@@ -151,17 +153,19 @@ def _agreements(rows: list[dict]) -> Table:
 def publish_blocks(dataset: dict) -> Iterator[Block]:
     """Which number to publish of each model that was asked in several readings: a sentence in English and one in Chinese."""
     for group in dataset["readings"]:
-        yield from map(Paragraph, _none_texts(group) if group["publish"] is None else _publish_texts(group))
+        yield from map(Paragraph, group["headline"].values())
 
 
 def _publish_texts(group: dict) -> tuple[str, str]:
     row = next(row for row in group["rows"] if row["run"] == group["publish"])
-    share, n, unparsed = accuracy_text(row), row["n"], row["unparsed"]
-    text = f"Which number to publish: {row['run']}, {share}, n = {n}, {unparsed} unparsed, named as a figure of the reading "
-    text += row["reading"]
+    n, unparsed, chance = row["n"], row["unparsed"], percent(row["chance"])
+    text = (
+        f"Which number to publish: {row['run']}, {accuracy_text(row)}, n = {n}, {unparsed} unparsed, chance {chance}, named as "
+    )
+    text += f"a figure of the reading {row['reading']}"
     ends = interval(row["interval_low"], row["interval_high"]).replace("to", "至")
-    zh = f"该发布哪个数字：{row['run']}，{percent(row['accuracy'])}（95% 区间 {ends}），n = {n}，未解析 {unparsed}，"
-    zh += f"并注明读法 {row['reading']}"
+    zh = f"该发布哪个数字：{row['run']}，{percent(row['accuracy'])}（95% 区间 {ends}），"
+    zh += f"n = {n}，未解析 {unparsed}，随机水平 {chance}，并注明读法 {row['reading']}"
     if group["apart"]:
         text += "; since the readings differ by more than chance, publish all of them, each compared only with its like."
         return text, zh + "；各读法的差异超出偶然，因此应全部发布，且每个数字只与同一读法的数字比较。"

@@ -365,8 +365,13 @@ def result_row(run: dict) -> dict[str, Any]:
         "settings": manifest["settings"],
         **{key: metrics[key] for key in METRICS},
         **{key: metrics[key] for key in ("finished", "circular") if key in metrics},
-        "chance": sum(group["chance"] * group["n"] for group in metrics["groups"]) / metrics["n"],
+        "chance": chance_of(metrics),
     }
+
+
+def chance_of(metrics: Mapping) -> float:
+    """The accuracy that guessing has on the questions of a run."""
+    return sum(group["chance"] * group["n"] for group in metrics["groups"]) / metrics["n"]
 
 
 def reading_of(manifest: Mapping) -> Mode:

@@ -64,7 +64,7 @@ def test_spread_and_agreement(tmp_path):
     assert "该发布哪个数字：reasoning，" in text and "区间两两相交" in text
     # The first thing that is said of the questions, in one sentence each; the rule stands with the readings.
     first, zh = text.partition("## exam.jsonl")[2].strip().split("\n\n")[:2]
-    assert first.startswith("Which number to publish: ") and first.count(". ") == 0
+    assert first.startswith("Which number to publish: ") and first.count(". ") == 0 and ", chance 22.7%, " in first
     assert zh.startswith("该发布哪个数字：") and zh.count("。") == 1
     assert text.index("### Readings of") < text.index("The rule for the number to publish")
 
