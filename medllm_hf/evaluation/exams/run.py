@@ -167,7 +167,7 @@ def fit_batches(settings: ResolvedSettings, who: Examinee) -> ResolvedSettings:
     """The settings with the tokens of a batch that suit the model and its device, where none are said."""
     if who.weights is None or settings.batch_tokens is not None:
         return settings
-    return replace(settings, batch_tokens=tokens_for(who.weights.device, who.weights.count()))
+    return replace(settings, batch_tokens=tokens_for(who.weights.device, who.weights.count(), settings.written))
 
 
 def with_thinking(settings: ResolvedSettings, who: Examinee) -> ResolvedSettings:
