@@ -46,6 +46,7 @@ if TYPE_CHECKING:  # they take seconds to import, and a wrong path is to be told
 KEY = ("id", "rotation")
 # Of the replies that a run will get, so many are taken to stay unread and to be asked once more, until some are there.
 UNREAD_SHARE = 0.1
+_LESS_MEMORY = "use a smaller --batch-tokens or --batch-size, --dtype bfloat16, or --quantization 4bit on a GPU"
 
 
 @dataclass(frozen=True)
@@ -211,6 +212,9 @@ def fill(run: RunFolder, exam: Exam, spending: Spending) -> dict[int, EndpointEr
     meet().begin(wanted, exam.manifest)
     if not wanted:
         return {}
+    if who.weights:  # before the bar, which would stand still meanwhile, and have that of the weights in it
+        with refuse_lack_of_memory(_LESS_MEMORY):
+            _ = who.network
     with tqdm(total=len(shown), initial=len(shown) - len(wanted), unit="question", disable=None) as bar:
 
         def keep(i: int, answer: dict) -> None:
@@ -249,9 +253,7 @@ def local_answers(exam: Exam, wanted: set[int], tell: Callable[[int, int], None]
     settings = exam.settings
     limits = BatchLimits(settings.batch_tokens or BATCH_TOKENS, settings.batch_size or BatchLimits.questions)
     share, asked = meet().share, (exam.prompts, exam.shown, wanted)
-    with refuse_lack_of_memory(
-        "use a smaller --batch-tokens or --batch-size, --dtype bfloat16, or --quantization 4bit on a GPU"
-    ):
+    with refuse_lack_of_memory(_LESS_MEMORY):
         network = exam.examinee.network
         if settings.mode == "likelihood":
             yield from likelihoods(network, *asked, settings.normalization, limits, share)
