@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from medllm_hf.errors import UserError, first_line
+from medllm_hf.errors import UserError, first_line, hub_failures
 
 
 def fetch_dataset(name: str, revision: str | None, patterns: Sequence[str], found: str, expected: str, do: str) -> Path:
@@ -14,16 +14,13 @@ def fetch_dataset(name: str, revision: str | None, patterns: Sequence[str], foun
     """
     # Local files need none of this, and importing it takes a third of a second.
     from huggingface_hub import HfApi, snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
-    # The first is what all errors of the client are, which is httpx or, from huggingface_hub 2 on, httpx2.
-    failures: tuple[type[Exception], ...] = (HfHubHTTPError.__bases__[0], HFValidationError, OSError)
-    unreached: Exception | None = None
+    failures, unreached = hub_failures(), None
     try:
         # Asked once: for a pinned commit the download asks six times in 23 seconds, and tells of each.
         HfApi().dataset_info(name, revision=revision)
     except failures as error:
-        unreached = error
+        unreached = first_line(error)
     try:
         return Path(
             snapshot_download(
@@ -31,4 +28,4 @@ def fetch_dataset(name: str, revision: str | None, patterns: Sequence[str], foun
             )
         )
     except failures as error:
-        raise UserError(f"{found} ({first_line(unreached or error)})", expected, do) from error
+        raise UserError(f"{found} ({unreached or first_line(error)})", expected, do) from error

@@ -19,6 +19,9 @@ from medllm_hf.evaluation.exams.readings import (
 from medllm_hf.evaluation.exams.ready import check_ready
 from medllm_hf.evaluation.exams.settings import Settings, by_address
 
+# A real model that was shown letters alone wrote nothing else.
+_BARE_EXAMPLES = "medllm: the solved examples have no analysis; one that copies them writes none in the reading reasoning"
+
 
 def mcq(
     model: str | None,
@@ -69,6 +72,8 @@ def _mcq(asked: Settings, data: Sequence[str], out: str, mode: str | None, overw
     print(overviews(benchmarks), flush=True)
     with meet().in_turn():
         exams = prepare_exams(benchmarks, out, overwrite)
+    if asked.shots and meet().is_first and any(one.mode == "reasoning" for one in benchmarks[0].settings):
+        print(_BARE_EXAMPLES, file=sys.stderr)
     if dry_run:
         print(estimates(exams, overwrite))
         return 0

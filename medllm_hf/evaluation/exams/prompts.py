@@ -262,8 +262,8 @@ class Prompts:
     def turns(self, item: McqItem) -> list[dict[str, str]]:
         """The examples as rounds, then the question.
 
-        Examples have answers and no analysis, so they ask for the letters alone in the reading "reasoning" too: one that asked
-        for an analysis and got none would teach a model to give none.
+        Examples have answers and no analysis, so they ask for the letters alone in the reading "reasoning" too: an example that
+        asks for an analysis and has none would be a wrong one.
         """
         turns = []
         for example in self.examples.get(item.kind, ()):

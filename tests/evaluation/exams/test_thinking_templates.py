@@ -134,8 +134,12 @@ def test_an_endpoint_that_thinks_through_a_short_reply_says_what_helps(questions
             mcq(None, str(questions), str(tmp_path / "two"), url=f"{server.url}#m", mode="reasoning", reasoning_tokens=9)
 
 
-def test_solved_examples_without_an_analysis_ask_for_none(questions):
-    """A model that is shown an analysis asked for and a bare letter given learns to give none."""
+def test_solved_examples_without_an_analysis_ask_for_none_and_the_user_is_told(thinker, questions, tmp_path, capsys):
+    """A real model copies the bare letters all the same, so it is said before the first question."""
+    flags = {"shots": 1, "examples": str(SAMPLE / "questions_train.jsonl")}
+    for mode, limit in (("reply", "max_new_tokens"), ("reasoning", "reasoning_tokens")):
+        mcq(str(thinker), str(questions), str(tmp_path / mode), mode=mode, **flags, **{limit: 2})
+        assert ("no analysis" in capsys.readouterr().err) == (mode == "reasoning")
     one, two = ITEMS[:2]
     turns = Prompts(None, {two.kind: (one,)}, mode="reasoning").turns(two)
     assert [turn["content"] for turn in turns] == [one.prompt(True), f"答案：{''.join(sorted(one.answer))}",
