@@ -49,10 +49,10 @@ def _setting(
     parser.add_argument(option or f"--{name.replace('_', '-')}", *filter(None, [alias]), **words)
 
 
-def _thinking(parser: Parser, role: str = "", who: str = "the model") -> None:
+def _thinking(parser: Parser, role: str = "", who: str = "the model", default: str = "the template's own") -> None:
     parser.add_argument(
         f"--{role}enable-thinking", type=true_or_false, metavar="true|false",
-        help=f"whether {who} thinks before it answers, where its chat template reads this (default: the template's own)",
+        help=f"whether {who} thinks before it answers, where its chat template reads this (default: {default})",
     )  # fmt: skip
 
 
@@ -175,7 +175,7 @@ def _examinee(parser: Parser) -> None:
     parser.add_argument("--revision", help="branch, tag or commit of a Hub repository")
     parser.add_argument("--base", help="base checkpoint of an adapter; default: the one that it names")
     _placement(parser)
-    tokens = f"tokens in one forward (default: {BATCH_TOKENS}; by likelihood on a CPU what takes some seconds)"
+    tokens = f"tokens in one forward (default: {BATCH_TOKENS}; on a CPU what takes some seconds)"
     _setting(parser, Settings, "batch_tokens", metavar="N", help=tokens)
     size = "the most questions in one forward (default: auto, as many as --batch-tokens holds)"
     parser.add_argument("--batch-size", "--batch_size", type=batch_size, metavar="N|auto", help=size)
@@ -225,7 +225,7 @@ def eval_mcq(parser: Parser) -> None:
     _setting(parser, Settings, "concurrency", metavar="N", help=at_once)
     key = f"environment variable with the endpoint's key (default: {KEY_ENV})"
     _setting(parser, Settings, "key_env", metavar="VAR", help=key)
-    _thinking(parser)
+    _thinking(parser, default="by a local model in the reading reasoning alone")
     _extra_body(parser)
     _spending(parser)
     _output(parser)

@@ -402,7 +402,7 @@ LOADING = {"from_pretrained", "from_config", "get_config_dict"}
 LOADERS = {"snapshot_download", "hf_hub_download", "pipeline", "AutoTokenizer", "AutoProcessor", "AutoPeftModel", "PeftModel"}
 OURS = {"ChatSession"}
 # No weights and no configs come with a dataset, and `datasets` runs no code since its version 4.
-DATASET_SNAPSHOTS = {"data/files.py", "data/benchmarks/published.py"}
+DATASET_SNAPSHOTS = {"data/hub_datasets.py"}
 TRUST = "trust_remote_code"
 
 
@@ -490,4 +490,4 @@ def test_foreign_code_is_never_run(path):
 def test_planted_foreign_code_is_found(module, planted):
     assert foreign_code(ROOT / "medllm_hf" / module, planted) != []
     harmless = "from huggingface_hub import snapshot_download\nChatSession.from_pretrained(name)\nyaml.safe_load(text)"
-    assert foreign_code(ROOT / "medllm_hf" / "data" / "files.py", harmless) == []
+    assert foreign_code(ROOT / "medllm_hf" / "data" / "hub_datasets.py", harmless) == []

@@ -88,5 +88,7 @@ def _write_report(kind: Kind, runs: dict[str, FinishedRun], folder: Path) -> lis
     if kind.draw:
         kind.draw(found, folder)
     count = kind.write_page(blocks, found, checked, folder)
-    headlines = [one["en"] for dataset in found.get("datasets", ()) for one in dataset["headlines"]]
-    return [f"{len(checked)} runs, {count:,} {kind.browsed}", *headlines]
+    datasets = found.get("datasets", ())
+    headlines = [group["headline"]["en"] for dataset in datasets for group in dataset["readings"]]
+    headlines += [one["en"] for dataset in datasets for one in dataset["headlines"]]
+    return [f"{len(checked)} {'run' if len(checked) == 1 else 'runs'}, {count:,} {kind.browsed}", *headlines]
