@@ -19,7 +19,6 @@ from medllm_hf.evaluation.runs.folder import read_run
 
 QUESTION = {"id": "q", "question": "发热首选？", "options": {"A": "退热", "B": "手术"}, "answer": "A", "kind": "single"}
 PATIENT, DOCTOR, CHAT = "我头痛两天了。", "请问发热吗？", "请多喝水。"
-
 FACTS = json.dumps({"facts": [{"kind": "symptom", "text": "头痛", "aliases": ["头疼"]}]}, ensure_ascii=False)
 
 
