@@ -166,9 +166,11 @@ def one_form(text: str) -> str:
 def _pattern(word: str) -> re.Pattern:
     if word.isascii():
         return re.compile(rf"\b{re.escape(word)}(?:e?s|ish)?\b")
+    # A question for 高血压 is none for the 血压.
+    begins = "(?<![高低])" if word.startswith("血") else ""
     if 2 <= len(word) <= ALIAS_LETTERS and re.fullmatch("[\u3400-\u9fff]+", word):
-        return re.compile(f"{word[:-1]}{_FILLING}{word[-1]}")
-    return re.compile(re.escape(word))
+        return re.compile(f"{begins}{word[:-1]}{_FILLING}{word[-1]}")
+    return re.compile(begins + re.escape(word))
 
 
 def _is_question(text: str) -> bool:

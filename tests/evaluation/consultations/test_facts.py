@@ -78,6 +78,7 @@ ASKED = [
     ("请按照说明书测血压。", []),
     ("另外，是否有发热、咳嗽", ["fever", "degrees", "cough"]),
     ("我想了解一下您的血压。", ["pressure"]),
+    ("您有高血压吗？", []),
 ]
 # What a doctor has asked, what the patient says, and the facts that it tells.
 TOLD = [
