@@ -225,20 +225,21 @@ def _asked_for(part: str, facts: Sequence[Known], before: Sequence[Known]) -> li
 def told(text: str, facts: Sequence[Known], asked: Sequence[Question]) -> list[str]:
     """The ids of the facts that a patient's words tell, after the questions `asked` of the doctor's last turn."""
     replied = [question for question in asked if question.asks]
+    wanted = {name for question in replied for name in question.asks}
+    # A bare "没有" tells what the last question asks for, "都没有" all that was asked.
+    every = [fact.id for fact in facts if fact.id in wanted and fact.words.kind != "duration"]
+    last = [name for name in every if name in replied[-1].asks] if replied else []
     found: dict[str, None] = {}
     for sentence in _SENTENCE.findall(re.sub(r"\. ", "。", one_form(text))):
         unclear = bool(_UNKNOWN.search(sentence))
         found |= {fact.id: None for fact in facts if not unclear and fact.words.named_together(_stated(sentence))}
         # A number is told where its name stands in the sentence, or was asked for.
-        wanted = {name for question in replied for name in question.asks}
         spoken_of = wanted | {fact.id for fact in facts if fact.words.numbers and fact.words.named(sentence)}
         for clause in _CLAUSE.findall(sentence):
             if unclear and _UNKNOWN.search(clause):
                 continue
             if replied and _BARE.fullmatch(re.sub(r"\W", "", clause) if not clause.isascii() else clause.strip(" ,.!?")):
-                answered = replied if _ALL.search(clause) else replied[-1:]
-                kinds = {fact.id for fact in facts if fact.words.kind != "duration"}
-                found |= dict.fromkeys(name for question in answered for name in question.asks if name in kinds)
+                found |= dict.fromkeys(every if _ALL.search(clause) else last)
             elif stated := _stated(clause):
                 found |= {fact.id: None for fact in facts if _tells(stated, fact, wanted, spoken_of)}
     return list(found)
