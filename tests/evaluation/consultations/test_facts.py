@@ -230,7 +230,7 @@ def test_lengths_of_time(text, hours):
 def test_a_long_dialogue_is_matched():
     """Rows of one sign that rules begin with: one that went back over what it has read would not come to an end."""
     count = 10_000
-    signs = ("头不", "没有", "咳", "会", "5", "发", "不", "吗，", "三", "说什么")
+    signs = ("头不", "没有", "咳", "会", "5", "发", "不", "吗，", "三", "说什么", "发烧吗？", "都没有，")
     turns = dialogue(*(sign * count + "发烧？" for sign in signs))
     assert match_dialogue(turns, FACTS)["facts"] == 11
 
