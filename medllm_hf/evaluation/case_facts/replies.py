@@ -11,7 +11,9 @@ from medllm_hf.evaluation.consultations.cases import Case
 from medllm_hf.evaluation.consultations.facts import HIDDEN, KINDS, WEIGHTS, Check, CheckPoint, Fact, Kind, letters, quoted
 from medllm_hf.metrics.llm_judge.quasi_json import decode
 
-Refusal = Literal["no_object", "unknown_kind", "not_quoted", "too_long", "repeated", "names_diagnosis", "too_many"]
+Refusal = Literal[
+    "no_object", "says_nothing", "unknown_kind", "not_quoted", "too_long", "repeated", "names_diagnosis", "too_many"
+]
 REFUSALS: tuple[Refusal, ...] = get_args(Refusal)
 # A fact of more letters says more than one thing; an alias of more is none, and a point of more no sentence.
 LONGEST_FACT, LONGEST_ALIAS, LONGEST_POINT = 60, 24, 200
@@ -27,6 +29,8 @@ _COMPLAINT = re.compile(
     r"|(?:\w+ )?(?:pain|fever|cough|nausea|vomiting|fatigue|dizziness|headache|mass|lump)",
     re.I,
 )
+# Words of the case that are no fact alone; as a diagnosis they would be taken out of all that the patient is told.
+_NOTHING = re.compile(r"(?:无|没有?|有|否认?|是|不详|未知|未提及|暂|none|no|yes|unknown|na)+")
 # Entries hold no object within them, so a reply that was cut still gives those that are whole.
 _ENTRY = re.compile(r"\{[^{}]*\}")
 
@@ -108,6 +112,8 @@ def _fact(entry: Mapping, case: Case) -> tuple[Kind, str, tuple[str, ...]] | Ref
     text = entry.get("text")
     if not isinstance(text, str) or not letters(text) or not isinstance(entry.get("kind"), str):
         return Refused("no_object", str(text or ""))
+    if _NOTHING.fullmatch(letters(text)):
+        return Refused("says_nothing", text)
     name = entry["kind"].strip().casefold()
     kind = next((one for one in KINDS if one == name), None) or _CALLED.get(name)
     if kind is None:

@@ -116,6 +116,7 @@ def test_what_is_refused_is_counted(three, tmp_path, capsys):
         fact("symptom", "一碰就疼", "疼", "痛风石"),
         fact("mood", "饮酒"),
         {"kind": "symptom"},
+        fact("diagnosis", "有"),
         fact("history", GOUT[:70]),
         fact("diagnosis", "痛风"),
     ]
@@ -131,7 +132,14 @@ def test_what_is_refused_is_counted(three, tmp_path, capsys):
     kept = written(out)["b"]["facts"]
     assert [one["text"] for one in kept] == ["红肿", "一碰就疼", "痛风"]
     assert kept[1]["aliases"] == ["疼"], "an alias that names the diagnosis would give it away"
-    assert metrics(out)["refused"] == {"no_object": 1, "unknown_kind": 1, "not_quoted": 1, "repeated": 1, "names_diagnosis": 2}
+    assert metrics(out)["refused"] == {
+        "no_object": 1,
+        "says_nothing": 1,
+        "unknown_kind": 1,
+        "not_quoted": 1,
+        "repeated": 1,
+        "names_diagnosis": 2,
+    }
     assert "refused: 1 no_object" in capsys.readouterr().out
 
 
