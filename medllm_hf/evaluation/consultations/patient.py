@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 
 from medllm_hf.evaluation.consultations.cases import Case
+from medllm_hf.evaluation.consultations.facts import patient_text
 from medllm_hf.evaluation.consultations.gate import Fault
 
 VERSION = "2"
@@ -104,12 +105,13 @@ def language(case: Case) -> str:
 def patient_messages(case: Case, auto: bool) -> list[dict[str, str]]:
     """How a chat with the simulated patient of `case` begins: its instructions, and the opening that it replies to.
 
-    `auto` leaves it to the patient to end the consultation. The diagnosis is not among what it is told.
+    `auto` leaves it to the patient to end the consultation. The diagnosis is not among what it is told; where the facts of the
+    case name it, its names are taken out of the description too.
     """
     spoken = language(case)
     text = PROMPTS[spoken].format(
         nonce=hashlib.sha256(f"{case.id}\n{case.description}".encode()).hexdigest()[:16],
-        case=case.description,
+        case=patient_text(case.description, case.facts),
         ending=ENDINGS[spoken]["auto" if auto else "fixed"],
     )
     return [{"role": "system", "content": text}, {"role": "user", "content": OPENINGS[spoken]}]
