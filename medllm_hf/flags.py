@@ -233,6 +233,7 @@ def eval_mcq(parser: Parser) -> None:
 
 def eval_consult(parser: Parser) -> None:
     """Adds the arguments of `medllm eval consult`."""
+    from medllm_hf.evaluation.consultations.manners import STYLES
     from medllm_hf.evaluation.consultations.settings import AUTO, MAX_TURNS, Settings
     from medllm_hf.evaluation.judging.settings import Settings as JudgeSettings
     from medllm_hf.metrics.llm_judge.rubrics import LANGUAGES, RUBRICS
@@ -253,6 +254,10 @@ def eval_consult(parser: Parser) -> None:
     _setting(parser, Settings, "turns", metavar=f"N|{AUTO}", help=rounds)
     most = f"the most rounds with --turns {AUTO} (default: {MAX_TURNS})"
     _setting(parser, Settings, "max_turns", metavar="N", help=most)
+    styles = f"how the patients behave: {', '.join(STYLES)} (default: %(default)s); several write OUT/STYLE"
+    _setting(parser, Settings, "patient_style", metavar="STYLE[,STYLE…]", help=styles)
+    protocol = "disc: three rounds, patients that ask and never say that they do not know, a blind judge, as DISC's were"
+    _setting(parser, Settings, "protocol", help=f"{protocol} (default: %(default)s)")
     _setting(parser, Settings, "concurrency", metavar="N", help="requests at once to an endpoint (default: %(default)s)")
     _setting(parser, Settings, "timeout", metavar="S", help="seconds for one request (default: %(default)g)")
     _setting(parser, Settings, "seed", help="every call's own seed is made from it (default: %(default)s)")

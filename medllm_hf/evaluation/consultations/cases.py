@@ -8,6 +8,7 @@ from pathlib import Path
 from medllm_hf.data.dialogues import valid_text
 from medllm_hf.data.files import BadRow, file_rows, input_files, parsed, stem
 from medllm_hf.errors import UserError, kind_of
+from medllm_hf.evaluation.consultations.manners import Manner
 from medllm_hf.folders import sha256
 
 # The names that the published dialogues and scores give to the sets whose rows do not name their source themselves.
@@ -31,6 +32,7 @@ class Case:
         description: All that the patient knows.
         first_question: The patient's first words; "" where the patient finds them itself.
         diagnosis: For checking the patient only: neither the patient nor the doctor is told. "" where it is not given.
+        manner: How its patient is played, which a run decides and no file.
     """
 
     id: str
@@ -39,6 +41,7 @@ class Case:
     description: str
     first_question: str = ""
     diagnosis: str = ""
+    manner: Manner = "plain"
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -95,10 +95,16 @@ def plan_run(cases: str, doctor: str, patient: str, settings: Settings) -> Plan:
         "kind": "consult",
         **{role: sides[role].record for role in ROLES},
         "data": read.record,
-        "settings": settings.record(),
+        "settings": {},
         **record_prices(settings.prices, sides, settings.budget),
     }
-    return Plan(read.items, sides, settings, manifest)
+    return in_manner(Plan(read.items, sides, settings, manifest), settings)
+
+
+def in_manner(plan: Plan, settings: Settings) -> Plan:
+    """The plan with other settings of how the patients are played."""
+    cases = tuple(replace(case, manner=settings.manner) for case in plan.cases)
+    return replace(plan, cases=cases, settings=settings, manifest={**plan.manifest, "settings": settings.record()})
 
 
 def party(spec: str, role: str, settings: Settings) -> ModelSpec:
@@ -114,13 +120,16 @@ def party(spec: str, role: str, settings: Settings) -> ModelSpec:
     )
 
 
-def hold_consultations(plan: Plan, out: str, overwrite: bool = False) -> Ending:
+def hold_consultations(plan: Plan, out: str, overwrite: bool = False, before: Fraction = Fraction(0)) -> Ending:
     """Holds a consultation on each case and writes the run folder `out`, or goes on with it.
+
+    Args:
+        before: what the command has spent elsewhere.
 
     Raises:
         UserError: `out` holds something else; a checkpoint cannot be served; or an endpoint refuses every request.
     """
-    with open_run(out, plan.manifest, KEY, overwrite) as run, Spending(run, plan.settings.budget) as spending:
+    with open_run(out, plan.manifest, KEY, overwrite) as run, Spending(run, plan.settings.budget, before) as spending:
         failed = {} if run.finished else fill(run, plan, spending)
         if failed:
             first = next(case.id for case in plan.cases if case.id in failed)
