@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 
 from medllm_hf.evaluation.consultations.cases import Case
+from medllm_hf.evaluation.consultations.facts import patient_text
 from medllm_hf.evaluation.consultations.gate import Fault
 from medllm_hf.evaluation.consultations.manners import Manner, style_rule, words_of
 
@@ -122,13 +123,14 @@ def language(case: Case) -> str:
 def patient_messages(case: Case, auto: bool) -> list[dict[str, str]]:
     """How a chat with the simulated patient of `case` begins: its instructions, and the opening that it replies to.
 
-    `auto` leaves it to the patient to end the consultation. The diagnosis is not among what it is told.
+    `auto` leaves it to the patient to end the consultation. The diagnosis is not among what it is told; where the facts of the
+    case name it, its names are taken out of the description too.
     """
     spoken = language(case)
     form = _disc_prompt(spoken) if case.manner == "disc" else PROMPTS[spoken]
     text = form.format(
         nonce=hashlib.sha256(f"{case.id}\n{case.description}".encode()).hexdigest()[:16],
-        case=case.description,
+        case=patient_text(case.description, case.facts),
         ending=ENDINGS[spoken]["auto" if auto else "fixed"],
     )
     if rule := style_rule(case.manner, spoken, f"{case.first_question}\n{case.description}\n{case.diagnosis}"):

@@ -126,11 +126,8 @@ def test_several_styles_are_runs_of_the_same_cases_and_seeds(two, tmp_path, caps
     calm = [body for body in bodies if body not in worried]
     assert [body["seed"] for body in worried] == [body["seed"] for body in calm] and worried
     same = ["outputs.jsonl", "scores.jsonl", "dialogues.jsonl"]
-    alone = [
-        [{**row, "seconds": 0} for row in lines(folder / name)]
-        for folder in (out / "plain", tmp_path / "alone")
-        for name in same
-    ]
+    places = [folder / name for folder in (out / "plain", tmp_path / "alone") for name in same]
+    alone = [[{**row, "seconds": 0} for row in lines(place)] for place in places]
     assert alone[:3] == alone[3:]
     assert (out / "anxious" / "judge" / "metrics.json").is_file()
     capsys.readouterr()
