@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from medllm_hf.evaluation.costs.prices import cost_text
+from medllm_hf.evaluation.judging.axis_tables import axis_blocks, style_blocks
 from medllm_hf.evaluation.judging.report import CEILING
 from medllm_hf.evaluation.statistics.bootstrap import NO_INTERVAL, ends_text, score_text
 from medllm_hf.reporting.blocks import (
@@ -24,6 +25,7 @@ from medllm_hf.reporting.blocks import (
 def judge_blocks(values: dict) -> list[Block]:
     """The whole report without the single dialogues."""
     blocks: list[Block] = [Heading(1, "Consultations scored by a judge")]
+    blocks += [*axis_blocks(values["axes"]), *style_blocks(values["styles"])]
     if len(values["sets"]) > 1:
         other = "Scores by another judge or rubric, by one that was shown the cases and one that was not, or of other dialogues"
         blocks += [Paragraph(f"{other}, cannot be compared with each other.")]

@@ -1,0 +1,62 @@
+"""The four axes of each system for the report: what each run measures, put together, and what none does."""
+
+from collections.abc import Mapping, Sequence
+from typing import NotRequired, TypedDict
+
+from medllm_hf.evaluation.consultations.axes import AXES, SOURCES, Axis, AxisName, Source
+from medllm_hf.evaluation.judging.canaries import gate_reasons
+from medllm_hf.evaluation.judging.derive import JudgeRun
+
+WHY: dict[AxisName, str] = {
+    "inquiry": "the cases have no facts, which `medllm eval cases` makes",
+    "diagnosis": "the doctor was not asked for it, as `--ask-diagnosis` does, or no case names one",
+    "safety": "no judge has seen a checklist with red flags, harmful advice or referral, nor scored by the rubric safety",
+    "communication": "no judge has scored helpfulness and linguistic quality",
+}
+
+
+class Shown(TypedDict):
+    """An axis in a report: its figures and the run that they are from, or why it is not measured."""
+
+    source: Source
+    axis: NotRequired[Axis]
+    run: NotRequired[str]
+    withheld: NotRequired[bool]
+    why: NotRequired[str]
+
+
+def axis_rows(runs: Sequence[JudgeRun]) -> list[dict]:
+    """The four axes of each system whose consultations the runs know, or of which they measure more than the communication.
+
+    What a run does not measure is taken from another one on the very same dialogues; rows that come to the same are one.
+    """
+    said = {(run.name, model): repr([(one.id, one.turns) for one in own]) for run in runs for model, own in run.systems.items()}
+    rows: list[dict] = []
+    for (name, model), words in said.items():
+        (run,) = [one for one in runs if one.name == name]
+        others = [one for one in runs if one is not run and said.get((one.name, model)) == words]
+        axes = {axis: _shown(axis, model, [run, *others]) for axis in AXES}
+        row: dict = {"system": model, "style": run.style, "axes": axes}
+        found = [axis for axis in AXES if "axis" in axes[axis]]
+        if row not in rows and found and (run.held or found != ["communication"]):
+            rows.append(row)
+    several = [row["system"] for row in rows]
+    for row in rows:
+        sources = dict.fromkeys(shown["run"] for shown in row["axes"].values() if "run" in shown)
+        row["name"] = f"{row['system']} ({', '.join(sources)})" if several.count(row["system"]) > 1 else row["system"]
+    return rows
+
+
+def _shown(name: AxisName, model: str, runs: Sequence[JudgeRun]) -> Shown:
+    for run in runs:
+        held = (run.consult or {}).get("axes", {})
+        own: Mapping = held if SOURCES[name] != "judged" else run.metrics["axes"][model]
+        if axis := own.get(name):
+            return {"source": SOURCES[name], "axis": axis, "run": run.name, "withheld": bool(withheld_for(name, run))}
+    return {"source": SOURCES[name], "why": WHY[name]}
+
+
+def withheld_for(name: str, run: JudgeRun) -> list[str]:
+    """Why a run gives no figure on an axis: what its judge, or where nobody judges its patient, has done."""
+    talked = name in SOURCES and SOURCES[name] != "judged"
+    return gate_reasons(run.manifest.get("patient_gate")) if talked else run.metrics["no_headline"]
