@@ -35,11 +35,12 @@ ALLOWED = {
     "evaluation.exams": {*_ASKED, "checkpoint.adapted"},
     "evaluation.consultations": _ASKED,
     "evaluation.agreement": _ASKED,
+    "evaluation.case_facts": {*_ASKED, "evaluation.consultations"},
     "evaluation.judging": _JUDGING,
     "evaluation.preferences": _PREFERENCES,
     "evaluation.verification": _DERIVED,
     "evaluation.exchange": _DERIVED,
-    "evaluation.commands": {*_DERIVED, "evaluation.verification", "evaluation.exchange"},
+    "evaluation.commands": {*_DERIVED, "evaluation.verification", "evaluation.exchange", "evaluation.case_facts"},
     "hub": {
         *("data.screening.pii", "data.benchmarks", "checkpoint.merge", "evaluation.verification", "evaluation.runs"),
         *("evaluation.statistics", "evaluation.exams.derive", "evaluation.consultations.derive", "evaluation.judging.derive"),
@@ -53,6 +54,7 @@ ALLOWED = {
     "flags": {
         "flag_types",
         *("checkpoint.settings", "data.settings", "data.dialogues", "chat.settings", "evaluation.exams.settings"),
+        "evaluation.case_facts.settings",
         *("evaluation.consultations.settings", "evaluation.judging.settings", "metrics.llm_judge.rubrics"),
     },
     "tested_versions": set(),

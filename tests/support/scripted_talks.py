@@ -27,7 +27,7 @@ MET = (re.compile("过敏"), re.compile("体温"), re.compile("急诊"), re.comp
 # The three turns of each doctor and what it answers when it is asked for the diagnosis; {disease} is that of the case.
 DOCTORS = {
     "asks-everything": (
-        ("您好，请问疼在哪里？疼了多久？", "有没有恶心？体温多少？", "有没有药物过敏？请您去急诊看外科，路上不要吃东西。"),
+        ("您好，请问疼在哪里？疼了多久？", "有没有恶心？体温多少？有没有药物过敏？", "请您现在就去急诊，路上不要吃东西。"),
         "1. {disease}\n2. 急性胆囊炎\n3. 肠梗阻",
     ),
     "asks-nothing": (
@@ -72,11 +72,12 @@ def script(body: dict) -> str:
 
 
 def _judged(words: str) -> str:
-    doctor = "\n".join(re.findall(r"^\| (.*)$", words, re.M))
-    asks = len(re.findall("[？?]", doctor))
-    if "point_1" in words or "要点1" in words:
-        met = {f"point_{number}": bool(found.search(doctor)) for number, found in enumerate(MET, start=1)}
+    """A verdict on what stands under the doctor's headings; those of the canaries are worth nothing."""
+    doctor = "\n".join(re.findall(r"^\[.*(?:医生|doctor)\]\n((?:\| .*\n)*)", words, re.M))
+    nothing = not re.search("[\u4e00-\u9fff]", doctor) or re.search("医生您好|满分", doctor)
+    if "要点1" in words:
+        met = {f"point_{number}": bool(found.search(doctor)) and not nothing for number, found in enumerate(MET, start=1)}
         return json.dumps({"reasons": "看了。", **met})
-    score = 5 if "请问" in doctor else 3 if asks else 2
+    score = 1 if nothing else 5 if "请问" in doctor else 3 if re.search("[？?]", doctor) else 2
     names = ("proactivity", "accuracy", "helpfulness", "linguistic_quality")
-    return json.dumps({"reasons": "看了。", **dict.fromkeys(names, 1 if not re.search("[？?。]", doctor) else score)})
+    return json.dumps({"reasons": "看了。", **dict.fromkeys(names, score)})

@@ -77,6 +77,7 @@ def _check_judge(plan: Plan, judge: str, cases: str) -> None:
     judging = party(judge, "judge", settings)
     record_prices(settings.prices, {"judge": judging}, settings.budget)
     check_settings(_judge_settings(plan), "eval consult")
+    check_checklists(plan, settings)
     if not (settings.judge_blind or settings.allow_personal_data):
         check_personal_data(((case.id, case_text(case, LANGUAGES[0])) for case in plan.cases), cases, [judging])
 
@@ -130,6 +131,21 @@ def check_judge_flags(settings: Settings, judge: str | None) -> None:
     given = [name for name in ("rubric", "language", "samples", "blind") if getattr(settings, name) not in (None, False)]
     if given and not judge:
         raise UserError(f"--{given[0]} without --judge", "a judge to whom it applies", "add --judge or leave it out")
+
+
+def check_checklists(plan: Plan, settings: Settings) -> None:
+    """Check that every case has a checklist where the judge is to go by them.
+
+    Raises:
+        UserError: one has none; or the judge is to be blind to them.
+    """
+    if settings.rubric != "checklist":
+        return
+    if settings.judge_blind:
+        raise UserError("--blind with --rubric checklist", "a judge that sees the points of the case", "leave out one of them")
+    if lacking := [case.id for case in plan.cases if not (case.facts and case.facts.checklist)]:
+        found = f"no checklist of {len(lacking)} of {len(plan.cases)} cases, such as {lacking[0]}"
+        raise UserError(found, "one of each case", "make them with `medllm eval cases`, or change --rubric")
 
 
 def _judge(out: str, judge: str, plan: Plan, spent: Fraction) -> int:

@@ -25,7 +25,7 @@ SOURCES: dict[AxisName, Source] = {
 class Axis(TypedDict):
     """One axis: the mean of its value over `n` dialogues, on the scale from `low` to `high`.
 
-    `interval` is None where so few dialogues, or equal values, give none. `parts` are figures beside the value.
+    `interval` is None where so few dialogues, or equal values, give none.
     """
 
     value: float
@@ -34,12 +34,9 @@ class Axis(TypedDict):
     source: Source
     low: float
     high: float
-    parts: dict[str, float | None]
 
 
-def measured(
-    name: AxisName, values: Iterable[float | None], parts: Mapping[str, float | None], scale: tuple[float, float] = (0, 1)
-) -> dict[AxisName, Axis]:
+def measured(name: AxisName, values: Iterable[float | None], scale: tuple[float, float] = (0, 1)) -> dict[AxisName, Axis]:
     """The axis `name` by itself; nothing where no dialogue has a value.
 
     The interval is a bootstrap over dialogues, and Wilson's where each value is right or wrong.
@@ -50,12 +47,10 @@ def measured(
     right_or_wrong = name == "diagnosis" and len(known) >= FEWEST
     ends = list(wilson(sum(known), len(known))) if right_or_wrong else mean_interval(known)
     low, high = scale
-    return {
-        name: {
-            "value": fmean(known), "n": len(known), "interval": ends, "source": SOURCES[name], "low": low, "high": high,
-            "parts": dict(parts),
-        }
+    axis: Axis = {
+        "value": fmean(known), "n": len(known), "interval": ends, "source": SOURCES[name], "low": low, "high": high,
     }  # fmt: skip
+    return {name: axis}
 
 
 def mean_interval(values: Sequence[float]) -> list[float] | None:
@@ -65,48 +60,20 @@ def mean_interval(values: Sequence[float]) -> list[float] | None:
 
 def talk_axes(scores: Sequence[Mapping]) -> dict[AxisName, Axis]:
     """Inquiry and diagnosis over the rows of scores of dialogues."""
-    counts = [row["facts"] for row in scores if row.get("facts")]
-    given = [row["diagnosis"] for row in scores if row.get("diagnosis")]
-    parts = {
-        "asked": _mean(_share(len({*one["asked"]} - {*one["opening"]}), _hidden(one)) for one in counts),
-        "told_unasked": _mean(_share(len(one["told_unasked"]), _hidden(one)) for one in counts),
-        "questions": _mean(one["questions"] for one in counts),
-        "facts_per_question": _mean(_share(_brought_out(one), one["questions"]) for one in counts),
-        "repeated": _mean(_share(one["repeated"], one["questions"]) for one in counts),
-    }
-    return {
-        **measured("inquiry", map(inquiry_of, scores), parts),
-        **measured("diagnosis", map(diagnosis_of, scores), {"top_3": _mean(float(one["top3"]) for one in given)}),
-    }
+    return {**measured("inquiry", map(inquiry_of, scores)), **measured("diagnosis", map(diagnosis_of, scores))}
 
 
 def inquiry_of(row: Mapping) -> float | None:
     """The share of what the patient's opening left unsaid that it told when it was asked; None where nothing is known."""
-    facts = row.get("facts")
-    return _share(_brought_out(facts), _hidden(facts)) if facts else None
+    if not (facts := row.get("facts")) or (unsaid := facts["facts"] - len(facts["opening"])) <= 0:
+        return None
+    return (len(facts["told_asked"]) + len(facts["told_open"])) / unsaid
 
 
 def diagnosis_of(row: Mapping) -> float | None:
     """1 where the diagnosis that the doctor finds likeliest is the case's, 0 where not; None where it was not asked."""
     given = row.get("diagnosis")
     return float(given["top1"]) if given else None
-
-
-def _hidden(facts: Mapping) -> int:
-    return facts["facts"] - len(facts["opening"])
-
-
-def _brought_out(facts: Mapping) -> int:
-    return len(facts["told_asked"]) + len(facts["told_open"])
-
-
-def _share(part: float, whole: float) -> float | None:
-    return part / whole if whole > 0 else None
-
-
-def _mean(values: Iterable[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return fmean(known) if known else None
 
 
 def axis_text(axis: Axis) -> str:

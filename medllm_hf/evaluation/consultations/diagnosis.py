@@ -4,16 +4,21 @@ import hashlib
 import json
 import re
 import unicodedata
+from collections.abc import Mapping, Sequence
 from typing import TypedDict
 
 from medllm_hf.endpoints.reasoning import without_reasoning
 from medllm_hf.evaluation.consultations.cases import Case
 from medllm_hf.evaluation.consultations.facts import letters
 from medllm_hf.evaluation.consultations.gate import disease_names
+from medllm_hf.evaluation.consultations.patient import SILENCE
+from medllm_hf.evaluation.consultations.transcript import Call, Turn, is_invalid, is_refused
 
 VERSION = "1"
 # The turn of the output, before the dialogue's own, which begin at 0: it is no part of what was said to the patient.
 TURN = -1
+# How dialogues end, by the checks of each, after which the doctor is not asked.
+UNASKED = ("refusal", "gate")
 # How many diagnoses are asked for, the likeliest first.
 MOST = 3
 QUESTIONS = {
@@ -64,6 +69,28 @@ def diagnosis_prompt_record() -> dict[str, str]:
     return {"version": VERSION, "sha256": hashlib.sha256(text.encode()).hexdigest()}
 
 
+def is_asked(rows: Sequence[Call]) -> bool:
+    """Whether the doctor of a dialogue that is over is asked: not where a server or the gate ended it."""
+    return not is_refused(rows) and not is_invalid(rows)
+
+
+def is_diagnosis(row: Mapping) -> bool:
+    """Whether an output is the reply to the question for the diagnosis."""
+    return row["turn"] == TURN
+
+
+def diagnosis_messages(turns: Sequence[Turn], spoken: str, system: str | None = None) -> list[dict[str, str]]:
+    """What the doctor is sent after a dialogue: its turns as the doctor had them, and the question in the language `spoken`."""
+    roles = {"patient": "user", "doctor": "assistant"}
+    talk = [{"role": roles[turn["role"]], "content": turn["content"].strip() or SILENCE} for turn in turns]
+    question = QUESTIONS[spoken]
+    if talk and talk[-1]["role"] == "user":  # two messages of one side in a row are refused by some templates
+        talk[-1] = {"role": "user", "content": f"{talk[-1]['content']}\n\n{question}"}
+    else:
+        talk.append({"role": "user", "content": question})
+    return [{"role": "system", "content": system}, *talk] if system else talk
+
+
 def diagnosis_names(case: Case) -> tuple[str, ...]:
     """The names of the case's diagnoses as they are written in it, and the aliases of its facts."""
     facts = case.facts.diagnoses if case.facts else ()
@@ -108,8 +135,8 @@ def check_diagnosis(reply: str, case: Case) -> DiagnosisGiven | None:
 def is_same_disease(given: str, name: str) -> bool:
     """Whether a doctor's name of a disease stands for the disease `name`.
 
-    It does where it ends in that name, with or without what people leave out ("阑尾炎" and "急性化脓性阑尾炎" for "急性阑尾炎"),
-    or is what people call it, and neither denies it nor says the opposite (慢性 for 急性, 左 for 右).
+    It does where it ends in that name, with or without what people leave out ("阑尾炎" and "急性化脓性阑尾炎" for
+    "急性阑尾炎"), or is what people call it, and neither denies it nor says the opposite (慢性 for 急性, 左 for 右).
     """
     said, known = letters(given), letters(name)
     if not known or _DENIES.match(said) or any(_opposed(said, known, pair) for pair in _OPPOSITES):

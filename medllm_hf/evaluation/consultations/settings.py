@@ -6,6 +6,7 @@ from pathlib import Path
 from medllm_hf.endpoints.address import KEY_ENV, Endpoint
 from medllm_hf.endpoints.extra_body import record_extra_body
 from medllm_hf.errors import UserError
+from medllm_hf.evaluation.consultations.diagnosis import diagnosis_prompt_record
 from medllm_hf.evaluation.consultations.gate import gate_record
 from medllm_hf.evaluation.consultations.manners import STYLES, Manner, Protocol, parse_styles
 from medllm_hf.evaluation.consultations.patient import prompt_record
@@ -35,6 +36,7 @@ class Settings:
         blind: Whether the judge is not shown the cases.
         doctor_extra_body: More fields of each request to it, a JSON object. So of the patient's and the judge's.
         doctor_system: The system message that the doctor is sent before the talk; None for none.
+        ask_diagnosis: Whether the doctor is asked for diagnoses after the dialogue, which the patient does not see.
         allow_personal_data: Whether cases that hold personal data may leave this machine.
         prices: The file of prices, by which costs are reckoned.
         budget: What patient, doctor and judge may cost together, in the currency of the prices.
@@ -66,6 +68,7 @@ class Settings:
     patient_extra_body: str | None = None
     judge_extra_body: str | None = None
     doctor_system: str | None = None
+    ask_diagnosis: bool = False
     allow_personal_data: bool = False
     prices: str | None = None
     budget: float | None = None
@@ -107,6 +110,7 @@ class Settings:
         # A run with plain patients says nothing of either, as before there were others.
         record |= {"protocol": "disc"} if self.protocol == "disc" else {}
         record |= {"patient_style": self.patient_style} if self.patient_style != STYLES[0] else {}
+        record |= {"diagnosis_prompt": diagnosis_prompt_record()} if self.ask_diagnosis else {}
         return {
             **record,
             **{name: getattr(self, name) for name in sampling},

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import NotRequired, TypedDict
 
 from medllm_hf.evaluation.consultations.axes import AXES, SOURCES, Axis, AxisName, Source
+from medllm_hf.evaluation.judging.axes import safety_parts
 from medllm_hf.evaluation.judging.canaries import gate_reasons
 from medllm_hf.evaluation.judging.derive import JudgeRun
 
@@ -22,6 +23,7 @@ class Shown(TypedDict):
     axis: NotRequired[Axis]
     run: NotRequired[str]
     withheld: NotRequired[bool]
+    parts: NotRequired[Mapping[str, float | None]]
     why: NotRequired[str]
 
 
@@ -36,7 +38,8 @@ def axis_rows(runs: Sequence[JudgeRun]) -> list[dict]:
         (run,) = [one for one in runs if one.name == name]
         others = [one for one in runs if one is not run and said.get((one.name, model)) == words]
         axes = {axis: _shown(axis, model, [run, *others]) for axis in AXES}
-        row: dict = {"system": model, "style": run.style, "axes": axes}
+        style = next((one.style for one in (run, *others) if one.style), "")
+        row: dict = {"system": model, "style": style, "axes": axes}
         found = [axis for axis in AXES if "axis" in axes[axis]]
         if row not in rows and found and (run.held or found != ["communication"]):
             rows.append(row)
@@ -52,8 +55,25 @@ def _shown(name: AxisName, model: str, runs: Sequence[JudgeRun]) -> Shown:
         held = (run.consult or {}).get("axes", {})
         own: Mapping = held if SOURCES[name] != "judged" else run.metrics["axes"][model]
         if axis := own.get(name):
-            return {"source": SOURCES[name], "axis": axis, "run": run.name, "withheld": bool(withheld_for(name, run))}
+            withheld = bool(withheld_for(name, run))
+            shown: Shown = {"source": SOURCES[name], "axis": axis, "run": run.name, "withheld": withheld}
+            return {**shown, "parts": _parts(name, model, run)}
     return {"source": SOURCES[name], "why": WHY[name]}
+
+
+def _parts(name: AxisName, model: str, run: JudgeRun) -> Mapping[str, float | None]:
+    """The figures beside an axis."""
+    if name == "safety":
+        return safety_parts(run.systems[model])
+    if name == "communication" or not run.consult:
+        return {}
+    if name == "diagnosis":
+        return {"top3": run.consult["diagnosis"]["top3"]["value"]}
+    facts = run.consult["facts"]
+    return {
+        "questions": facts["totals"]["questions"] / facts["n"],
+        **{key: facts["ratios"][key]["value"] for key in ("asked", "told_unasked", "facts_a_question", "repeated_questions")},
+    }
 
 
 def withheld_for(name: str, run: JudgeRun) -> list[str]:

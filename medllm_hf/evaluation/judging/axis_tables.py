@@ -19,14 +19,14 @@ _BESIDE = (
     ("inquiry", "asked", "facts asked for"),
     ("inquiry", "told_unasked", "told unasked"),
     ("inquiry", "questions", "questions"),
-    ("inquiry", "facts_per_question", "facts a question"),
-    ("inquiry", "repeated", "questions repeated"),
-    ("diagnosis", "top_3", "diagnosis among three"),
+    ("inquiry", "facts_a_question", "facts a question"),
+    ("inquiry", "repeated_questions", "questions repeated"),
+    ("diagnosis", "top3", "diagnosis among three"),
     ("safety", "red_flag", "red flags"),
     ("safety", "refer", "referral"),
     ("safety", "harmful", "harm avoided"),
 )
-_COUNTS = ("questions", "facts_per_question")
+_COUNTS = ("questions", "facts_a_question")
 
 
 def axis_blocks(rows: list[dict]) -> Iterator[Block]:
@@ -45,7 +45,7 @@ def axis_blocks(rows: list[dict]) -> Iterator[Block]:
     if beside:
         shown = [(row["name"], row["style"] or "–", *(_shown(row, axis, name) for axis, name, _ in beside)) for row in rows]
         yield Table(("system", "patients", *(title for *_, title in beside)), tuple(shown))
-        yield Paragraph("Beside the axes: means over the dialogues; –: not measured.")
+        yield Paragraph("Beside the axes. –: there is nothing to count, or it is not measured.")
 
 
 def _cell(shown: dict) -> str:
@@ -56,7 +56,7 @@ def _cell(shown: dict) -> str:
 
 def _part(row: dict, axis: str, name: str) -> float | None:
     shown = row["axes"][axis]
-    return None if "axis" not in shown or shown["withheld"] else shown["axis"]["parts"].get(name)
+    return None if "axis" not in shown or shown["withheld"] else shown["parts"].get(name)
 
 
 def _shown(row: dict, axis: str, name: str) -> str:

@@ -19,7 +19,7 @@ from medllm_hf.evaluation.costs.estimate import Estimate, Guess, Seen, Volume, a
 from medllm_hf.evaluation.costs.ledger import Spending
 from medllm_hf.evaluation.costs.prices import cost_text, record_prices
 from medllm_hf.evaluation.judging.canaries import canaries
-from medllm_hf.evaluation.judging.cases import case_texts, with_hash, write_texts
+from medllm_hf.evaluation.judging.cases import case_texts, with_checklists, with_hash, write_texts
 from medllm_hf.evaluation.judging.derive import derive, usage
 from medllm_hf.evaluation.judging.dialogues import Origin, record
 from medllm_hf.evaluation.judging.records import (
@@ -270,8 +270,11 @@ def plan_of(dialogues: Sequence[Dialogue], judge: str, settings: Settings, origi
             checkpoint, an endpoint or its price that cannot be had.
     """
     check_settings(settings, "eval judge")
+    cases = origin.cases
+    if cases and settings.rubric == "checklist":  # its points are what the judge goes by, and all that it sees of the case
+        dialogues, cases = with_checklists(dialogues, cases), None
     dialogues = [_with_reference(one, settings.rubric) for one in dialogues]
-    cases, told = origin.cases, case_texts(dialogues, origin.cases, settings.language) if origin.cases else {}
+    told = case_texts(dialogues, cases, settings.language) if cases else {}
     dialogues = [with_hash(one, told[one["id"]]) if cases else one for one in dialogues]
     party = settings.party(judge)
     if not settings.allow_personal_data:

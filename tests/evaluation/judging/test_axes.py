@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from support.chat_server import ChatServer
 from support.consulting import lines, write_cases
+from support.judged_runs import KEYS
 from support.scripted_talks import CHECKLIST, DOCTORS, FACTS, case, script
 
 from medllm_hf.cli import main
@@ -67,10 +68,12 @@ def test_the_axes_put_the_doctors_into_the_order_that_they_deserve(doctors, tmp_
         {"asks-everything": 1, "asks-nothing": 2 / 3, "repeats": 1 / 3, "leads": 1 / 3, "guesses": 0}
     )
     assert communication == {"asks-everything": 5, "repeats": 3, "leads": 3, "asks-nothing": 2, "guesses": 2}
-    parts = {doctor: rows[doctor]["inquiry"]["axis"]["parts"] for doctor in DOCTORS}
-    assert parts["repeats"]["repeated"] == pytest.approx(2 / 3) and parts["asks-everything"]["repeated"] == 0
-    assert parts["asks-nothing"]["repeated"] is None, "without a question nothing is repeated"
-    assert rows["repeats"]["diagnosis"]["axis"]["parts"]["top_3"] == 1 / 4
+    parts = {doctor: rows[doctor]["inquiry"]["parts"] for doctor in DOCTORS}
+    assert (
+        parts["repeats"]["repeated_questions"] == pytest.approx(2 / 3) and parts["asks-everything"]["repeated_questions"] == 0
+    )
+    assert parts["asks-nothing"]["repeated_questions"] is None, "without a question nothing is repeated"
+    assert rows["repeats"]["diagnosis"]["parts"]["top3"] == 1 / 4
     sources = {name: rows["leads"][name]["source"] for name in AXES}
     assert sources == {"inquiry": "counted", "diagnosis": "matched", "safety": "judged", "communication": "judged"}
     assert all(rows[doctor][name]["axis"]["n"] == 8 for doctor in DOCTORS for name in AXES)
@@ -81,6 +84,7 @@ def test_the_axes_are_derived_again_when_a_run_is_verified(doctors):
     tmp, cases = doctors
     run, dialogues = read_run(tmp / "leads"), lines(tmp / "leads" / "dialogues.jsonl")
     data = {run["manifest"]["data"]["sha256"]: Path(cases)}
+    run["manifest"]["doctor"]["weights_sha256"] = ""  # only those of a checkpoint are verified
     assert run["metrics"]["axes"]["inquiry"]["n"] == 8
     for files in (data, {}):
         found = consultations("leads", run, known(files), dialogues)
@@ -118,7 +122,7 @@ def test_a_judge_that_fails_its_canaries_takes_its_axes_and_no_others(doctors, t
     tmp, cases = doctors
 
     def lavish(body):
-        return script({**body, "messages": [{"content": "| 请问？"}]}) if body["model"] == "judge" else script(body)
+        return json.dumps({"reasons": "好。", **dict.fromkeys(KEYS, 5)}) if body["model"] == "judge" else script(body)
 
     with ChatServer(lavish) as server:
         held(server.url, cases, "asks-everything", tmp_path / "run")
@@ -143,14 +147,14 @@ def test_what_a_style_costs_beside_the_plain_patient(tmp_path):
     results, text = reported(tmp_path, tmp_path / "run", tmp_path / "alone")
     rows = {row["style"]: row for row in results["styles"]}
     cost = rows["terse"]["measures"]["inquiry"]
-    # Two of the five facts come second, but in one case.
-    assert (cost["n"], cost["plain"], cost["styled"]) == (8, 1, pytest.approx(0.65)) and cost["drop"] == pytest.approx(0.35)
+    # Three of the five facts come second or third, but in one case.
+    assert (cost["n"], cost["plain"], cost["styled"]) == (8, 1, pytest.approx(0.475)) and cost["drop"] == pytest.approx(0.525)
     low, high = cost["interval"]
-    assert 0 < low < 0.35 < high <= 0.4
+    assert 0 < low < 0.525 < high <= 0.6 + 1e-9
     assert rows["anxious"]["measures"]["inquiry"]["drop"] == rows["terse"]["measures"]["communication"]["drop"] == 0
     assert rows["relative"]["against"] is not None
     assert [row["style"] for row in results["axes"]] == ["plain", "terse", "anxious", "relative"]
-    assert "## What styles of patients cost" in text and "| asks-everything | terse | +35.0 points (" in text
+    assert "## What styles of patients cost" in text and "| asks-everything | terse | +52.5 points (" in text
     results, text = reported(tmp_path / "again", tmp_path / "alone")
     assert results["styles"][0]["against"] is None and "alone: no run with plain patients and all else the same" in text
 
