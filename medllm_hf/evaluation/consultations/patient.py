@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from medllm_hf.evaluation.consultations.cases import Case
 from medllm_hf.evaluation.consultations.facts import patient_text
 from medllm_hf.evaluation.consultations.gate import Fault
-from medllm_hf.evaluation.consultations.manners import Manner, style_rule, words_of
+from medllm_hf.evaluation.consultations.manners import STYLES, Manner, style_rule, words_of
 
 VERSION = "2"
 # A patient that has been served ends its last words with this, where the number of rounds is left to it.
@@ -165,7 +165,7 @@ def ends(reply: str) -> bool:
     return bool(_MARKED.search(reply))
 
 
-def prompt_record(manner: Manner = "plain") -> dict[str, str]:
+def prompt_record(manner: Manner = STYLES[0]) -> dict[str, str]:
     """What a manifest says of the patient's prompt: the hash covers all texts that the patient may be sent by us."""
     said = [PROMPTS, ENDINGS, OPENINGS, SILENCE, AGAIN, FAULT_WORDS]
     own = {"plain": [], "disc": [DISC_RULES]}.get(manner, words_of(manner))

@@ -8,7 +8,8 @@ from medllm_hf.endpoints.extra_body import record_extra_body
 from medllm_hf.errors import UserError
 from medllm_hf.evaluation.consultations.diagnosis import diagnosis_prompt_record
 from medllm_hf.evaluation.consultations.gate import gate_record
-from medllm_hf.evaluation.consultations.manners import STYLES, Manner, Protocol, parse_styles
+from medllm_hf.evaluation.consultations.manners import STYLES as STYLES
+from medllm_hf.evaluation.consultations.manners import Manner, Protocol, parse_styles
 from medllm_hf.evaluation.consultations.patient import prompt_record
 from medllm_hf.evaluation.consultations.transcript import ROLES
 

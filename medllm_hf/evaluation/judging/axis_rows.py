@@ -33,21 +33,20 @@ def axis_rows(runs: Sequence[JudgeRun]) -> list[dict]:
     What a run does not measure is taken from another one on the very same dialogues; rows that come to the same are one.
     """
     said = {(run.name, model): repr([(one.id, one.turns) for one in own]) for run in runs for model, own in run.systems.items()}
-    rows: list[dict] = []
+    rows: dict[str, dict] = {}
     for (name, model), words in said.items():
         (run,) = [one for one in runs if one.name == name]
         others = [one for one in runs if one is not run and said.get((one.name, model)) == words]
         axes = {axis: _shown(axis, model, [run, *others]) for axis in AXES}
         style = next((one.style for one in (run, *others) if one.style), "")
-        row: dict = {"system": model, "style": style, "axes": axes}
         found = [axis for axis in AXES if "axis" in axes[axis]]
-        if row not in rows and found and (run.held or found != ["communication"]):
-            rows.append(row)
-    several = [row["system"] for row in rows]
-    for row in rows:
-        sources = dict.fromkeys(shown["run"] for shown in row["axes"].values() if "run" in shown)
-        row["name"] = f"{row['system']} ({', '.join(sources)})" if several.count(row["system"]) > 1 else row["system"]
-    return rows
+        if found and (run.held or found != ["communication"]):
+            rows.setdefault(repr((model, style, axes)), {"system": model, "style": style, "run": name, "axes": axes})
+    shown = [(row["system"], row["style"]) for row in rows.values()]
+    for row in rows.values():
+        alone = shown.count((row["system"], row["style"])) == 1
+        row["name"] = row["system"] or "(none)" if alone else f"{row['system']} ({row['run']})"
+    return list(rows.values())
 
 
 def _shown(name: AxisName, model: str, runs: Sequence[JudgeRun]) -> Shown:

@@ -39,8 +39,8 @@ def axis_blocks(rows: list[dict]) -> Iterator[Block]:
     yield Table(head, tuple(lines))
     yield Paragraph(_MEANING)
     lacking = {name: next((row["axes"][name]["why"] for row in rows if "why" in row["axes"][name]), None) for name in AXES}
-    if found := "; ".join(f"{name}, since {why}" for name, why in lacking.items() if why):
-        yield Paragraph(f"Not measured: {found}.")
+    if found := "; ".join(f"{name}, {why}" for name, why in lacking.items() if why):
+        yield Paragraph(f"Where an axis is not measured: {found}.")
     beside = [one for one in _BESIDE if any(_part(row, *one[:2]) is not None for row in rows)]
     if beside:
         shown = [(row["name"], row["style"] or "–", *(_shown(row, axis, name) for axis, name, _ in beside)) for row in rows]

@@ -244,8 +244,9 @@ class JudgeRun:
 
     @property
     def style(self) -> str:
-        """How the patients behaved; "" where that is not known."""
-        return self.held["manifest"]["settings"].get("patient_style", STYLES[0]) if self.held else ""
+        """How the patients behaved, or "disc" by DISC's protocol; "" where that is not known."""
+        settings = self.held["manifest"]["settings"] if self.held else {"patient_style": ""}
+        return settings.get("protocol") or settings.get("patient_style", STYLES[0])
 
     @cached_property
     def systems(self) -> dict[str, list[Judged]]:

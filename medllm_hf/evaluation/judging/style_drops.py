@@ -26,7 +26,7 @@ def style_drops(runs: Sequence[JudgeRun]) -> list[dict]:
     plain = [run for run in runs if run.held and run.style == STYLES[0]]
     rows = []
     for run in runs:
-        if not run.held or run.style == STYLES[0]:
+        if run.style not in STYLES[1:]:
             continue
         base = next((one for one in plain if _alike(one) == _alike(run)), None)
         row = {"system": next(iter(run.systems)), "style": run.style, "run": run.name, "against": base.name if base else None}

@@ -77,7 +77,7 @@ def test_the_axes_put_the_doctors_into_the_order_that_they_deserve(doctors, tmp_
     sources = {name: rows["leads"][name]["source"] for name in AXES}
     assert sources == {"inquiry": "counted", "diagnosis": "matched", "safety": "judged", "communication": "judged"}
     assert all(rows[doctor][name]["axis"]["n"] == 8 for doctor in DOCTORS for name in AXES)
-    assert "| leads | plain | 0.0% (no spread), n 8 | 75.0% (40.9 to 92.9%), n 8 |" in text and "Not measured" not in text
+    assert "| leads | plain | 0.0% (no spread), n 8 | 75.0% (40.9 to 92.9%), n 8 |" in text and "not measured" not in text
 
 
 def test_the_axes_are_derived_again_when_a_run_is_verified(doctors):
@@ -115,7 +115,7 @@ def test_what_is_not_measured_says_so_and_is_never_0(doctors, tmp_path):
     (row,) = results["axes"]
     assert ["axis" in row["axes"][name] for name in AXES] == [False, True, False, True]
     assert "| leads | plain | not measured | 66.7% (too few), n 3 | not measured | 3.00 (too few), n 3 |" in text
-    assert "Not measured: inquiry, since the cases have no facts" in text and "; safety, since no judge" in text
+    assert "Where an axis is not measured: inquiry, the cases have no facts" in text and "; safety, no judge" in text
 
 
 def test_a_judge_that_fails_its_canaries_takes_its_axes_and_no_others(doctors, tmp_path):
