@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,10 +11,10 @@ from tqdm import tqdm
 from medllm_hf.endpoints.client import ChatClient, EndpointError, Reply, RequestAccount, ask_all
 from medllm_hf.evaluation.case_facts.derive import Output, cases_json, derive, entry_of
 from medllm_hf.evaluation.case_facts.prompts import TASKS, Task, prompt_record, response_format, task_messages
-from medllm_hf.evaluation.case_facts.replies import read_checklist, read_facts, unusable_checklist, unusable_facts
+from medllm_hf.evaluation.case_facts.replies import REFUSALS, read_checklist, read_facts, unusable_checklist, unusable_facts
 from medllm_hf.evaluation.case_facts.settings import ATTEMPTS, Settings, check_settings
 from medllm_hf.evaluation.consultations.cases import FACTS_FILE, Case, read_cases
-from medllm_hf.evaluation.consultations.facts import Fact
+from medllm_hf.evaluation.consultations.facts import KINDS, WEIGHTS, Fact
 from medllm_hf.evaluation.consultations.privacy import check_personal_data
 from medllm_hf.evaluation.costs.estimate import Estimate, Seen, Volume, about, at_most, preview_costs, seen_reply
 from medllm_hf.evaluation.costs.ledger import Spending
@@ -255,13 +255,11 @@ def preview(plan: Plan, out: str, overwrite: bool = False) -> str:
 def run_summary(out: str | Path) -> str:
     """What is said of a finished run: the facts, what was refused, the cases without, and where the file is."""
     figures = read_run(out)["metrics"]
-    facts = ", ".join(f"{count} {kind}" for kind, count in figures["facts"].items())
-    lines = [f"{figures['n']} cases, {figures['with_facts']} with facts: {facts or 'none'}"]
+    lines = [f"{figures['n']} cases, {figures['with_facts']} with facts: {_counts(figures['facts'], KINDS) or 'none'}"]
     if figures["points"]:
-        points = ", ".join(f"{count} {kind}" for kind, count in figures["points"].items())
-        lines.append(f"{figures['with_checklist']} with a checklist: {points}")
+        lines.append(f"{figures['with_checklist']} with a checklist: {_counts(figures['points'], WEIGHTS)}")
     if figures["refused"]:
-        lines.append("refused: " + ", ".join(f"{count} {reason}" for reason, count in figures["refused"].items()))
+        lines.append("refused: " + _counts(figures["refused"], REFUSALS))
     if figures["unusable"]:
         first, reasons = next(iter(figures["unusable"].items()))
         lines.append(f"{len(figures['unusable'])} cases lack some, the first is {first}: {', '.join(reasons.values())}")
@@ -269,3 +267,7 @@ def run_summary(out: str | Path) -> str:
     file = Path(out) / FACTS_FILE
     lines.append(f"{figures['usage']['writer']['calls']} replies{cost}; {file}: read and edit it before it is used")
     return "\n".join(lines)
+
+
+def _counts(counts: Mapping[str, int], names: Iterable[str]) -> str:
+    return ", ".join(f"{counts[name]} {name}" for name in names if name in counts)

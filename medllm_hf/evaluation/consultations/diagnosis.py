@@ -35,9 +35,11 @@ _LEADING = re.compile(
     r"|the |probable |possible |likely |suspected )+:?",
     re.I,
 )
-_DENIES = re.compile(r"非(?!特异|小细胞|典型|酒精)|排除|除外|不考虑|不是|没有|无|not|no\b|exclud")
+_DENIES = re.compile(r"\s*(?:非(?!特异|小细胞|典型|酒精)|排除|除外|不考虑|不是|没有|无|(?:no|not|excluded?|without)\b)", re.I)
 _SENTENCE = re.compile(
-    r"^(?:根据|按照?|从|结合|建议|请|如果|由于|需要|为了)|[您你我]|不确定|无法|不能|i |cannot|unable|based on", re.I
+    r"^(?:根据|按照?|从|结合|建议|请|如果|由于|需要|为了)|[您你我]|不确定|不清楚|不知道|不好说|待查|未知|无法|不能"
+    r"|\bi |cannot|unable|based on",
+    re.I,
 )
 # What people leave out before and behind the name of a disease.
 _PLAIN_NAME = re.compile(
@@ -139,7 +141,7 @@ def is_same_disease(given: str, name: str) -> bool:
     "急性阑尾炎"), or is what people call it, and neither denies it nor says the opposite (慢性 for 急性, 左 for 右).
     """
     said, known = letters(given), letters(name)
-    if not known or _DENIES.match(said) or any(_opposed(said, known, pair) for pair in _OPPOSITES):
+    if not known or _DENIES.match(given) or any(_opposed(said, known, pair) for pair in _OPPOSITES):
         return False
     if name.isascii():
         core = _PLAIN_NAME.sub("", name.strip().casefold())

@@ -1,13 +1,14 @@
 """Facts and diagnoses of dialogues → shares with their intervals over dialogues."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy
 
 from medllm_hf.evaluation.consultations.diagnosis import DiagnosisGiven
 from medllm_hf.evaluation.consultations.facts import FactCounts
-from medllm_hf.evaluation.statistics.bootstrap import FEWEST, drawn_sums, interval, quotient
+from medllm_hf.evaluation.statistics.bootstrap import FEWEST, drawn_sums, ends_text, interval, quotient, share_text
 from medllm_hf.evaluation.statistics.tests import wilson
+from medllm_hf.reporting.blocks import percent
 
 # The columns of counts, and each figure as the columns above and below its line.
 COLUMNS = ("facts", "opening", "asked", "told_asked", "told_open", "told_unasked", "questions", "repeated")
@@ -19,6 +20,15 @@ RATIOS: dict[str, tuple[tuple[str, ...], str]] = {
     "told_unasked": (("told_unasked",), "facts"),
     "repeated_questions": (("repeated",), "questions"),
     "facts_a_question": (("told_asked", "told_open"), "questions"),
+}
+
+# How the shares are called where they are told on a line.
+_WORDS = {
+    "asked": "asked for",
+    "told_asked": "told when asked",
+    "told_unasked": "told unasked",
+    "told_opening": "told at the beginning",
+    "repeated_questions": "questions repeated",
 }
 
 
@@ -66,3 +76,33 @@ def diagnosis_figures(given: Sequence[DiagnosisGiven | None]) -> dict:
         ends = list(wilson(hits, len(known))) if len(known) >= FEWEST else None
         found[name] = {"value": hits / len(known) if known else None, "interval": ends}
     return found
+
+
+def described(figures: Mapping) -> list[str]:
+    """What the metrics of a run say of facts and diagnoses in words, and what of these they do not measure."""
+    facts, diagnosis = figures.get("facts"), figures.get("diagnosis")
+    if not facts or not facts["n"]:
+        lines = ["facts are not measured: the cases have none, `medllm eval cases` makes them"]
+    else:
+        ratios, n = facts["ratios"], facts["n"]
+        shares = [f"{words} {_share(ratios[name], n)}" for name, words in _WORDS.items()]
+        each = ratios["facts_a_question"]
+        shares.append(f"{_text(each['value'])} facts a question ({ends_text(each['interval'], n)})")
+        without = f", {facts['without']} more without facts are not measured" if facts["without"] else ""
+        lines = [f"facts of {n} dialogues{without}: {', '.join(shares)}"]
+    if diagnosis and diagnosis["n"]:
+        names = {"top1": "first", "top3": "among three"}
+        shares = [f"{words} {_share(diagnosis[name], diagnosis['n'])}" for name, words in names.items()]
+        rest = f"unreadable {diagnosis['unreadable']}, without a diagnosis to compare with {diagnosis['not_compared']}"
+        lines.append(f"the case's diagnosis in {diagnosis['n']} dialogues: {', '.join(shares)}, {rest}")
+    elif diagnosis:
+        lines.append("diagnoses are not measured: the cases have none to compare with")
+    return lines
+
+
+def _share(figure: Mapping, count: int) -> str:
+    return f"{percent(figure['value'])} ({share_text(figure['interval'], count)})"
+
+
+def _text(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f}"

@@ -42,6 +42,8 @@ _HOW_LONG = re.compile(
 )
 # "除了咳嗽，还有什么症状" does not ask for the cough.
 _BESIDES = re.compile(r"除了?[^,?。]{1,16}?(?:以外|之外|外)?,|\b(?:besides|apart from|other than) [^,?.]{1,40},")
+# "发烧，咳嗽，这些症状有吗" asks for what stands before.
+_POINTS_BACK = re.compile(r"这些|那些|以上|上述|都有|有[吗么]|有没有\W*$")
 _UNKNOWN = re.compile(
     r"不(?:太|大|是很|怎么)?(?:清楚|知道|记得|了解|确定)(?!.{0,3}(?:为什么|怎么|咋|什么原因|是什么|啥))"
     r"|没有?(?:太|怎么|特意|特别)?(?:注意|留意|留心|(?:量|测|查(?!出)|做|检查(?!出)|化验)过?)|忘了|忘记|记不(?:清|得|住)|说不(?:清|上|准)"
@@ -51,8 +53,11 @@ _UNKNOWN = re.compile(
 )
 # From here on a patient's clause asks and tells nothing.
 _WONDERS = re.compile(
-    r"会不会|是不是|是否|要不要|用不用|需不需要|能不能|可不可以|应不应该|有没有|(?:会|需要|可以|能|应该|要|是)(?=[^?]*(?:吗|\?))"
-    r"|\b(?:is|are|am|do|does|could|should|can|will|would|might)\b(?=[^?]*\?)"
+    r"会不会|是不是|是否|要不要|用不用|需不需要|能不能|可不可以|应不应该|有没有",
+)
+# The same in a clause that ends as a question.
+_WONDERS_IF = re.compile(
+    r"会|需要|可以|能|应该|要|是|\b(?:is|are|am|do|does|could|should|can|will|would|might)\b",
 )
 _BARE = re.compile(
     r"(?:嗯|哦|啊|对|好的?|医生|大夫|都|也|还|就|暂时|目前|现在|应该|好像|确实|真的|倒是?|这些|这个|这种|我)*"
@@ -101,11 +106,19 @@ class FactWords:
 
     @cached_property
     def short(self) -> re.Pattern | None:
-        """Its verb as it is asked for or answered alone; None where it has none."""
-        verbs = "".join(sorted({sign for alias in self.aliases if len(alias) <= 4 for sign in one_form(alias)} & _VERBS))
-        return re.compile(rf"(?<![\u4e00-\u9fff])(?:[还也就现在都有点没不再有]{{0,4}})[{verbs}](?![\u4e00-\u9fff心])"
-                          rf"|(?P<verb>[{verbs}])[不没](?P=verb)|(?<![\u4e00-\u9fff])(?:现在|还|也)*[{verbs}](?:得厉害)?[吗么没]"
-                          ) if verbs else None  # fmt: skip
+        """Its verb as it is asked for or answered alone (还烧吗, 烧不烧, 不烧了); None where it has none."""
+        aliases = map(one_form, self.aliases)
+        verbs = "".join(sorted({sign for alias in aliases if len(alias) <= 4 for sign in alias} & _VERBS))
+        if not verbs:
+            return None
+        alone = rf"(?<![\u4e00-\u9fff])[还也就现在都有点没不再]{{0,4}}[{verbs}](?:[过了着没]|得厉害|(?![\u4e00-\u9fff]))"
+        return re.compile(rf"{alone}|(?P<verb>[{verbs}])[不没](?P=verb)|(?<![\u4e00-\u9fff])[还也现在]{{0,3}}[{verbs}][吗么]")
+
+    @cached_property
+    def echo(self) -> re.Pattern:
+        """An answer of nothing but the first sign of one of its aliases: 抽, 不抽."""
+        signs = "".join(sorted({alias[0] for alias in self.aliases if len(alias) > 1 and not alias.isascii()})) or "\0"
+        return re.compile(rf"[不没有也都还]{{0,3}}[{re.escape(signs)}][过了的啊呢]{{0,2}}")
 
     @cached_property
     def lengths(self) -> set[float]:
@@ -120,6 +133,10 @@ class FactWords:
     def named(self, text: str) -> bool:
         """Whether `text`, in one form, has one of its names."""
         return any(all(word.search(text) for word in several) for several in self.patterns)
+
+    def named_together(self, sentence: str) -> bool:
+        """Whether a whole sentence, in one form, has one of its names of several words."""
+        return any(len(several) > 1 and all(word.search(sentence) for word in several) for several in self.patterns)
 
 
 @dataclass(frozen=True)
@@ -165,27 +182,28 @@ def read_questions(text: str, facts: Sequence[Known]) -> list[Question]:
 
 def _question(sentence: str, facts: Sequence[Known]) -> Question:
     said = _BESIDES.sub("", sentence)
-    parts: list[str] = []
-    for clause in _CLAUSE.findall(said):
-        if _is_question(clause) or (parts and len(re.sub(r"\W", "", clause)) <= _LISTED):
-            parts.append(clause)
     found: dict[str, Known] = {}
-    for part in parts:
-        found |= {fact.id: fact for fact in _asked_for(part, facts, list(found.values()))}
-    if not found:
+    before: dict[str, Known] = {}
+    inside = False
+    for clause in _CLAUSE.findall(said):
+        if _is_question(clause) or (inside and len(re.sub(r"\W", "", clause)) <= _LISTED):
+            inside = True
+            found |= {fact.id: fact for fact in _asked_for(clause, facts, list(before.values()))}
+        before |= {fact.id: fact for fact in facts if fact.words.named(clause)}
+    found |= {fact.id: fact for fact in facts if fact.words.kind != "duration" and fact.words.named_together(said)}
+    if not found and _POINTS_BACK.search(said):
         found = {fact.id: fact for fact in _asked_for(said, facts, [])}
     rest = said
     for fact in found.values():
-        for several in fact.words.patterns:
-            for word in several:
-                rest = word.sub("", rest)
+        for word in (word for several in fact.words.patterns for word in several):
+            rest = word.sub("", rest)
         rest = fact.words.short.sub("", rest) if fact.words.short else rest
     rest = "多久" if _HOW_LONG.search(rest) else _EMPTY.sub("", rest)
     return Question(tuple(found), not found and bool(_OPEN.search(sentence)), rest)
 
 
 def _asked_for(part: str, facts: Sequence[Known], before: Sequence[Known]) -> list[Known]:
-    """The facts that a part of a question asks for; `before` are those of its earlier parts."""
+    """The facts that a part of a question asks for; `before` are those that its earlier parts name."""
     named = [fact for fact in facts if fact.words.named(part) or (fact.words.short and fact.words.short.search(part))]
     if not _HOW_LONG.search(part):
         return [fact for fact in named if fact.words.kind != "duration"]
@@ -193,45 +211,48 @@ def _asked_for(part: str, facts: Sequence[Known], before: Sequence[Known]) -> li
     if own := [fact for fact in named if fact.words.kind == "duration"]:
         return own
     # "咳嗽多久了" asks for "咳嗽5年", not for "反酸30年".
-    about = named or [fact for fact in before if fact.words.kind != "duration"]
-    own = [fact for fact in lasting if any(one.words.named(one_form(fact.words.text)) for one in about)]
-    return own if own or named else lasting
+    if about := named or before:
+        return [fact for fact in lasting if any(one.words.named(one_form(fact.words.text)) for one in about)]
+    return lasting
 
 
 def told(text: str, facts: Sequence[Known], asked: Sequence[Question]) -> list[str]:
     """The ids of the facts that a patient's words tell, after the questions `asked` of the doctor's last turn."""
     replied = [question for question in asked if question.asks]
-    wanted = {name for question in replied for name in question.asks}
     found: dict[str, None] = {}
     for sentence in _SENTENCE.findall(re.sub(r"\. ", "。", one_form(text))):
+        unclear = bool(_UNKNOWN.search(sentence))
+        found |= {fact.id: None for fact in facts if not unclear and fact.words.named_together(_stated(sentence))}
+        # A number is told where its name stands in the sentence, or was asked for.
+        wanted = {name for question in replied for name in question.asks}
+        spoken_of = wanted | {fact.id for fact in facts if fact.words.numbers and fact.words.named(sentence)}
         for clause in _CLAUSE.findall(sentence):
-            if _UNKNOWN.search(clause):
+            if unclear and _UNKNOWN.search(clause):
                 continue
             if replied and _BARE.fullmatch(re.sub(r"\W", "", clause) if not clause.isascii() else clause.strip(" ,.!?")):
                 answered = replied if _ALL.search(clause) else replied[-1:]
                 kinds = {fact.id for fact in facts if fact.words.kind != "duration"}
                 found |= dict.fromkeys(name for question in answered for name in question.asks if name in kinds)
-                continue
-            stated = _stated(clause)
-            found |= {fact.id: None for fact in facts if stated and _tells(stated, sentence, fact.words, fact.id in wanted)}
+            elif stated := _stated(clause):
+                found |= {fact.id: None for fact in facts if _tells(stated, fact, wanted, spoken_of)}
     return list(found)
 
 
 def _stated(clause: str) -> str:
     """What a clause of the patient says as true: all, or what stands before its question, or nothing."""
-    if wonders := _WONDERS.search(clause):
+    if wonders := _WONDERS.search(clause) or (re.search(r"[吗嘛?]\W*$", clause) and _WONDERS_IF.search(clause)) or None:
         return clause[: wonders.start()]
     return "" if re.search(r"[吗嘛]\W*$", clause) else clause
 
 
-def _tells(clause: str, sentence: str, fact: FactWords, asked: bool) -> bool:
-    if fact.lengths:
-        return bool(fact.lengths & lengths_in(clause))
-    if fact.numbers and (numbers := numbers_in(clause)):
-        return bool(fact.numbers & numbers) and (asked or fact.named(sentence))
-    if fact.named(clause):
+def _tells(clause: str, fact: Known, wanted: set[str], spoken_of: set[str]) -> bool:
+    words = fact.words
+    if words.lengths:
+        return bool(words.lengths & lengths_in(clause))
+    if words.numbers and (numbers := numbers_in(clause)):
+        return bool(words.numbers & numbers) and fact.id in spoken_of
+    if words.named(clause):
         return True
-    if asked and fact.short and fact.short.search(clause):
-        return True
-    several = [one for one in fact.patterns if len(one) > 1]
-    return any(all(word.search(sentence) for word in one) for one in several) and not _UNKNOWN.search(sentence)
+    if fact.id not in wanted:
+        return False
+    return bool((words.short and words.short.search(clause)) or words.echo.fullmatch(re.sub(r"\W", "", clause)))

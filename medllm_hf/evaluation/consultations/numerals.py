@@ -8,8 +8,10 @@ _ENGLISH = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nin
 _WORDS = {word: float(value) for value, word in enumerate(_ENGLISH, start=1)} | {"half": 0.5, "半": 0.5, "a": 1.0, "an": 1.0}
 _FIGURE = r"\d+(?:\.\d+)?"
 _NUMERAL = r"[零〇一二两三四五六七八九十百]+"
+# Those before a unit: no longer, and not begun within another, so that a row of figures is read once.
+_COUNT = r"(?<![\d.])\d{1,6}(?:\.\d{1,6})?|(?<![零〇一二两三四五六七八九十百])[零〇一二两三四五六七八九十百]{1,6}"
 # 37度8 and 三十七度八, which is how a temperature is said.
-_DEGREES = re.compile(r"(\d{2})\s*度\s*(\d)(?!\d)")
+_DEGREES = re.compile(r"(\d{2})\s?度\s?(\d)(?!\d)")
 _NUMBER = re.compile(rf"{_FIGURE}|{_NUMERAL}")
 # Hours in a unit; a month has 30 days and a year twelve months, so that "12个月" is "一年".
 _HOURS = {
@@ -17,8 +19,8 @@ _HOURS = {
     "minute": 1 / 60, "hour": 1, "day": 24, "week": 168, "month": 720, "year": 8640,
 }  # fmt: skip
 _LENGTH = re.compile(
-    rf"({_FIGURE}|{_NUMERAL}|半)\s*个?[多来余]?个?(分钟|小时|钟头|天|日|周|星期|礼拜|月|年)(半)?"
-    rf"|\b({_FIGURE}|{'|'.join(_ENGLISH)}|half an?|an?)[\s-]+(minute|hour|day|week|month|year)s?\b"
+    rf"({_COUNT}|半)\s?个?[多来余]?个?(分钟|小时|钟头|天|日|周|星期|礼拜|月|年)(半)?"
+    rf"|\b(\d{{1,6}}(?:\.\d{{1,6}})?|{'|'.join(_ENGLISH)}|half an?|an?)[\s-](minute|hour|day|week|month|year)s?\b"
 )
 
 

@@ -20,6 +20,7 @@ from medllm_hf.evaluation.consultations.cases import Case, read_cases
 from medllm_hf.evaluation.consultations.derive import Manifest, derive
 from medllm_hf.evaluation.consultations.diagnosis import TURN as DIAGNOSIS_TURN
 from medllm_hf.evaluation.consultations.diagnosis import diagnosis_messages, is_asked
+from medllm_hf.evaluation.consultations.figures import described
 from medllm_hf.evaluation.consultations.gate import AGAIN, FAULTS, Fault
 from medllm_hf.evaluation.consultations.patient import ask_again, language
 from medllm_hf.evaluation.consultations.privacy import check_personal_data
@@ -373,4 +374,5 @@ def run_summary(out: str | Path) -> str:
         size += "; " + ", ".join(f"{name} {axis_text(axis)}" for name, axis in axes.items())
     if "cost" in figures:
         spent.append(cost_text(figures["cost"]))
+    size = "; ".join([size, *described(figures)])
     return f"{size} ({', '.join(findings) or 'no findings'}); {'; '.join(spent)}; run folder {out}"

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from medllm_hf.evaluation.consultations.figures import described
 from medllm_hf.evaluation.costs.prices import cost_text
 from medllm_hf.evaluation.judging.axis_tables import axis_blocks, style_blocks
 from medllm_hf.evaluation.judging.report import CEILING
@@ -229,6 +230,7 @@ def _consultations(rows: list[dict]) -> Iterator[Block]:
     yield Table((*head, *map(words, findings)), tuple(lines))
     yield Paragraph("Shares of dialogues in which a check found something; failed dialogues are not judged.")
     yield from (Paragraph(text) for text in map(_gate, rows) if text)
+    yield from (Paragraph(f"{row['run']}: {text}.") for row in rows for text in described(row))
     for row in rows:
         if "cost" in row:
             yield Paragraph(f"Cost of the dialogues in {row['run']}: {cost_text(row['cost'])}.")
