@@ -14,7 +14,7 @@ ANSWERS = {
 }
 FACTS = (
     ("place", "symptom", "右下腹疼", ["右下腹", "疼在哪"]),
-    ("days", "duration", "两天", []),
+    ("days", "duration", "右下腹疼两天", []),
     ("nausea", "symptom", "恶心", ["恶心"]),
     ("fever", "value", "体温38.1℃", ["体温", "发烧"]),
     ("allergy", "history", "对青霉素过敏", ["过敏"]),
@@ -45,7 +45,7 @@ DOCTORS = {
 
 def case(number: int) -> dict:
     """A case with its facts, its checklist and a diagnosis that nobody is told."""
-    description = f"例{number:03d}号，女，{20 + number}岁。右下腹疼，两天。恶心。体温38.1℃。对青霉素过敏。"
+    description = f"例{number:03d}号，女，{20 + number}岁。右下腹疼两天。恶心。体温38.1℃。对青霉素过敏。"
     disease = DISEASES[number % len(DISEASES)]
     hidden = [{"id": "diagnosis", "kind": "diagnosis", "text": disease, "aliases": []}]
     facts = [{"id": name, "kind": kind, "text": text, "aliases": aliases} for name, kind, text, aliases in FACTS]

@@ -11,7 +11,6 @@ from tqdm import tqdm
 
 from medllm_hf.endpoints.address import Endpoint
 from medllm_hf.endpoints.client import ChatClient, EndpointError, Reply, ask_all
-from medllm_hf.evaluation.consultations.axes import axis_text
 from medllm_hf.evaluation.consultations.calls import NEVER_TAKEN, ask_canaries, ask_diagnoses, output
 from medllm_hf.evaluation.consultations.calls import call_seed as call_seed
 from medllm_hf.evaluation.consultations.canaries import TURN as CANARY_TURN
@@ -370,8 +369,6 @@ def run_summary(out: str | Path) -> str:
     if (gate := figures.get("gate")) and gate["asked_again"]:
         again = f"{gate['asked_again']} of {gate['turns']} turns were asked for again"
         size += f", {gate['invalid']} more whose patient did not keep to its role ({again})"
-    if axes := figures.get("axes"):
-        size += "; " + ", ".join(f"{name} {axis_text(axis)}" for name, axis in axes.items())
     if "cost" in figures:
         spent.append(cost_text(figures["cost"]))
     size = "; ".join([size, *described(figures)])
