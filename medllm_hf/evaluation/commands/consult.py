@@ -51,7 +51,7 @@ def consult(
             something else; or an endpoint refuses every request.
     """
     first = plan_run(cases, doctor, patient, Settings(**flags))
-    styled = by_style(first.settings, out, overwrite)
+    styled = by_style(first.settings, out)
     runs = {folder: in_manner(first, settings) for folder, settings in styled.items()}
     check_judge_flags(first.settings, judge)
     if judge:

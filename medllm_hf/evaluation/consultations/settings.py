@@ -120,14 +120,14 @@ class Settings:
         }
 
 
-def by_style(settings: Settings, out: str, overwrite: bool = False) -> dict[str, Settings]:
+def by_style(settings: Settings, out: str) -> dict[str, Settings]:
     """The run folders of the styles that the settings name, `out` or OUT/STYLE for each of several, and the settings of each.
 
     Raises:
         UserError: styles that there are not; or several for a folder that is a run itself.
     """
     styles = parse_styles(settings.patient_style)
-    if len(styles) > 1 and (Path(out) / "manifest.json").is_file() and not overwrite:
+    if len(styles) > 1 and (Path(out) / "manifest.json").is_file():
         raise UserError(f"a run in {out} and {len(styles)} styles for it", "a folder for OUT/STYLE", "choose another folder")
     folders = {style: out if len(styles) == 1 else str(Path(out) / style) for style in styles}
     return {folder: replace(settings, patient_style=style) for style, folder in folders.items()}

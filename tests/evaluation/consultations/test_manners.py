@@ -131,7 +131,7 @@ def test_several_styles_are_runs_of_the_same_cases_and_seeds(two, tmp_path, caps
     assert alone[:3] == alone[3:]
     assert (out / "anxious" / "judge" / "metrics.json").is_file()
     capsys.readouterr()
-    assert consult(server, two, out / "plain", "--patient-style", "plain,terse") == 2
+    assert consult(server, two, out / "plain", "--patient-style", "plain,terse", "--overwrite") == 2
     assert "2 styles for it; expected a folder for OUT/STYLE" in capsys.readouterr().err
 
 
@@ -165,3 +165,5 @@ def test_disc_s_protocol(two, tmp_path, capsys):
     own = manifest(out / "judge")
     assert own["rubric"]["language"] == "en" and "cases" not in own
     assert main(["report", str(out), "--out", str(tmp_path / "report")]) == 0
+    text = (tmp_path / "report" / "report.md").read_text(encoding="utf-8")
+    assert "| run | patient-model, disc | 2 |" in text and "run: held by DISC's protocol" in text and "What differs:" in text
