@@ -20,6 +20,13 @@ _CALLED: dict[str, Kind] = {
     "病史": "history", "体征": "finding", "检查": "finding", "所见": "finding", "诊断": "diagnosis",
     "sign": "finding", "medication": "history", "test": "finding", "disease": "diagnosis",
 }  # fmt: skip
+# A complaint that weak writers give for a diagnosis: hidden, it would be taken from the patient's words.
+_COMPLAINT = re.compile(
+    r".{0,6}?(?:胸闷|憋闷|(?<!偏)(?<!性)头痛|腹痛|胸痛|腰痛|背痛|疼痛|肿痛|咽痛|疼|不适|恶心|呕吐|咳嗽|咳痰|发热|发烧|乏力|头晕|眩晕|心悸|心慌|气促|气短"
+    r"|呼吸困难|腹泻|便秘|便血|腹胀|肿物|肿块|包块|占位|瘙痒|麻木|晕厥|晕倒|消瘦|失眠|疲劳)"
+    r"|(?:\w+ )?(?:pain|fever|cough|nausea|vomiting|fatigue|dizziness|headache|mass|lump)",
+    re.I,
+)
 # Entries hold no object within them, so a reply that was cut still gives those that are whole.
 _ENTRY = re.compile(r"\{[^{}]*\}")
 
@@ -52,7 +59,8 @@ def read_facts(reply: str, case: Case) -> ReadFacts:
     """The facts in a writer's reply on a case.
 
     What is no quote of the case is refused, and so is a fact of another kind that names the diagnosis: the patient would
-    tell it. A diagnosis that the case has in a field of its own is a fact, whatever the reply says.
+    tell it. A complaint in the place of a diagnosis is a symptom. A diagnosis that the case has in a field of its own is a
+    fact, whatever the reply says.
     """
     found: dict[tuple[str, str], tuple[Kind, str, tuple[str, ...]]] = {}
     refused: list[Refused] = []
@@ -111,6 +119,8 @@ def _fact(entry: Mapping, case: Case) -> tuple[Kind, str, tuple[str, ...]] | Ref
         return Refused("not_quoted", text)
     if len(letters(words)) > LONGEST_FACT:
         return Refused("too_long", words)
+    if kind == HIDDEN and _COMPLAINT.fullmatch(words):
+        kind = "symptom"
     given = entry.get("aliases")
     aliases = dict.fromkeys(one.strip() for one in (given if isinstance(given, list) else []) if isinstance(one, str))
     kept = (one for one in aliases if letters(one) and len(one) <= LONGEST_ALIAS and letters(one) != letters(words))

@@ -21,20 +21,23 @@ _SENTENCE = re.compile(r"[^。!?;\n]+[。!?;]?")
 _CLAUSE = re.compile(r"[^,]+,?")
 _MARKED = re.compile(r"\?\W*$|[吗嘛]\W*$|(?<![什怎那这])么\W*$|呢\W*$")
 _ASKING = re.compile(
-    r"有没有|有无|是不是|会不会|能不能|多久|多长时间|多大|多高|多少|几[天周年月次个岁]|什么时候|何时|哪[里儿些个种天]|怎么样"
-    r"|什么样|什么(?:症状|感觉|颜色|部位|时间|情况|病史?|药)|(?:还有|有)(?:什么|哪些|其他)|请.{0,6}(?:告诉|描述|说明|说|讲|提供|补充)"
-    r"|(?:想|需要|先)(?:要)?(?:再)?(?:了解|问|确认)|是否|(?P<verb>[\u4e00-\u9fff])[不没](?P=verb)"
+    r"有没有|有无|是不是|会不会|能不能|多久|多长时间|多大|多高|多少|几(?:[天周年月次岁]|个(?:小时|月|星期|礼拜))了?(?=[\W吗呢]|$)|什么时候|何时|哪[里儿些个种天]|怎么样"
+    r"|什么样|什么(?:症状|感觉|颜色|部位|时间|情况|病史?|药)|还?有(?:什么|哪些)|请.{0,6}(?:告诉(?!你?的?(?:医生|医师|医护|大夫))|描述|说明(?!书)|说(?!明)|讲|提供|补充)"
+    r"|我们?还?(?:想|需要|先|得)要?再?(?:了解|问|确认)|(?:你|请问?|孩子|宝宝|病人|患者)[^,]{0,10}是否(?:有|伴|出现|存在|曾|做|吃|用|感|服)|^[\W\d]*(?:此外|另外)?,?是否(?:有|伴|出现|曾|做|吃|用|感|服)|(?P<verb>[\u4e00-\u9fff])[不没](?P=verb)"
     r"|\bplease (?:tell|describe)|\b(?:do|did|have|are|were|has|is) you\b|\bhow (?:long|often|high|many|old)\b"
 )
 # A sentence that asks by none but these words is an advice with an "if" or an aim in it.
 _ADVISING = re.compile(
-    r"建议|如果|要是|若|一旦|假如|倘若|观察|检查|排除|以明确|评估|判断是否|注意|取决于|根据|\bif\b|\brecommend|\badvise|\bshould\b"
+    r"建议|如果|要是|若|一旦|假如|倘若|观察|检查|排除|明确|确定|帮助|扫描|评估|判断|注意|取决于|根据|随时|选择|结合|检测|监测|\bif\b|\brecommend|\badvise|\bshould\b"
 )
+# Questions that name nothing, and such as do so even if they name something too: "描述疼痛的性质，是否有其他症状".
 _OPEN = re.compile(
-    r"(?:什么|哪些|其他|其它|别的).{0,4}(?:症状|不适|不舒服|情况|感觉|表现|问题)|哪[里儿]?不(?:舒服|适)|怎么(?:了|不舒服|不好)"
+    r"(?:什么|哪些).{0,4}(?:症状|不适|不舒服|情况|感觉|表现|问题)|哪[里儿]?不(?:舒服|适)|怎么(?:了|不舒服|不好)"
     r"|(?:描述|说|讲|介绍|谈)(?:一?下|说|讲)?.{0,8}(?:症状|病情|情况|不适|不舒服)|有什么.{0,6}帮|(?:还|另外)有(?:什么|别的|其他)?(?:吗|要补充)"
-    r"|\bwhat(?:'s| is| are| other| brings| seems).{0,30}(?:wrong|symptom|problem|you in|matter)|\banything else|\bany other"
-    r"|\bhow (?:can|may) i help"
+    r"|\bwhat(?:'s| is| are| brings| seems).{0,30}(?:wrong|symptom|problem|you in|matter)|\bhow (?:can|may) i help"
+)
+_OPEN_TOO = re.compile(
+    r"(?:其他|其它|别的|还有什么|还有哪些).{0,4}(?:症状|不适|不舒服|情况|感觉|表现|问题)|\banything else|\b(?:any|what) other"
 )
 _HOW_LONG = re.compile(
     r"多久|多长时间|几个?(?:小时|钟头|天|日|周|星期|礼拜|月|年)|(?:什么时候|何时|哪天|从哪年).{0,4}(?:开始|起|出现|发生|有)|持续时间|病程"
@@ -71,7 +74,7 @@ _FILLING = "[不没有很点些儿也还在总是过了得一直会特别非常�
 _VERBS = frozenset("烧热咳喘痛痒晕吐泻拉胀麻肿闷慌")
 # What a question may have beside what it asks for, longest first.
 _EMPTY = re.compile(
-    r"有没有|是不是|会不会|有无|是否|有过|没有|请问|现在|目前|最近|近期|平时|这几天|出现|感到|感觉|觉得|症状|情况|现象|或者|以及|另外"
+    r"有没有|是不是|会不会|有无|是否|有过|没有|什么|请问|现在|目前|最近|近期|平时|这几天|出现|感到|感觉|觉得|症状|情况|现象|或者|以及|另外"
     r"|首先|此外|同时|一下|告诉我|伴有|伴随|这些|其他|医生|好的|那么|曾经|以前|有|吗|么|呢|你|还|也|会|的|了|和|或|及|与|过|是|那|再|请|等|没|在|到|啊|呀"
     r"|\b(?:do|did|have|has|had|are|is|you|your|any|the|a|an|or|and|ever|also|please|tell|me|been|having|with|feel|feeling|there)\b"
     r"|[\W\d_]+"
@@ -199,7 +202,8 @@ def _question(sentence: str, facts: Sequence[Known]) -> Question:
             rest = word.sub("", rest)
         rest = fact.words.short.sub("", rest) if fact.words.short else rest
     rest = "多久" if _HOW_LONG.search(rest) else _EMPTY.sub("", rest)
-    return Question(tuple(found), not found and bool(_OPEN.search(sentence)), rest)
+    is_open = bool(_OPEN_TOO.search(sentence) or (not found and _OPEN.search(sentence)))
+    return Question(tuple(found), is_open, rest)
 
 
 def _asked_for(part: str, facts: Sequence[Known], before: Sequence[Known]) -> list[Known]:

@@ -13,7 +13,8 @@ from support.chat_server import Behaviour, ChatServer, completion
 from support.consulting import lines, write_cases
 from support.fact_writing import ASTHMA, CASES, DENGUE, FACTS, GOUT, POINTS, fact, reply, wants_checklist, which, write, written
 
-from medllm_hf.evaluation.consultations.cases import read_cases
+from medllm_hf.evaluation.case_facts.replies import read_facts
+from medllm_hf.evaluation.consultations.cases import Case, read_cases
 
 
 @pytest.fixture
@@ -132,6 +133,20 @@ def test_what_is_refused_is_counted(three, tmp_path, capsys):
     assert kept[1]["aliases"] == ["疼"], "an alias that names the diagnosis would give it away"
     assert metrics(out)["refused"] == {"no_object": 1, "unknown_kind": 1, "not_quoted": 1, "repeated": 1, "names_diagnosis": 2}
     assert "refused: 1 no_object" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        *((text, "symptom") for text in ("头痛", "左下腹疼痛", "阴囊包块")),
+        *((text, "diagnosis") for text in ("偏头痛", "紧张性头痛", "胃炎")),
+    ],
+)
+def test_a_complaint_in_the_place_of_a_diagnosis_is_a_symptom(text, kind):
+    """Hidden, it would be taken from the patient's own words."""
+    case = Case("x", "s", "", f"女，33岁。{text}一个月。")
+    said = json.dumps({"facts": [fact("diagnosis", text), fact("duration", "一个月")]}, ensure_ascii=False)
+    assert {one.text: one.kind for one in read_facts(said, case).facts} == {text: kind, "一个月": "duration"}
 
 
 def test_a_reply_that_was_cut_gives_its_whole_facts(three, tmp_path):

@@ -69,6 +69,15 @@ ASKED = [
     ("咳嗽，头痛，这些症状有吗？", ["cough", "head"]),
     ("是不是支原体肺炎？", []),
     ("哪里不舒服？", []),
+    # Advice in the words of questions, as models write it.
+    ("胸片可以帮助确定是否有引起咳嗽的感染。", []),
+    ("选择哪种退热药治疗发热需要结合病情。", []),
+    ("退热后几天内可能还会咳嗽。", []),
+    ("请告诉医生您有头痛和过敏。", []),
+    ("就诊前可以先了解一下血压计的用法。", []),
+    ("请按照说明书测血压。", []),
+    ("另外，是否有发热、咳嗽", ["fever", "degrees", "cough"]),
+    ("我想了解一下您的血压。", ["pressure"]),
 ]
 # What a doctor has asked, what the patient says, and the facts that it tells.
 TOLD = [
