@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from medllm_hf.errors import UserError
+from medllm_hf.evaluation.commands.endings import told
 from medllm_hf.evaluation.consultations.cases import Cases, summary
 from medllm_hf.evaluation.consultations.privacy import check_personal_data
 from medllm_hf.evaluation.consultations.run import (
@@ -23,6 +24,7 @@ from medllm_hf.evaluation.consultations.settings import Settings, by_style
 from medllm_hf.evaluation.consultations.transcript import KEY
 from medllm_hf.evaluation.costs.estimate import describe_estimate, spent_in
 from medllm_hf.evaluation.costs.prices import record_prices
+from medllm_hf.evaluation.judging.canaries import gate_reasons
 from medllm_hf.evaluation.judging.cases import case_text, rubric_of
 from medllm_hf.evaluation.judging.dialogues import Origin, read_dialogues, read_gate
 from medllm_hf.evaluation.judging.records import Output, PatientGate
@@ -88,8 +90,11 @@ def _run(plan: Plan, out: str, judge: str | None, overwrite: bool, before: Fract
     if ending.unfinished:
         print(ending.unfinished, file=sys.stderr)
         return 1
+    if not judge:
+        # Whoever judges these dialogues later gets no headline for the same reasons.
+        return told(run_summary(out), gate_reasons(read_gate(out)))
     print(run_summary(out))
-    return _judge(out, judge, plan, ending.spent) if judge else 0
+    return _judge(out, judge, plan, ending.spent)
 
 
 def _spent_beside(runs: Mapping[str, Plan], folder: str, judge: str | None, overwrite: bool) -> Fraction:
@@ -155,8 +160,10 @@ def _judge(out: str, judge: str, plan: Plan, spent: Fraction) -> int:
         what = f"a patient that did not keep to its role in any of {gate['of']} dialogues of {out}"
         raise UserError(what, "dialogues to judge", "take a model that can play the patient")
     ended = run_plan(plan_of(read_dialogues(out), judge, asked, _origin(plan, gate)), Path(out) / "judge")
-    print(ended.text, file=sys.stderr if ended.failed else sys.stdout)
-    return int(ended.failed)
+    if ended.failed:
+        print(ended.text, file=sys.stderr)
+        return 1
+    return told(ended.text, ended.no_headline)
 
 
 def _origin(plan: Plan, gate: PatientGate | None) -> Origin:

@@ -132,6 +132,8 @@ def _benchmark(one: dict) -> Iterator[Block]:
 
 
 def _figures(one: dict, number: int) -> Iterator[Block]:
+    if all(system["withheld"] for system in one["systems"]):
+        return
     yield Figure(figure_name("criteria", number), "mean score by criterion and system with 95% intervals")
     if len(one["rubric"]["criteria"]) > 2:
         yield Figure(figure_name("radar", number), "mean score by criterion and system on one scale")
@@ -151,7 +153,8 @@ def _groups(one: dict, number: int) -> Iterator[Block]:
         lines.append((str(place), group or "(none)", n, *cells))
     yield Table(("#", "group", "n", *(system["name"] for system in one["systems"])), tuple(lines))
     yield Paragraph("Overall scores; those of the single criteria are in results.json.")
-    yield Figure(figure_name("groups", number), "mean overall score by group and system with 95% intervals")
+    if not all(system["withheld"] for system in one["systems"]):
+        yield Figure(figure_name("groups", number), "mean overall score by group and system with 95% intervals")
 
 
 def _group_cell(system: dict, row: dict) -> str:
@@ -284,9 +287,15 @@ def _ceiling(one: dict) -> Iterator[Block]:
     """The share of full marks, with a warning."""
     yield Heading(3, "Share of full marks")
     names = [*one["rubric"]["criteria"], "all"]
+    withheld = [row["withheld"] for row in one["systems"]]
     rows = [*((row["name"], row["ceiling"]) for row in one["systems"]), ("all systems", one["all"]["ceiling"])]
-    lines = [(name, *(percent(shares[key]) for key in names)) for name, shares in rows]
+    lines = [
+        (name, *("withheld" if hidden else percent(shares[key]) for key in names))
+        for (name, shares), hidden in zip(rows, [*withheld, any(withheld)], strict=True)
+    ]
     yield Table(("system", *map(words, names[:-1]), "all criteria at once"), tuple(lines))
+    if any(withheld):
+        return
     shares = one["all"]["ceiling"]
     high = [name for name in names[:-1] if shares[name] is not None and shares[name] >= CEILING]
     if high:

@@ -17,10 +17,10 @@ from medllm_hf.evaluation.verification.findings import CONFIRMED, Known
 AXES = ("inquiry", "diagnosis", "safety", "communication")
 
 
-def held(url: str, cases: str, doctor: str, out: Path, *words: str) -> None:
-    """Consultations of a doctor, judged by the rubric of DISC."""
+def held(url: str, cases: str, doctor: str, out: Path, *words: str, code: int = 0) -> None:
+    """Consultations of a doctor, judged by the rubric of DISC; `code` is 1 where they give no headline."""
     sides = ("--doctor", f"{url}#{doctor}", "--patient", f"{url}#patient", "--judge", f"{url}#judge")
-    assert main(["eval", "consult", "--cases", cases, *sides, "--ask-diagnosis", "--out", str(out), *words]) == 0
+    assert main(["eval", "consult", "--cases", cases, *sides, "--ask-diagnosis", "--out", str(out), *words]) == code
 
 
 def checked(url: str, cases: str, run: Path, out: Path) -> None:
@@ -125,7 +125,7 @@ def test_a_judge_that_fails_its_canaries_takes_its_axes_and_no_others(doctors, t
         return json.dumps({"reasons": "好。", **dict.fromkeys(KEYS, 5)}) if body["model"] == "judge" else script(body)
 
     with ChatServer(lavish) as server:
-        held(server.url, cases, "asks-everything", tmp_path / "run")
+        held(server.url, cases, "asks-everything", tmp_path / "run", code=1)
     _, text = reported(tmp_path, tmp_path / "run")
     assert (
         "| asks-everything | plain | 100.0% (no spread), n 8 | 100.0% (67.6 to 100.0%), n 8 | not measured | withheld |" in text
