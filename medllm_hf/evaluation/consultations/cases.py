@@ -72,6 +72,9 @@ def read_cases(path: str) -> Cases:
     Source: eval/samples of https://github.com/FudanDISC/DISC-MedLLM.
     """
     if (Path(path) / "manifest.json").is_file():
+        if not (Path(path) / FACTS_FILE).exists():
+            do = "run the same `medllm eval cases` again, or name a file"
+            raise UserError(f"no {FACTS_FILE} in the run folder {path}", "a finished run of `medllm eval cases`", do)
         path = str(Path(path) / FACTS_FILE)
     files = input_files([path])
     if len(files) > 1:

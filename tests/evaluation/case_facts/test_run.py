@@ -214,6 +214,14 @@ def test_what_a_case_brings_is_not_asked_for(three, tmp_path):
     assert all(len(row["checklist"]) == len(POINTS) for row in written(again).values())
 
 
+def test_a_folder_without_its_file_is_no_cases(three, tmp_path, refused):
+    (tmp_path / "begun").mkdir()
+    (tmp_path / "begun" / "manifest.json").write_text("{}", encoding="utf-8")
+    words = ("--doctor", "d", "--patient", "p", "--out", str(tmp_path / "out"))
+    told = refused("eval", "consult", "--cases", str(tmp_path / "begun"), *words)
+    assert "no cases.json in the run folder" in told and "run the same `medllm eval cases` again" in told
+
+
 def test_killed_and_resumed(three, tmp_path):
     out = tmp_path / "facts"
     with ChatServer(lambda body: Behaviour(body=completion(reply(body)), delay=0.2)) as server:
