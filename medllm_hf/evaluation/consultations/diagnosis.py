@@ -118,7 +118,7 @@ def _name(part: str) -> str:
     """The name in an item: without its number, what explains it, and words such as "可能是"."""
     line = next((line for line in part.splitlines() if line.strip()), "")
     line = _LEADING.sub("", _ITEM.sub("", line))
-    return re.split(r"[(:,;。]|\s[-–—]\s|——|\.\s", line.strip())[0].strip(" .\"'“”「」*-:")
+    return re.split(r"[(:,;。]|\s[-–—]\s|——|\.\s", line.strip())[0].strip(" .\"'“”「」*-:[]")
 
 
 def check_diagnosis(reply: str, case: Case) -> DiagnosisGiven | None:
