@@ -123,6 +123,13 @@ def ask_again(case: Case, reply: str, faults: Sequence[Fault]) -> list[dict[str,
     return [{"role": "assistant", "content": reply.strip() or SILENCE}, {"role": "user", "content": head + wrong + tail}]
 
 
+def told_of_role(case: Case) -> str:
+    """All that the patient is told of its role, without the case, by the prompt and by the notes on its last words."""
+    spoken = language(case)
+    texts = [PROMPTS[spoken].replace("{case}", ""), *ENDINGS[spoken].values(), *AGAIN[spoken], *FAULT_WORDS[spoken].values()]
+    return "\n".join(texts)
+
+
 def said(reply: str) -> str:
     """The patient's words in a reply, without the end mark and what may follow it."""
     return _MARKED.split(reply)[0].rstrip() if ends(reply) else reply
