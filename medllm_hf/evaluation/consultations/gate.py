@@ -138,17 +138,27 @@ def turn_faults(case: Case, turns: Sequence[Turn], text: str, ended: bool, may_e
     doctor = [turn["content"] for turn in turns if turn["role"] == "doctor"]
     own = "\n".join([case.description, *(turn["content"] for turn in turns if turn["role"] == "patient")])
     checks: dict[Fault, bool] = {
-        "speaks_as_doctor": speaks_as_doctor(text),
-        "copies": any(copies(text, words, own) for words in doctor) or copies(text, told, own, ECHOED_SHARE),
+        "speaks_as_doctor": speaks_as_doctor(text, case.description),
+        "copies": any(copies(text, words, own) for words in doctor) or copies(text, told, case.description, ECHOED_SHARE),
         "names_diagnosis": names_diagnosis(case, turns, text),
         "not_in_case": bool(unknown_numbers(text, [case.description, *(turn["content"] for turn in turns)])),
     }
     return [fault for fault in FAULTS if checks.get(fault)]
 
 
-def speaks_as_doctor(text: str) -> bool:
-    """Whether a sentence asks for symptoms, advises, or wishes a recovery, as the other side of the talk does."""
-    return bool(_LIST.search(text)) or any(map(_is_doctors, _SENTENCE.findall(text)))
+def speaks_as_doctor(text: str, record: str = "") -> bool:
+    """Whether a sentence asks for symptoms, advises, or wishes a recovery, as the other side of the talk does.
+
+    Not by clauses that begin as the patient's own `record` has them: "考虑结肠息肉的可能" is what a report says.
+    """
+    return bool(_LIST.search(text)) or any(
+        _is_doctors(sentence) and _is_doctors(_without(record, sentence)) for sentence in _SENTENCE.findall(text)
+    )
+
+
+def _without(record: str, sentence: str) -> str:
+    heads = ((clause, _letters(clause)[: RUN + 1]) for clause in _CLAUSE.findall(sentence))
+    return "".join(clause for clause, head in heads if len(head) <= RUN or head not in _letters(record))
 
 
 def _is_doctors(sentence: str) -> bool:

@@ -124,10 +124,14 @@ def ask_again(case: Case, reply: str, faults: Sequence[Fault]) -> list[dict[str,
 
 
 def told_of_role(case: Case) -> str:
-    """All that the patient is told of its role, without the case, by the prompt and by the notes on its last words."""
+    """What the patient is told of its role by the prompt and the notes on its last words, and has no cause to say itself.
+
+    Without the answers that it is offered, such as "不清楚", and the questions that it may ask.
+    """
     spoken = language(case)
-    texts = [PROMPTS[spoken].replace("{case}", ""), *ENDINGS[spoken].values(), *AGAIN[spoken], *FAULT_WORDS[spoken].values()]
-    return "\n".join(texts)
+    prompt = re.sub(r"^2\..*$", "", PROMPTS[spoken].replace("{case}", ""), flags=re.M)
+    notes = [words for fault, words in FAULT_WORDS[spoken].items() if fault != "not_in_case"]
+    return "\n".join([prompt, *AGAIN[spoken], *notes])
 
 
 def said(reply: str) -> str:

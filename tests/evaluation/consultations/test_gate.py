@@ -67,14 +67,21 @@ NOTE = AGAIN["zh"][0] + FAULT_WORDS["zh"]["speaks_as_doctor"] + AGAIN["zh"][1]
     [
         ("gall", NOTE),
         ("gall", "我像医生那样提问、给建议或祝愿了。我是来看病的，只说自己的情况和疑问；我照抄了医生的话。"),
-        ("gall", "只说资料里写着的事。医生问到哪一点才答哪一点。"),
+        ("gall", "只说资料里写着的事。医生问到哪一点才答哪一点，没有问到的，不要主动说。"),
         ("migraine", "My last words do not fit the patient: you ask, advise or wish like a doctor. Only the patient's words."),
     ],
 )
 def test_what_it_is_told_of_its_role_is_no_answer(name, echoed):
     """Small models recite the note that asks them to say their words again."""
     assert patient_faults(labelled(name), [], echoed, auto=False) == ["copies"]
-    for honest in ("这个我不清楚，没注意过。", "I do not know, I was not tested."):
+    before = [{"case": name, "turn": 0, "role": "patient", "content": echoed}]
+    assert patient_faults(labelled(name), before, echoed, auto=False) == ["copies"], "said before, it is not its own"
+    offered = (
+        "不清楚，没注意过，也没有查过。",
+        "怎么治疗？要做什么检查？平时要注意什么？",
+        "I do not know, did not notice, was not tested.",
+    )
+    for honest in offered:
         assert not patient_faults(labelled(name), [], honest, auto=False)
 
 
@@ -93,6 +100,13 @@ def test_what_it_is_told_of_its_role_is_no_answer(name, echoed):
 def test_loose_names_of_a_diagnosis(diagnosis, said, asked, given_away):
     case = Case("1", "", "", "心慌。", "", diagnosis)
     assert names_diagnosis(case, [{"role": "doctor", "content": said}], asked) == given_away
+
+
+def test_a_report_that_is_read_out_is_no_doctors_word():
+    report = "CT检查发现肺里有数枚结节，考虑右肺炎性假瘤的可能性大。"
+    case = Case("1", "", "", "男，50岁。咳嗽一周。CT检查：肺里见数枚结节，考虑右肺炎性假瘤可能性大。")
+    assert not turn_faults(case, [], report, ended=False, may_end=False)
+    assert turn_faults(labelled("gall"), [], report, ended=False, may_end=False) == ["speaks_as_doctor"]
 
 
 def test_amounts_in_words():
