@@ -155,6 +155,17 @@ def ask_again(case: Case, reply: str, faults: Sequence[Fault]) -> list[dict[str,
     return [{"role": "assistant", "content": reply.strip() or SILENCE}, {"role": "user", "content": head + wrong + tail}]
 
 
+def told_of_role(case: Case) -> str:
+    """What the patient is told of its role by the prompt and the notes on its last words, and has no cause to say itself.
+
+    Without the answers that it is offered, such as "不清楚", and the questions that it may ask.
+    """
+    spoken = language(case)
+    prompt = re.sub(r"^2\..*$", "", PROMPTS[spoken].replace("{case}", ""), flags=re.M)
+    notes = [words for fault, words in FAULT_WORDS[spoken].items() if fault != "not_in_case"]
+    return "\n".join([prompt, *AGAIN[spoken], *notes])
+
+
 def said(reply: str) -> str:
     """The patient's words in a reply, without the end mark and what may follow it."""
     return _MARKED.split(reply)[0].rstrip() if ends(reply) else reply

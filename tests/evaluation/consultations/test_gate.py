@@ -18,7 +18,8 @@ from medllm_hf.evaluation.consultations.gate import (
     turn_faults,
     unknown_numbers,
 )
-from medllm_hf.evaluation.consultations.patient import AGAIN, END
+from medllm_hf.evaluation.consultations.patient import AGAIN, END, FAULT_WORDS
+from medllm_hf.evaluation.consultations.transcript import patient_faults
 
 LABELLED = json.loads(Path(__file__).with_name("patient_turns.json").read_text(encoding="utf-8"))
 FAULTS = {"doctor": "speaks_as_doctor", "invented": "not_in_case", "diagnosis": "names_diagnosis", "end": "end_alone"}
@@ -43,11 +44,74 @@ def test_labelled_turns():
             other.append((text, found))
         elif found and not label:
             false.append((text, found))
-    assert bad == 100 and len(LABELLED["turns"]) == 201
-    # Invented without a number: nothing that has no model can tell.
-    assert missed == ["打过两针EV71疫苗，都是在社区打的。"]
+    assert bad == 175 and len(LABELLED["turns"]) == 382
+    # Invented without a number, or with one that the case has of something else: nothing that has no model can tell.
+    assert missed == [
+        "打过两针EV71疫苗，都是在社区打的。",
+        "结婚了，生过3个孩子。",
+        "抽，抽了四十年，一天两包。",
+        "8个月了。",
+        "化验了，轮状病毒阳性。",
+        "得有七八分吧。",
+        "查了，WBC 3+，亚硝酸盐阳性。",
+    ]
     assert not false
-    assert len(other) <= 1
+    assert len(other) <= 3
+
+
+NOTE = AGAIN["zh"][0] + FAULT_WORDS["zh"]["speaks_as_doctor"] + AGAIN["zh"][1]
+
+
+@pytest.mark.parametrize(
+    ("name", "echoed"),
+    [
+        ("gall", NOTE),
+        ("gall", "我像医生那样提问、给建议或祝愿了。我是来看病的，只说自己的情况和疑问；我照抄了医生的话。"),
+        ("gall", "只说资料里写着的事。医生问到哪一点才答哪一点，没有问到的，不要主动说。"),
+        ("migraine", "My last words do not fit the patient: you ask, advise or wish like a doctor. Only the patient's words."),
+    ],
+)
+def test_what_it_is_told_of_its_role_is_no_answer(name, echoed):
+    """Small models recite the note that asks them to say their words again."""
+    assert patient_faults(labelled(name), [], echoed, auto=False) == ["copies"]
+    before = [{"case": name, "turn": 0, "role": "patient", "content": echoed}]
+    assert patient_faults(labelled(name), before, echoed, auto=False) == ["copies"], "said before, it is not its own"
+    offered = (
+        "不清楚，没注意过，也没有查过。",
+        "怎么治疗？要做什么检查？平时要注意什么？",
+        "I do not know, did not notice, was not tested.",
+    )
+    for honest in offered:
+        assert not patient_faults(labelled(name), [], honest, auto=False)
+
+
+@pytest.mark.parametrize(
+    ("diagnosis", "said", "asked", "given_away"),
+    [
+        ("轮状病毒性肠炎", "轮状病毒感染引起的肠炎可能性大。", "轮状病毒肠炎传染吗？", False),
+        ("轮状病毒性肠炎", "宝宝怎么了？", "他得了轮状病毒肠炎。", True),
+        ("抑郁症", "可能有些抑郁。", "抑郁症能好吗？", False),
+        ("慢性阻塞性肺疾病", "喘多久了？", "我是COPD。", True),
+        ("急性化脓性阑尾炎", "哪里疼？", "我得的是阑尾炎。", True),
+        ("甲状腺功能亢进症", "哪里不舒服？", "我有甲状腺功能亢进。", True),
+        ("心房颤动", "心慌多久了？", "我有房颤。", True),
+    ],
+)
+def test_loose_names_of_a_diagnosis(diagnosis, said, asked, given_away):
+    case = Case("1", "", "", "心慌。", "", diagnosis)
+    assert names_diagnosis(case, [{"role": "doctor", "content": said}], asked) == given_away
+
+
+def test_a_report_that_is_read_out_is_no_doctors_word():
+    report = "CT检查发现肺里有数枚结节，考虑右肺炎性假瘤的可能性大。"
+    case = Case("1", "", "", "男，50岁。咳嗽一周。CT检查：肺里见数枚结节，考虑右肺炎性假瘤可能性大。")
+    assert not turn_faults(case, [], report, ended=False, may_end=False)
+    assert turn_faults(labelled("gall"), [], report, ended=False, may_end=False) == ["speaks_as_doctor"]
+
+
+def test_amounts_in_words():
+    assert unknown_numbers("烧到三十九度二，瘦了十斤。", ["体温三十八度五，瘦了三公斤。"]) == ["三十九度二", "十斤"]
+    assert not unknown_numbers("瘦了六斤，抽了四十年，一天一包，吃了两片药。要吃五天吗？", ["瘦了3公斤，吸烟四十年。"])
 
 
 def test_the_mark_alone_ends_only_where_the_patient_may_end():
