@@ -54,11 +54,17 @@ VERBS = {
         "evaluation.commands.cases:cases", "facts and checklists of cases, in a file to read and edit", flags.eval_cases
     ),
     "eval consult": Verb(
-        "evaluation.commands.consult:consult", "simulated patients consult a model: dialogues, checks", flags.eval_consult
+        "evaluation.commands.consult:consult",
+        "simulated patients consult a model: dialogues, checks; exit 1 without a headline",
+        flags.eval_consult,
     ),
-    "eval judge": Verb("evaluation.commands.judge:judge", "a judge model's scores of dialogues", flags.eval_judge),
+    "eval judge": Verb(
+        "evaluation.commands.judge:judge", "a judge model's scores of dialogues; exit 1 without a headline", flags.eval_judge
+    ),
     "eval pair": Verb(
-        "evaluation.commands.pair:pair", "a judge's preference between two systems, in both orders", flags.eval_pair
+        "evaluation.commands.pair:pair",
+        "a judge's preference between two systems, in both orders; exit 1 without a headline",
+        flags.eval_pair,
     ),
     "eval agree": Verb(
         "evaluation.commands.agree:agree", "how far judges agree with human labels and each other", flags.eval_agree

@@ -241,7 +241,7 @@ def eval_cases(parser: Parser) -> None:
 
 def eval_consult(parser: Parser) -> None:
     """Adds the arguments of `medllm eval consult`."""
-    from medllm_hf.evaluation.consultations.settings import AUTO, MAX_TURNS, Settings
+    from medllm_hf.evaluation.consultations.settings import AUTO, MAX_TURNS, STYLES, Settings
     from medllm_hf.evaluation.judging.settings import Settings as JudgeSettings
     from medllm_hf.metrics.llm_judge.rubrics import LANGUAGES, RUBRICS
 
@@ -257,10 +257,12 @@ def eval_consult(parser: Parser) -> None:
     _setting(parser, Settings, "samples", metavar="N", help=several)
     parser.add_argument("--blind", action="store_true", help="do not show the judge the cases, as DISC's judge saw none")
     parser.add_argument("--out", required=True, metavar="RUN", help="run folder to write, or to go on with")
-    rounds = f"rounds (default: %(default)s), or {AUTO}: until the patient ends"
-    _setting(parser, Settings, "turns", metavar=f"N|{AUTO}", help=rounds)
+    _setting(parser, Settings, "turns", metavar=f"N|{AUTO}", help=f"rounds (default: %(default)s), or {AUTO}: the patient ends")
     most = f"the most rounds with --turns {AUTO} (default: {MAX_TURNS})"
     _setting(parser, Settings, "max_turns", metavar="N", help=most)
+    styles = f"of {', '.join(STYLES)} (default: %(default)s); several write OUT/STYLE"
+    _setting(parser, Settings, "patient_style", metavar="STYLE,…", help=styles)
+    _setting(parser, Settings, "protocol", help="disc: patients, rounds and a blind judge as DISC's (default: %(default)s)")
     _setting(parser, Settings, "concurrency", metavar="N", help="requests at once to an endpoint (default: %(default)s)")
     _setting(parser, Settings, "timeout", metavar="S", help="seconds for one request (default: %(default)g)")
     _setting(parser, Settings, "seed", help="every call's own seed is made from it (default: %(default)s)")

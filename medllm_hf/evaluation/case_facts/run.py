@@ -16,7 +16,7 @@ from medllm_hf.evaluation.case_facts.settings import ATTEMPTS, Settings, check_s
 from medllm_hf.evaluation.consultations.cases import FACTS_FILE, Case, read_cases
 from medllm_hf.evaluation.consultations.facts import KINDS, WEIGHTS, Fact
 from medllm_hf.evaluation.consultations.privacy import check_personal_data
-from medllm_hf.evaluation.costs.estimate import Estimate, Seen, Volume, about, at_most, preview_costs, seen_reply
+from medllm_hf.evaluation.costs.estimate import Estimate, Length, Seen, Volume, about, at_most, preview_costs, seen_reply
 from medllm_hf.evaluation.costs.ledger import Spending
 from medllm_hf.evaluation.costs.prices import cost_text, record_prices
 from medllm_hf.evaluation.models import ModelSpec, serve_models
@@ -29,6 +29,8 @@ KEY = ("case", "task")
 REFUSED = (400, 413, 422)
 # As long as the longest reason why a reply cannot be used.
 _REASON = "no fact in it is a quote of the case"
+# A list of some ten facts or points, of some forty tokens each.
+_WRITTEN = Length(400, 0.6)
 
 
 @dataclass(frozen=True)
@@ -239,7 +241,7 @@ def preview(plan: Plan, out: str, overwrite: bool = False) -> str:
             facts = entry_of(case, rows[case.id]).facts
             if not row["attempts"] and (one := seen_reply(task_messages(task, case, facts), row["reply"], row)):
                 seen.append(one)
-    high, middle = at_most(limit), about(limit, seen)
+    high, middle = at_most(limit), about(limit, _WRITTEN, seen)
     most = usual = Volume()
     for case in plan.cases:
         for task in lacking(plan, case, rows[case.id]) or []:

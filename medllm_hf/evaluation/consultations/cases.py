@@ -9,6 +9,7 @@ from medllm_hf.data.dialogues import valid_text
 from medllm_hf.data.files import BadRow, file_rows, input_files, parsed, stem
 from medllm_hf.errors import UserError, kind_of
 from medllm_hf.evaluation.consultations.facts import CaseFacts, facts_record, read_case_facts
+from medllm_hf.evaluation.consultations.manners import STYLES, Manner
 from medllm_hf.folders import sha256
 
 # The names that the published dialogues and scores give to the sets whose rows do not name their source themselves.
@@ -34,6 +35,7 @@ class Case:
         description: All that the patient knows.
         first_question: The patient's first words; "" where the patient finds them itself.
         diagnosis: For checking the patient only: neither the patient nor the doctor is told. "" where it is not given.
+        manner: How its patient is played, which a run decides and no file.
         facts: What is true of the case, fact by fact; None where the file does not say.
     """
 
@@ -43,6 +45,7 @@ class Case:
     description: str
     first_question: str = ""
     diagnosis: str = ""
+    manner: Manner = STYLES[0]
     facts: CaseFacts | None = None
 
 

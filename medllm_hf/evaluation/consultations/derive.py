@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Literal, NotRequired, TypedDict
 
+from medllm_hf.evaluation.consultations.axes import talk_axes
 from medllm_hf.evaluation.consultations.canaries import check_canary, is_canary
 from medllm_hf.evaluation.consultations.cases import Case
 from medllm_hf.evaluation.consultations.diagnosis import DiagnosisGiven, check_diagnosis, is_diagnosis
@@ -253,6 +254,8 @@ def metrics(scores: Sequence[Mapping], outputs: Iterable[Mapping], gate: GateRec
     matched: dict = {"facts": fact_figures([row["facts"] for row in scores])} if _have(scores, "facts") else {}
     if _have(scores, "diagnosis"):
         matched["diagnosis"] = diagnosis_figures([row["diagnosis"] for row in scores])
+    if axes := talk_axes(scores):
+        matched["axes"] = axes
     return {
         "n": len(scores),
         "failed": len(failed),

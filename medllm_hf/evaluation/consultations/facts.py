@@ -78,7 +78,7 @@ class CaseFacts:
     @property
     def points(self) -> list[Point]:
         """The checklist as a judge is given it."""
-        return [{"point": one.point, "weight": one.weight} for one in self.checklist]
+        return [{"point": one.point, "weight": one.weight, "kind": one.kind} for one in self.checklist]
 
 
 class FactCounts(TypedDict):

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -40,7 +40,8 @@ from medllm_hf.evaluation.consultations.transcript import (
     patient_faults,
     uncalled,
 )
-from medllm_hf.evaluation.costs.estimate import Estimate, Guess, Seen, Volume, about, at_most, seen_reply
+from medllm_hf.evaluation.costs.estimate import AGAIN as USUALLY_AGAIN
+from medllm_hf.evaluation.costs.estimate import DOCTOR, PATIENT, Estimate, Guess, Seen, Volume, about, at_most, seen_reply
 from medllm_hf.evaluation.costs.ledger import Spending
 from medllm_hf.evaluation.costs.prices import cost_text, record_prices
 from medllm_hf.evaluation.models import ModelSpec, parse_model, serve_models
@@ -95,10 +96,16 @@ def plan_run(cases: str, doctor: str, patient: str, settings: Settings) -> Plan:
         "kind": "consult",
         **{role: sides[role].record for role in ROLES},
         "data": read.record,
-        "settings": settings.record(),
+        "settings": {},
         **record_prices(settings.prices, sides, settings.budget),
     }
-    return Plan(read.items, sides, settings, manifest)
+    return in_manner(Plan(read.items, sides, settings, manifest), settings)
+
+
+def in_manner(plan: Plan, settings: Settings) -> Plan:
+    """The plan with other settings of how the patients are played."""
+    cases = tuple(replace(case, manner=settings.manner) for case in plan.cases)
+    return replace(plan, cases=cases, settings=settings, manifest={**plan.manifest, "settings": settings.record()})
 
 
 def party(spec: str, role: str, settings: Settings) -> ModelSpec:
@@ -114,13 +121,16 @@ def party(spec: str, role: str, settings: Settings) -> ModelSpec:
     )
 
 
-def hold_consultations(plan: Plan, out: str, overwrite: bool = False) -> Ending:
+def hold_consultations(plan: Plan, out: str, overwrite: bool = False, before: Fraction = Fraction(0)) -> Ending:
     """Holds a consultation on each case and writes the run folder `out`, or goes on with it.
+
+    Args:
+        before: what the command has spent elsewhere.
 
     Raises:
         UserError: `out` holds something else; a checkpoint cannot be served; or an endpoint refuses every request.
     """
-    with open_run(out, plan.manifest, KEY, overwrite) as run, Spending(run, plan.settings.budget) as spending:
+    with open_run(out, plan.manifest, KEY, overwrite) as run, Spending(run, plan.settings.budget, before) as spending:
         failed = {} if run.finished else fill(run, plan, spending)
         if failed:
             first = next(case.id for case in plan.cases if case.id in failed)
@@ -303,8 +313,9 @@ def estimate_run(
             if asked_once and (reply := seen_reply(messages, row["content"], row)):
                 seen[row["role"]].append(reply)
     most, high = _expected(plan, talks, {role: at_most(limits[role]) for role in ROLES}, AGAIN)
-    guesses = {role: about(limits[role], seen[role]) for role in ROLES}
-    usual, middle = _expected(plan, talks, guesses, 0)
+    lengths = {"doctor": DOCTOR, "patient": PATIENT}
+    guesses = {role: about(limits[role], lengths[role], seen[role]) for role in ROLES}
+    usual, middle = _expected(plan, talks, guesses, _asked_again(talks))
     if plan.settings.ask_diagnosis:
         spoken, system = {case.id: language(case) for case in plan.cases}, plan.settings.doctor_system
         for volumes, guess, held in ((most, at_most(limits["doctor"]), high), (usual, guesses["doctor"], middle)):
@@ -322,15 +333,26 @@ def lacking_canaries(plan: Plan, rows: Mapping[tuple, object]) -> list[str]:
     return [name for name in patient_canaries(plan.cases) if (name, CANARY_TURN) not in rows]
 
 
+def _asked_again(talks: Mapping[Case, list[Call]]) -> float:
+    """How often a patient's turn is said again: as in the talks so far, and without any as usually."""
+    said = [
+        len(row.get("attempts", ()))
+        for rows in talks.values()
+        for row in rows
+        if row["prompt_tokens"] and row["role"] == "patient"
+    ]
+    return sum(said) / len(said) if said else USUALLY_AGAIN
+
+
 def _expected(
-    plan: Plan, talks: Mapping[Case, list[Call]], guesses: dict[str, Guess], again: int
+    plan: Plan, talks: Mapping[Case, list[Call]], guesses: dict[str, Guess], again: float
 ) -> tuple[dict[str, Volume], list[Dialogue]]:
     """The calls that all talks lack by role, and the dialogues that come of them.
 
     Args:
         again: how often each turn of a patient is said again, for the longest of reasons.
     """
-    volumes, dialogues = {role: Volume() for role in ROLES}, []
+    volumes, repeated, dialogues = {role: Volume() for role in ROLES}, Volume(), []
     for case, there in talks.items():
         rows = list(there) or ([first_turn(case)] if case.first_question else [])
         while not plan.is_over(rows):
@@ -338,11 +360,11 @@ def _expected(
             messages = next_messages(case, rows, plan.settings.auto, plan.settings.doctor_system)
             volumes[role] += guesses[role].call(messages)
             if role == "patient" and again:
-                repeated = guesses[role].call(messages + ask_again(case, guesses[role].text, FAULTS))
-                volumes[role] += sum([repeated] * again, Volume())
+                repeated += guesses[role].call(messages + ask_again(case, guesses[role].text, FAULTS))
             rows.append(uncalled(case.id, len(rows), guesses[role].text, "length"))
         if not is_refused(rows):
             dialogues.append(dialogue(case, rows, plan.doctor))
+    volumes["patient"] += repeated * again
     return volumes, dialogues
 
 

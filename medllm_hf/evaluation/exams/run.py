@@ -14,7 +14,7 @@ from medllm_hf.endpoints.address import KEY_ENV, Endpoint, parse_endpoint
 from medllm_hf.endpoints.client import PREFLIGHT, PREFLIGHT_TOKENS, EndpointError
 from medllm_hf.endpoints.extra_body import read_extra_body, record_extra_body
 from medllm_hf.errors import UserError
-from medllm_hf.evaluation.costs.estimate import Estimate, Volume, about, at_most, preview_costs, seen_reply
+from medllm_hf.evaluation.costs.estimate import ANSWER, REASONED, Estimate, Volume, about, at_most, preview_costs, seen_reply
 from medllm_hf.evaluation.costs.ledger import Spending
 from medllm_hf.evaluation.costs.prices import cost_text, record_prices, sum_usage
 from medllm_hf.evaluation.exams.batching import BatchLimits, tokens_for
@@ -271,7 +271,8 @@ def estimate_cost(exam: Exam, out: str, overwrite: bool) -> str:
     rows = outputs_in(out, exam.manifest, KEY, overwrite)
     there = [(one, rows[one.key]) for one in exam.shown if one.key in rows]
     replies = [seen_reply(prompts.turns(one.item), row["reply"], row) for one, row in there]
-    most, usual = at_most(settings.max_new_tokens), about(settings.max_new_tokens, filter(None, replies))
+    length = REASONED if settings.mode == "reasoning" else ANSWER
+    most, usual = at_most(settings.max_new_tokens), about(settings.max_new_tokens, length, filter(None, replies))
     left = [one for one in exam.shown if one.key not in rows]
     estimate = Estimate(*(sum((guess.call(prompts.turns(one.item)) for one in left), Volume()) for guess in (most, usual)))
     if settings.finish:

@@ -188,7 +188,8 @@ def test_a_judge_goes_by_the_checklists_of_the_cases(two, tmp_path):
     assert sum("询问头痛多久" in one for one in asked) == 2 and not any("隐情" in one for one in asked)
     rows = lines(out / "judge" / "scores.jsonl")
     assert rows == lines(tmp_path / "own" / "scores.jsonl")
-    assert rows[0]["reference"] == [{"point": "询问头痛多久", "weight": 1}, {"point": "直接开药", "weight": -3}]
+    asked, drugs = ({"point": "询问头痛多久", "weight": 1}, "must_ask"), ({"point": "直接开药", "weight": -3}, "harmful")
+    assert rows[0]["reference"] == [{**point, "kind": kind} for point, kind in (asked, drugs)]
     assert rows[0]["scores"] == {"checklist": 1.0}
     run = load_judge_run("run", read_run(out))
     text = markdown(judge_blocks(judge_values([run])))

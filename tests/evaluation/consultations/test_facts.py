@@ -275,7 +275,7 @@ def test_an_edited_file_stays_valid_and_has_a_hash_of_its_own(tmp_path):
     edited["facts"].append({"id": "f3", "kind": "duration", "text": "三周", "aliases": ["多久"]})
     second = read_cases(write_cases(tmp_path / "b.jsonl", [edited]))
     assert second.record["facts"]["sha256"] != first["facts"]["sha256"] and second.record["facts"]["n"] == 1
-    assert second.items[0].facts.points == [{"point": "问咳了多久", "weight": 1}]
+    assert second.items[0].facts.points == [{"point": "问咳了多久", "weight": 1, "kind": "must_ask"}]
     without = read_cases(write_cases(tmp_path / "c.jsonl", [{"id": "x", "case": DESCRIPTION}]))
     assert "facts" not in without.record and without.items[0].facts is None
 
