@@ -20,6 +20,8 @@ VERSION = "2"
 AGAIN, INVALID_LIMIT = 2, 0.1
 # A text of at least so many letters copies the other side where this share of its runs of letters stands there too.
 COPIED_LETTERS, COPIED_SHARE, RUN = 9, 0.75, 5
+# How many runs copy where they follow words of one's own.
+COPIED_RUNS = 12
 # The share for what the patient was told of its role, which small models say again in the first person.
 ECHOED_SHARE = 0.6
 
@@ -107,7 +109,9 @@ _OWN_EN = re.compile(r"\b(?:I|me|my|mine|she|he|her|his)\b")
 _AGREES = re.compile(r"\A\W*(?:好的?|嗯|行|明白|知道了|谢谢|哦|okay|ok|thanks|thank you)", re.I)
 # An item of a list with its head in bold letters, as assistants write them and patients do not speak.
 _LIST = re.compile(r"^\s*(?:\d+[.、]|[-*•])\s*\*\*", re.M)
-_QUESTION = re.compile(r"[？?]\s*\Z|[吗呢吧么]\W*\Z|怎么办|什么|哪|几|多少|要不要|能不能|是不是|会不会|可不可以|需不需要")
+_QUESTION = re.compile(
+    r"[？?]\s*\Z|[吗呢吧么]\W*\Z|怎么办|什么|哪|几(?=[^。！]*[？?呢])|多少|要不要|能不能|是不是|会不会|可不可以|需不需要"
+)
 
 
 class GateRecord(TypedDict):
@@ -141,7 +145,8 @@ def turn_faults(case: Case, turns: Sequence[Turn], text: str, ended: bool, may_e
         "speaks_as_doctor": speaks_as_doctor(text, case.description),
         "copies": any(copies(text, words, own) for words in doctor) or copies(text, told, case.description, ECHOED_SHARE),
         "names_diagnosis": names_diagnosis(case, turns, text),
-        "not_in_case": bool(unknown_numbers(text, [case.description, *(turn["content"] for turn in turns)])),
+        "not_in_case": bool(unknown_numbers(text, [case.description, *(turn["content"] for turn in turns)]))
+        or _changes_sex(case.description, text),
     }
     return [fault for fault in FAULTS if checks.get(fault)]
 
@@ -187,9 +192,12 @@ def copies(text: str, words: str, own: str = "", share: float = COPIED_SHARE) ->
     if len(text) < COPIED_LETTERS:
         return len(text) > RUN and text in whole and text not in own and not asks
     runs = [text[i : i + RUN] for i in range(len(text) - RUN + 1)]
-    there = {words[i : i + RUN] for i in range(len(words) - RUN + 1)}
-    there -= {own[i : i + RUN] for i in range(len(own) - RUN + 1)}
-    return sum(run in there for run in runs) >= share * len(runs)
+    there, known = ({one[i : i + RUN] for i in range(len(one) - RUN + 1)} for one in (words, own))
+    there -= known
+    copied = sum(run in there for run in runs)
+    # Behind words of its own too: "医生您好，我牙疼。建议您去口腔科，少吃甜的，按时刷牙。"
+    others = sum(run not in known for run in runs)
+    return copied >= share * len(runs) or copied >= max(share * others, COPIED_RUNS)
 
 
 def _letters(text: str) -> str:
@@ -314,6 +322,15 @@ _WORDS = dict(
 )
 # Numbers that everybody has without a case: emergency calls, and "one".
 _FREE = {1.0, 110.0, 119.0, 120.0, 911.0, 999.0, 112.0}
+
+
+def _changes_sex(description: str, text: str) -> bool:
+    """Whether one whose case begins with its sex gives the other one."""
+    of, said = (
+        re.match(r"\W*(男|女)(?:性)?[，,。、/ ]", description),
+        re.search(r"我是(?:一[个名位])?(男|女)(?:性|的|士|生|，)", text),
+    )
+    return bool(of and said and of[1] != said[1])
 
 
 def unknown_numbers(text: str, sources: Iterable[str]) -> list[str]:

@@ -109,6 +109,20 @@ def test_a_report_that_is_read_out_is_no_doctors_word():
     assert turn_faults(labelled("gall"), [], report, ended=False, may_end=False) == ["speaks_as_doctor"]
 
 
+def test_what_weak_models_say_to_advice_alone():
+    case = Case("1", "", "", "女，34岁。牙疼三天。")
+    turns = [
+        {"role": "patient", "content": "医生您好，我牙疼。"},
+        {"role": "doctor", "content": "建议您去口腔科，少吃甜的，按时刷牙，休息几天。"},
+    ]
+    assert turn_faults(case, turns, "医生您好，我牙疼。建议您去口腔科，少吃甜的，按时刷牙，休息几天。", False, False) == [
+        "speaks_as_doctor",
+        "copies",
+    ]
+    assert not turn_faults(case, turns, "好的，我去口腔科看看，少吃甜的。要休息几天？", False, False)
+    assert turn_faults(case, [], "我是一个男性，34岁，牙疼三天。", False, False) == ["not_in_case"]
+
+
 def test_amounts_in_words():
     assert unknown_numbers("烧到三十九度二，瘦了十斤。", ["体温三十八度五，瘦了三公斤。"]) == ["三十九度二", "十斤"]
     assert not unknown_numbers("瘦了六斤，抽了四十年，一天一包，吃了两片药。要吃五天吗？", ["瘦了3公斤，吸烟四十年。"])
