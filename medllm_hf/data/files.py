@@ -20,6 +20,7 @@ from medllm_hf.data.row_readers import (
     parquet_rows,
     whole_row,
 )
+from medllm_hf.data.transcript_text import transcript_rows
 from medllm_hf.data.workbooks import xlsx_rows
 from medllm_hf.errors import UserError, first_line
 from medllm_hf.folders import check_file
@@ -201,6 +202,8 @@ def _rows(file: Path, kind: Kind) -> Iterator[tuple[int, object]]:
             yield from array_rows(stream)
         elif kind.form in ("members", "named"):
             yield from member_rows(stream, lists=kind.form == "members")
+        elif kind.form == "transcript":
+            yield from transcript_rows(stream)
         elif kind.form in ("objects", "columns"):
             yield from object_rows(stream)
         else:

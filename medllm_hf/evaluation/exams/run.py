@@ -19,9 +19,9 @@ from medllm_hf.evaluation.costs.ledger import Spending
 from medllm_hf.evaluation.costs.prices import cost_text, record_prices, sum_usage
 from medllm_hf.evaluation.exams.batching import BatchLimits, tokens_for
 from medllm_hf.evaluation.exams.context import fit_context
-from medllm_hf.evaluation.exams.derive import accuracy_text, breaks_ties, derive
+from medllm_hf.evaluation.exams.derive import accuracy_text, derive
 from medllm_hf.evaluation.exams.finishing import letters_limit, letters_request
-from medllm_hf.evaluation.exams.outputs import calls, list_warnings, output_row, read_outputs
+from medllm_hf.evaluation.exams.outputs import calls, list_warnings, output_row, read_outputs, rules_of
 from medllm_hf.evaluation.exams.prompts import (
     PresentedQuestion,
     Prompts,
@@ -131,7 +131,7 @@ def run_exam(exam: Exam, out: str, overwrite: bool = False, before: Fraction = F
             raise UserError(f"{error} of {out}", "what the run has written", "add --overwrite") from error
         if exam.examinee.endpoint:
             spending.record_besides(sum_usage(calls(outputs)))
-        derived = derive(shown, outputs, run.manifest, breaks_ties(run.metrics))
+        derived = derive(shown, outputs, run.manifest, rules_of(run.metrics))
         run.finish(order, [dict(row) for row in derived.scores], derived.metrics)
     ranks.end()
     return None
