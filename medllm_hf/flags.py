@@ -119,7 +119,7 @@ def _data_inputs(parser: Parser) -> None:
     parser.add_argument(
         "--columns", metavar="KEY=NAME,…",
         help="the columns of the dialogue: user=ask,assistant=reply or messages=meta.turns, and system=…; of a turn a row "
-        "dialogue=visit,role=speaker,content=text; dots go into objects",
+        "dialogue=visit,role=speaker,content=text; dots go into objects, + joins: user=title+text",
     )  # fmt: skip
     roles = "other names of roles: user=patient,assistant=doctor, and system=…"
     parser.add_argument("--roles", metavar="KEY=NAME,…", help=roles)

@@ -10,6 +10,7 @@ from statistics import median
 
 from medllm_hf.data.columns import Names, is_prose, known, plain
 from medllm_hf.data.exam_options import given_options, letter_columns, plain_names
+from medllm_hf.data.marked_text import TEMPLATES, split
 from medllm_hf.data.pairs import QUESTIONS, pair_columns
 from medllm_hf.data.sides import is_beside, side
 
@@ -123,7 +124,9 @@ def _share(texts: list[str]) -> float:
 
 
 def _are_turns(value: object, names: Names) -> bool:
-    """Whether a value is a list of turns, each with a known role, of more than one side."""
+    """Whether a value is a list of turns, each with a known role, of more than one side; or a text in a chat template."""
+    if isinstance(value, str) and value.lstrip().startswith(TEMPLATES):
+        value = [[turn["role"], turn["content"]] for turn in split(value, names.roles, question=False) or ()]
     if not isinstance(value, list) or len(value) < 2:
         return False
     sides = [_side_of(entry, names) for entry in value]

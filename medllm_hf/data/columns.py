@@ -152,7 +152,8 @@ _WHOLE = ({"user", "assistant"}, {"messages"}, {"role", "content"})
 class Names:
     """The names that a user gave, beside the common ones.
 
-    columns: of OWN_COLUMNS what has a column of its own, by a path of names with dots; empty for the common names.
+    columns: of OWN_COLUMNS what has a column of its own, by a path of names with dots; empty for the common names. Of user
+        and assistant several paths may be joined by `+`.
         With a column `role` a row is one turn.
     roles: a name of a role in small letters → user, assistant or system; the common names are in it.
     """
@@ -174,7 +175,8 @@ def parse_names(columns: str | None, roles: str | None) -> Names:
     if given and given.keys() - {"system"} - ({"dialogue"} if "role" in given else set()) not in _WHOLE:
         expected = "user and assistant, or messages alone, or role and content of a turn a row, beside dialogue"
         raise UserError(f"--columns {columns!r}", expected, "name the columns of a dialogue")
-    if len(set(given.values())) < len(given):
+    parts = [part for path in given.values() for part in path.split("+")]
+    if len(set(parts)) < len(parts):
         raise UserError(f"--columns {columns!r} with one column twice", "a column for each", "name the other one")
     pairs = [(name.casefold(), role) for role, name in _pairs(roles, "--roles", ("user", "assistant", "system"))]
     named = dict(pairs)
@@ -220,10 +222,30 @@ def value_at(value: object, path: str) -> object:
     return value_at(value[heads[-1]], path[len(heads[-1]) + 1 :]) if heads else None
 
 
+def parts_at(row: object, path: str) -> list[tuple[str, object]]:
+    """The path and what stands there; of paths joined by `+`, unless a column is called so, each with what it has."""
+    whole = value_at(row, path)
+    if whole is not None:
+        return [(path, whole)]
+    return [(part, value) for part in path.split("+") if (value := value_at(row, part)) is not None] if "+" in path else []
+
+
 @lru_cache(maxsize=4096)
 def plain(name: str) -> str:
     """A name as it is compared: in small letters, without blanks, `_` and `-`."""
     return re.sub(r"[\s_-]+", "", name).casefold()
+
+
+# What shows nothing: spaces, controls, marks of direction and width, fillers of Hangul, an empty pattern of Braille.
+_SHOWS = re.compile(
+    r"[^\s\x00-\x1f\x7f-\x9f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f"
+    r"\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff9-\ufffb\U000e0000-\U000e0fff]"
+)
+
+
+def is_blank(text: str) -> bool:
+    """Whether nothing of a text can be seen."""
+    return _SHOWS.search(text) is None
 
 
 def is_prose(text: str) -> bool:

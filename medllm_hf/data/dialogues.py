@@ -15,7 +15,7 @@ from typing import Literal
 from medllm_hf.data import transcripts
 from medllm_hf.data.by_content import Shown
 from medllm_hf.data.column_hints import no_column, quoted
-from medllm_hf.data.columns import MACHINES, Names, known, parse_names, value_at
+from medllm_hf.data.columns import MACHINES, Names, is_blank, known, parse_names, value_at
 from medllm_hf.data.encodings import check_encoding
 from medllm_hf.data.exam_rows import Positions
 from medllm_hf.data.files import BadRow, parsed, stem
@@ -280,12 +280,12 @@ def join_turns(turns: list[dict], names: Names) -> tuple[list[dict], str | None]
     found: list[dict] = []
     repairs = {}
     # Rounds begin with an empty question where the assistant speaks first.
-    if sides[:1] == ["user"] and "user" in sides[1:] and not turns[0]["content"].strip():
+    if sides[:1] == ["user"] and "user" in sides[1:] and is_blank(turns[0]["content"]):
         turns, sides = turns[1:], sides[1:]
     for turn, side in zip(turns, sides, strict=True):
         role = "assistant" if side == answers else side
         if people and found and found[-1]["role"] == role:
-            parts = [text for text in (found[-1]["content"], turn["content"]) if text.strip()]
+            parts = [text for text in (found[-1]["content"], turn["content"]) if not is_blank(text)]
             found[-1] = {"role": role, "content": "\n".join(parts)}
             repairs["what one side said in several turns was joined"] = True
         elif role == "assistant" and all(before["role"] == "system" for before in found):
@@ -304,7 +304,7 @@ def check_turns(turns: list[dict], policy: Policy) -> tuple[list[dict], str | No
         BadRow: an unknown role, two turns of one role in a row, an empty content, no answer, or text that is not UTF-8.
     """
     repairs = []
-    if turns and turns[0]["role"] == "system" and not turns[0]["content"].strip():
+    if turns and turns[0]["role"] == "system" and is_blank(turns[0]["content"]):
         turns = turns[1:]
         repairs.append("empty system turn was left out")
     start = 1 if turns and turns[0]["role"] == "system" else 0
@@ -312,7 +312,7 @@ def check_turns(turns: list[dict], policy: Policy) -> tuple[list[dict], str | No
         expected = "system" if i < start else ("user", "assistant")[(i - start) % 2]
         if turn["role"] != expected:
             raise BadRow(f"turn {i}", _wrong_role(turn["role"][:20], expected))
-        if not turn["content"].strip():
+        if is_blank(turn["content"]):
             raise BadRow(f"turn {i}", "empty content")
         if turn["content"].strip().lower() in NO_VALUE:
             raise BadRow(f"turn {i}", f"{turn['content'].strip()} in place of a text")

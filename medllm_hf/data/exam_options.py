@@ -10,6 +10,8 @@ from functools import lru_cache
 from reprlib import repr as shortened
 from string import ascii_uppercase
 
+from medllm_hf.data.columns import is_blank
+
 _OPTIONS = (
     *(
         "options",
@@ -64,6 +66,8 @@ LETTER_COLUMN = re.compile(
 MARK = r"[\s.．、,，:：)）\]】]"
 _MARKS, _OPENING = r"[.．、:：)）\]】]", r"(（\[【"
 _FIRST_LETTER = re.compile(rf"(?<![A-Za-z0-9Ａ-Ｚ°-])[{_OPENING}]?[AＡ]\s*{_MARKS}")
+# A line that begins with the letter of an option.
+_LETTERED = re.compile(rf"^[ \t\u3000]*[{_OPENING}]?([A-JＡ-Ｊa-j])[ \t]*({_MARKS})", re.MULTILINE)
 # The options at the end of a question as Python or JSON prints them.
 _PRINTED = re.compile(r"(\{\s*['\"]A['\"]\s*:[^{}]{3,20000}\})[\s,.]*\Z")
 # Columns called a, b and c are options; a and b may be anything.
@@ -128,6 +132,8 @@ def options_within(question: str) -> tuple[str, dict[str, str]] | None:
         named = len(texts) > 1 and isinstance(given, dict) and list(given) == list(ascii_uppercase[: len(given)])
         if isinstance(given, dict) and named and all(isinstance(text, str) and text.strip() for text in texts):
             return question[: printed.start()].strip(), given
+    if (lines := _other_order(question[:LONGEST])) and (stem := question[: lines[0].start()].strip()):
+        return stem, _by_letter(question, lines)
     best: tuple[str, dict[str, str]] | None = None
     for match in list(_FIRST_LETTER.finditer(question[:LONGEST]))[-8:]:
         stem, options = question[: match.start()].strip(), lettered_text(question[match.start() :], spaces=False)
@@ -197,7 +203,7 @@ def checked_text(value: object, field: str) -> str:
     Raises:
         ValueError: it is empty, no text or no Unicode.
     """
-    if not isinstance(value, str) or not value.strip():
+    if not isinstance(value, str) or is_blank(value):
         raise ValueError(f"{field} is not a text")
     if any("\ud800" <= char <= "\udfff" for char in value):
         raise ValueError(f"{field} is not Unicode text")
@@ -207,8 +213,18 @@ def checked_text(value: object, field: str) -> str:
 def lettered_lines(text: str) -> dict[str, str]:
     """The options in lines such as "A 甲" or "B. 乙", empty when there are none.
 
-    The letters must come in order: a line that begins with another letter (D-二聚体) continues the option before it.
+    The letters come in order, and a line that begins with another letter (D-二聚体) continues the option before it; or each
+    of them has one line, the first of which begins the text.
+
+    Raises:
+        ValueError: the first line is that of a later option, and not all are there once.
     """
+    if (lines := _other_order(text)) and not text[: lines[0].start()].strip():
+        return _by_letter(text, lines)
+    first = _LETTERED.match(text.lstrip())
+    if first and _letter(first) != "A" and any(_letter(line) == "A" for line in _LETTERED.finditer(text)):
+        found = ", ".join(map(_letter, _LETTERED.finditer(text)))
+        raise ValueError(f"options are in lines with the letters {found}: write each once")
     options: dict[str, str] = {}
     for line in text.splitlines():
         letter = ascii_uppercase[min(len(options), 25)]
@@ -218,7 +234,31 @@ def lettered_lines(text: str) -> dict[str, str]:
             options[letter] = match[1] or ""
         elif options:
             options[next(reversed(options))] += "\n" + line
+    lines = list(_LETTERED.finditer(text)) if len(options) > 1 else []
+    if lost := [line[1] for line in lines if line[2] == lines[0][2] and line[1] in ascii_uppercase and line[1] not in options]:
+        raise ValueError(
+            f"options {', '.join(options)} in lines with {', '.join(lost)} among them: write the ones between, too"
+        )
     return {letter: text.strip() for letter, text in options.items()}
+
+
+def _letter(line: re.Match[str]) -> str:
+    return unicodedata.normalize("NFKC", line[1]).upper()
+
+
+def _other_order(text: str) -> list[re.Match[str]]:
+    """The beginnings of lines with the letters A to the last once each, in another order than that; none where they are not."""
+    lines = list(_LETTERED.finditer(text))
+    letters = [_letter(line) for line in lines]
+    if len({line[2] for line in lines}) != 1 or len(letters) < 2 or letters == sorted(letters):
+        return []
+    return lines if sorted(letters) == list(ascii_uppercase[: len(letters)]) else []
+
+
+def _by_letter(text: str, lines: list[re.Match[str]]) -> dict[str, str]:
+    """The options that begin in these lines, by their letters."""
+    ends = [*(line.start() for line in lines[1:]), len(text)]
+    return dict(sorted((_letter(line), text[line.end() : end].strip()) for line, end in zip(lines, ends, strict=True)))
 
 
 def lettered_text(text: str, spaces: bool = True) -> dict[str, str]:
@@ -308,4 +348,4 @@ def _either(option: dict, names: tuple[str, ...]) -> object:
 
 
 def _is_empty(text: object) -> bool:
-    return text is None or (isinstance(text, str) and not text.strip())
+    return text is None or (isinstance(text, str) and is_blank(text))

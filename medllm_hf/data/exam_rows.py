@@ -5,6 +5,7 @@ import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from reprlib import repr as shortened
 
+from medllm_hf.data.exam_names import ANSWER, PASSAGE, QUESTION, filled_column, is_folded, names_of, position, unfolded
 from medllm_hf.data.exam_options import (
     LETTER_COLUMN,
     MARK,
@@ -16,59 +17,12 @@ from medllm_hf.data.exam_options import (
     marked_right,
     option_columns,
     options_within,
-    plain_names,
     read_options,
 )
 from medllm_hf.data.pictures import check_columns, check_texts
-from medllm_hf.data.sides import PASSAGES
 from medllm_hf.errors import kind_of
 
-# In the order in which they are tried. Names are compared in lower case and without "_", "-" and spaces.
-_QUESTION = (
-    *("question", "qtext", "题目", "题干", "问题", "題目", "題幹", "問題", "stem", "questiontext", "questionstem"),
-    *("题目内容",),
-    *(
-        "试题",
-        "试题内容",
-        "試題",
-        "problem",
-        "problemtext",
-        "text",
-        "query",
-        "prompt",
-        "問題文",
-        "設問",
-        "質問",
-        "질문",
-        "문제",
-        "문항",
-    ),
-    *("pregunta", "enunciado", "pergunta", "énoncé", "enonce", "frage", "вопрос", "câuhỏi", "السؤال", "سؤال", "soru", "q"),
-)
-# What several questions are about, without which they cannot be answered.
-_PASSAGE = ("sharecontent", *PASSAGES)
-# A letter or a position says more than a text, so it is looked for first.
-_ANSWER = (
-    *("answeridx", "answerindex", "answerindices", "answerkey", "answerletter", "keyletter", "goldletter", "cop", "ra"),
-    *(
-        f"correct{what}{which}"
-        for what in ("", "answer", "option", "choice")
-        for which in ("letter", "letters", "key", "id", "ids", "idx", "index", "indexes", "indices")
-    ),
-    *("answer", "答案", "正确答案", "标准答案", "参考答案", "正確答案", "標準答案", "正确选项"),
-    *("correctanswer", "correctanswers", "correctoption", "correctoptions", "correctchoice", "correctchoices", "correct"),
-    *("rightanswer", "rightoption", "goldanswer", "gold", "label", "ans", "正解", "正答", "解答", "答え", "정답", "답"),
-    *("respuestacorrecta", "opcióncorrecta", "opcioncorrecta", "respuesta", "respostacorreta", "resposta", "gabarito"),
-    *("bonneréponse", "bonnereponse", "réponsecorrecte", "réponse", "richtigeantwort", "korrekteantwort", "antwort"),
-    *("правильныйответ", "верныйответ", "ответ", "đápán", "dapan", "الإجابةالصحيحة", "الجوابالصحيح", "الإجابة", "الجواب"),
-    *("doğrucevap", "cevap", "kuncijawaban", "jawaban"),
-)
-# Other names of an answer, where letters or a position stand in it and one column alone has such a name.
-_LIKE_ANSWER = re.compile(r"answer|correct|gold|答案|正解|정답|correct[ao]|правильн|richtig")
-# What somebody answered, which need not be right.
-_GIVEN = re.compile(r"model|pred|student|user|chosen|selected|consensus|given|your|llm|gpt|response|wrong|incorrect|iscorrect")
 _ALONE = re.compile(r"(?=.*[A-Z])[A-Z\s,;/|&.:()\[\]]{1,26}")
-_LETTERS = re.compile(r"\s*[A-Za-z](?:[\s,、;/|+&]*[A-Z]){0,9}\s*")
 _KIND = (
     "kind",
     *("questiontype", "题型", "题目类型", "试题类型", "题目類型", "題型", "type", "类型"),
@@ -102,9 +56,9 @@ Positions = Callable[[], int | None]
 
 def is_exam_row(row: dict) -> bool:
     """Whether a row has a question, options and an answer, under whatever names; or options in the question and letters."""
-    row = _unfolded(row)
-    names = _names(row)
-    question, answer = first_filled(row, names, _QUESTION), first_filled(row, names, _ANSWER)
+    row = unfolded(row)
+    names = names_of(row)
+    question, answer = first_filled(row, names, QUESTION), first_filled(row, names, ANSWER)
     given = given_options(row, names)
     if question is not None and marked_right(given) is not None:
         return True
@@ -128,15 +82,15 @@ def exam_fields(row: dict, positions: Positions) -> dict:
         NeedsImage: the question comes with a picture.
         ValueError: which part is wrong and why.
     """
-    row = _unfolded(row)
-    names = _names(row)
+    row = unfolded(row)
+    names = names_of(row)
     check_columns(row, names)
     flags = marked_right(given_options(row, names))
-    for part, wanted in (("question", _QUESTION), ("answer", _ANSWER)):
+    for part, wanted in (("question", QUESTION), ("answer", ANSWER)):
         if not any(name in names for name in wanted) and (part == "question" or flags is None):
             found = ", ".join(shortened(name) for name in list(row)[:8])
             raise ValueError(f"{part} is not among the columns {found or 'none'}; a table begins with a row of such names")
-    asked = first_filled(row, names, _QUESTION)
+    asked = first_filled(row, names, QUESTION)
     if isinstance(asked, dict):
         raise ValueError(
             f"question is an object of {', '.join(map(str, asked))}, of which one is the text: write it there alone"
@@ -152,7 +106,7 @@ def exam_fields(row: dict, positions: Positions) -> dict:
     else:
         answer = "".join(letter for letter, right in zip(options, flags, strict=False) if right)
     if not answer or not set(answer) <= set(options) or len(set(answer)) != len(answer):
-        said = "flags of the options" if flags is not None else shortened(first_filled(row, names, _ANSWER))
+        said = "flags of the options" if flags is not None else shortened(first_filled(row, names, ANSWER))
         raise ValueError(f"answer {said} does not name options {', '.join(options)}")
     language = _language(row, question, options)
     return {
@@ -163,55 +117,17 @@ def exam_fields(row: dict, positions: Positions) -> dict:
 
 def exam_columns(row: dict) -> set[str]:
     """The columns of an exam row that are read: of its question, its options, its answer and its kind."""
-    folded = [name for name in row if _is_folded(row[name])][:1]
+    folded = [name for name in row if is_folded(row[name])][:1]
     if folded:
-        return {*folded, *exam_columns(_unfolded(row))}
-    names = _names(row)
-    parts = (_QUESTION, _PASSAGE, _ANSWER, ("answer",), ("text",))
-    read = {_filled(row, names, part) for part in parts} | {names[name] for name in _KIND if name in names}
+        return {*folded, *exam_columns(unfolded(row))}
+    names = names_of(row)
+    parts = (QUESTION, PASSAGE, ANSWER, ("answer",), ("text",))
+    read = {filled_column(row, names, part) for part in parts} | {names[name] for name in _KIND if name in names}
     return (
         {name for name in read if name is not None}
         | option_columns(row)
         | ({names["options"]} if "options" in names else set())
     )
-
-
-def _unfolded(row: dict) -> dict:
-    """A row with what is in its question beside it, where that is an object of the stem and the options, as ARC has it."""
-    folded = next((name for name in ("question", "Question") if name in row and _is_folded(row[name])), None)
-    return row if folded is None else {**{name: value for name, value in row.items() if name != folded}, **row[folded]}
-
-
-def _is_folded(value: object) -> bool:
-    if not isinstance(value, dict):
-        return False
-    names = plain_names(value)
-    return given_options(value, names) is not None and isinstance(first_filled(value, names, _QUESTION), str)
-
-
-def _names(row: dict) -> dict[str, str]:
-    """{name as it is compared: column} of a row; a letter for a name, or another of an answer, is the usual one too."""
-    names = plain_names(row)
-    if {"q", "o", "a"} <= names.keys() and isinstance(row[names["o"]], list | dict):
-        names = {"question": names["q"], "options": names["o"], "answer": names["a"], **names}
-    if any(name in names for name in _QUESTION) and not any(name in names for name in _ANSWER):
-        if "a" in names and "b" not in names and given_options(row, names) is not None:
-            return {"answer": names["a"], **names}
-        like = [
-            column
-            for name, column in names.items()
-            if _LIKE_ANSWER.search(name) and not _GIVEN.search(name) and _may_be_answer(row[column])
-        ]
-        names.update({"answer": like[0]} if len(like) == 1 else {})
-    return names
-
-
-def _may_be_answer(value: object) -> bool:
-    return _LETTERS.fullmatch(value) is not None if isinstance(value, str) else _position(value) is not None
-
-
-def _filled(row: dict, names: dict[str, str], wanted: tuple[str, ...]) -> str | None:
-    return next((names[name] for name in wanted if name in names and row[names[name]] not in (None, "", [], {})), None)
 
 
 def position_base(rows: Iterable[object]) -> int | None:
@@ -223,11 +139,11 @@ def position_base(rows: Iterable[object]) -> int | None:
     votes = [0, 0]
     for row in rows:
         if isinstance(row, dict) and is_exam_row(row):
-            row = _unfolded(row)
-            names = _names(row)
+            row = unfolded(row)
+            names = names_of(row)
             try:
                 found, count = (
-                    _positions(first_filled(row, names, _ANSWER)),
+                    _positions(first_filled(row, names, ANSWER)),
                     len(read_options(row, given_options(row, names))[1]),
                 )
             except ValueError:
@@ -262,8 +178,8 @@ def _stem_and_options(
     if within and list(within[1].values()) == list(options.values()):
         # The options stand in the question besides, in the letters that they have there.
         question = _BEFORE_OPTIONS.sub("", within[0]).strip()
-    passage = first_filled(row, names, _PASSAGE)
-    if passage is None and "text" in names and first_filled(row, names, _QUESTION) != row[names["text"]]:
+    passage = first_filled(row, names, PASSAGE)
+    if passage is None and "text" in names and first_filled(row, names, QUESTION) != row[names["text"]]:
         passage = row[names["text"]]  # the case, unless it is all of it
         passage = passage if isinstance(passage, str) and question not in passage else None
     if isinstance(passage, list) and all(isinstance(part, str) for part in passage):
@@ -300,7 +216,7 @@ def _answer(
     Raises:
         ValueError: it is nothing that names options, can be read in two ways, or another column gives another answer.
     """
-    answer = first_filled(row, names, _ANSWER)
+    answer = first_filled(row, names, ANSWER)
     label = answer[0] if isinstance(answer, list) and len(answer) == 1 else answer
     # An option's own number is its label, and no position.
     label = str(label) if isinstance(label, int) and not isinstance(label, bool) else label
@@ -328,7 +244,7 @@ def _is_from_zero(row: dict, names: dict[str, str], label: str, positions: Posit
     """
     if not label.strip().isdecimal():
         return False
-    column = _filled(row, names, _ANSWER) or ""
+    column = filled_column(row, names, ANSWER) or ""
     first = positions()
     if first is None and re.search("ind(?:ex|ice)|idx", column, re.IGNORECASE):
         raise ValueError(_UNTOLD.format(label))
@@ -348,7 +264,10 @@ def _check_choice(answer: object, chosen: Sequence[str], options: dict[str, str]
 
 
 def _at_positions(answer: object, places: list[int], options: dict[str, str], positions: Positions) -> str:
-    first, named = positions(), _named(answer, options)
+    named = _named(answer, options)
+    if named and not {*places} & {*range(len(options) + 1)}:
+        return named  # no option is the sixteenth
+    first = positions()
     if first is None:
         raise ValueError(_UNTOLD.format(shortened(answer)))
     letters = "".join(letter for place, letter in enumerate(options, start=first) if place in places)
@@ -376,16 +295,8 @@ def _letters_or_texts(answer: object, labels: dict[str, str], options: dict[str,
 def _positions(answer: object) -> list[int]:
     """The positions that an answer names: whole numbers, or digits of at most two places; none where it is anything else."""
     parts = answer if isinstance(answer, list) else [answer]
-    places = [place for part in parts if (place := _position(part)) is not None]
+    places = [place for part in parts if (place := position(part)) is not None]
     return places if len(places) == len(parts) else []
-
-
-def _position(part: object) -> int | None:
-    if isinstance(part, str) and re.fullmatch(r"\s*-?[0-9]{1,2}(?:\.0)?\s*", part):
-        part = float(part)
-    if isinstance(part, bool) or not isinstance(part, int | float) or not -100 < part < 100 or part != int(part):
-        return None
-    return int(part)
 
 
 def _named(answer: object, options: dict[str, str]) -> str:

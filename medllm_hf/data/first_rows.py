@@ -36,7 +36,7 @@ def shown_columns(first: First, format: str, names: Names) -> dict[str, str] | N
 
 def first_fault(first: First, format: str, names: Names) -> str | None:
     """Why a file is no file of dialogues, None if it may be one."""
-    if missing := _no_system(first, names):
+    if missing := _missing_column(first, names):
         return f"none of its first {len(first)} rows has {missing}"
     reasons = [unfit(raw, format, names) for _, raw in first]
     if len(reasons) > 1 and all(reasons):
@@ -82,14 +82,14 @@ def _objects(first: First) -> Iterator[dict]:
             yield row
 
 
-def _no_system(first: First, names: Names) -> str | None:
-    """The column that `--columns` names for the system turn if no row has it; one row in many may be without."""
-    path = names.columns.get("system")
-    if path is None:
+def _missing_column(first: First, names: Names) -> str | None:
+    """A column that `--columns` names for the system turn, or joins to another, if no row has it."""
+    joined = [path for key, path in names.columns.items() if key in ("user", "assistant") and "+" in path]
+    rows = list(_objects(first)) if joined or "system" in names.columns else []
+    if not rows:
         return None
-    for _, raw in first:
-        with suppress(BadRow):
-            row = parsed(raw)
-            if not isinstance(row, dict) or value_at(row, path) is not None:
-                return None
-    return f"the column {path}" if first else None
+    joined = [path for path in joined if not any(value_at(row, path) is not None for row in rows)]
+    system = [names.columns["system"]] if "system" in names.columns else []
+    wanted = [*system, *(part for path in joined for part in path.split("+"))]
+    missing = (path for path in wanted if not any(value_at(row, path) is not None for row in rows))
+    return next((f"the column {path}" for path in missing), None)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TypeGuard
 
 from medllm_hf.data.column_hints import no_column
-from medllm_hf.data.columns import CALLS, TOOLS, Names, known, value_at
+from medllm_hf.data.columns import CALLS, TOOLS, Names, known, parts_at, value_at
 from medllm_hf.data.exam_options import options_within
 from medllm_hf.data.exam_rows import Positions, is_exam_row
 from medllm_hf.data.marked_text import MAY_BEGIN, marked_turn, split, without_template
@@ -41,13 +41,26 @@ class Format:
 def named_columns(row: dict, names: Names) -> list[dict]:
     """The turns in the columns of `--columns`."""
     columns = names.columns
-    values = {key: value_at(row, path) for key, path in columns.items()}
     if not _has_named_columns(row, names):
         raise BadRow("row", no_column(row, names))
     if "messages" in columns:
-        return turn_list(values["messages"], columns["messages"], names)
-    asked = _asked(values["user"], columns["user"], names)
-    return asked + _answered(values["assistant"], columns["assistant"], names)
+        return turn_list(value_at(row, columns["messages"]), columns["messages"], names)
+    asked = _asked(_joined(row, columns["user"]), columns["user"], names)
+    return asked + _answered(_joined(row, columns["assistant"]), columns["assistant"], names)
+
+
+def _joined(row: dict, path: str) -> object:
+    """What stands at a path, or the texts of several with line breaks between them."""
+    parts = parts_at(row, path)
+    return parts[0][1] if len(parts) == 1 else _as_one([_wording(value, part)[0] for part, value in parts])
+
+
+def _as_one(texts: list[str]) -> str:
+    """Texts with line breaks between them; the longest where it holds the others."""
+    texts = [text for text in texts if text.strip()]
+    # A prompt may be the instruction with what is put around it.
+    longest = max(texts, key=len, default="")
+    return longest if all(text in longest for text in texts) else "\n".join(texts)
 
 
 def turns_column(row: dict, names: Names) -> list[dict]:
@@ -78,11 +91,8 @@ def pair(row: dict, names: Names) -> list[dict]:
         turns += turn_list(row[column], column, names) if has_value(row, column) else []
     value = row[asks[0]]
     if len(asks) > 1:
-        texts = [passage_text(row[name], name) or _wording(row[name], name)[0] for name in asks if has_value(row, name)]
-        texts = [text for text in texts if text.strip()]
-        # A prompt may be the instruction with what is put around it.
-        longest = max(texts, key=len, default="")
-        value = longest if all(text in longest for text in texts) else "\n".join(texts)
+        parts = [name for name in asks if has_value(row, name)]
+        value = _as_one([passage_text(row[name], name) or _wording(row[name], name)[0] for name in parts])
     if (last := row[asks[-1]]) and isinstance(last, str) and options_within(last) and needs_picture(last):
         raise BadRow("question", "an exam question that points at a picture")
     if _are_texts(value) and _are_texts(row[answer]) and len(value) == len(row[answer]):
@@ -128,7 +138,11 @@ def question(row: dict, names: Names, positions: Positions = lambda: None) -> li
 
 
 def _has_named_columns(row: dict, names: Names) -> bool:
-    return all(value_at(row, path) is not None for key, path in names.columns.items() if key != "system")
+    return all(
+        parts_at(row, path) if key in ROUND else value_at(row, path) is not None
+        for key, path in names.columns.items()
+        if key != "system"
+    )
 
 
 def _is_question(row: dict, names: Names) -> bool:

@@ -8,6 +8,10 @@ from medllm_hf.data.columns import MACHINES
 
 # A mark of the beginning of a text is none of a dialogue.
 MAY_BEGIN = re.compile(r"\s*(?:<s>\s*)?(?P<name>[^\n:：>\]】]{1,30}[:：>\]】])")
+_HEADS = (
+    "Instruction|Input|Question|Human|User|System|Response|Answer|Assistant|Output"
+    "|指令|输入|问题|人类|人|用户|患者|病人|系统|回答|输出|助手|机器人|医生"
+)
 # What chat templates put around turns: ChatML; <|user|> of Zephyr and others; the headings of Alpaca and Guanaco.
 _TEMPLATES = (
     re.compile(r"<\|im_start\|>[ \t]*(?P<role>\w+)[ \t]*\n?(?P<text>.*?)(?:<\|im_end\|>|(?=<\|im_start\|>)|\Z)", re.DOTALL),
@@ -20,18 +24,18 @@ _TEMPLATES = (
         r"<\|(?P<role>user|assistant|system)\|>:?(?P<text>.*?)(?:<\|end\|>|(?=<\|(?:user|assistant|system)\|>)|\Z)", re.DOTALL
     ),
     re.compile(
-        r"###[ \t]*(?P<role>Instruction|Input|Question|Human|User|Response|Answer|Assistant|Output|指令|输入|问题|回答|输出)"
-        r"[ \t]*[:：](?P<text>.*?)(?=###[ \t]*\w{2,12}[ \t]*[:：]|\Z)",
+        rf"###[ \t]*(?P<role>{_HEADS})[ \t]*[:：](?P<text>.*?)(?=###[ \t]*(?:{_HEADS})[ \t]*[:：]|\Z)",
         re.DOTALL,
     ),
 )
 _LLAMA = re.compile(r"\[INST\](?P<asked>.*?)\[/INST\](?P<said>.*?)(?=(?:</s>)?(?:\s*<s>)?\s*\[INST\]|\Z)", re.DOTALL)
 _LLAMA_SYSTEM = re.compile(r"\s*<<SYS>>(.*?)<</SYS>>", re.DOTALL)
 _HEADINGS = {
-    **dict.fromkeys(("instruction", "input", "question", "指令", "输入", "问题"), "user"),
+    **dict.fromkeys(("instruction", "input", "question", "指令", "输入", "问题", "人"), "user"),
     **dict.fromkeys(("response", "answer", "output", "回答", "输出"), "assistant"),
 }
-_BEGIN = ("<|im_start|>", "<|start_header_id|>", "<start_of_turn>", "<|user|>", "<|system|>", "###", "[INST]")
+# The signs of which a text in a template has one.
+TEMPLATES = ("<|im_start|>", "<|start_header_id|>", "<start_of_turn>", "<|user|>", "<|system|>", "###", "[INST]")
 _BEFORE = re.compile(r"<s>|<bos>|<\|begin_of_text\|>|<\|endoftext\|>")
 # What is left of a template behind a text.
 _LEFT = re.compile(r"(?:\s*(?:<\|endoftext\|>|<\|end_of_text\|>|<\|im_end\|>|<\|eot_id\|>|</s>|<eos>|<end_of_turn>))+\s*\Z")
@@ -82,7 +86,7 @@ def without_template(text: str) -> str:
 
 def _of_template(text: str, roles: Mapping[str, str]) -> list[dict] | None:
     """The turns between the signs of a chat template, None where there are none; an empty answer at the end is left out."""
-    if not any(sign in text for sign in _BEGIN):
+    if not any(sign in text for sign in TEMPLATES):
         return None
     turns: list[dict] = []
     before = ""

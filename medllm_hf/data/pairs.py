@@ -3,6 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 
+from medllm_hf.data.column_hints import quoted
 from medllm_hf.data.columns import Names, is_prose, known, plain
 from medllm_hf.data.exam_options import given_options, letter_columns, plain_names
 from medllm_hf.data.sides import PASSAGES, is_beside, named_sides, side
@@ -32,6 +33,29 @@ _RIGHT = (
     *("referenceanswer", "goldanswer", "groundtruth", "groundtruthanswer", "stdanswer", "standardanswer", "expectedanswer"),
     *("expectedoutput", "expectedresponse", "idealanswer", "idealresponse", "goldresponse", "标准答案", "参考答案", "标准回答"),
 )
+# What says no more than which of a few it is.
+_VERDICTS = {
+    *("yes", "no", "maybe", "true", "false", "y", "n", "unknown", "unclear", "是", "否", "对", "错", "正确", "错误", "不是"),
+    *(
+        "可能",
+        "也许",
+        "不确定",
+        "はい",
+        "いいえ",
+        "예",
+        "아니오",
+        "sí",
+        "si",
+        "sim",
+        "não",
+        "oui",
+        "non",
+        "ja",
+        "nein",
+        "да",
+        "нет",
+    ),
+}
 # Among fewer rows that a text comes again says nothing.
 _FEWEST_ROWS = 8
 
@@ -92,17 +116,30 @@ def several_answers(rows: Iterable[dict]) -> str | None:
     So a model's answer is told from the one it is measured by.
     """
     found: Counter[tuple[str, str]] = Counter()
+    asked: list[str] = []
     total = 0
     for row in rows:
-        _, answer = pair_columns(row)
+        asks, answer = pair_columns(row)
+        asked = asked or asks
         total += 1
         for name in row:
             if plain(name) in _RIGHT and plain(answer) not in _RIGHT and has_value(row, name):
                 found[answer, name] += row[name] != row[answer]
+            elif name != answer and _is_long_answer(row, name, answer):
+                found[answer, name] += 1
     (answer, name), count = found.most_common(1)[0] if found else (("", ""), 0)
     if not count or count * 2 < total:
         return None
-    return f"several may be the answer ({answer}, {name}): choose with --columns user=…,assistant=…"
+    user = "+".join(asked) if asked else "…"
+    return f"several may be the answer ({answer}, {name}): choose with --columns {quoted(f'user={user},assistant=…')}"
+
+
+def _is_long_answer(row: dict, name: str, answer: str) -> bool:
+    """Whether a column has an answer in full beside one that only says yes or no, as PubMedQA has them."""
+    verdict, text = row.get(answer), row[name]
+    if not isinstance(verdict, str) or verdict.strip(" .。").casefold() not in _VERDICTS or not isinstance(text, str):
+        return False
+    return side(name) == "assistant" and len(text) > _SHORTEST and is_prose(text)
 
 
 def _may_ask(name: str, values: set[str]) -> bool:

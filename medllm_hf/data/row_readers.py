@@ -17,6 +17,8 @@ if TYPE_CHECKING:  # JSON and CSV need no pyarrow
 # Longer rows are refused: a quote or a bracket that is never closed would otherwise take the file into memory.
 LARGEST_ROW = 64 * 2**20
 CHUNK = 2**20
+# Foreign text may be in it; what to do stands at its end.
+LONGEST_REASON = 1_000
 ByteStream = io.BufferedReader | gzip.GzipFile
 BROKEN = (OSError, EOFError, zlib.error)
 
@@ -28,7 +30,7 @@ class BadRow(ValueError):
     """
 
     def __init__(self, where: str, reason: str, fatal: bool = False):
-        reason = reason[:300]
+        reason = reason[:LONGEST_REASON]
         if not reason.isprintable():
             reason = "".join(char if char.isprintable() else repr(char)[1:-1] for char in reason)
         super().__init__(where, reason, fatal)

@@ -12,11 +12,13 @@ from medllm_hf.data.row_readers import LARGEST_ROW, BadRow, ByteStream
 _FEWEST_MARKS, _LEAST_SHARE = 2, 0.1
 # What stands between dialogues: a rule, a heading, a number.
 _BREAK = re.compile(
-    r"\s*(?:[-=*_~]{3,}|#{1,6}[ \t]+\S.*|id\s*[=:]\s*\w+"
+    r"\s*(?:#{1,6}[ \t]+\S.*|id\s*[=:]\s*\w+"
     r"|[#*\s\[【]*(?:dialogue|dialog|conversation|transcript|session|case|example|scenario|consultation|visit|sample"
     r"|对话|会话|病例|案例|问诊|示例|例)\s*[#:：.]?\s*(?:\d+|[一二三四五六七八九十]+)\b.{0,80})\s*",
     re.IGNORECASE,
 )
+# A line of signs alone, and what Markdown has for a heading without its words.
+_RULE = re.compile(r"(?:[-=*_~+—–―─━═＝－＊#][ \t]*){3,}|#{1,6}")
 # Q1: …, **问题 2**：…, ### Question: …
 _QUESTION_MARK = re.compile(
     r"[#>*\s-]*(?:(?P<asks>Q|Question|问题|问|質問|問|질문)|(?P<says>A|Answer|答案|回答|答|답변))"
@@ -84,7 +86,7 @@ def _questions(lines: list[tuple[int, str]]) -> Iterator[tuple[int, object]]:
 
 
 def _parts(lines: list[tuple[int, str]]) -> list[list[tuple[int, str]]]:
-    parts = _split(lines, lambda line: not _side(line) and _BREAK.fullmatch(line) is not None)
+    parts = _split(lines, lambda line: _is_rule(line) or (not _side(line) and _BREAK.fullmatch(line) is not None))
     talks = [part for part in parts if any(_side(line) for _, line in part)]
     if len(talks) > 1 and all(_is_whole(part) for part in talks):
         return parts
@@ -118,7 +120,7 @@ def _sides(part: Iterable[tuple[int, str]]) -> Iterator[str]:
 
 
 def _is_rule(line: str) -> bool:
-    return not _side(line) and re.fullmatch(r"\s*[-=*_~]{3,}\s*", line) is not None
+    return _RULE.fullmatch(line.strip()) is not None
 
 
 def _side(line: str) -> str | None:

@@ -74,3 +74,14 @@ def test_an_instruction_that_is_another_wording_of_the_question(tmp_path, capsys
     assert accepted(tmp_path / "a.jsonl")[0][0]["content"] == asked(0)
     rows = [{**row, "instruction": "请回答"} for row in rows]
     assert "user in instruction and question" in shown(tmp_path, capsys, rows)[1]
+
+
+@pytest.mark.parametrize(
+    "heads", [("人类", "助手"), ("人", "助手"), (" 用户", " 机器人"), ("患者", "医生"), ("Human", "Assistant")]
+)
+def test_turns_in_one_text_by_the_headings_of_a_template(tmp_path, capsys, heads):
+    rows = [{"文本": f"###{heads[0]}：{asked(i)}###{heads[1]}：{said(i)}\n### 注：{i}"} for i in range(3)]
+    code, out = shown(tmp_path, capsys, rows)
+    assert code == 0 and "messages in 文本, by what stands there" in out
+    # A heading that is nobody's stays in the text.
+    assert [turn["content"] for turn in accepted(tmp_path / "a.jsonl")[1]] == [asked(1), f"{said(1)}\n### 注：1"]

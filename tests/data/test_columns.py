@@ -411,3 +411,31 @@ def test_preferences_alone_and_in_other_layouts():
     assert read({"conversation": {"messages": GOOD}}) == (GOOD, None)
     with pytest.raises(BadRow, match="people do not want"):
         read({"question": ASKED, "answer": ANSWERED, "label": "-1.0"})
+
+
+def test_columns_that_are_joined(tmp_path, capsys):
+    row = {"head": "请教", "body": ASKED, "says": ANSWERED, "a+b": "甲", "meta": {"more": "谢谢"}}
+    assert read(row, "user=head+body+meta.more,assistant=says")[0][0]["content"] == f"请教\n{ASKED}\n谢谢"
+    assert read({**row, "head": None}, "user=head+body,assistant=says")[0][0]["content"] == ASKED
+    assert read({**row, "head": ASKED[:2]}, "user=head+body,assistant=says")[0][0]["content"] == ASKED
+    assert read(row, "user=a+b,assistant=says")[0][0]["content"] == "甲"
+    path = write_lines(tmp_path / "a.jsonl", [row] * 2)
+    assert check([path], columns="user=head+body,assistant=says") == 0
+    assert "columns with text that were not read (in so many rows): a+b (2), meta (2)" in capsys.readouterr().out
+    # A part that no row has is a slip, and would be lost.
+    assert check([path], columns="user=haed+body,assistant=says") == 1
+    assert "none of its first 2 rows has the column haed" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "text", ["\u200b", " \ufeff\u00ad", "\u2800", "\u3164\u115f", "\x00\x1b\x7f", "\u202e\u2060", "\U000e0041"]
+)
+def test_what_cannot_be_seen_is_no_text(text):
+    with pytest.raises(BadRow, match="empty content"):
+        read({"question": ASKED, "answer": text})
+    with pytest.raises(BadRow, match="empty content"):
+        read({"question": text, "answer": ANSWERED})
+    assert read({"messages": [{"role": "system", "content": text}, *GOOD]}) == (GOOD, "empty system turn was left out")
+    with pytest.raises(BadRow, match="option is not a text"):
+        read({"question": ASKED, "options": ["甲", text, "丙"], "answer": "A"})
+    assert read({"question": ASKED, "answer": f"好{text}"})[0][1]["content"] == f"好{text}"

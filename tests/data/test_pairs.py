@@ -119,3 +119,16 @@ def test_an_answer_beside_the_one_it_is_measured_by(tmp_path, capsys):
     assert "several may be the answer (output, expected)" in capsys.readouterr().out
     rows = [{**row, "expected": ""} for row in rows]
     assert check([write_lines(tmp_path / "a.jsonl", rows)]) == 0
+
+
+def test_a_verdict_beside_the_whole_answer(tmp_path, capsys):
+    rows = [
+        {"context": CASE, "question": ASKED, "answer": "Yes", "long_answer": f"{ANSWERED}也要量血压，共{i}次。"}
+        for i in range(3)
+    ]
+    assert check([write_lines(tmp_path / "a.jsonl", rows)]) == 1
+    said = capsys.readouterr().out
+    assert "several may be the answer (answer, long_answer): choose with --columns user=context+question,assistant=…" in said
+    assert check([str(tmp_path / "a.jsonl")], columns="user=context+question,assistant=long_answer") == 0
+    rows = [{**row, "answer": ANSWERED} for row in rows]
+    assert check([write_lines(tmp_path / "b.jsonl", rows)]) == 0

@@ -9,6 +9,7 @@ from tests.data.test_formats import GOOD, TWO_ROUNDS, reading
 
 ASKED, ANSWERED = (turn["content"] for turn in GOOD)
 ONE = f"患者：{ASKED}\n医生：{ANSWERED}"
+RULES = ("##", "---", "====", "***", "* * *", "———", "######", "+++")
 MARKDOWN = f"**Patient:** {ASKED}\n**Doctor:** {ANSWERED}"
 
 
@@ -27,6 +28,8 @@ MARKDOWN = f"**Patient:** {ASKED}\n**Doctor:** {ANSWERED}"
         ),
         (f"## User\n{ASKED}\n\n## Assistant\n{ANSWERED}\n", [GOOD]),
         (f"对话 1\n{ONE}\n\n对话 2\n{ONE}", [GOOD, GOOD]),
+        *((f"编号\n{rule}\n{ONE}\n{rule}\n\n编号\n{rule}\n{ONE}\n{rule}\n", [GOOD, GOOD]) for rule in RULES),
+        *((f"{ONE}\n{rule}\n", [GOOD]) for rule in RULES),
         (f"患者：{ASKED}\n---\n医生：{ANSWERED}\n---\n患者：没有\n---\n医生：多休息。", [TWO_ROUNDS]),
     ],
 )

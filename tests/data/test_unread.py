@@ -75,3 +75,10 @@ def test_names_without_end_are_cut_off():
     [line] = unread_lines(found, 3)
     assert line.endswith(f"and {MOST_NAMES - 3} more") and line.isprintable()
     assert unread_lines(Counter(), 3) == []
+
+
+def test_columns_in_as_many_rows_stand_by_their_names():
+    counts = Counter()
+    count(counts, ("b", "d"))
+    count(counts, ("d", "a", "c"))
+    assert unread_lines(counts, 3) == ["columns with text that were not read (in so many rows): d (2), a (1), b (1) and 1 more"]
