@@ -7,6 +7,7 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 
 from medllm_hf.errors import UserError, first_line
+from medllm_hf.evaluation.runs.behaviour import BEHAVIOUR
 from medllm_hf.evaluation.runs.folder import FinishedRun, read_run, weights_hash
 from medllm_hf.evaluation.runs.names import distinct_names, nested_runs
 from medllm_hf.evaluation.verification.dialogues import held_by
@@ -19,10 +20,10 @@ from medllm_hf.hub.results import parse_benchmark, write_entry
 from medllm_hf.hub.runs import DIALOGUES, JUDGE, RUN_FILES, consultations_in, published
 from medllm_hf.pretrained import check_known, check_weights, load_config, load_tokenizer
 from medllm_hf.vocabulary import check_ids
-from medllm_hf.weight_files import check_regular, header_shapes, published_files, read_provenance, weight_files
+from medllm_hf.weight_files import INDEX_FILE, check_regular, header_shapes, published_files, read_provenance, weight_files
 
-MODEL_FILES = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer.model", "tokenizer_config.json",
-               "chat_template.jinja", "provenance.json", "training.json", "LICENSE*")  # fmt: skip
+# The index of the weights is among `published_files`.
+MODEL_FILES = (*(name for name in BEHAVIOUR if name != INDEX_FILE), "provenance.json", "training.json", "LICENSE*")
 
 
 def publish_model(

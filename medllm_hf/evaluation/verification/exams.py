@@ -27,6 +27,7 @@ from medllm_hf.evaluation.verification.findings import (
     UNKNOWN,
     Finding,
     Known,
+    behaviour_findings,
     compared,
     key_finding,
     metric_findings,
@@ -42,6 +43,7 @@ class Model(TypedDict):
 
     id: str
     weights_sha256: str
+    files_sha256: NotRequired[dict[str, str]]
 
 
 class Examples(TypedDict):
@@ -98,6 +100,7 @@ def exam(where: str, run: FinishedRun, known: Known) -> Generator[Finding, None,
     manifest, stored = read_record(run["manifest"], Manifest, f"{where}/manifest.json"), stored_run(where, run)
     settings, outputs = manifest["settings"], stored.outputs
     yield compared(f"{where}/manifest.json model.weights_sha256", known.weights, manifest["model"]["weights_sha256"])
+    yield from behaviour_findings(f"{where}/manifest.json model.files_sha256", manifest["model"].get("files_sha256", {}), known)
     written = [one.original() for one in stored.questions if not one.rotation]
     data, sets = question_sets(where, written, manifest["data"], known, settings.get("encoding"))
     items = sets[0]

@@ -1,13 +1,19 @@
 """The verb `verify`: every figure of a published model, done again from the raw outputs that lie beside it."""
 
-from medllm_hf.evaluation.verification.findings import CONFIRMED, DIFFERENT, UNKNOWN
+from medllm_hf.errors import visible
+from medllm_hf.evaluation.verification.findings import CONFIRMED, DERIVED, STATES
 from medllm_hf.hub.verify import find_published, known_files, verify_published
+
+PROVES = (
+    "Confirmed means: the figure follows from the outputs published beside it. It does not mean that these weights gave the "
+    "outputs, nor that what is declared is true; unexamined files were not read."
+)
 
 
 def verify(repository: str, revision: str | None = None, data: list[str] | None = None) -> int:
-    """Prints each figure and hash of a repository once it is done again, as confirmed, different or not derivable.
+    """Prints each figure and hash of a repository once it is done again, then what is declared and what is unexamined.
 
-    The exit code is 0 when there are figures and all are confirmed, else 1.
+    The exit code is 0 when there are figures and all are confirmed, and nothing lies there that can run code, else 1.
 
     Args:
         repository: a repository folder, or a Hub id.
@@ -21,9 +27,12 @@ def verify(repository: str, revision: str | None = None, data: list[str] | None 
     published = find_published(repository, revision)
     if published.commit:
         print(f"{repository} at commit {published.commit}")
-    counts = dict.fromkeys((CONFIRMED, DIFFERENT, UNKNOWN), 0)
+    counts, passes = dict.fromkeys(STATES, 0), True
     for one in verify_published(published, known):
         print(one.line, flush=True)
         counts[one.state] += 1
-    print(f"{repository}: {', '.join(f'{count} {state}' for state, count in counts.items())}")
-    return 0 if counts[CONFIRMED] == sum(counts.values()) else 1
+        passes = passes and one.passes
+    derived, rest = (", ".join(f"{counts[state]} {state}" for state in states) for states in (DERIVED, STATES[len(DERIVED) :]))
+    print(f"{visible(repository)}: {derived}; {rest}")
+    print(PROVES)
+    return 0 if passes and counts[CONFIRMED] else 1
