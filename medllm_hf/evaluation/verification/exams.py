@@ -1,7 +1,8 @@
 """A published exam run, done again from its outputs: scores, metrics, and the hashes of questions, prompts and weights."""
 
+import math
 from collections import Counter
-from collections.abc import Generator, Sequence
+from collections.abc import Collection, Generator, Mapping, Sequence
 from dataclasses import replace
 from typing import NotRequired, TypedDict
 
@@ -21,6 +22,7 @@ from medllm_hf.evaluation.exams.prompts import (
 from medllm_hf.evaluation.exams.settings import READINGS
 from medllm_hf.evaluation.runs.folder import FinishedRun
 from medllm_hf.evaluation.runs.records import DataRecord, read_record
+from medllm_hf.evaluation.verification.bounded import bounded
 from medllm_hf.evaluation.verification.findings import (
     CONFIRMED,
     DIFFERENT,
@@ -36,6 +38,9 @@ from medllm_hf.evaluation.verification.findings import (
 from medllm_hf.pretrained import load_tokenizer
 
 LANGUAGES = ("zh", "en")
+ROUNDING = 1e-5
+# Seconds that a tokenizer may take to be loaded, and a prompt to be made: many times what they take.
+LOADING, PROMPT = 120, 0.05
 
 
 class Model(TypedDict):
@@ -159,7 +164,7 @@ def output_finding(
         again: Finishing = output.get("finishing", {})
         if ("finishing" in output) != ("finish" in settings and is_unread(one, output, settings["mode"])):
             wrong.append("finishing")
-        if any("logprobs" in row and set(row["logprobs"]) != set(letters) for row in (output, again)):
+        if any("logprobs" in row and not _are_log_probabilities(row["logprobs"], letters) for row in (output, again)):
             wrong.append("logprobs")
         if ("lengths" in output) != (settings["normalization"] != "none"):
             wrong.append("normalization")
@@ -170,6 +175,11 @@ def output_finding(
         if wrong:
             return Finding(f"{where}/outputs.jsonl", DIFFERENT, f"line {number} ({one.item.id}): {', '.join(wrong)} cannot be")
     return None
+
+
+def _are_log_probabilities(found: Mapping[str, float], letters: Collection[str]) -> bool:
+    """Whether each of the answers has a logarithm of a probability: finite and at most 0, up to the rounding of float32."""
+    return set(found) == set(letters) and all(math.isfinite(value) and value <= ROUNDING for value in found.values())
 
 
 def prompt_findings(where: str, manifest: Manifest, sets: Sequence[tuple[McqItem, ...]], known: Known) -> list[Finding]:
@@ -203,9 +213,13 @@ def prompt_findings(where: str, manifest: Manifest, sets: Sequence[tuple[McqItem
         wanted = dict.fromkeys(Counter(item.kind for item in sets[0]), settings["shots"])
         found.append(compared(f"{where}/manifest.json settings.shots", wanted, drawn))
     thinking = settings.get("enable_thinking")
-    tokenizer, finish = load_tokenizer(known.folder, chat=chat), "finish" in settings
-    prompts = Prompts(tokenizer, examples, settings["score"], chat, mode, thinking, finish)
-    digests = [prompts.digest(items) for items in sets]
+
+    def digest() -> list[str]:
+        tokenizer, finish = load_tokenizer(known.folder, chat=chat), "finish" in settings
+        prompts = Prompts(tokenizer, examples, settings["score"], chat, mode, thinking, finish)
+        return [prompts.digest(items) for items in sets]
+
+    digests = bounded(f"a tokenizer or template of {where}", digest, LOADING + PROMPT * sum(map(len, sets)))
     if settings["prompt_sha256"] in digests:
         return [*found, Finding(figure, CONFIRMED)]
     return [*found, compared(figure, digests[0], settings["prompt_sha256"])]
