@@ -7,7 +7,7 @@ from pathlib import Path
 
 from medllm_hf.data.screening.pii.masking import find
 from medllm_hf.errors import UserError, first_line
-from medllm_hf.evaluation.verification.findings import CONFIRMED, DIFFERENT, Known
+from medllm_hf.evaluation.verification.findings import DIFFERENT, Known
 from medllm_hf.hub.card_figures import card_findings
 from medllm_hf.hub.runs import rederived, repository_hash
 
@@ -67,7 +67,7 @@ def check_figures(folder: Path) -> None:
     """
     found, runs = rederived(folder, Known(repository_hash(folder), folder, {}))
     wrong = [one for one in found if one.state == DIFFERENT]
-    wrong += [one for one in card_findings(folder, runs) if one.state != CONFIRMED]
+    wrong += [one for one in card_findings(folder, runs) if not one.passes]
     if wrong:
         told = _listed([f"{one.figure} ({one.why})" for one in wrong])
         raise UserError(told, "figures that follow from the raw outputs", "run `medllm eval` again")
