@@ -374,6 +374,10 @@ def verify(parser: Parser) -> None:
     parser.add_argument("repository", metavar="REPO_OR_DIR", help="Hub id or repository folder of a published model")
     parser.add_argument("--revision", help="branch, tag or commit of the Hub repository")
     parser.add_argument("--data", nargs="+", metavar="FILE", help="questions or cases of the runs, for hashes that need them")
+    parser.add_argument(
+        "--rerun", type=whole, metavar="N", help="compute N answers of each exam again on the published weights"
+    )
+    parser.add_argument("--seed", type=seed, default=0, help="by which these are drawn (default: %(default)s)")
 
 
 def web(parser: Parser) -> None:

@@ -9,7 +9,7 @@ from huggingface_hub import HfApi, RepoFile
 
 from medllm_hf.errors import UserError
 from medllm_hf.evaluation.runs.folder import combined_hash
-from medllm_hf.evaluation.verification.findings import DECLARED, UNKNOWN, Finding, Known
+from medllm_hf.evaluation.verification.findings import DECLARED, UNKNOWN, Finding, Known, Rerun
 from medllm_hf.folders import sha256
 from medllm_hf.hub.card_figures import card_findings
 from medllm_hf.hub.inventory import files_in, inventory
@@ -39,23 +39,27 @@ class Published:
     commit: str | None = None
 
 
-def find_published(repository: str, revision: str | None = None) -> Published:
-    """The model in a repository folder or on the Hub, whose weights are not fetched: their hash is made from those it lists.
+def find_published(repository: str, revision: str | None = None, weights: bool = False) -> Published:
+    """The model in a repository folder or on the Hub.
+
+    Args:
+        weights: whether those on the Hub are fetched; else their hash is made from the hashes that it lists.
 
     Raises:
         UserError: see `local` and `remote`.
     """
-    return local(Path(repository), revision) if Path(repository).is_dir() else remote(repository, revision)
+    return local(Path(repository), revision) if Path(repository).is_dir() else remote(repository, revision, weights)
 
 
-def verify_published(published: Published, known: dict[str, Path]) -> Iterator[Finding]:
+def verify_published(published: Published, known: dict[str, Path], rerun: Rerun | None = None) -> Iterator[Finding]:
     """Yields what is derived of a published model, then what is declared, then what nobody looked at.
 
     Args:
         known: see `known_files`.
+        rerun: the answers that are computed again; the weights of a model on the Hub are fetched for it.
     """
     runs: list[dict] = []
-    whole = Known(published.weights, published.folder, known)
+    whole = Known(published.weights, published.folder, known, rerun)
     yield from verify_runs(published.folder, whole, runs)
     yield from card_findings(published.folder, runs)
     if not runs:
@@ -108,7 +112,7 @@ def local(folder: Path, revision: str | None) -> Published:
     return Published(folder, repository_hash(folder), tuple(files), tuple(odd))
 
 
-def remote(name: str, revision: str | None) -> Published:
+def remote(name: str, revision: str | None, weights: bool = False) -> Published:
     """A folder with card and evidence of a Hub repository, and the hash of its weights by the hashes that the Hub lists.
 
     Raises:
@@ -120,7 +124,7 @@ def remote(name: str, revision: str | None) -> Published:
         tree = [one for one in HfApi().list_repo_tree(name, revision=commit, recursive=True) if isinstance(one, RepoFile)]
         shards = [file for file in tree if "/" not in file.path and file.path.endswith(".safetensors")]
         # What is too small for LFS is listed by another hash, so it is fetched.
-        small = [file.path for file in shards if not file.lfs]
+        small = [file.path for file in shards if weights or not file.lfs]
         folder, _ = snapshot(name, commit, [*FETCHED, *small], "a repository folder")
     if not shards:
         raise UserError(f"no .safetensors in {name}", "a published model", "check the name")

@@ -48,6 +48,14 @@ class Finding:
 
 
 @dataclass(frozen=True)
+class Rerun:
+    """How many published answers of each exam are computed again, and the seed by which they are drawn."""
+
+    count: int
+    seed: int
+
+
+@dataclass(frozen=True)
 class Known:
     """What a run is compared with, beside its own files.
 
@@ -55,11 +63,13 @@ class Known:
         weights: `weights_hash` of the published model.
         folder: Where its tokenizer lies.
         files: SHA-256 → path of the questions and cases that are at hand.
+        rerun: what is to be computed again on the weights, which then lie in `folder` too.
     """
 
     weights: str
     folder: Path
     files: dict[str, Path]
+    rerun: Rerun | None = None
 
     @cached_property
     def behaviour(self) -> dict[str, str]:

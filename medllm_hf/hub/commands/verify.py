@@ -1,7 +1,7 @@
 """The verb `verify`: every figure of a published model, done again from the raw outputs that lie beside it."""
 
-from medllm_hf.errors import visible
-from medllm_hf.evaluation.verification.findings import CONFIRMED, DERIVED, STATES
+from medllm_hf.errors import UserError, visible
+from medllm_hf.evaluation.verification.findings import CONFIRMED, DERIVED, STATES, Rerun
 from medllm_hf.hub.verify import find_published, known_files, verify_published
 
 PROVES = (
@@ -10,7 +10,9 @@ PROVES = (
 )
 
 
-def verify(repository: str, revision: str | None = None, data: list[str] | None = None) -> int:
+def verify(
+    repository: str, revision: str | None = None, data: list[str] | None = None, rerun: int | None = None, seed: int = 0
+) -> int:
     """Prints each figure and hash of a repository once it is done again, then what is declared and what is unexamined.
 
     The exit code is 0 when there are figures and all are confirmed, and nothing lies there that can run code, else 1.
@@ -18,17 +20,20 @@ def verify(repository: str, revision: str | None = None, data: list[str] | None 
     Args:
         repository: a repository folder, or a Hub id.
         revision: branch, tag or commit of the Hub repository.
+        rerun: so many answers of each exam are computed again on the published weights, drawn by `seed`.
         data: files of questions or cases, beside those that come with the project, for hashes that need them.
 
     Raises:
         UserError: no such folder or repository, nothing published in it, or no such file of data.
     """
     known = known_files(data or [])
-    published = find_published(repository, revision)
+    if rerun is not None and rerun < 1:
+        raise UserError(f"--rerun {rerun}", "1 or more", "60 find 5% of altered answers with 95% where each is seen")
+    published = find_published(repository, revision, weights=rerun is not None)
     if published.commit:
         print(f"{repository} at commit {published.commit}")
     counts, passes = dict.fromkeys(STATES, 0), True
-    for one in verify_published(published, known):
+    for one in verify_published(published, known, Rerun(rerun, seed) if rerun else None):
         print(one.line, flush=True)
         counts[one.state] += 1
         passes = passes and one.passes
