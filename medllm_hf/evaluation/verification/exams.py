@@ -40,7 +40,7 @@ from medllm_hf.pretrained import load_tokenizer
 LANGUAGES = ("zh", "en")
 ROUNDING = 1e-5
 # Seconds that a tokenizer may take to be loaded, and a prompt to be made: many times what they take.
-LOADING, PROMPT = 120, 0.05
+LOADING, PROMPT = 60, 0.05
 
 
 class Model(TypedDict):
@@ -223,7 +223,13 @@ def prompt_findings(where: str, manifest: Manifest, sets: Sequence[tuple[McqItem
         prompts = run_prompts(manifest, examples, known)
         return [prompts.digest(items) for items in sets]
 
-    digests = bounded(f"a tokenizer or template of {where}", digest, LOADING + PROMPT * sum(map(len, sets)))
+    if known.unusable:
+        return [*found, Finding(figure, UNKNOWN, f"as before, {known.unusable[0]}")]
+    try:
+        digests = bounded("a tokenizer or template", digest, LOADING + PROMPT * sum(map(len, sets)))
+    except UserError as error:
+        known.unusable.append(str(error))
+        raise
     if settings["prompt_sha256"] in digests:
         return [*found, Finding(figure, CONFIRMED)]
     return [*found, compared(figure, digests[0], settings["prompt_sha256"])]

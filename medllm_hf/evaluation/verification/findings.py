@@ -6,7 +6,7 @@ declared. Every other file is unexamined.
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -64,12 +64,14 @@ class Known:
         folder: Where its tokenizer lies.
         files: SHA-256 → path of the questions and cases that are at hand.
         rerun: what is to be computed again on the weights, which then lie in `folder` too.
+        unusable: why the tokenizer or template can make no prompts, once that was found: it is not waited for twice.
     """
 
     weights: str
     folder: Path
     files: dict[str, Path]
     rerun: Rerun | None = None
+    unusable: list[str] = field(default_factory=list)
 
     @cached_property
     def behaviour(self) -> dict[str, str]:
