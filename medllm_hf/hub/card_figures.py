@@ -13,7 +13,7 @@ from medllm_hf.errors import UserError
 from medllm_hf.evaluation.verification.findings import CONFIRMED, DECLARED, DIFFERENT, UNKNOWN, Finding, compared
 from medllm_hf.folders import read_text
 from medllm_hf.hub.card_metadata import metadata_findings, read_metadata, read_yaml
-from medllm_hf.hub.cards import SECTION_BEGINS, SECTION_ENDS, WARNING, About, model_card
+from medllm_hf.hub.cards import SECTION_BEGINS, SECTION_ENDS, WARNING, About, model_card, own_words
 from medllm_hf.hub.claims import claim, has_markup
 from medllm_hf.hub.results import FOLDER, entry
 
@@ -63,9 +63,8 @@ def _about(metadata: dict, body: str) -> About:
     name = re.search(r'from_pretrained\("([^"\n]{1,200})"', body)
     if not name:
         raise ValueError("no from_pretrained with the model's name")
-    section = re.search(rf"^{re.escape(SECTION_BEGINS)}\n(.*?)\n{re.escape(SECTION_ENDS)}$", body, re.S | re.M)
     datasets = tuple(metadata.get("datasets") or ())
-    return About(name[1], metadata["license"], metadata.get("base_model"), datasets, section[1] if section else None)
+    return About(name[1], metadata["license"], metadata.get("base_model"), datasets, own_words(body))
 
 
 def index_findings(made: list[dict], stored: list[dict]) -> list[Finding]:

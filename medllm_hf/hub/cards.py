@@ -86,6 +86,12 @@ def model_card(folder: Path, about: About, runs: list[dict]) -> ModelCard:
     )
 
 
+def own_words(text: str) -> str | None:
+    """What stands between the marks of the publisher's own words in a card; None where there are none."""
+    section = re.search(rf"^{re.escape(SECTION_BEGINS)}\n(.*?)\n{re.escape(SECTION_ENDS)}$", text, re.S | re.M)
+    return section[1] if section else None
+
+
 def _object(file: Path) -> dict:
     return read_json(file) if file.exists() else {}
 

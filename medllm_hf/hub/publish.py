@@ -36,12 +36,14 @@ def publish_model(
     overwrite: bool,
     datasets: Sequence[str] = (),
     benchmarks: Sequence[str] = (),
+    section: str | None = None,
 ) -> None:
     """Writes the repository folder `out`: weights, tokenizer, template, generation config, card and evidence. Uploads nothing.
 
     Args:
         datasets: ORG/NAME of what the model was trained on, or ORG/NAME=FOLDER with the folder of `medllm data build`, whose
             licence and screening the card then tells.
+        section: Markdown in the publisher's own words, for the card.
         benchmarks: RUN=ORG/DATASET#TASK for each run on a benchmark that the Hub has registered.
 
     Raises:
@@ -54,7 +56,7 @@ def publish_model(
     shards = check_files(model)
     check_model(model, shards)
     read = check_runs(model, runs)
-    about = About(repo_id, license, base_model, tuple(one.partition("=")[0] for one in datasets))
+    about = About(repo_id, license, base_model, tuple(one.partition("=")[0] for one in datasets), section)
     check_licence(license, terms_of(base_model, read_provenance(model)))
     weights = published_files(model)
     with new_folder(out, overwrite) as folder:
