@@ -11,7 +11,7 @@ from medllm_hf.errors import UserError
 
 Result = TypeVar("Result")
 # What a process may take beside what it had: the libraries that read a tokenizer, and the prompts.
-MEMORY = 8 << 30
+MEMORY = 3 << 30
 
 
 def bounded(what: str, work: Callable[[], Result], seconds: float, memory: int = MEMORY) -> Result:
