@@ -52,7 +52,7 @@ def _proposal(row: dict, columns: Mapping[str, tuple[str, ...]], names: Names) -
     if given_options(row, plain_names(row)) is not None or len(letter_columns(row)) > 1:
         return "options, and no column that tells which is right: fill one named `answer`, and name the question `question`"
     if lists and not (users and answers):
-        return f"try --columns {_quoted(f'messages={lists[0]}')}"
+        return f"try --columns {quoted(f'messages={lists[0]}')}"
     if users and answers:
         return _of_sides(users, answers)
     if users or answers:
@@ -60,14 +60,14 @@ def _proposal(row: dict, columns: Mapping[str, tuple[str, ...]], names: Names) -
         return f"none of them looks like the {which} beside {', '.join(map(_short, other[:_SHOWN]))}; {_GIVE}"
     if len(texts) == 2 and len(row) <= _FEW:
         usual = any(columns.values()) or "".join(row).isascii() and all(map(str.isidentifier, row))
-        return f"try --columns {_quoted(f'user={texts[0]},assistant={texts[1]}')}{_OR_NAMES if flat and not usual else ''}"
+        return f"try --columns {quoted(f'user={texts[0]},assistant={texts[1]}')}{_OR_NAMES if flat and not usual else ''}"
     return f"none of them looks like a question or an answer; {_GIVE}"
 
 
 def _of_sides(users: list[str], answers: list[str]) -> str:
     """What to try of columns that may be the question and such that may be the answer: a pair, or a choice."""
     if len(users) == len(answers) == 1:
-        return f"try --columns {_quoted(f'user={users[0]},assistant={answers[0]}')}"
+        return f"try --columns {quoted(f'user={users[0]},assistant={answers[0]}')}"
     alike = [(user, answer) for user in users for answer in answers if _rest(user) == _rest(answer)]
     several = [
         f"several may be the {which} ({', '.join(map(_short, paths[:_SHOWN]))}{', …' if len(paths) > _SHOWN else ''})"
@@ -76,7 +76,7 @@ def _of_sides(users: list[str], answers: list[str]) -> str:
     ]
     user, answer = alike[0] if alike else (users[0] if len(users) == 1 else "…", answers[0] if len(answers) == 1 else "…")
     choose = "choose, such as" if alike else "choose with"
-    return f"{' and '.join(several)}: {choose} --columns {_quoted(f'user={user},assistant={answer}')}"
+    return f"{' and '.join(several)}: {choose} --columns {quoted(f'user={user},assistant={answer}')}"
 
 
 def _rest(path: str) -> frozenset[str]:
@@ -107,7 +107,7 @@ def _are_turns(value: object, names: Names) -> bool:
     return rounds or bool(columns["role"] and columns["content"] and isinstance(first[columns["role"][0]], str))
 
 
-def _quoted(columns: str) -> str:
+def quoted(columns: str) -> str:
     """The columns as they are written for a shell."""
     if not _FOR_SHELL.search(columns):
         return columns

@@ -8,8 +8,8 @@ from typing import NotRequired, TypedDict
 
 from medllm_hf.data.mcq import McqItem
 from medllm_hf.errors import UserError
-from medllm_hf.evaluation.exams.derive import breaks_ties, derive, reading_of, stored_run
-from medllm_hf.evaluation.exams.outputs import Finishing, Output, is_unread
+from medllm_hf.evaluation.exams.derive import derive, reading_of, stored_run
+from medllm_hf.evaluation.exams.outputs import Finishing, Output, Rules, is_unread, rules_of
 from medllm_hf.evaluation.exams.prompts import (
     PresentedQuestion,
     Prompts,
@@ -102,6 +102,7 @@ def exam(where: str, run: FinishedRun, known: Known) -> Generator[Finding, None,
     Raises:
         UserError: it is damaged.
     """
+    rules = rules_of(run["metrics"])
     manifest, stored = read_record(run["manifest"], Manifest, f"{where}/manifest.json"), stored_run(where, run)
     settings, outputs = manifest["settings"], stored.outputs
     yield compared(f"{where}/manifest.json model.weights_sha256", known.weights, manifest["model"]["weights_sha256"])
@@ -114,11 +115,11 @@ def exam(where: str, run: FinishedRun, known: Known) -> Generator[Finding, None,
     shown = present_options(items, settings["seed"], settings["shuffle_options"], settings["circular"])
     lines = key_finding(f"{where}/outputs.jsonl", outputs, [one.key for one in shown], ("id", "rotation"))
     if lines.state == CONFIRMED:
-        lines = output_finding(where, shown, outputs, settings) or lines
+        lines = output_finding(where, shown, outputs, settings, rules) or lines
     yield lines
     if not {one.key for one in shown} & {(row["id"], row["rotation"]) for row in outputs}:
         raise UserError(f"no output of any question in {where}", "those of its questions", "run `medllm eval mcq` again")
-    derived = derive(shown, outputs, run["manifest"], breaks_ties(run["metrics"]))
+    derived = derive(shown, outputs, run["manifest"], rules)
     yield row_finding(f"{where}/scores.jsonl", derived.scores, run["scores"])
     yield from metric_findings(f"{where}/metrics.json", derived.metrics, run["metrics"])
     prompts = prompt_findings(where, manifest, sets, known)
@@ -165,7 +166,7 @@ def question_sets(
 
 
 def output_finding(
-    where: str, shown: Sequence[PresentedQuestion], outputs: Sequence[Output], settings: Settings
+    where: str, shown: Sequence[PresentedQuestion], outputs: Sequence[Output], settings: Settings, rules: Rules
 ) -> Finding | None:
     """What makes an output none of this run, None where each is one."""
     for number, (one, output) in enumerate(zip(shown, outputs, strict=True), start=1):
@@ -176,7 +177,7 @@ def output_finding(
         if ("reply" in output) != (settings["mode"] != READINGS[0]):
             wrong.append("mode")
         again: Finishing = output.get("finishing", {})
-        if ("finishing" in output) != ("finish" in settings and is_unread(one, output, settings["mode"])):
+        if ("finishing" in output) != ("finish" in settings and is_unread(one, output, settings["mode"], rules)):
             wrong.append("finishing")
         if any("logprobs" in row and not _are_log_probabilities(row["logprobs"], letters) for row in (output, again)):
             wrong.append("logprobs")

@@ -20,6 +20,8 @@ _BEGINS, _ENDS = ("|".join(re.escape(pair[i]) for pair in THOUGHTS) for i in (0,
 # The channels of gpt-oss whose marks a server has dropped.
 _CHANNELS = r"(?-i:\Aanalysis(?=[A-Z]|[^\x00-\x7f]))"
 _THOUGHT = re.compile(rf"\A.*(?:{_ENDS})|{_CHANNELS}.*?(?:assistantfinal|\Z)|(?:{_BEGINS}).*", re.S | re.I)
+# The tokens that end a model's turn: what follows is not its answer. <eoa> is none: prompts ask for it, and models go on.
+_TURN_ENDS = re.compile(r"</s>|<\|(?:im_end|endoftext|end_of_text|eot_id|eom_id|end)\|>", re.I)
 # Blank runs go first and last, so that no pattern between meets more than one blank or line break in a row: each is linear.
 _BLANKS: list[tuple[re.Pattern[str], str]] = [
     (re.compile(r"[^\S\n]{2,}|[^\S\n ]"), " "),
@@ -55,8 +57,12 @@ LOWER = {ord(letter): letter.lower() for letter in "ABCDEFGHIJKLMNOPQRSTUVWXYZ"}
 
 
 def without_thought(text: str) -> str:
-    """What `text` says outside of <think>, in characters of ordinary width."""
-    return _THOUGHT.sub("", unicodedata.normalize("NFKC", text))
+    """What `text` says outside of <think> in its own turn, in characters of ordinary width."""
+    said = _THOUGHT.sub("", unicodedata.normalize("NFKC", text))
+    for match in _TURN_ENDS.finditer(said):
+        if said[: match.start()].strip():
+            return said[: match.start()]
+    return said
 
 
 def plain(text: str) -> str:
