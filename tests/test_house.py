@@ -52,13 +52,14 @@ ALLOWED = {
     "cli": {"flags", "tested_versions"},
     # The settings, for their choices and defaults; test_flags.py checks that they load nothing heavy.
     "flags": {
-        "flag_types",
+        *("flag_types", "flag_groups"),
         *("checkpoint.settings", "data.settings", "data.dialogues", "chat.settings", "evaluation.exams.settings"),
         "evaluation.case_facts.settings",
         *("evaluation.consultations.settings", "evaluation.judging.settings", "metrics.llm_judge.rubrics"),
     },
     "tested_versions": set(),
     "flag_types": set(),
+    "flag_groups": {"flag_types"},
     # What every room may use; metrics imports nothing of ours.
     **dict.fromkeys(
         (

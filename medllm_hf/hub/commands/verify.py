@@ -11,7 +11,11 @@ PROVES = (
 
 
 def verify(
-    repository: str, revision: str | None = None, data: list[str] | None = None, rerun: int | None = None, seed: int = 0
+    repository: str,
+    revision: str | None = None,
+    data: list[str] | None = None,
+    rerun: int | None = None,
+    seed: int | None = None,
 ) -> int:
     """Prints each figure and hash of a repository once it is done again, then what is declared and what is unexamined.
 
@@ -33,7 +37,7 @@ def verify(
     if published.commit:
         print(f"{repository} at commit {published.commit}")
     counts, passes = dict.fromkeys(STATES, 0), True
-    for one in verify_published(published, known, Rerun(rerun, seed) if rerun else None):
+    for one in verify_published(published, known, Rerun(rerun, seed or 0) if rerun else None):
         print(one.line, flush=True)
         counts[one.state] += 1
         passes = passes and one.passes
