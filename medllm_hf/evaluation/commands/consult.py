@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, cast
 
 from medllm_hf.errors import UserError
-from medllm_hf.evaluation.commands.endings import told
 from medllm_hf.evaluation.consultations.cases import Cases, summary
 from medllm_hf.evaluation.consultations.privacy import check_personal_data
 from medllm_hf.evaluation.consultations.run import (
@@ -34,6 +33,7 @@ from medllm_hf.evaluation.judging.settings import Settings as JudgeSettings
 from medllm_hf.evaluation.judging.settings import check_settings
 from medllm_hf.evaluation.models import check_answers
 from medllm_hf.evaluation.runs.folder import outputs_in
+from medllm_hf.evaluation.runs.headline import no_headline_text
 from medllm_hf.metrics.llm_judge.rubrics import LANGUAGES
 
 
@@ -90,11 +90,13 @@ def _run(plan: Plan, out: str, judge: str | None, overwrite: bool, before: Fract
     if ending.unfinished:
         print(ending.unfinished, file=sys.stderr)
         return 1
-    if not judge:
-        # Whoever judges these dialogues later gets no headline for the same reasons.
-        return told(run_summary(out), gate_reasons(read_gate(out)))
     print(run_summary(out))
-    return _judge(out, judge, plan, ending.spent)
+    if judge:
+        return _judge(out, judge, plan, ending.spent)
+    # Whoever judges these dialogues later gets no headline for the same reasons.
+    if lacks := no_headline_text(gate_reasons(read_gate(out))):
+        print(lacks, file=sys.stderr)
+    return int(bool(lacks))
 
 
 def _spent_beside(runs: Mapping[str, Plan], folder: str, judge: str | None, overwrite: bool) -> Fraction:
@@ -160,10 +162,10 @@ def _judge(out: str, judge: str, plan: Plan, spent: Fraction) -> int:
         what = f"a patient that did not keep to its role in any of {gate['of']} dialogues of {out}"
         raise UserError(what, "dialogues to judge", "take a model that can play the patient")
     ended = run_plan(plan_of(read_dialogues(out), judge, asked, _origin(plan, gate)), Path(out) / "judge")
-    if ended.failed:
-        print(ended.text, file=sys.stderr)
-        return 1
-    return told(ended.text, ended.no_headline)
+    print(ended.text, file=sys.stderr if ended.failed else sys.stdout)
+    if ended.lacks:
+        print(ended.lacks, file=sys.stderr)
+    return int(ended.failed or bool(ended.lacks))
 
 
 def _origin(plan: Plan, gate: PatientGate | None) -> Origin:

@@ -4,7 +4,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from medllm_hf.evaluation.commands.endings import told
 from medllm_hf.evaluation.judging.benchmarks import read_benchmark
 from medllm_hf.evaluation.judging.dialogues import Origin, cases_of, read_dialogues, read_gate
 from medllm_hf.evaluation.judging.run import plan_of, preview, run_plan
@@ -45,7 +44,7 @@ def judge(
         print(preview(plan, out, overwrite))
         return 0
     ended = run_plan(plan, out, overwrite)
-    if ended.failed:
-        print(ended.text, file=sys.stderr)
-        return 1
-    return told(ended.text, ended.no_headline)
+    print(ended.text, file=sys.stderr if ended.failed else sys.stdout)
+    if ended.lacks:
+        print(ended.lacks, file=sys.stderr)
+    return int(ended.failed or bool(ended.lacks))

@@ -20,6 +20,8 @@ VERSION = "2"
 AGAIN, INVALID_LIMIT = 2, 0.1
 # A text of at least so many letters copies the other side where this share of its runs of letters stands there too.
 COPIED_LETTERS, COPIED_SHARE, RUN = 9, 0.75, 5
+# How many runs copy where they follow words of one's own.
+COPIED_RUNS = 12
 # The share for what the patient was told of its role, which small models say again in the first person.
 ECHOED_SHARE = 0.6
 
@@ -42,7 +44,9 @@ _VOICE = re.compile(
     rf"|请{_YOU}?(?:先|再)?(?:详细|具体|简单)?地?(?:描述|提供|补充|说明一?下{_YOU})"
     rf"|请{_YOU}(?:先|再)?(?:去|做好|到|按|配合|前往|完善|尽快|及时|务必|注意|保持|放心)"
     rf"|我们?(?:会|将|来|可以|能|需要|想)?(?:帮助?|为){_YOU}|我们?(?:会|将|来|可以|先)?给{_YOU}(?:开|安排|制定|预约)"
-    rf"|(?:宝妈|宝爸|家长)[，,]?{_YOU}好"
+    rf"|(?:宝妈|宝爸|家长)[，,]?{_YOU}好|{_YOU}(?:先)?(?:别|不要|不必)(?:着急|担心|紧张|害怕)|对{_YOU}有(?:所)?帮助"
+    # Of the play itself.
+    r"|扮演|就诊者的?(?:身份|口吻)|说出诊断|病历资料|资料[里中](?:没|写|提)"
     rf"|我(?:还)?需要(?:进一步|更多|先)?(?:了解|知道)(?:一下)?(?:更多|{_YOU}|关于)|以便(?:我|更好)|为了(?:更好|更准确|能够?更好)地?(?:帮助|了解|判断|诊断)"
     r"|\bhow (?:can|may) I (?:help|assist)\b"
     r"|\bI(?:'| a)m (?:here|happy|glad) to (?:help|assist)\b|\bI hope you (?:feel|get|recover)|\bget well soon\b"
@@ -75,7 +79,7 @@ _TOLD = re.compile(
 )
 # Explained as textbooks do; only in sentences that neither ask nor speak of oneself.
 _LECTURE = re.compile(
-    r"(?:通常|一般|往往|常)(?:由|是由|伴有|伴随|需要|表现为|可以?通过|会导致)|是一种(?:常见|慢性|急性|严重|由|病|疾)|是(?:身体|人体|机体)的"
+    r"(?:通常|一般|往往|常)(?:由|是由|伴有|伴随|需要|表现为|可以?通过|会导致)|是一种(?:常见|慢性|急性|严重|由|[^，,。]{0,6}(?:疾?病|炎症|障碍|感染|肿瘤))|[次天周]一个疗程|典型的?(?:表现|症状)|(?:患儿|患者)常|是(?:身体|人体|机体)的"
     r"|由于?[^，,。；]{1,14}(?:引起|导致|所致)|取决于|有所不同|有助于|(?:非常|十分|至关)重要|(?:期间|患者|病人)(?:应|可以|需|要|不宜)"
     r"|注意(?:补充|观察|保暖|保持|休息|饮食|个人卫生)"
     r"|\bis (?:a|an) (?:common|chronic|type of)\b|\bis (?:often|usually|typically) caused by\b"
@@ -116,7 +120,9 @@ _OWN_EN = re.compile(r"\b(?:I|me|my|mine|she|he|her|his)\b")
 _AGREES = re.compile(r"\A\W*(?:好的?|嗯|行|明白|知道了|谢谢|哦|okay|ok|thanks|thank you)", re.I)
 # An item of a list with its head in bold letters, as assistants write them and patients do not speak.
 _LIST = re.compile(r"^\s*(?:\d+[.、]|[-*•])\s*\*\*", re.M)
-_QUESTION = re.compile(r"[？?]\s*\Z|[吗呢吧么]\W*\Z|怎么办|什么|哪|几|多少|要不要|能不能|是不是|会不会|可不可以|需不需要")
+_QUESTION = re.compile(
+    r"[？?]\s*\Z|[吗呢吧么]\W*\Z|怎么办|什么|哪|几(?=[^。！]*[？?呢])|多少|要不要|能不能|是不是|会不会|可不可以|需不需要"
+)
 
 
 class GateRecord(TypedDict):
@@ -150,7 +156,8 @@ def turn_faults(case: Case, turns: Sequence[Turn], text: str, ended: bool, may_e
         "speaks_as_doctor": speaks_as_doctor(text, case.description),
         "copies": any(copies(text, words, own) for words in doctor) or copies(text, told, case.description, ECHOED_SHARE),
         "names_diagnosis": names_diagnosis(case, turns, text),
-        "not_in_case": bool(unknown_numbers(text, [case.description, *(turn["content"] for turn in turns)])),
+        "not_in_case": bool(unknown_numbers(text, [case.description, *(turn["content"] for turn in turns)]))
+        or _changes_sex(case.description, text),
     }
     return [fault for fault in FAULTS if checks.get(fault)]
 
@@ -198,9 +205,12 @@ def copies(text: str, words: str, own: str = "", share: float = COPIED_SHARE) ->
     if len(text) < COPIED_LETTERS:
         return len(text) > RUN and text in whole and text not in own and not asks
     runs = [text[i : i + RUN] for i in range(len(text) - RUN + 1)]
-    there = {words[i : i + RUN] for i in range(len(words) - RUN + 1)}
-    there -= {own[i : i + RUN] for i in range(len(own) - RUN + 1)}
-    return sum(run in there for run in runs) >= share * len(runs)
+    there, known = ({one[i : i + RUN] for i in range(len(one) - RUN + 1)} for one in (words, own))
+    there -= known
+    copied = sum(run in there for run in runs)
+    # Behind words of its own too: "医生您好，我牙疼。建议您去口腔科，少吃甜的，按时刷牙。"
+    others = sum(run not in known for run in runs)
+    return copied >= share * len(runs) or copied >= max(share * others, COPIED_RUNS)
 
 
 def _letters(text: str) -> str:
@@ -279,7 +289,7 @@ def names_diagnosis(case: Case, turns: Sequence[Turn], text: str) -> bool:
             return False
     for clause in _CLAUSE.findall(text):
         for name in disease_names(case.diagnosis):
-            place = _place(clause, name)
+            place = _loose_place(clause, name)
             if place < 0 or (_KIN.search(clause[:place]) and _has(case.description, name)):
                 continue
             if not _DENIED.search(clause[:place]) or re.search(r"[吧吗？?]\W*\Z", clause):
@@ -293,6 +303,14 @@ def _was_named(heard: str, name: str) -> bool:
     if _has(heard, loose) or loose.isascii():
         return _has(heard, loose)
     return any(_has(heard, loose[:cut]) and _has(heard, loose[cut:]) for cut in range(3, len(loose) - 1))
+
+
+def _loose_place(text: str, name: str) -> int:
+    """As `_place`, also where a word or two stand inside a longer name: 十二指肠球部溃疡 for 十二指肠溃疡."""
+    if (place := _place(text, name)) >= 0 or name.isascii() or len(name) <= RUN:
+        return place
+    found = re.search(rf"{re.escape(name[:-2])}.{{1,3}}{re.escape(name[-2:])}", text)
+    return found.start() if found else -1
 
 
 def _has(text: str, name: str) -> bool:
@@ -325,6 +343,15 @@ _WORDS = dict(
 )
 # Numbers that everybody has without a case: emergency calls, and "one".
 _FREE = {1.0, 110.0, 119.0, 120.0, 911.0, 999.0, 112.0}
+
+
+def _changes_sex(description: str, text: str) -> bool:
+    """Whether one whose case begins with its sex gives the other one."""
+    of, said = (
+        re.match(r"\W*(男|女)(?:性)?[，,。、/ ]", description),
+        re.search(r"我是(?:一[个名位])?(男|女)(?:性|的|士|生|，)", text),
+    )
+    return bool(of and said and of[1] != said[1])
 
 
 def unknown_numbers(text: str, sources: Iterable[str]) -> list[str]:

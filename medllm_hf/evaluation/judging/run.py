@@ -28,6 +28,7 @@ from medllm_hf.evaluation.judging.settings import ATTEMPTS, Form, Settings, chec
 from medllm_hf.evaluation.models import ModelSpec, serve_models
 from medllm_hf.evaluation.runs.compare import version_of
 from medllm_hf.evaluation.runs.folder import RunFolder, open_run, outputs_in, read_run
+from medllm_hf.evaluation.runs.headline import no_headline_text
 from medllm_hf.evaluation.runs.records import read_records
 from medllm_hf.evaluation.statistics.bootstrap import ends_text
 from medllm_hf.metrics.llm_judge import scoring
@@ -256,12 +257,12 @@ class Ended:
 
     Attributes:
         failed: Whether replies are missing, so that it goes on with the next command.
-        no_headline: Why a finished run has no headline figure.
+        lacks: Why a finished run has no headline figure, in one line; "" where it has one.
     """
 
     text: str
     failed: bool = False
-    no_headline: tuple[str, ...] = ()
+    lacks: str = ""
 
 
 def plan_of(dialogues: Sequence[Dialogue], judge: str, settings: Settings, origin: Origin) -> Plan:
@@ -331,7 +332,7 @@ def run_plan(plan: Plan, out: str | Path, overwrite: bool = False) -> Ended:
         spending.with_cost({"usage": usage(outputs)})
         derived = derive(cast(JudgeManifest, run.manifest), outputs, plan.dialogues, version_of(run.metrics))
         run.finish(order, list(map(dict, derived.scores)), derived.metrics)
-    return Ended(summary(out), no_headline=tuple(derived.metrics["no_headline"]))
+    return Ended(summary(out), lacks=no_headline_text(derived.metrics["no_headline"]))
 
 
 def estimate(plan: Plan, rows: Outputs, usual: Sequence[Dialogue] | None = None) -> Estimate:

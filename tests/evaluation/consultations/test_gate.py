@@ -44,7 +44,7 @@ def test_labelled_turns():
             other.append((text, found))
         elif found and not label:
             false.append((text, found))
-    assert bad == 175 and len(LABELLED["turns"]) == 382
+    assert bad == 202 and len(LABELLED["turns"]) == 441
     # Invented without a number, or with one that the case has of something else: nothing that has no model can tell.
     assert missed == [
         "打过两针EV71疫苗，都是在社区打的。",
@@ -54,6 +54,9 @@ def test_labelled_turns():
         "化验了，轮状病毒阳性。",
         "得有七八分吧。",
         "查了，WBC 3+，亚硝酸盐阳性。",
+        "一天一斤。",
+        "每分钟一百六十次左右。",
+        "查了，贫血，缺铁的。",
     ]
     assert not false
     assert len(other) <= 3
@@ -73,9 +76,9 @@ NOTE = AGAIN["zh"][0] + FAULT_WORDS["zh"]["speaks_as_doctor"] + AGAIN["zh"][1]
 )
 def test_what_it_is_told_of_its_role_is_no_answer(name, echoed):
     """Small models recite the note that asks them to say their words again."""
-    assert patient_faults(labelled(name), [], echoed, auto=False) == ["copies"]
+    assert "copies" in patient_faults(labelled(name), [], echoed, auto=False)
     before = [{"case": name, "turn": 0, "role": "patient", "content": echoed}]
-    assert patient_faults(labelled(name), before, echoed, auto=False) == ["copies"], "said before, it is not its own"
+    assert "copies" in patient_faults(labelled(name), before, echoed, auto=False), "said before, it is not its own"
     offered = (
         "不清楚，没注意过，也没有查过。",
         "怎么治疗？要做什么检查？平时要注意什么？",
@@ -95,6 +98,7 @@ def test_what_it_is_told_of_its_role_is_no_answer(name, echoed):
         ("急性化脓性阑尾炎", "哪里疼？", "我得的是阑尾炎。", True),
         ("甲状腺功能亢进症", "哪里不舒服？", "我有甲状腺功能亢进。", True),
         ("心房颤动", "心慌多久了？", "我有房颤。", True),
+        ("十二指肠溃疡", "做过胃镜吗？", "做过，十二指肠球部溃疡。", True),
     ],
 )
 def test_loose_names_of_a_diagnosis(diagnosis, said, asked, given_away):
@@ -107,6 +111,20 @@ def test_a_report_that_is_read_out_is_no_doctors_word():
     case = Case("1", "", "", "男，50岁。咳嗽一周。CT检查：肺里见数枚结节，考虑右肺炎性假瘤可能性大。")
     assert not turn_faults(case, [], report, ended=False, may_end=False)
     assert turn_faults(labelled("gall"), [], report, ended=False, may_end=False) == ["speaks_as_doctor"]
+
+
+def test_what_weak_models_say_to_advice_alone():
+    case = Case("1", "", "", "女，34岁。牙疼三天。")
+    turns = [
+        {"role": "patient", "content": "医生您好，我牙疼。"},
+        {"role": "doctor", "content": "建议您去口腔科，少吃甜的，按时刷牙，休息几天。"},
+    ]
+    assert turn_faults(case, turns, "医生您好，我牙疼。建议您去口腔科，少吃甜的，按时刷牙，休息几天。", False, False) == [
+        "speaks_as_doctor",
+        "copies",
+    ]
+    assert not turn_faults(case, turns, "好的，我去口腔科看看，少吃甜的。要休息几天？", False, False)
+    assert turn_faults(case, [], "我是一个男性，34岁，牙疼三天。", False, False) == ["not_in_case"]
 
 
 def test_amounts_in_words():
