@@ -50,6 +50,9 @@ VERBS = {
         "training.sft:sft", "train by a recipe, as `trl sft --config` does, after checking it strictly", lambda parser: None
     ),
     "eval mcq": Verb("evaluation.commands.mcq:mcq", "accuracy on multiple-choice questions", flags.eval_mcq),
+    "eval cases": Verb(
+        "evaluation.commands.cases:cases", "facts and checklists of cases, in a file to read and edit", flags.eval_cases
+    ),
     "eval consult": Verb(
         "evaluation.commands.consult:consult",
         "simulated patients consult a model: dialogues, checks; exit 1 without a headline",
@@ -81,7 +84,20 @@ OWN_PARSER = ("sft",)
 # The arguments that may name a file or folder which a verb reads, and those which it writes to.
 INPUTS = {
     *("src", "adapter", "base", "inputs", "benchmarks", "data", "data_path", "examples", "model", "cases", "doctor", "patient"),
-    *("judge", "dialogues", "first", "second", "runs", "labels", "answers", "calibrate", "scores", "prices", "repository"),
+    *(
+        "judge",
+        "writer",
+        "dialogues",
+        "first",
+        "second",
+        "runs",
+        "labels",
+        "answers",
+        "calibrate",
+        "scores",
+        "prices",
+        "repository",
+    ),
 }
 OUTPUTS = {"out", "dst"}
 

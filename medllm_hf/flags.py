@@ -18,12 +18,8 @@ def _output(parser: Parser) -> None:
 def _spending(parser: Parser) -> None:
     prices = 'what a million tokens of each model cost: {"currency": "USD", "models": {"NAME": {"input": 1.5, "output": 6}}}'
     parser.add_argument("--prices", metavar="FILE", help=prices)
-    parser.add_argument(
-        "--budget",
-        type=real,
-        metavar="AMOUNT",
-        help="the most that the run folder may cost, by --prices; the run stops before",
-    )
+    most = "the most that the run folder may cost, by --prices; the run stops before"
+    parser.add_argument("--budget", type=real, metavar="AMOUNT", help=most)
     parser.add_argument("--dry-run", action="store_true", help="print what it would cost; nothing is sent or written")
 
 
@@ -49,10 +45,10 @@ def _setting(
     parser.add_argument(option or f"--{name.replace('_', '-')}", *filter(None, [alias]), **words)
 
 
-def _thinking(parser: Parser, role: str = "", who: str = "the model") -> None:
+def _thinking(parser: Parser, role: str = "", who: str = "the model", told: str = "the template's own") -> None:
     parser.add_argument(
         f"--{role}enable-thinking", type=true_or_false, metavar="true|false",
-        help=f"whether {who} thinks before it answers, where its chat template reads this (default: the template's own)",
+        help=f"whether {who} thinks before it answers, where its chat template reads this (default: {told})",
     )  # fmt: skip
 
 
@@ -125,12 +121,10 @@ def _data_inputs(parser: Parser) -> None:
         help="the columns of the dialogue: user=ask,assistant=reply or messages=meta.turns, and system=…; of a turn a row "
         "dialogue=visit,role=speaker,content=text; dots go into objects",
     )  # fmt: skip
-    parser.add_argument(
-        "--roles", metavar="KEY=NAME,…", help="other names of roles: user=patient,assistant=doctor, and system=…"
-    )
-    parser.add_argument(
-        "--encoding", help="of the text in the files; default: UTF-8, GB18030 or UTF-16, as they are found to be"
-    )
+    roles = "other names of roles: user=patient,assistant=doctor, and system=…"
+    parser.add_argument("--roles", metavar="KEY=NAME,…", help=roles)
+    found = "of the text in the files; default: UTF-8, GB18030 or UTF-16, as they are found to be"
+    parser.add_argument("--encoding", help=found)
     parser.add_argument("--revision", help="branch, tag or commit of the Hub datasets")
     left = "a last user turn without an answer: cut it (default), drop the dialogue, or stop"
     _setting(parser, Policy, "trailing_user", option="--on-trailing-user", help=left)
@@ -175,7 +169,7 @@ def _examinee(parser: Parser) -> None:
     parser.add_argument("--revision", help="branch, tag or commit of a Hub repository")
     parser.add_argument("--base", help="base checkpoint of an adapter; default: the one that it names")
     _placement(parser)
-    tokens = f"tokens in one forward (default: {BATCH_TOKENS}; by likelihood on a CPU what takes some seconds)"
+    tokens = f"tokens in one forward (default: {BATCH_TOKENS}; on a CPU what takes some seconds)"
     _setting(parser, Settings, "batch_tokens", metavar="N", help=tokens)
     size = "the most questions in one forward (default: auto, as many as --batch-tokens holds)"
     parser.add_argument("--batch-size", "--batch_size", type=batch_size, metavar="N|auto", help=size)
@@ -213,9 +207,8 @@ def eval_mcq(parser: Parser) -> None:
     _setting(parser, Settings, "seed", help="of examples and orders of options (default: %(default)s)")
     parser.add_argument("--shuffle-options", action="store_true", help="show each question's options in an order of its own")
     parser.add_argument("--circular", action="store_true", help="ask with every rotation of the options; right if all are")
-    parser.add_argument(
-        "--no-chat-template", dest="chat_template", action="store_false", help="plain text in place of chat turns"
-    )
+    plain = "plain text in place of chat turns"
+    parser.add_argument("--no-chat-template", dest="chat_template", action="store_false", help=plain)
     _setting(parser, Settings, "max_new_tokens", metavar="N", help=f"of a short reply (default: {NEW_TOKENS})")
     budget = f"of a reply with reasoning, thoughts included (default: {REASONING_TOKENS}, or what the model's positions leave)"
     _setting(parser, Settings, "reasoning_tokens", metavar="N", help=budget)
@@ -225,15 +218,30 @@ def eval_mcq(parser: Parser) -> None:
     _setting(parser, Settings, "concurrency", metavar="N", help=at_once)
     key = f"environment variable with the endpoint's key (default: {KEY_ENV})"
     _setting(parser, Settings, "key_env", metavar="VAR", help=key)
-    _thinking(parser)
+    _thinking(parser, told="by a local model in the reading reasoning alone")
     _extra_body(parser)
+    _spending(parser)
+    _output(parser)
+
+
+def eval_cases(parser: Parser) -> None:
+    """Adds the arguments of `medllm eval cases`."""
+    from medllm_hf.evaluation.case_facts.settings import Settings
+
+    parser.add_argument("cases", metavar="FILE", help="cases: one of DISC's published sets, or JSON lines")
+    writer = "who writes the facts: URL#MODEL of an endpoint, a checkpoint folder or a Hub id"
+    parser.add_argument("--writer", required=True, metavar="SPEC", help=writer)
+    parser.add_argument("--out", required=True, metavar="CASES", help="folder to write, or to go on with")
+    facts_alone = "write the facts alone, without the checklist that a call of its own makes of them"
+    parser.add_argument("--no-checklist", dest="checklist", action="store_false", help=facts_alone)
+    _replies(parser, Settings, "writer", "cases")
     _spending(parser)
     _output(parser)
 
 
 def eval_consult(parser: Parser) -> None:
     """Adds the arguments of `medllm eval consult`."""
-    from medllm_hf.evaluation.consultations.settings import AUTO, MAX_TURNS, Settings
+    from medllm_hf.evaluation.consultations.settings import AUTO, MAX_TURNS, STYLES, Settings
     from medllm_hf.evaluation.judging.settings import Settings as JudgeSettings
     from medllm_hf.metrics.llm_judge.rubrics import LANGUAGES, RUBRICS
 
@@ -242,17 +250,19 @@ def eval_consult(parser: Parser) -> None:
     parser.add_argument("--doctor", required=True, metavar="SPEC", help=f"the model under test: {spec}")
     parser.add_argument("--patient", required=True, metavar="SPEC", help="who plays the patients, in the same way")
     parser.add_argument("--judge", metavar="SPEC", help="who scores the dialogues, in the same way; default: nobody")
-    scored = [name for name, rubric in RUBRICS.items() if rubric.criteria]
-    parser.add_argument("--rubric", choices=scored, help="of the judge (default: that of the set of cases, or disc-medllm)")
+    rubrics = "of the judge (default: that of the set of cases, or disc-medllm); checklist: those of the cases"
+    parser.add_argument("--rubric", choices=list(RUBRICS), help=rubrics)
     parser.add_argument("--language", choices=list(LANGUAGES), help=f"of the rubric (default: {JudgeSettings.language})")
     several = f"the judge's replies for each dialogue (default: {JudgeSettings.samples})"
     _setting(parser, Settings, "samples", metavar="N", help=several)
     parser.add_argument("--blind", action="store_true", help="do not show the judge the cases, as DISC's judge saw none")
     parser.add_argument("--out", required=True, metavar="RUN", help="run folder to write, or to go on with")
-    rounds = f"rounds (default: %(default)s), or {AUTO}: until the patient ends"
-    _setting(parser, Settings, "turns", metavar=f"N|{AUTO}", help=rounds)
+    _setting(parser, Settings, "turns", metavar=f"N|{AUTO}", help=f"rounds (default: %(default)s), or {AUTO}: the patient ends")
     most = f"the most rounds with --turns {AUTO} (default: {MAX_TURNS})"
     _setting(parser, Settings, "max_turns", metavar="N", help=most)
+    styles = f"of {', '.join(STYLES)} (default: %(default)s); several write OUT/STYLE"
+    _setting(parser, Settings, "patient_style", metavar="STYLE,…", help=styles)
+    _setting(parser, Settings, "protocol", help="disc: patients, rounds and a blind judge as DISC's (default: %(default)s)")
     _setting(parser, Settings, "concurrency", metavar="N", help="requests at once to an endpoint (default: %(default)s)")
     _setting(parser, Settings, "timeout", metavar="S", help="seconds for one request (default: %(default)g)")
     _setting(parser, Settings, "seed", help="every call's own seed is made from it (default: %(default)s)")
@@ -266,29 +276,35 @@ def eval_consult(parser: Parser) -> None:
         _setting(parser, Settings, f"{role}_key_env", metavar="VAR", help=f"the same for the {role} alone")
         _thinking(parser, f"{role}-", f"the {role}")
         _extra_body(parser, f"{role}-", f"the {role}'s endpoint")
+    asked = "ask the doctor after the dialogue for its three likeliest diagnoses, which are compared with the case's"
+    parser.add_argument("--ask-diagnosis", action="store_true", help=asked)
     _setting(parser, Settings, "doctor_system", metavar="TEXT", help="system message to the doctor (default: none)")
     _personal_data(parser, "cases")
     _spending(parser)
     _output(parser)
 
 
+def _replies(parser: Parser, settings: type, who: str, what: str) -> None:
+    _setting(parser, settings, "temperature", metavar="T", help="default: %(default)g")
+    _setting(parser, settings, "seed", help="every reply's own seed is made from it (default: %(default)s)")
+    _setting(parser, settings, "max_new_tokens", metavar="N", help="of a reply (default: %(default)s)")
+    _setting(parser, settings, "concurrency", metavar="N", help="requests at once (default: %(default)s)")
+    _setting(parser, settings, "timeout", metavar="S", help="seconds for one request (default: %(default)g)")
+    key = "environment variable with the endpoint's key (default: %(default)s)"
+    _setting(parser, settings, "key_env", metavar="VAR", help=key)
+    _thinking(parser, who=f"the {who}")
+    _extra_body(parser, who=f"the {who}'s endpoint")
+    _personal_data(parser, what)
+
+
 def _judge_replies(parser: Parser) -> None:
     from medllm_hf.evaluation.judging.settings import Settings
 
-    _setting(parser, Settings, "temperature", metavar="T", help="default: %(default)g")
-    _setting(parser, Settings, "seed", help="every reply's own seed is made from it (default: %(default)s)")
-    _setting(parser, Settings, "max_new_tokens", metavar="N", help="of a reply (default: %(default)s)")
+    _replies(parser, Settings, "judge", "dialogues")
     limit = "no headline figure where a larger share of the replies is unscored (default: %(default)g)"
     _setting(parser, Settings, "failure_limit", metavar="SHARE", help=limit)
-    _setting(parser, Settings, "concurrency", metavar="N", help="requests at once (default: %(default)s)")
-    _setting(parser, Settings, "timeout", metavar="S", help="seconds for one request (default: %(default)g)")
-    key = "environment variable with the endpoint's key (default: %(default)s)"
-    _setting(parser, Settings, "key_env", metavar="VAR", help=key)
-    _thinking(parser, who="the judge")
-    _extra_body(parser, who="the judge's endpoint")
     form = "JSON by a schema where the endpoint takes one and else labelled lines (default), or these always"
     _setting(parser, Settings, "form", help=form)
-    _personal_data(parser, "dialogues")
 
 
 def _language(parser: Parser, what: str) -> None:
@@ -304,15 +320,12 @@ def eval_judge(parser: Parser) -> None:
     from medllm_hf.evaluation.judging.settings import Settings
     from medllm_hf.metrics.llm_judge.rubrics import RUBRICS
 
-    parser.add_argument(
-        "--dialogues", required=True, metavar="FILE_OR_RUN", help="dialogues, a run of `eval consult`, or a rubric benchmark"
-    )
-    parser.add_argument(
-        "--answers", metavar="FILE", help="answers to a rubric benchmark: prompt_id or case_id, response, model"
-    )
-    parser.add_argument(
-        "--cases", metavar="FILE", help="the cases of the dialogues, which the judge is then shown (default: it is not)"
-    )
+    read = "dialogues, a run of `eval consult`, or a rubric benchmark"
+    parser.add_argument("--dialogues", required=True, metavar="FILE_OR_RUN", help=read)
+    answers = "answers to a rubric benchmark: prompt_id or case_id, response, model"
+    parser.add_argument("--answers", metavar="FILE", help=answers)
+    cases = "the cases of the dialogues, which the judge is then shown (default: it is not), or their checklists"
+    parser.add_argument("--cases", metavar="FILE", help=cases)
     parser.add_argument("--judge", required=True, metavar="SPEC", help="URL#MODEL, a checkpoint folder or a Hub id")
     parser.add_argument("--out", required=True, metavar="RUN", help="run folder to write, or to go on with")
     parser.add_argument("--rubric", choices=list(RUBRICS), default=Settings.rubric, help="default: %(default)s")
@@ -342,9 +355,8 @@ def eval_pair(parser: Parser) -> None:
 
 def eval_agree(parser: Parser) -> None:
     """Adds the arguments of `medllm eval agree`."""
-    parser.add_argument(
-        "runs", metavar="RUN", nargs="+", help="judge runs, judged runs of `eval consult`, or runs of `eval pair`"
-    )
+    runs = "judge runs, judged runs of `eval consult`, or runs of `eval pair`"
+    parser.add_argument("runs", metavar="RUN", nargs="+", help=runs)
     columns = "human labels, .jsonl or .csv: id of the dialogue (of a pair: source/case), annotator, and a column for each "
     columns += "criterion: a score, or of a pair first, second or tie"
     parser.add_argument("--labels", nargs="+", default=[], metavar="FILE", help=columns)
@@ -388,9 +400,8 @@ def web(parser: Parser) -> None:
 def chat(parser: Parser) -> None:
     """Adds the arguments of `medllm chat`."""
 
-    parser.add_argument(
-        "model", metavar="MODEL", help="checkpoint folder, Hub id, or URL#MODEL of an OpenAI-compatible endpoint"
-    )
+    model = "checkpoint folder, Hub id, or URL#MODEL of an OpenAI-compatible endpoint"
+    parser.add_argument("model", metavar="MODEL", help=model)
     parser.add_argument("--seed", type=seed, help="makes sampled answers repeat")
     parser.add_argument("--system", metavar="TEXT", help="system message that begins each conversation")
     parser.add_argument("--temperature", type=real, help="0 always takes the most probable token (default: the model's own)")

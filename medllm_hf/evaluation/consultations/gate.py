@@ -102,10 +102,19 @@ _ASKED = re.compile(
 _ASKED_EN = re.compile(
     r"\b(?:how long|when|where|what|which|how) (?:\w+ ){0,2}?(?:have|did|do|are|were|is|does) (?:you|your)\b"
     r"|\b(?:do|did|have|are|were|can|could|would|will) you "
-    r"(?!think|recommend|know|mean|want|suggest|say|advise|help|believe|tell me (?:what|how|if|whether)\b)"
+    r"(?!think|recommend|know|mean|want|suggest|say|advise|help|believe|promise|sure\b|certain\b|treat"
+    r"|seen? (?:this|it|that|such|many)\b|have to (?:operate|admit|cut)|tell me (?:what|how|if|whether)\b)"
     r"|\bany (?:allergies|other symptoms|family history)\b",
     re.I,
 )
+# What a relative asks of the one who is ill, or a worried patient of the doctor, in words that a doctor asks with too.
+_SEEKS = re.compile(
+    rf"\A\W*{_THEM}.*(?:会不会|是不是|要不要|用不用|需不需要|需要[^，,。]{{0,8}}(?:检查|治疗|住院|手术|吃药|打针)|怎么(?:办|治|吃|护理)"
+    r"|(?:什么时候|多久|几天)(?:能|可以|才)|(?:正常|严重|要紧)吗|会[^，,。]{0,8}[吗好]|应该|吃什么(?:比较|才)?好)"
+    rf"|{_YOU}[^，,。]{{0,8}}(?:(?:见|遇到|碰到|治|接诊)过|把握|经验|给[^，,。]{{0,4}}(?:查|看)过)|{_YOU}(?:确定|肯定|保证)"
+)
+# Who tells what others have said does not say it.
+_REPORTED = re.compile(r"网上|百度|听说|人家说|别人说|书上|说明书")
 _OWN = re.compile(r"我|俺|咱")
 _OWN_EN = re.compile(r"\b(?:I|me|my|mine|she|he|her|his)\b")
 _AGREES = re.compile(r"\A\W*(?:好的?|嗯|行|明白|知道了|谢谢|哦|okay|ok|thanks|thank you)", re.I)
@@ -176,7 +185,9 @@ def _is_doctors(sentence: str) -> bool:
         if not _GIVER.search(own) and not _QUESTION.search(sentence):
             return True
     spoken = _OWN_EN.search(sentence) if sentence.isascii() else _OWN.search(sentence)
-    if spoken:
+    if spoken or _REPORTED.search(sentence):
+        return False
+    if _SEEKS.search(sentence) and _QUESTION.search(sentence):
         return False
     if _QUESTION.search(sentence) and (_ASKED.search(sentence) or (sentence.isascii() and _ASKED_EN.search(sentence))):
         return True

@@ -20,16 +20,10 @@ from medllm_hf.evaluation.costs.estimate import verdict as usual_verdict
 from medllm_hf.evaluation.costs.ledger import Spending
 from medllm_hf.evaluation.costs.prices import cost_text, record_prices
 from medllm_hf.evaluation.judging.canaries import canaries
-from medllm_hf.evaluation.judging.cases import case_texts, with_hash, write_texts
+from medllm_hf.evaluation.judging.cases import case_texts, with_checklists, with_hash, write_texts
 from medllm_hf.evaluation.judging.derive import derive, usage
 from medllm_hf.evaluation.judging.dialogues import Origin, record
-from medllm_hf.evaluation.judging.records import (
-    Dialogue,
-    JudgeManifest,
-    Output,
-    Reference,
-    Transcript,
-)
+from medllm_hf.evaluation.judging.records import Dialogue, JudgeManifest, Output, Reference, Transcript
 from medllm_hf.evaluation.judging.settings import ATTEMPTS, Form, Settings, check_settings
 from medllm_hf.evaluation.models import ModelSpec, serve_models
 from medllm_hf.evaluation.runs.compare import version_of
@@ -282,9 +276,12 @@ def plan_of(dialogues: Sequence[Dialogue], judge: str, settings: Settings, origi
             checkpoint, an endpoint or its price that cannot be had.
     """
     check_settings(settings, "eval judge")
-    dialogues = [_with_reference(one, settings.rubric) for one in dialogues]
-    cases, told = origin.cases, case_texts(dialogues, origin.cases, settings.language) if origin.cases else {}
-    dialogues = [with_hash(one, told[one["id"]]) if cases else one for one in dialogues]
+    cases = origin.cases
+    if cases and settings.rubric == "checklist":  # its points are what the judge goes by, and all that it sees of the case
+        dialogues, cases = with_checklists(dialogues, cases), None
+    read = [_with_reference(one, settings.rubric) for one in dialogues]
+    told = case_texts(read, cases, settings.language) if cases else {}
+    dialogues = [with_hash(one, told[one["id"]]) if cases else one for one in read]
     party = settings.party(judge)
     if not settings.allow_personal_data:
         check_personal_data(words_of(dialogues, told), origin.name, [party])
