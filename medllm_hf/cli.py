@@ -76,11 +76,12 @@ VERBS = {
     "verify": Verb(
         "hub.commands.verify:verify", "do every figure of a published model again from its raw outputs", flags.verify
     ),
+    "push": Verb("hub.commands.push:push", "a model with its evidence, a dataset or a metric → the Hub", lambda parser: None),
     "chat": Verb("chat.terminal:chat", "talk to a model in the terminal", flags.chat),
     "web": Verb("chat.web.start:web", "talk to a model on a page in the browser", flags.web),
 }
-# `sft` hands all its arguments to TRL's own parser.
-OWN_PARSER = ("sft",)
+# `sft` hands all its arguments to TRL's own parser, `push` to that of the script of that name.
+OWN_PARSER = ("sft", "push")
 # The arguments that may name a file or folder which a verb reads, and those which it writes to.
 INPUTS = {
     *("src", "adapter", "base", "inputs", "benchmarks", "data", "data_path", "examples", "model", "cases", "doctor", "patient"),

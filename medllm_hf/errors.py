@@ -16,10 +16,15 @@ class UserError(Exception):
         self._parts = found, expected, do
         shown = found if len(found) <= _LONGEST else f"{found[:_LONGEST]} …"
         line = " ".join(f"found {shown}; expected {expected}; {do}".split())
-        super().__init__("".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in line))
+        super().__init__(visible(line))
 
     def __reduce__(self) -> tuple[type["UserError"], tuple[str, str, str]]:
         return UserError, self._parts  # so that another process can be sent it
+
+
+def visible(text: str) -> str:
+    """A foreign text as a terminal may show it: what would steer it, or is seen by nobody, stands there by its escape."""
+    return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text)
 
 
 def unreadable(error: OSError | ValueError, path: object = None) -> UserError:

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TypedDict, cast
+from typing import NotRequired, TypedDict, cast
 
 from medllm_hf.evaluation.consultations.canaries import TURN, is_canary
 from medllm_hf.evaluation.consultations.cases import read_cases
@@ -26,6 +26,7 @@ from medllm_hf.evaluation.verification.findings import (
     UNKNOWN,
     Finding,
     Known,
+    behaviour_findings,
     compared,
     key_finding,
     metric_findings,
@@ -40,6 +41,7 @@ class Doctor(TypedDict):
     """The weights that were the doctor."""
 
     weights_sha256: str
+    files_sha256: NotRequired[dict[str, str]]
 
 
 class Manifest(TypedDict):
@@ -77,6 +79,7 @@ def consultations(where: str, run: FinishedRun, known: Known, dialogues: Sequenc
     lacking = [] if path else [Finding(f"{where}/scores.jsonl {key}", UNKNOWN, away) for key in names]
     return [
         compared(f"{name} doctor.weights_sha256", known.weights, doctor["weights_sha256"]),
+        *behaviour_findings(f"{name} doctor.files_sha256", doctor.get("files_sha256", {}), known),
         hashed,
         compared(f"{name} data.n", len(cases), data["n"]),
         key_finding(f"{where}/outputs.jsonl", run["outputs"], wanted, ("case", "turn")),
