@@ -135,7 +135,7 @@ def _may_be_answer(value: object) -> bool:
     return _LETTERS.fullmatch(value) is not None if isinstance(value, str) else position(value) is not None
 
 
-def filled(row: dict, names: dict[str, str], wanted: tuple[str, ...]) -> str | None:
+def filled_column(row: dict, names: dict[str, str], wanted: tuple[str, ...]) -> str | None:
     """The first wanted column that is there and not empty, None if there is none."""
     return next((names[name] for name in wanted if name in names and row[names[name]] not in (None, "", [], {})), None)
 

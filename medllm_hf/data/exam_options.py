@@ -132,7 +132,8 @@ def options_within(question: str) -> tuple[str, dict[str, str]] | None:
         named = len(texts) > 1 and isinstance(given, dict) and list(given) == list(ascii_uppercase[: len(given)])
         if isinstance(given, dict) and named and all(isinstance(text, str) and text.strip() for text in texts):
             return question[: printed.start()].strip(), given
-    if (lines := _other_order(question[:LONGEST])) and (stem := question[: lines[0].start()].strip()):
+    lines = list(_LETTERED.finditer(question, 0, LONGEST)) if "\n" in question else []
+    if _is_other_order(lines, list(map(_letter, lines))) and (stem := question[: lines[0].start()].strip()):
         return stem, _by_letter(question, lines)
     best: tuple[str, dict[str, str]] | None = None
     for match in list(_FIRST_LETTER.finditer(question[:LONGEST]))[-8:]:
@@ -219,11 +220,13 @@ def lettered_lines(text: str) -> dict[str, str]:
     Raises:
         ValueError: the first line is that of a later option, and not all are there once.
     """
-    if (lines := _other_order(text)) and not text[: lines[0].start()].strip():
+    lines = list(_LETTERED.finditer(text))
+    letters = [_letter(line) for line in lines]
+    begins = bool(lines) and not text[: lines[0].start()].strip()
+    if begins and _is_other_order(lines, letters):
         return _by_letter(text, lines)
-    first = _LETTERED.match(text.lstrip())
-    if first and _letter(first) != "A" and any(_letter(line) == "A" for line in _LETTERED.finditer(text)):
-        found = ", ".join(map(_letter, _LETTERED.finditer(text)))
+    if begins and letters[0] != "A" and "A" in letters:
+        found = ", ".join(letters)
         raise ValueError(f"options are in lines with the letters {found}: write each once")
     options: dict[str, str] = {}
     for line in text.splitlines():
@@ -234,8 +237,9 @@ def lettered_lines(text: str) -> dict[str, str]:
             options[letter] = match[1] or ""
         elif options:
             options[next(reversed(options))] += "\n" + line
-    lines = list(_LETTERED.finditer(text)) if len(options) > 1 else []
-    if lost := [line[1] for line in lines if line[2] == lines[0][2] and line[1] in ascii_uppercase and line[1] not in options]:
+    if len(options) > 1 and (
+        lost := [line[1] for line in lines if line[2] == lines[0][2] and line[1] in ascii_uppercase and line[1] not in options]
+    ):
         raise ValueError(
             f"options {', '.join(options)} in lines with {', '.join(lost)} among them: write the ones between, too"
         )
@@ -246,13 +250,11 @@ def _letter(line: re.Match[str]) -> str:
     return unicodedata.normalize("NFKC", line[1]).upper()
 
 
-def _other_order(text: str) -> list[re.Match[str]]:
-    """The beginnings of lines with the letters A to the last once each, in another order than that; none where they are not."""
-    lines = list(_LETTERED.finditer(text))
-    letters = [_letter(line) for line in lines]
-    if len({line[2] for line in lines}) != 1 or len(letters) < 2 or letters == sorted(letters):
-        return []
-    return lines if sorted(letters) == list(ascii_uppercase[: len(letters)]) else []
+def _is_other_order(lines: list[re.Match[str]], letters: list[str]) -> bool:
+    """Whether lines begin with the letters A to the last, once each and alike, in another order than that."""
+    if len(letters) < 2 or letters == sorted(letters) or len({line[2] for line in lines}) != 1:
+        return False
+    return sorted(letters) == list(ascii_uppercase[: len(letters)])
 
 
 def _by_letter(text: str, lines: list[re.Match[str]]) -> dict[str, str]:
