@@ -203,6 +203,9 @@ def entry_findings(folder: Path, about: About, runs: list[dict], body: str) -> l
                 continue
             dataset = stored[0]["dataset"]
             (made,) = entry(run, about.repo_id, dataset["id"], dataset["task_id"])
+            found.append(
+                Finding(f"{figure} dataset", DECLARED, f"{dataset['id']} {dataset['task_id']}, in the publisher's words")
+            )
             found += [compared(f"{figure} {key}", value, stored[0].get(key)) for key, value in made.items()]
             found += [Finding(f"{figure} {key}", UNKNOWN, "no run gives it") for key in stored[0] if key not in made]
             found += [Finding(figure, UNKNOWN, f"{len(stored)} entries for one run")] if len(stored) > 1 else []

@@ -22,6 +22,7 @@ from medllm_hf.evaluation.exams.prompts import (
 from medllm_hf.evaluation.exams.settings import READINGS
 from medllm_hf.evaluation.runs.folder import FinishedRun
 from medllm_hf.evaluation.runs.records import DataRecord, read_record
+from medllm_hf.evaluation.verification.benchmarks import benchmark_findings
 from medllm_hf.evaluation.verification.bounded import bounded
 from medllm_hf.evaluation.verification.findings import (
     CONFIRMED,
@@ -112,6 +113,7 @@ def exam(where: str, run: FinishedRun, known: Known) -> Generator[Finding, None,
     items = sets[0]
     yield data
     yield compared(f"{where}/manifest.json data.n", len(items), manifest["data"]["n"])
+    yield from benchmark_findings(where, manifest["data"], items)
     shown = present_options(items, settings["seed"], settings["shuffle_options"], settings["circular"])
     lines = key_finding(f"{where}/outputs.jsonl", outputs, [one.key for one in shown], ("id", "rotation"))
     if lines.state == CONFIRMED:
