@@ -1,5 +1,7 @@
 """A run under a benchmark's name is the benchmark, whole, or it is said what it is."""
 
+from dataclasses import replace
+
 from medllm_hf.data.benchmarks.catalogue import BENCHMARKS, Pin
 from medllm_hf.data.mcq import McqItem
 from medllm_hf.evaluation.exams.prompts import questions_hash
@@ -31,14 +33,11 @@ def test_a_split_that_nobody_has_read_is_declared():
 def test_a_file_by_the_name_of_a_benchmark():
     own = {"name": "held-out.jsonl", "split": None, "sha256": "0" * 64, "n": 4}
     assert states(own) == []
-    for name in ("cmexam", "CMExam.jsonl", "mlec-qa-clinic.json"):
-        assert states({**own, "name": name})[0][0] == DIFFERENT, name
+    assert [states({**own, "name": name})[0][0] for name in ("cmexam", "MLEC-QA/Clinic")] == [DIFFERENT] * 2
+    assert [states({**own, "name": name})[0][0] for name in ("CMExam.jsonl", "mlec-qa-clinic.json")] == [DECLARED] * 2
 
 
 def test_repeated_questions_are_named():
     own = {"name": "held-out.jsonl", "split": None, "sha256": "0" * 64, "n": 6}
-    twice = [
-        *ITEMS,
-        *(McqItem(f"copy{i}", one.question, one.options, one.answer, "", "single") for i, one in enumerate(ITEMS[1:3])),
-    ]
+    twice = [*ITEMS, *(replace(one, id=f"copy{one.id}") for one in ITEMS[1:3])]
     assert states(own, twice) == [(DECLARED, "2 questions stand there more than once, 1 first")]
