@@ -32,6 +32,8 @@ def benchmark_findings(where: str, data: DataRecord, items: Sequence[McqItem]) -
         yield Finding(figure, DIFFERENT, f"{name}, the name of a benchmark, for a file of questions of one's own")
     elif PurePath(name).stem.lower() in _names():
         yield Finding(figure, DECLARED, f"{name}, a file that bears the name of a benchmark: nobody here has compared them")
+    elif "files" not in data:
+        yield Finding(figure, DECLARED, f"{name}: questions and answers are the publisher's own")
     if repeated := sum(count - 1 for count in Counter(map(_content, items)).values()):
         twice = next(text for text, count in Counter(map(_content, items)).items() if count > 1)
         first = next(item.id for item in items if _content(item) == twice)

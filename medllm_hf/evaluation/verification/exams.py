@@ -181,7 +181,9 @@ def output_finding(
         again: Finishing = output.get("finishing", {})
         if ("finishing" in output) != ("finish" in settings and is_unread(one, output, settings["mode"], rules)):
             wrong.append("finishing")
-        if any("logprobs" in row and not _are_log_probabilities(row["logprobs"], letters) for row in (output, again)):
+        # Single letters exclude each other; one text may be the beginning of another.
+        apart = settings["score"] == "letter" and one.item.kind == "single"
+        if any("logprobs" in row and not _are_log_probabilities(row["logprobs"], letters, apart) for row in (output, again)):
             wrong.append("logprobs")
         if ("lengths" in output) != (settings["normalization"] != "none"):
             wrong.append("normalization")
@@ -194,9 +196,10 @@ def output_finding(
     return None
 
 
-def _are_log_probabilities(found: Mapping[str, float], letters: Collection[str]) -> bool:
-    """Whether each of the answers has a logarithm of a probability: finite and at most 0, up to the rounding of float32."""
-    return set(found) == set(letters) and all(math.isfinite(value) and value <= ROUNDING for value in found.values())
+def _are_log_probabilities(found: Mapping[str, float], letters: Collection[str], apart: bool) -> bool:
+    """Whether each of the answers has the logarithm of a probability, up to rounding; of those `apart` the sum is one too."""
+    each = set(found) == set(letters) and all(math.isfinite(value) and value <= ROUNDING for value in found.values())
+    return each and (not apart or sum(map(math.exp, found.values())) <= 1 + 1e-3)
 
 
 def prompt_findings(where: str, manifest: Manifest, sets: Sequence[tuple[McqItem, ...]], known: Known) -> list[Finding]:
