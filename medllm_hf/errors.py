@@ -16,10 +16,15 @@ class UserError(Exception):
         self._parts = found, expected, do
         shown = found if len(found) <= _LONGEST else f"{found[:_LONGEST]} …"
         line = " ".join(f"found {shown}; expected {expected}; {do}".split())
-        super().__init__("".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in line))
+        super().__init__(visible(line))
 
     def __reduce__(self) -> tuple[type["UserError"], tuple[str, str, str]]:
         return UserError, self._parts  # so that another process can be sent it
+
+
+def visible(text: str) -> str:
+    """A foreign text as a terminal may show it: what would steer it, or is seen by nobody, stands there by its escape."""
+    return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text)
 
 
 def unreadable(error: OSError | ValueError, path: object = None) -> UserError:
@@ -63,3 +68,11 @@ def kind_of(value: object) -> str:
 def first_line(error: Exception) -> str:
     """The first line of an error's text that says something, for a message that stays on one line."""
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
+def hub_failures() -> tuple[type[Exception], ...]:
+    """What the Hub's client raises where something cannot be had; it takes a third of a second to import."""
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    # The first is what all errors of the client are, which is httpx or, from huggingface_hub 2 on, httpx2.
+    return HfHubHTTPError.__bases__[0], HFValidationError, OSError

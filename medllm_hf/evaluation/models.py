@@ -11,6 +11,7 @@ from medllm_hf.endpoints.address import Endpoint, names_endpoint, on_this_machin
 from medllm_hf.endpoints.client import ChatClient, EndpointError
 from medllm_hf.endpoints.extra_body import read_extra_body
 from medllm_hf.endpoints.local_server import served
+from medllm_hf.evaluation.runs.behaviour import behaviour_hashes
 from medllm_hf.evaluation.runs.folder import weights_hash
 from medllm_hf.folders import sha256
 from medllm_hf.pretrained import check_served, snapshot
@@ -73,7 +74,8 @@ def parse_model(
     name = {"id": spec, "revision": revision} if revision else {"id": folder.resolve().name}
     lines = [f"{sha256(file)}  {file.name}" for pattern in _DECISIVE for file in sorted(folder.glob(pattern))]
     settings = hashlib.sha256("\n".join(lines).encode()).hexdigest()
-    record = {**name, "weights_sha256": weights_hash(folder), "settings_sha256": settings}
+    hashes = {"weights_sha256": weights_hash(folder), "files_sha256": behaviour_hashes(folder)}
+    record = {**name, **hashes, "settings_sha256": settings}
     return ModelSpec(record, None, folder, enable_thinking, extra)
 
 

@@ -15,6 +15,12 @@ from medllm_hf.hub.licences import terms_of
 from medllm_hf.hub.results import FOLDER, model_index, tables
 
 DATASETS = "datasets"
+# Between these lines stand the publisher's own words, which are kept and not compared.
+SECTION_BEGINS, SECTION_ENDS = "<!-- own words of the publisher -->", "<!-- end of the own words -->"
+# What no card may leave out.
+WARNING = (
+    "**Not a medical device. Its answers do not replace a doctor's diagnosis. 本模型不是医疗器械，回答不能代替医生的诊断。**"
+)
 # What a training report says first, with its name in the card; the rest is in training.json.
 TRAINING = (
     ("steps", "steps", ",d"), ("epochs", "epochs", ".2f"), ("dialogues read", "dialogues_read", ",d"),
@@ -26,12 +32,16 @@ TRAINING = (
 
 @dataclass(frozen=True)
 class About:
-    """What only the publisher knows of a model: its name and licence on the Hub, the base's and the datasets' Hub ids."""
+    """What only the publisher knows of a model: its name and licence on the Hub, the base's and the datasets' Hub ids.
+
+    `section` is Markdown in the publisher's own words, which stands between marks.
+    """
 
     repo_id: str
     license: str
     base_model: str | None = None
     datasets: tuple[str, ...] = ()
+    section: str | None = None
 
 
 def model_card(folder: Path, about: About, runs: list[dict]) -> ModelCard:
@@ -70,8 +80,16 @@ def model_card(folder: Path, about: About, runs: list[dict]) -> ModelCard:
         results="\n".join(tables(runs)),
         evidence="\n".join(evidence_lines(folder)),
         facts="\n".join([*_shape(config), *provenance_facts(provenance), *_environment(runs)]),
+        warning=WARNING,
+        section=f"{SECTION_BEGINS}\n{about.section}\n{SECTION_ENDS}\n" if about.section is not None else None,
         training="\n".join(training_lines(_object(folder / "training.json"))),
     )
+
+
+def own_words(text: str) -> str | None:
+    """What stands between the marks of the publisher's own words in a card; None where there are none."""
+    section = re.search(rf"^{re.escape(SECTION_BEGINS)}\n(.*?)\n{re.escape(SECTION_ENDS)}$", text, re.S | re.M)
+    return section[1] if section else None
 
 
 def _object(file: Path) -> dict:

@@ -7,23 +7,16 @@ from pathlib import Path
 
 from medllm_hf.data.screening.pii.masking import find
 from medllm_hf.errors import UserError, first_line
-from medllm_hf.evaluation.verification.findings import CONFIRMED, DIFFERENT, Known
+from medllm_hf.evaluation.runs.behaviour import BEHAVIOUR
+from medllm_hf.evaluation.verification.findings import DIFFERENT, Known
 from medllm_hf.hub.card_figures import card_findings
 from medllm_hf.hub.runs import rederived, repository_hash
+from medllm_hf.hub.secret_patterns import kinds_of_secrets
 
-SECRETS = {
-    "a token of the Hugging Face Hub": r"\bhf_[A-Za-z0-9]{20,}",
-    "a key of an API": r"\bsk-[A-Za-z0-9_-]{20,}",
-    "a key of Amazon": r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b",
-    "a token of GitHub": r"\b(?:gh[pousr]_[A-Za-z0-9]{30,}|github_pat_[A-Za-z0-9_]{30,})",
-    "a key of Google": r"\bAIza[0-9A-Za-z_-]{35}",
-    "a private key": r"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY-----",
-    "a token in a header": r"(?i)\bbearer\s+(?=[a-z._~+/-]*[0-9])[a-z0-9._~+/-]{20,}",
-    "a key in a setting": r"""(?ix) (?:api_?key|api-key|secret(?:_key)?|access_token|auth_token|password)
-        ["']? \s* [:=] \s* ["'] (?=[^"'\s]*[0-9]) [^"'\s]{12,} ["']""",
-}
-_SECRETS = {kind: re.compile(pattern) for kind, pattern in SECRETS.items()}
 PICKLED = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib")
+# Files that people's words may stand in; what the card says of how its publisher is reached is meant to be read.
+TEXTS = (".jsonl", ".json", ".parquet", ".md", ".txt", ".csv", ".tsv", ".yaml", ".yml", ".html")
+CONTACT = ("email",)
 _MOST = 5
 
 
@@ -52,8 +45,9 @@ def check_files(files: dict[str, Path]) -> None:
     personal = [
         f"{name} line {line}: {kind}"
         for name, path in files.items()
-        if name.startswith(("eval/", "datasets/", "data/"))
+        if name not in BEHAVIOUR and not name.startswith("LICENSE")  # lists of tokens, and the names of authors
         for line, kind in personal_in(path)
+        if name != "README.md" or kind not in CONTACT
     ]
     if personal:
         raise UserError(f"personal data: {_listed(personal)}", "none in evidence or data", "mask or remove it")
@@ -67,7 +61,7 @@ def check_figures(folder: Path) -> None:
     """
     found, runs = rederived(folder, Known(repository_hash(folder), folder, {}))
     wrong = [one for one in found if one.state == DIFFERENT]
-    wrong += [one for one in card_findings(folder, runs) if one.state != CONFIRMED]
+    wrong += [one for one in card_findings(folder, runs) if not one.passes]
     if wrong:
         told = _listed([f"{one.figure} ({one.why})" for one in wrong])
         raise UserError(told, "figures that follow from the raw outputs", "run `medllm eval` again")
@@ -87,17 +81,16 @@ def is_pickle(path: Path) -> bool:
 def secrets_in(path: Path) -> Iterator[tuple[int, str]]:
     """Yields (line, kind) of each token or key in a file."""
     for number, text in lines_of(path):
-        for kind, pattern in _SECRETS.items():
-            if pattern.search(text):
-                yield number, kind
+        for kind in kinds_of_secrets(text):
+            yield number, kind
 
 
 def personal_in(path: Path) -> Iterator[tuple[int, str]]:
-    """Yields (line, kind) of personal data in the texts of JSON lines, Parquet rows and Markdown; hashes are not texts."""
-    if path.suffix not in (".jsonl", ".parquet", ".md"):
+    """Yields (line, kind) of personal data in the texts of a file that holds any; hashes are not texts."""
+    if path.suffix not in TEXTS:
         return
     for number, line in lines_of(path):
-        for text in _texts(line) if path.suffix != ".md" else [re.sub(r"\b[0-9a-f]{40,64}\b", "", line)]:
+        for text in _texts(line) if path.suffix in (".jsonl", ".parquet") else [re.sub(r"\b[0-9a-f]{40,64}\b", "", line)]:
             for item in find(text):
                 yield number, item.kind
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 
 from medllm_hf.errors import UserError, first_line
+from medllm_hf.evaluation.runs.behaviour import BEHAVIOUR
 from medllm_hf.evaluation.runs.folder import FinishedRun, read_run, weights_hash
 from medllm_hf.evaluation.runs.names import distinct_names, nested_runs
 from medllm_hf.evaluation.verification.dialogues import held_by
@@ -19,10 +20,10 @@ from medllm_hf.hub.results import parse_benchmark, write_entry
 from medllm_hf.hub.runs import DIALOGUES, JUDGE, RUN_FILES, consultations_in, published
 from medllm_hf.pretrained import check_known, check_weights, load_config, load_tokenizer
 from medllm_hf.vocabulary import check_ids
-from medllm_hf.weight_files import check_regular, header_shapes, published_files, read_provenance, weight_files
+from medllm_hf.weight_files import INDEX_FILE, check_regular, header_shapes, published_files, read_provenance, weight_files
 
-MODEL_FILES = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer.model", "tokenizer_config.json",
-               "chat_template.jinja", "provenance.json", "training.json", "LICENSE*")  # fmt: skip
+# The index of the weights is among `published_files`.
+MODEL_FILES = (*(name for name in BEHAVIOUR if name != INDEX_FILE), "provenance.json", "training.json", "LICENSE*")
 
 
 def publish_model(
@@ -35,12 +36,14 @@ def publish_model(
     overwrite: bool,
     datasets: Sequence[str] = (),
     benchmarks: Sequence[str] = (),
+    section: str | None = None,
 ) -> None:
     """Writes the repository folder `out`: weights, tokenizer, template, generation config, card and evidence. Uploads nothing.
 
     Args:
         datasets: ORG/NAME of what the model was trained on, or ORG/NAME=FOLDER with the folder of `medllm data build`, whose
             licence and screening the card then tells.
+        section: Markdown in the publisher's own words, for the card.
         benchmarks: RUN=ORG/DATASET#TASK for each run on a benchmark that the Hub has registered.
 
     Raises:
@@ -53,7 +56,7 @@ def publish_model(
     shards = check_files(model)
     check_model(model, shards)
     read = check_runs(model, runs)
-    about = About(repo_id, license, base_model, tuple(one.partition("=")[0] for one in datasets))
+    about = About(repo_id, license, base_model, tuple(one.partition("=")[0] for one in datasets), section)
     check_licence(license, terms_of(base_model, read_provenance(model)))
     weights = published_files(model)
     with new_folder(out, overwrite) as folder:

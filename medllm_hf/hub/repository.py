@@ -1,5 +1,6 @@
 """What may be pushed: a folder, as the files of one repository of the Hub."""
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,12 +30,14 @@ def repository(kind: str, folder: str, repo_id: str) -> Repository:
     Hidden files, folders of caches and what they hold are left out; `.eval_results` is not.
 
     Raises:
-        UserError: no such folder, nothing in it, a name that the Hub does not take, or see `check_dataset` and `check_metric`.
+        UserError: no such folder, nothing in it, a name that the Hub does not take, or see `check_links`, `check_dataset` and
+            `check_metric`.
     """
     check_name(repo_id)
     root = Path(folder)
     if not root.is_dir():
         raise UserError(f"no folder {folder}", f"the folder of a {kind}", "check the path")
+    check_links(root)
     files = {str(path.relative_to(root)): path for path in _files(root)}
     if not files:
         raise UserError(f"no files in {folder}", f"the files of a {kind}", "check the path")
@@ -67,6 +70,32 @@ def _files(root: Path) -> Iterator[Path]:
             yield from _files(path)
         elif path.is_file() and not hidden:
             yield path
+
+
+def check_links(root: Path) -> None:
+    """Check that no link leads out of a folder or round in it, and that it has files and folders alone.
+
+    A snapshot in the cache of the Hub's library, whose files are links to its blobs, is a folder like any other.
+
+    Raises:
+        UserError: the first that does.
+    """
+    found, blobs = root.resolve(), None
+    if found.parent.name == "snapshots":
+        blobs = found.parent.parent / "blobs"
+    for folder, folders, names in os.walk(found):
+        folders[:] = [name for name in folders if not (name.startswith(".") and name != ".eval_results")]
+        for name in (*folders, *names):
+            path = Path(folder, name)
+            shown = path.relative_to(found)
+            if path.is_symlink():
+                target = Path(os.path.realpath(path))
+                inside = target.is_relative_to(found) or (blobs is not None and target.is_relative_to(blobs))
+                if not inside or not target.is_file():
+                    expected = "files of the folder itself"
+                    raise UserError(f"the link {shown} to {os.readlink(path)}", expected, "put the file itself there")
+            elif not (path.is_dir() or path.is_file()) and not name.startswith("."):
+                raise UserError(f"a pipe or a device at {shown}", "files and folders", "remove it")
 
 
 def check_dataset(found: Repository) -> None:

@@ -1,4 +1,4 @@
-"""Every figure of a published model, done again from the raw outputs that lie beside it."""
+"""Every figure of a published model, done again from the raw outputs that lie beside it, and what else lies there."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,9 +9,10 @@ from huggingface_hub import HfApi, RepoFile
 
 from medllm_hf.errors import UserError
 from medllm_hf.evaluation.runs.folder import combined_hash
-from medllm_hf.evaluation.verification.findings import UNKNOWN, Finding, Known
+from medllm_hf.evaluation.verification.findings import DECLARED, UNKNOWN, Finding, Known, Rerun
 from medllm_hf.folders import sha256
 from medllm_hf.hub.card_figures import card_findings
+from medllm_hf.hub.inventory import files_in, inventory
 from medllm_hf.hub.runs import repository_hash, verify_runs
 from medllm_hf.pretrained import check_known, check_name, refusing_hub_errors, snapshot
 
@@ -21,33 +22,64 @@ FETCHED = ("README.md", "eval/**", ".eval_results/*", "datasets/*", "*.json", "*
 
 @dataclass(frozen=True)
 class Published:
-    """A published model: card and evidence in `folder`, the hash of its `weights`, and the `commit` of one from the Hub."""
+    """A published model.
+
+    Attributes:
+        folder: Card and evidence; of a model on the Hub not all its files.
+        weights: The hash of its weights.
+        files: The paths of all its files.
+        odd: What was found on its place that is no file of its own.
+        commit: That of a model on the Hub.
+    """
 
     folder: Path
     weights: str
+    files: tuple[str, ...]
+    odd: tuple[Finding, ...] = ()
     commit: str | None = None
 
 
-def find_published(repository: str, revision: str | None = None) -> Published:
-    """The model in a repository folder or on the Hub, whose weights are not fetched: their hash is made from those it lists.
+def find_published(repository: str, revision: str | None = None, weights: bool = False) -> Published:
+    """The model in a repository folder or on the Hub.
+
+    Args:
+        weights: whether those on the Hub are fetched; else their hash is made from the hashes that it lists.
 
     Raises:
         UserError: see `local` and `remote`.
     """
-    return local(Path(repository), revision) if Path(repository).is_dir() else remote(repository, revision)
+    return local(Path(repository), revision) if Path(repository).is_dir() else remote(repository, revision, weights)
 
 
-def verify_published(published: Published, known: dict[str, Path]) -> Iterator[Finding]:
-    """Yields each figure and hash of a published model as confirmed, different or not derivable.
+def verify_published(published: Published, known: dict[str, Path], rerun: Rerun | None = None) -> Iterator[Finding]:
+    """Yields what is derived of a published model, then what is declared, then what nobody looked at.
 
     Args:
         known: see `known_files`.
+        rerun: the answers that are computed again; the weights of a model on the Hub are fetched for it.
     """
     runs: list[dict] = []
-    yield from verify_runs(published.folder, Known(published.weights, published.folder, known), runs)
+    whole = Known(published.weights, published.folder, known, rerun)
+    yield from verify_runs(published.folder, whole, runs)
     yield from card_findings(published.folder, runs)
     if not runs:
         yield Finding("eval/", UNKNOWN, "no run from which figures follow")
+    yield from declarations(runs)
+    yield from published.odd
+    told = frozenset(whole.behaviour if any(_hashed(run) for run in runs) else ())
+    yield from inventory(published.files, None if published.commit else published.folder, told)
+
+
+def declarations(runs: list[dict]) -> Iterator[Finding]:
+    """Yields a finding for what each run's manifest says that no output can show."""
+    for run in runs:
+        said = ", ".join(name for name in ("started", "ended", "hardware", "versions") if name in run["manifest"])
+        yield Finding(f"eval/{run['name']}/manifest.json", DECLARED, f"{said}: the publisher's word")
+
+
+def _hashed(run: dict) -> bool:
+    """Whether a run's manifest has the hashes of the files that are read beside the weights."""
+    return any("files_sha256" in run["manifest"].get(side, {}) for side in ("model", "doctor"))
 
 
 def known_files(data: list[str]) -> dict[str, Path]:
@@ -76,10 +108,11 @@ def local(folder: Path, revision: str | None) -> Published:
     if revision is not None:
         raise UserError("--revision with a folder", "a Hub id", "leave it out")
     check_known(folder)
-    return Published(folder, repository_hash(folder))
+    files, odd = files_in(folder)
+    return Published(folder, repository_hash(folder), tuple(files), tuple(odd))
 
 
-def remote(name: str, revision: str | None) -> Published:
+def remote(name: str, revision: str | None, weights: bool = False) -> Published:
     """A folder with card and evidence of a Hub repository, and the hash of its weights by the hashes that the Hub lists.
 
     Raises:
@@ -88,13 +121,13 @@ def remote(name: str, revision: str | None) -> Published:
     check_name(name, "a repository folder")
     with refusing_hub_errors(name, "a published model"):
         commit = HfApi().repo_info(name, revision=revision).sha
-        tree = list(HfApi().list_repo_tree(name, revision=commit))
-        shards = [file for file in tree if isinstance(file, RepoFile) and file.path.endswith(".safetensors")]
+        tree = [one for one in HfApi().list_repo_tree(name, revision=commit, recursive=True) if isinstance(one, RepoFile)]
+        shards = [file for file in tree if "/" not in file.path and file.path.endswith(".safetensors")]
         # What is too small for LFS is listed by another hash, so it is fetched.
-        small = [file.path for file in shards if not file.lfs]
+        small = [file.path for file in shards if weights or not file.lfs]
         folder, _ = snapshot(name, commit, [*FETCHED, *small], "a repository folder")
     if not shards:
         raise UserError(f"no .safetensors in {name}", "a published model", "check the name")
     check_known(folder)
     hashes = {file.path: file.lfs.sha256 if file.lfs else sha256(folder / file.path) for file in shards}
-    return Published(folder, combined_hash(hashes), commit)
+    return Published(folder, combined_hash(hashes), tuple(file.path for file in tree), commit=commit)

@@ -16,6 +16,8 @@ from medllm_hf.errors import UserError
 from medllm_hf.evaluation.commands.mcq import mcq
 from medllm_hf.hub.checks import check_files, check_repository
 from medllm_hf.hub.publish import publish_model
+from medllm_hf.hub.secret_patterns import SECRETS as PATTERNS
+from medllm_hf.hub.secret_patterns import kinds_of_secrets
 
 # Put together here, so that no line of this file looks like a secret itself.
 SECRETS = {
@@ -27,7 +29,30 @@ SECRETS = {
     "a private key": "-----BEGIN RSA " + "PRIVATE KEY-----",
     "a token in a header": "Authorization: Bearer " + "abc123" * 5,
     "a key in a setting": '"api' + '_key": "q1w2e3r4t5y6u7"',
+    "a token of ModelScope": "ms-" + "0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9",
+    "a key of Aliyun": "LTAI" + "5tQwErTyUiOpAsDf",
+    "a key of Tencent Cloud": "AKID" + "z8Xy" * 8,
+    "a key of Volcengine": "AKLT" + "YjQ2" * 10,
+    "a key of Qianfan": "bce-v3/" + "ALTAK-qwertyuiop/" + "0a1b" * 8,
+    "a key of Zhipu": "0123456789abcdef" * 2 + "." + "QwErTyUiOpAsDfGh",
+    "a token of GitLab": "glpat-" + "Ab12Cd34Ef56Gh78Ij90",
+    "a token of Slack": "xoxb-" + "123456789012-abcdef",
+    "a JSON web token": "eyJ" + "hbGciOiJIUzI1NiJ9." + "eyJ" + "zdWIiOiIxMjM0NTY3ODkwIn0." + "Zm9vYmFyYmF6cXV4",
+    "a password in an address": "https://doctor:" + "geheim7@example.org/x",
 }
+# Further ways of writing one kind.
+ALSO = ("api" + "_key: q1w2e3r4t5y6u7i8o9p0", "OPENAI_API" + "_KEY=q1w2e3r4t5y6u7i8o9p0", "密" + "钥：'q1w2e3r4t5y6u7'")
+# What looks alike and is none.
+NO_SECRETS = (
+    *("api_key: your_key_goes_here", "api_key=os.environ['KEY_OF_MINE_1']", "access_token: ${HF_TOKEN}", "password: ********"),
+    *(
+        '"pad_token": "<|reserved_special_token_0|>"',
+        "eos_token_id: 151645",
+        "token: <|endoftext|>",
+        "http://127.0.0.1:8000/v1",
+    ),
+    *("model.layers.10.self_attn.q_proj.weight", "tokens: 12345678901234567890123", "sha256: " + "0a" * 32),
+)
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +96,20 @@ def test_a_secret_is_named_by_file_and_line_and_not_shown(own, tmp_path, kind):
     message = refusal(own, tmp_path)
     assert f"chat_template.jinja line {line}: {kind}" in message
     assert SECRETS[kind] not in message
+
+
+@pytest.mark.parametrize("text", ALSO)
+def test_a_key_in_a_setting_needs_no_quotes(text):
+    assert kinds_of_secrets(text) == ["a key in a setting"]
+
+
+@pytest.mark.parametrize("text", NO_SECRETS)
+def test_what_looks_like_a_secret_and_is_none(text):
+    assert kinds_of_secrets(text) == []
+
+
+def test_every_kind_of_secret_is_tried():
+    assert SECRETS.keys() == PATTERNS.keys()
 
 
 @pytest.mark.parametrize("name", ["run/outputs.jsonl", "run/manifest.json", "provenance.json", "config.json", "LICENSE"])

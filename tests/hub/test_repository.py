@@ -1,6 +1,7 @@
 """The repository folder: complete, loadable by anybody, and refused when something in it is not right."""
 
 import json
+import os
 import shutil
 import sys
 
@@ -14,6 +15,7 @@ from support.paths import ROOT, SAMPLE
 from medllm_hf.errors import UserError
 from medllm_hf.evaluation.commands.mcq import mcq
 from medllm_hf.hub.publish import publish_model
+from medllm_hf.hub.repository import repository
 
 
 @pytest.fixture(scope="module")
@@ -134,3 +136,33 @@ def test_the_script_writes_the_same_from_another_folder(tiny, measured, tmp_path
     assert done.returncode == 0, done.stderr
     assert "nothing uploaded" in done.stdout
     assert (tmp_path / "repository" / "eval" / "run" / "scores.jsonl").read_bytes() == (measured / "scores.jsonl").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("name", "target", "named"),
+    [("out.txt", "../secret.txt", "the link out.txt to ../secret.txt"), ("loop", ".", "the link loop to .")],
+    ids=["a file outside", "a folder in itself"],
+)
+def test_links_that_lead_out_or_round_are_refused(tmp_path, name, target, named):
+    (tmp_path / "secret.txt").write_text("x", encoding="utf-8")
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text("{}", encoding="utf-8")
+    (tmp_path / "model" / name).symlink_to(target)
+    with pytest.raises(UserError, match=named):
+        repository("model", str(tmp_path / "model"), "org/x")
+
+
+def test_a_snapshot_of_the_cache_and_a_link_within_are_taken(tmp_path):
+    snapshot = tmp_path / "models--org--x" / "snapshots" / "abc"
+    snapshot.mkdir(parents=True)
+    (tmp_path / "models--org--x" / "blobs").mkdir()
+    (tmp_path / "models--org--x" / "blobs" / "1").write_text("{}", encoding="utf-8")
+    (snapshot / "config.json").symlink_to("../../blobs/1")
+    (snapshot / "copy.json").symlink_to("config.json")
+    assert repository("model", str(snapshot), "org/x").files.keys() == {"config.json", "copy.json"}
+
+
+def test_a_pipe_is_refused(tmp_path):
+    os.mkfifo(tmp_path / "queue.json")
+    with pytest.raises(UserError, match=r"a pipe or a device at queue.json"):
+        repository("model", str(tmp_path), "org/x")

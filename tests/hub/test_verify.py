@@ -33,8 +33,11 @@ def verified(folder, capsys, whole, *words):
 def test_every_figure_of_an_untouched_model_is_confirmed(whole, capsys):
     code, lines = verified(whole, capsys, whole)
     assert code == 0
-    assert all(line.startswith("confirmed ") for line in lines[:-1]), lines
-    assert lines[-1].endswith(" confirmed, 0 different, 0 not derivable")
+    *derived, summary, proves = [line for line in lines if not line.startswith(("declared ", "unexamined "))]
+    assert all(line.startswith("confirmed ") for line in derived), lines
+    assert summary.endswith(" confirmed, 0 different, 0 not derivable; 6 declared, 0 unexamined")
+    assert "does not mean that these weights gave the outputs" in proves
+    assert any(line.startswith("declared ") and "eval/exam/manifest.json: started" in line for line in lines)
     named = ("eval/exam/metrics.json accuracy", "eval/talk/judge/metrics.json headline", "rubric.sha256", "prompt_sha256")
     for figure in (*named, "model.weights_sha256", 'README.md "| exam |', "model-index accuracy of exam", "exam.yaml value"):
         assert any(figure in line for line in lines), figure
@@ -75,15 +78,15 @@ def test_tampering_is_detected_and_named(whole, tmp_path, capsys, change, named)
     change(tmp_path / "repository")
     code, lines = verified(tmp_path / "repository", capsys, whole)
     assert code == 1
-    wrong = [line for line in lines[:-1] if not line.startswith("confirmed ")]
+    wrong = [line for line in lines[:-2] if not line.startswith(("confirmed ", "declared ", "unexamined "))]
     assert any(named in line for line in wrong), wrong
 
 
 def test_what_needs_the_data_is_not_derivable_without_it(whole, capsys):
     assert main(["verify", str(whole)]) == 1
     lines = capsys.readouterr().out.splitlines()
-    wrong = [line for line in lines[:-1] if not line.startswith("confirmed ")]
-    assert all(line.startswith("not derivable ") for line in wrong)
+    wrong = [line for line in lines[:-2] if not line.startswith(("confirmed ", "declared "))]
+    assert wrong and all(line.startswith("not derivable ") for line in wrong)
     assert any("eval/exam/manifest.json data.sha256: eight.jsonl is not at hand; name it with --data" in line for line in wrong)
 
 
@@ -114,7 +117,7 @@ def test_a_model_on_the_hub_is_verified_without_its_weights(whole, tmp_path):
         data = [str(whole.parent / name) for name in ("eight.jsonl", "cases.jsonl")]
         done = run("medllm", "verify", "org/tiny-7b", "--data", *data, cwd=tmp_path, env=environment)
         assert done.returncode == 0, done.stdout + done.stderr
-        assert done.stdout.endswith(" confirmed, 0 different, 0 not derivable\n")
+        assert " confirmed, 0 different, 0 not derivable; " in done.stdout
         fetched = [path for _, path in hub.requests if "/resolve/" in path]
         assert any(path.endswith("outputs.jsonl") for path in fetched)
         assert not any(path.endswith(".safetensors") for path in fetched)

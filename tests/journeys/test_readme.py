@@ -18,7 +18,7 @@ from support.paths import ROOT
 from transformers.cli.transformers import app
 
 from medllm_hf import demo
-from push_to_hub import build_parser as publish_parser
+from medllm_hf.hub.commands.push import build_parser as publish_parser
 
 
 def blocks(name: str, language: str) -> list[str]:

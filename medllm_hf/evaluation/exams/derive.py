@@ -317,12 +317,16 @@ def stored_run(where: str, run: FinishedRun) -> StoredRun:
 
 @dataclass(frozen=True)
 class Run:
-    """A finished exam run whose scores and metrics were found to follow from its outputs."""
+    """A finished exam run whose scores and metrics were found to follow from its outputs.
+
+    `finished` has the second answers, to being asked once more, by the question's id and rotation.
+    """
 
     name: str
     manifest: dict
     metrics: dict[str, Any]
     items: dict[str, list[Answer]]
+    finished: dict[tuple[str, int], Answer]
 
     @property
     def circular(self) -> bool:
@@ -351,11 +355,13 @@ def check_run(name: str, run: FinishedRun) -> Run:
         if said != {one.shown.key: (one.shown.order, one.reply) for one in answers}:
             found = f"other predictions in scores.jsonl of {name} than in its outputs"
             raise UserError(found, "scores that follow from them", _AGAIN)
-        derived = derive(stored.questions, outputs, manifest, rules).metrics
+        derived = derive(stored.questions, outputs, manifest, rules)
+        again: list[ScoreRow] = [{**row, "prediction": row["finished"]} for row in derived.scores if "finished" in row]
+        second = read_answers(again, rules=rules)
     except ValueError as error:
         raise UserError(f"a damaged run in {name}: {error}", "what the format says", _AGAIN) from error
-    check_metrics(name, derived, run["metrics"], "scores", _AGAIN)
-    return Run(name, manifest, derived, items)
+    check_metrics(name, derived.metrics, run["metrics"], "scores", _AGAIN)
+    return Run(name, manifest, derived.metrics, items, {answer.shown.key: answer for answer in second})
 
 
 def result_row(run: dict) -> dict[str, Any]:
@@ -368,9 +374,14 @@ def result_row(run: dict) -> dict[str, Any]:
         "reading": reading_of(manifest),
         "settings": manifest["settings"],
         **{key: metrics[key] for key in METRICS},
-        **({"finished": metrics["finished"]} if "finished" in metrics else {}),
-        "chance": sum(group["chance"] * group["n"] for group in metrics["groups"]) / metrics["n"],
+        **{key: metrics[key] for key in ("finished", "circular") if key in metrics},
+        "chance": chance_of(metrics),
     }
+
+
+def chance_of(metrics: Mapping) -> float:
+    """The accuracy that guessing has on the questions of a run."""
+    return sum(group["chance"] * group["n"] for group in metrics["groups"]) / metrics["n"]
 
 
 def reading_of(manifest: Mapping) -> Mode:
@@ -400,4 +411,9 @@ def results_table(rows: list[dict]) -> list[str]:
 def finished_text(row: Mapping) -> str:
     """The accuracy of a run whose unread replies were asked once more, and how many they are; a dash for another run."""
     found = row.get("finished")
-    return f"{accuracy_text(found)}, {found['asked']} asked" if found else "–"
+    return f"{accuracy_text(found)}, {found['asked']} asked{of_prompts(row)}" if found else "–"
+
+
+def of_prompts(row: Mapping) -> str:
+    """Behind a count of outputs beside counts of questions: of how many, where each was asked in all rotations."""
+    return f" of {row['circular']['rotations']} prompts" if "circular" in row else ""

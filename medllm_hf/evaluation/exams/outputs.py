@@ -138,12 +138,16 @@ def calls(outputs: Iterable[Output]) -> Iterator[Mapping]:
 
 
 def list_warnings(outputs: Iterable[Output], limited: Mapping[str, int] | None = None) -> tuple[str, ...]:
-    """What a reader of an exam's metrics should know of its outputs, and of how many questions they are (see `limit_of`)."""
+    """What a reader of an exam's metrics should know of its outputs, and of how many questions they are (see `limit_of`).
+
+    Where questions were asked in several rotations, outputs are counted and not questions, which is said.
+    """
     rows = list(outputs)
     cut, ties = sum(row.get("finish") == "length" for row in rows), count_ties(rows)
+    of = f" in {len(rows)} prompts" if any(row["rotation"] for row in rows) else ""
     said = [f"limited to {limited['n']} of {limited['of']} questions"] if limited else []
-    said += [f"{cut} replies cut at their limit of tokens"] if cut else []
-    return (*said, *([f"{ties} ties of the best answers, of which none is taken"] if ties else []))
+    said += [f"{cut} replies{of} cut at their limit of tokens"] if cut else []
+    return (*said, *([f"{ties} ties{of} of the best answers, of which none is taken"] if ties else []))
 
 
 _COUNTS: Fields = {"prompt_tokens": (int, NoneType), "completion_tokens": (int, NoneType), "retries": int}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from medllm_hf import pretrained
 from medllm_hf.errors import UserError
 from medllm_hf.evaluation.exams.settings import ResolvedSettings
+from medllm_hf.evaluation.runs.behaviour import behaviour_hashes
 from medllm_hf.evaluation.runs.folder import combined_hash, weights_hash
 from medllm_hf.generation_settings import ENDS
 from medllm_hf.placement import DTYPE, choose_device, loading_options
@@ -44,13 +45,17 @@ class Weights:
         return sum(map(prod, header_shapes(weight_files(self.folder)).values()))
 
     def record(self) -> dict:
-        """What the manifest says: the hash of the weights, and of the base under an adapter."""
+        """What the manifest says: the hashes of the weights and of what is read beside them, and those of an adapter's base."""
+        hashes = {"weights_sha256": weights_hash(self.folder), "files_sha256": behaviour_hashes(self.folder)}
         if self.adapted is None:
-            return {**self.name, "weights_sha256": weights_hash(self.folder)}
+            return {**self.name, **hashes}
         commit = {"revision": self.adapted.commit} if self.adapted.commit else {}
         called = self.adapted.base_name if commit else self.folder.resolve().name
-        base = {"id": called, **commit, "weights_sha256": weights_hash(self.folder)}
-        return {**self.name, "weights_sha256": combined_hash({ADAPTER_WEIGHTS: self.adapted.sha256}), "base": base}
+        own = {
+            "weights_sha256": combined_hash({ADAPTER_WEIGHTS: self.adapted.sha256}),
+            "files_sha256": behaviour_hashes(self.adapted.folder),
+        }
+        return {**self.name, **own, "base": {"id": called, **commit, **hashes}}
 
     def load_tokenizer(self) -> "PreTrainedTokenizerBase":
         """The tokenizer; with an adapter, as it was trained.

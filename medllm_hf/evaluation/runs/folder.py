@@ -24,7 +24,9 @@ PACKAGES = ("torch", "transformers", "evaluate", "datasets", "peft", "trl")
 DECISIVE = ("medllm_hf", "torch", "transformers")
 # Levels of lists and objects within each other in a JSON value; our own have less than ten.
 DEEPEST = 50
-_NOT_COMPARED = ("started", "ended", "resumed", "versions", "hardware", "spent_besides")
+# What a manifest is written by; 0.1 wrote none. 2: `files_sha256` of the models.
+SCHEMA = 2
+_NOT_COMPARED = ("schema", "started", "ended", "resumed", "versions", "hardware", "spent_besides")
 _ANOTHER = "add --overwrite or choose another folder"
 _ONE = "name one of them, or choose another folder"
 _ANEW = "add --overwrite, which asks everything anew"
@@ -294,7 +296,11 @@ def environment() -> dict:
             continue
     # What a launcher sets; the outputs do not depend on it.
     ranks = int(size) if (size := os.environ.get("WORLD_SIZE", "")).isdecimal() else 1
-    return {"versions": versions, "hardware": {"machine": platform.machine(), "cores": os.cpu_count(), "ranks": ranks}}
+    return {
+        "schema": SCHEMA,
+        "versions": versions,
+        "hardware": {"machine": platform.machine(), "cores": os.cpu_count(), "ranks": ranks},
+    }
 
 
 def now() -> str:
@@ -330,6 +336,9 @@ def read_run(folder: Path | str) -> FinishedRun:
     """
     folder = Path(folder)
     manifest = read_json(folder / "manifest.json", names=True)
+    schema = manifest.get("schema", 1)
+    if not isinstance(schema, int) or schema > SCHEMA:
+        raise UserError(f"a manifest of schema {schema} in {folder}", f"one of {SCHEMA} or less", "take a newer medllm_hf")
     if "ended" not in manifest:
         raise UserError(f"an unfinished run in {folder}", "a finished run folder", "run the same `medllm eval` again")
     metrics = read_json(folder / "metrics.json", names=True)

@@ -1,7 +1,8 @@
 """A published exam run, done again from its outputs: scores, metrics, and the hashes of questions, prompts and weights."""
 
+import math
 from collections import Counter
-from collections.abc import Generator, Sequence
+from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import NotRequired, TypedDict
 
@@ -21,12 +22,14 @@ from medllm_hf.evaluation.exams.prompts import (
 from medllm_hf.evaluation.exams.settings import READINGS
 from medllm_hf.evaluation.runs.folder import FinishedRun
 from medllm_hf.evaluation.runs.records import DataRecord, read_record
+from medllm_hf.evaluation.verification.bounded import bounded
 from medllm_hf.evaluation.verification.findings import (
     CONFIRMED,
     DIFFERENT,
     UNKNOWN,
     Finding,
     Known,
+    behaviour_findings,
     compared,
     key_finding,
     metric_findings,
@@ -35,6 +38,9 @@ from medllm_hf.evaluation.verification.findings import (
 from medllm_hf.pretrained import load_tokenizer
 
 LANGUAGES = ("zh", "en")
+ROUNDING = 1e-5
+# Seconds that a tokenizer may take to be loaded, and a prompt to be made: many times what they take.
+LOADING, PROMPT = 60, 0.05
 
 
 class Model(TypedDict):
@@ -42,6 +48,7 @@ class Model(TypedDict):
 
     id: str
     weights_sha256: str
+    files_sha256: NotRequired[dict[str, str]]
 
 
 class Examples(TypedDict):
@@ -99,6 +106,7 @@ def exam(where: str, run: FinishedRun, known: Known) -> Generator[Finding, None,
     manifest, stored = read_record(run["manifest"], Manifest, f"{where}/manifest.json"), stored_run(where, run)
     settings, outputs = manifest["settings"], stored.outputs
     yield compared(f"{where}/manifest.json model.weights_sha256", known.weights, manifest["model"]["weights_sha256"])
+    yield from behaviour_findings(f"{where}/manifest.json model.files_sha256", manifest["model"].get("files_sha256", {}), known)
     written = [one.original() for one in stored.questions if not one.rotation]
     data, sets = question_sets(where, written, manifest["data"], known, settings.get("encoding"))
     items = sets[0]
@@ -114,8 +122,22 @@ def exam(where: str, run: FinishedRun, known: Known) -> Generator[Finding, None,
     derived = derive(shown, outputs, run["manifest"], rules)
     yield row_finding(f"{where}/scores.jsonl", derived.scores, run["scores"])
     yield from metric_findings(f"{where}/metrics.json", derived.metrics, run["metrics"])
-    yield from prompt_findings(where, manifest, sets, known)
+    prompts = prompt_findings(where, manifest, sets, known)
+    yield from prompts
+    if known.rerun:
+        yield from _rerun(where, run, manifest, known, prompts[-1])
     return derived.metrics
+
+
+def _rerun(where: str, run: FinishedRun, manifest: Manifest, known: Known, prompts: Finding) -> Iterator[Finding]:
+    """Some answers again, where the prompts are those of the run."""
+    examples = read_drawn(where, manifest, known)
+    if prompts.state != CONFIRMED or isinstance(examples, str):
+        yield Finding(f"{where}/outputs.jsonl rerun", UNKNOWN, "its prompts are not confirmed")
+        return
+    from medllm_hf.evaluation.verification.rerun import rerun_exam  # torch, which takes seconds
+
+    yield from rerun_exam(where, run, run_prompts(manifest, examples, known), known)
 
 
 def question_sets(
@@ -157,7 +179,7 @@ def output_finding(
         again: Finishing = output.get("finishing", {})
         if ("finishing" in output) != ("finish" in settings and is_unread(one, output, settings["mode"], rules)):
             wrong.append("finishing")
-        if any("logprobs" in row and set(row["logprobs"]) != set(letters) for row in (output, again)):
+        if any("logprobs" in row and not _are_log_probabilities(row["logprobs"], letters) for row in (output, again)):
             wrong.append("logprobs")
         if ("lengths" in output) != (settings["normalization"] != "none"):
             wrong.append("normalization")
@@ -170,6 +192,11 @@ def output_finding(
     return None
 
 
+def _are_log_probabilities(found: Mapping[str, float], letters: Collection[str]) -> bool:
+    """Whether each of the answers has a logarithm of a probability: finite and at most 0, up to the rounding of float32."""
+    return set(found) == set(letters) and all(math.isfinite(value) and value <= ROUNDING for value in found.values())
+
+
 def prompt_findings(where: str, manifest: Manifest, sets: Sequence[tuple[McqItem, ...]], known: Known) -> list[Finding]:
     """Whether the prompts, by the published tokenizer and template, are those of the manifest.
 
@@ -177,33 +204,64 @@ def prompt_findings(where: str, manifest: Manifest, sets: Sequence[tuple[McqItem
         UserError: examples that are not in their file.
     """
     settings, figure = manifest["settings"], f"{where}/manifest.json settings.prompt_sha256"
-    mode, chat = reading_of(manifest), settings["chat_template"]
-    ready = mode == READINGS[0]
+    chat = settings["chat_template"]
+    ready = reading_of(manifest) == READINGS[0]
     prefixes = [" | ".join(sorted({item.reply_prefix for item in items}) if ready or not chat else []) for items in sets]
     found = [
         Finding(f"{where}/manifest.json settings.reply_prefix", CONFIRMED, settings["reply_prefix"])
         if settings["reply_prefix"] in prefixes
         else compared(f"{where}/manifest.json settings.reply_prefix", prefixes[0], settings["reply_prefix"])
     ]
-    examples: dict[str, tuple[McqItem, ...]] = {}
+    examples = read_drawn(where, manifest, known)
+    if isinstance(examples, str):
+        return [*found, Finding(figure, UNKNOWN, f"{examples} is not at hand; name it with --data")]
     if settings["shots"]:
-        record = manifest["data"].get("examples")
-        if record is None:
-            raise UserError(f"a damaged run in {where}/manifest.json: no data.examples", "what --shots drew", "run it again")
-        if record["sha256"] not in known.files:
-            return [*found, Finding(figure, UNKNOWN, f"{record['name']} is not at hand; name it with --data")]
-        examples_file = str(known.files[record["sha256"]])
-        pool = {item.id: item for item in read_questions(examples_file, encoding=settings.get("encoding")).items}
-        if unknown := [name for names in record["ids"].values() for name in names if name not in pool]:
-            raise UserError(f"no example {unknown[0]} in {record['name']}", f"those of {where}/manifest.json", "run it again")
-        examples = {kind: tuple(pool[name] for name in names) for kind, names in record["ids"].items()}
         drawn = {kind: len(names) for kind, names in examples.items()}
         wanted = dict.fromkeys(Counter(item.kind for item in sets[0]), settings["shots"])
         found.append(compared(f"{where}/manifest.json settings.shots", wanted, drawn))
-    thinking = settings.get("enable_thinking")
-    tokenizer, finish = load_tokenizer(known.folder, chat=chat), "finish" in settings
-    prompts = Prompts(tokenizer, examples, settings["score"], chat, mode, thinking, finish)
-    digests = [prompts.digest(items) for items in sets]
+
+    def digest() -> list[str]:
+        prompts = run_prompts(manifest, examples, known)
+        return [prompts.digest(items) for items in sets]
+
+    if known.unusable:
+        return [*found, Finding(figure, UNKNOWN, f"as before, {known.unusable[0]}")]
+    try:
+        digests = bounded("a tokenizer or template", digest, LOADING + PROMPT * sum(map(len, sets)))
+    except UserError as error:
+        known.unusable.append(str(error))
+        raise
     if settings["prompt_sha256"] in digests:
         return [*found, Finding(figure, CONFIRMED)]
     return [*found, compared(figure, digests[0], settings["prompt_sha256"])]
+
+
+Drawn = dict[str, tuple[McqItem, ...]]
+
+
+def read_drawn(where: str, manifest: Manifest, known: Known) -> Drawn | str:
+    """The examples of a run by kind of question, or the name of the file that they are in, where it is not at hand.
+
+    Raises:
+        UserError: examples that are not in their file.
+    """
+    settings = manifest["settings"]
+    if not settings["shots"]:
+        return {}
+    record = manifest["data"].get("examples")
+    if record is None:
+        raise UserError(f"a damaged run in {where}/manifest.json: no data.examples", "what --shots drew", "run it again")
+    if record["sha256"] not in known.files:
+        return record["name"]
+    examples_file = str(known.files[record["sha256"]])
+    pool = {item.id: item for item in read_questions(examples_file, encoding=settings.get("encoding")).items}
+    if unknown := [name for names in record["ids"].values() for name in names if name not in pool]:
+        raise UserError(f"no example {unknown[0]} in {record['name']}", f"those of {where}/manifest.json", "run it again")
+    return {kind: tuple(pool[name] for name in names) for kind, names in record["ids"].items()}
+
+
+def run_prompts(manifest: Manifest, examples: Drawn, known: Known) -> Prompts:
+    """How the questions of a run become prompts, by the published tokenizer and template."""
+    settings, chat = manifest["settings"], manifest["settings"]["chat_template"]
+    told = chat, reading_of(manifest), settings.get("enable_thinking"), "finish" in settings
+    return Prompts(load_tokenizer(known.folder, chat=chat), examples, settings["score"], *told)

@@ -1,27 +1,58 @@
-"""What comes of doing a published figure again: confirmed, different, or not derivable."""
+"""What comes of looking at a published model again: what is derived, what is declared, and what nobody looked at.
 
+A figure that follows from raw outputs is derived: confirmed, different or not derivable. What only the publisher can know is
+declared. Every other file is unexamined.
+"""
+
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
-from medllm_hf.errors import UserError
+from medllm_hf.errors import UserError, visible
+from medllm_hf.evaluation.runs.behaviour import behaviour_hashes
 from medllm_hf.evaluation.runs.compare import equal
 
 CONFIRMED, DIFFERENT, UNKNOWN = "confirmed", "different", "not derivable"
+DECLARED, UNEXAMINED = "declared", "unexamined"
+DERIVED = (CONFIRMED, DIFFERENT, UNKNOWN)
+STATES = (*DERIVED, DECLARED, UNEXAMINED)
+_LONGEST = 400
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One figure or hash, by the file and the name that it has there; `why` says what was found and what was expected."""
+    """One figure, hash, claim or file, by the file and the name that it has there.
+
+    Attributes:
+        why: What was found and what was expected.
+        alarm: Whether it fails the verification although nothing was derived: code, or a file that is not what it seems.
+    """
 
     figure: str
     state: str
     why: str = ""
+    alarm: bool = False
 
     @property
     def line(self) -> str:
-        """As it is printed."""
-        return f"{self.state:<14}{self.figure}" + (f": {self.why}" if self.why else "")
+        """As it is printed: one line, in which nothing steers a terminal."""
+        text = f"{self.state:<14}{self.figure}" + (f": {self.why}" if self.why else "")
+        return visible(text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…")
+
+    @property
+    def passes(self) -> bool:
+        """Whether a verification with this finding may end well."""
+        return self.state not in (DIFFERENT, UNKNOWN) and not self.alarm
+
+
+@dataclass(frozen=True)
+class Rerun:
+    """How many published answers of each exam are computed again, and the seed by which they are drawn."""
+
+    count: int
+    seed: int
 
 
 @dataclass(frozen=True)
@@ -32,11 +63,20 @@ class Known:
         weights: `weights_hash` of the published model.
         folder: Where its tokenizer lies.
         files: SHA-256 → path of the questions and cases that are at hand.
+        rerun: what is to be computed again on the weights, which then lie in `folder` too.
+        unusable: why the tokenizer or template can make no prompts, once that was found: it is not waited for twice.
     """
 
     weights: str
     folder: Path
     files: dict[str, Path]
+    rerun: Rerun | None = None
+    unusable: list[str] = field(default_factory=list)
+
+    @cached_property
+    def behaviour(self) -> dict[str, str]:
+        """See `behaviour_hashes`."""
+        return behaviour_hashes(self.folder)
 
 
 def compared(figure: str, derived: object, stored: object) -> Finding:
@@ -44,6 +84,23 @@ def compared(figure: str, derived: object, stored: object) -> Finding:
     if equal(derived, stored) and equal(stored, derived):
         return Finding(figure, CONFIRMED, _short(stored))
     return Finding(figure, DIFFERENT, f"{_short(stored)}, where the evidence gives {_short(derived)}")
+
+
+def behaviour_findings(where: str, hashes: Mapping[str, str], known: Known) -> list[Finding]:
+    """Whether the files that make the model behave as it does are those that the run was made with.
+
+    Args:
+        where: the field of the manifest that has `hashes`, of name → SHA-256; a run before schema 2 has none.
+    """
+    found = []
+    for name in sorted({*hashes, *known.behaviour} if hashes else ()):
+        if name not in hashes:
+            found.append(Finding(f"{where} {name}", DIFFERENT, "in the repository, and the run was made without it"))
+        elif name not in known.behaviour:
+            found.append(Finding(f"{where} {name}", DIFFERENT, "not in the repository"))
+        else:
+            found.append(compared(f"{where} {name}", known.behaviour[name], hashes[name]))
+    return found
 
 
 def metric_findings(file: str, derived: dict, stored: dict) -> list[Finding]:
@@ -68,12 +125,13 @@ def row_finding(file: str, derived: Sequence[Mapping], stored: Sequence[dict]) -
 def key_finding(file: str, rows: Iterable[Mapping], wanted: Sequence[tuple], key: tuple[str, ...]) -> Finding:
     """Whether a file of outputs has each of the `wanted` once, in their order, and nothing else."""
     names = [tuple(row[field] for field in key) for row in rows]
-    if twice := next((name for name in names if names.count(name) > 1), None):
+    counts, expected = Counter(names), set(wanted)
+    if twice := next((name for name in names if counts[name] > 1), None):
         return Finding(file, DIFFERENT, f"{_name_row(twice)} a second time")
-    if lacking := [name for name in wanted if name not in set(names)]:
-        return Finding(file, DIFFERENT, f"no {_name_row(lacking[0])}")
-    if other := [name for name in names if name not in set(wanted)]:
-        return Finding(file, DIFFERENT, f"{_name_row(other[0])}, which scores.jsonl does not have")
+    if lacking := next((name for name in wanted if name not in counts), None):
+        return Finding(file, DIFFERENT, f"no {_name_row(lacking)}")
+    if other := next((name for name in names if name not in expected), None):
+        return Finding(file, DIFFERENT, f"{_name_row(other)}, which scores.jsonl does not have")
     if names != list(wanted):
         return Finding(file, DIFFERENT, "another order of its lines")
     return Finding(file, CONFIRMED, f"{len(names)} lines")

@@ -4,7 +4,7 @@ import pytest
 from support.paths import SAMPLE
 
 from medllm_hf.data.mcq import McqItem, load_items
-from medllm_hf.evaluation.exams.derive import derive, read_answers
+from medllm_hf.evaluation.exams.derive import derive, finished_text, of_prompts, read_answers
 from medllm_hf.evaluation.exams.outputs import Rules, is_unread, output_row, predict, rules_of
 from medllm_hf.evaluation.exams.prompts import PresentedQuestion, present_options
 
@@ -55,6 +55,20 @@ def test_runs_that_count_no_ties_follow_from_their_own_rules():
     earlier = derive(*asked, rules=Rules(break_ties=True))
     assert {row["prediction"] for row in earlier.scores} == {"A"} and rules_of(earlier.metrics).break_ties
     assert not rules_of(derive(*asked).metrics).break_ties
+
+
+def test_what_counts_prompts_says_so_where_questions_are_asked_in_all_rotations():
+    """Two of three questions are right, and 12 prompts were asked: "unparsed" counts the ones, what was cut the others."""
+    items = [McqItem(str(i), "下列正确的是", OPTIONS, frozenset("C"), "", "single") for i in range(3)]
+    shown = list(present_options(items, 0, circular=True))
+    mute = {"reply": "说不好", "finish": "length", "finishing": {"logprobs": dict.fromkeys("ABCD", -1.0)}}
+    outputs = [output_row(one, mute if one.item.id == "0" else {"reply": "".join(one.item.answer)}) for one in shown]
+    manifest = {"model": {}, "data": {}, "settings": {"mode": "reply", "finish": "letters"}}
+    derived = derive(shown, outputs, manifest)
+    assert derived.warnings == ("4 replies in 12 prompts cut at their limit of tokens",)
+    assert (derived.metrics["n"], derived.metrics["unparsed"]) == (3, 1)
+    assert finished_text(derived.metrics).endswith(", 4 asked of 12 prompts")
+    assert of_prompts({}) == "" and derive(shown[:1], outputs[:1], manifest).warnings[0].startswith("1 replies cut")
 
 
 OPTIONS = {"A": "甲", "B": "乙", "C": "丙", "D": "丁"}

@@ -1,0 +1,204 @@
+"""Ways to make a published model look better than it is: (name, what is done, how its finding begins, what it names)."""
+
+import copy
+import json
+import os
+from pathlib import Path
+
+from support.tampering import (
+    CIRCULAR,
+    EXAM,
+    RANKED,
+    Change,
+    appended,
+    copied,
+    edited,
+    index,
+    manifest,
+    metrics,
+    outputs,
+    removed,
+    replaced,
+)
+
+CARD = "README.md"
+TABLE = "| run | model |\n|---|---|\n| exam | 99.9% |\n"
+
+
+def head(text: str) -> Change:
+    """A card whose metadata begin with `text`."""
+    return replaced(CARD, "---\n", f"---\n{text}\n")
+
+
+def words(text: str) -> Change:
+    """A card with a line more at its end."""
+    return appended(CARD, f"\n{text}\n")
+
+
+def file(name: str, content: str | bytes = "x") -> Change:
+    def change(folder: Path) -> None:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+
+    return change
+
+
+def link(name: str, target: str) -> Change:
+    def change(folder: Path) -> None:
+        (folder / name).unlink(missing_ok=True)
+        os.symlink(target, folder / name)
+
+    return change
+
+
+def pipe(name: str) -> Change:
+    def change(folder: Path) -> None:
+        (folder / name).unlink(missing_ok=True)
+        os.mkfifo(folder / name)
+
+    return change
+
+
+def folder_at(name: str) -> Change:
+    def change(folder: Path) -> None:
+        (folder / name).unlink(missing_ok=True)
+        (folder / name).mkdir(parents=True)
+
+    return change
+
+
+def config(name: str, **fields) -> Change:
+    return edited(name, lambda found: found.update(fields))
+
+
+def result(work) -> Change:
+    """The card after `work` on the first result of `model-index`."""
+    return index("exam", lambda metric, result: work(result))
+
+
+def all_logprobs(value: float) -> Change:
+    return outputs(EXAM, lambda rows: [row["logprobs"].update(A=value) for row in rows])
+
+
+LAUGHS = "a0: &a0 [x, x, x, x]\n" + "\n".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 9))
+RECURS, RAISES = "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", "{{ raise_exception('\x1b[2Jconfirmed') }}"
+TRAINED = {"run": {"steps": 9}, "hardware": {"devices": 9, "device": "H200"}, "versions": {}, "settings": {}}
+
+
+def second_metric(found: dict) -> None:
+    """A metric of the same key with another value; a copy, which YAML writes without an alias."""
+    found["metrics"].append({**copy.deepcopy(found["metrics"][0]), "value": 0.99})
+
+
+def renamed(file: str, old: str, new: str) -> Change:
+    """Every `old` in a file becomes `new`."""
+
+    def change(folder: Path) -> None:
+        text = (folder / file).read_text(encoding="utf-8")
+        (folder / file).write_text(text.replace(old, new), encoding="utf-8")
+
+    return change
+
+
+D, N, DECLARED, UNEXAMINED = "different", "not derivable", "declared", "unexamined"
+
+FORGERIES: list[tuple[str, Change, str, str]] = [
+    # Outputs that cannot be.
+    ("log-probabilities of 1e308", all_logprobs(1e308), D, f"{EXAM}/outputs.jsonl: line 1"),
+    ("log-probabilities above 0", all_logprobs(0.5), D, f"{EXAM}/outputs.jsonl: line 1"),
+    ("log-probabilities that are no numbers", all_logprobs(float("nan")), D, f"{EXAM}/outputs.jsonl: line 1"),
+    ("infinite log-probabilities", all_logprobs(float("-inf")), D, f"{EXAM}/outputs.jsonl: line 1"),
+    # Metadata.
+    ("a second metric of one key", result(second_metric), D, "model-index"),
+    ("a verified metric", index("exam", lambda m, r: m.update(verified=True)), D, "README.md metadata model-index"),
+    ("a token of verification", index("exam", lambda m, r: m.update(verifyToken="x")), D, "README.md metadata model-index"),
+    ("a source", result(lambda r: r.update(source={"name": "Board", "url": "https://x.org"})), D, "metadata model-index"),
+    ("a second model of the index", head("model_index: [{name: x, results: 99.9}]"), D, "metadata model_index"),
+    ("a key twice", head("license: mit"), D, "the key 'license' twice"),
+    ("a tag with a score", replaced(CARD, "- medllm_hf\n", "- medllm_hf\n- cmexam-99.9%\n"), D, "README.md metadata tags"),
+    ("a tag of a rank", replaced(CARD, "- medllm_hf\n", "- medllm_hf\n- sota\n"), D, "README.md metadata tags"),
+    ("a tag of an approval", replaced(CARD, "- medllm_hf\n", "- medllm_hf\n- fda-approved\n"), D, "README.md metadata tags"),
+    ("a tag left out", replaced(CARD, "- medical\n", ""), D, "README.md metadata tags"),
+    ("scores under a key of their own", head("eval_results: {cmexam: 0.99}"), D, "README.md metadata eval_results"),
+    ("another task", replaced(CARD, "pipeline_tag: text-generation", "pipeline_tag: fill-mask"), D, "metadata pipeline_tag"),
+    ("a tag of no claim", replaced(CARD, "- medllm_hf\n", "- medllm_hf\n- pediatrics\n"), DECLARED, "README.md metadata tags"),
+    ("another base", renamed(CARD, "org/base", "org/famous"), DECLARED, "README.md metadata base_model: org/famous"),
+    # The text.
+    ("true rows hidden, a false table", replaced(CARD, "| run |", f"{TABLE}\n<!--\n| run |"), D, "README.md text line"),
+    ("a table in HTML", words("<table><tr><td>CMExam</td><td>ninety-nine</td></tr></table>"), D, "README.md text line"),
+    ("a row in a folded part", words("<details><summary>more</summary>"), D, "markup that may hide"),
+    ("figures by entities", words("CMExam: 9&#57;&#46;9"), D, "a figure"),
+    ("figures of full width", words("CMExam：９９．９"), D, "a figure"),
+    ("figures with nothing between", words("CMExam: 9\u200b9\u200b.9"), D, "a figure"),
+    ("figures in other digits", words("CMExam: ٩٩٫٩ %"), D, "a figure"),
+    ("figures in words", words("在执业医师考试中答对九成五。"), D, "a figure"),
+    ("figures in percent, by words", words("It answers ninety-nine per cent of CMExam."), D, "a figure"),
+    ("so many of so many", words("It answers 127 of 128 questions."), D, "a figure"),
+    ("a rank", words("The best open medical model."), D, "a rank"),
+    ("a rank in Chinese", words("本模型全面超越同类模型。"), D, "a rank"),
+    ("an approval", words("Approved by the FDA for triage."), D, "an approval"),
+    ("an approval in Chinese", words("已获国家药监局批准上市。"), D, "an approval"),
+    ("the warning left out", replaced(CARD, "**Not a medical device.", "**A medical device."), D, "the warning"),
+    ("a style", words("<style>table { display: none }</style>"), D, "markup that may hide"),
+    ("a link by another name", words("[results]: https://x.org/99"), D, "markup that may hide"),
+    ("a long line", words("x" * 5000 + " accuracy 99.9"), D, "a figure"),
+    ("lines in another order", lambda folder: swap_headings(folder), D, "lines of the card in another order"),
+    ("plain words", words("Thanks to all who helped. 感谢各位。"), DECLARED, "lines of the publisher's own words"),
+    ("a version and a setting", words("Requires transformers 4.57. Use temperature 0.6."), DECLARED, "own words"),
+    # What makes the model behave.
+    ("another rms_norm_eps", config("config.json", rms_norm_eps=0.5), D, "model.files_sha256 config.json"),
+    ("another temperature", config("generation_config.json", temperature=0.01), D, "files_sha256 generation_config.json"),
+    ("another template", appended("chat_template.jinja", "{# #}"), D, "model.files_sha256 chat_template.jinja"),
+    ("another tokenizer", config("tokenizer_config.json", model_max_length=7), D, "files_sha256 tokenizer_config.json"),
+    ("a file the run was made without", file("special_tokens_map.json", "{}"), D, "special_tokens_map.json: in the"),
+    ("no generation config", removed("generation_config.json"), D, "files_sha256 generation_config.json: not in"),
+    # What nobody can derive, and what nobody looked at.
+    ("a fabricated training record", file("training.json", json.dumps(TRAINED)), D, "README.md"),
+    ("a fabricated provenance", file("provenance.json", json.dumps({"note": "famous"})), DECLARED, "provenance.json"),
+    ("another date", edited(f"{EXAM}/manifest.json", lambda m: m.update(started="2020-01-01T00:00:00Z")), D, "`eval/exam`"),
+    ("a pickle", file("pytorch_model.bin", b"\x80\x04."), UNEXAMINED, "pytorch_model.bin: a pickle"),
+    ("a pickle by another name", file("notes.dat", b"\x80\x04."), UNEXAMINED, "notes.dat: a pickle"),
+    ("code", file("modeling_x.py", "import os"), UNEXAMINED, "modeling_x.py: code"),
+    ("code in a hidden folder", file(".hidden/setup.py", "import os"), UNEXAMINED, ".hidden/setup.py: code"),
+    ("second weights", file("other/model.gguf"), UNEXAMINED, "other/model.gguf"),
+    ("a card in another language", file("README_zh.md", "准确率 99.9%"), UNEXAMINED, "README_zh.md"),
+    ("a file of a run that is none of its own", file(f"{EXAM}/more.jsonl"), D, "`eval/exam`"),
+    # Files that are no files.
+    ("a link out of the folder", link("notes.txt", "/etc/hostname"), UNEXAMINED, "notes.txt: a link to /etc/hostname"),
+    ("a link in a circle", link("loop", "."), UNEXAMINED, "loop: a link to ."),
+    ("a pipe", pipe("queue"), UNEXAMINED, "queue: a pipe or a device"),
+    ("a card that is a pipe", pipe(CARD), D, "README.md: no card can be made again"),
+    ("a card that is a folder", folder_at(CARD), D, "README.md: no card can be made again"),
+    ("a card that is a device", link(CARD, "/dev/zero"), D, "README.md: no card can be made again"),
+    ("a manifest that is a folder", folder_at(f"{EXAM}/manifest.json"), D, f"{EXAM}: found a folder"),
+    ("outputs that are a device", link(f"{EXAM}/outputs.jsonl", "/dev/zero"), D, f"{EXAM}: found a pipe or a device"),
+    ("an entry that is a folder", folder_at(".eval_results/best.yaml"), D, "README.md: no card can be made again"),
+    # What is made to hang, to crash or to steer a terminal.
+    ("YAML nested deep", head("x: " + "[" * 5000 + "]" * 5000), D, "no card can be made again"),
+    ("YAML that grows", head(LAUGHS), D, "an alias in YAML"),
+    ("an object of Python", head("x: !!python/object/apply:os.system ['true']"), D, "no card can be made again"),
+    ("a number of many digits", head("x: " + "9" * 5000), D, "no card can be made again"),
+    ("JSON nested deep", file(f"{EXAM}/metrics.json", '{"a":' * 5000 + "1" + "}" * 5000), D, f"{EXAM}: found "),
+    ("a template that raises", file("chat_template.jinja", RAISES), D, f"{CIRCULAR}: found"),
+    ("a template that recurs", file("chat_template.jinja", RECURS), D, f"{CIRCULAR}: found"),
+    ("a template that is none", file("chat_template.jinja", "{% for"), D, f"{CIRCULAR}: found"),
+    ("a tokenizer that is none", file("tokenizer.json", "[]"), D, f"{CIRCULAR}: found"),
+    ("a name that steers the terminal", manifest(EXAM, "model", id="\x1b[2J\x1b[1;1Hconfirmed"), D, r"\x1b\[2J"),
+    ("a metric that steers the terminal", metrics(EXAM, **{"\x1b[1A\x1b[2Kaccuracy": 1}), N, r"\x1b[1A\x1b[2Kaccuracy"),
+    ("a file that begins a line", file("x\nconfirmed     all"), UNEXAMINED, r"x\nconfirmed     all"),
+    ("a name that turns round", file("a\u202etxt.b"), UNEXAMINED, r"a\u202etxt.b"),
+    ("a newer schema", edited(f"{EXAM}/manifest.json", lambda m: m.update(schema=99)), D, "a manifest of schema 99"),
+    ("a run of the first schema", edited(f"{EXAM}/manifest.json", lambda m: m.update(schema="x")), D, "a manifest of schema x"),
+    ("a seed of fifty digits", manifest(EXAM, "settings", seed=10**50), D, "`eval/exam`"),
+    ("an entry with an alias", file(".eval_results/exam.yaml", LAUGHS), D, ".eval_results/exam.yaml: damaged"),
+    ("an entry of a second run", copied(RANKED, ".eval_results/circular.yaml"), D, "circular.yaml"),
+]  # fmt: skip
+
+
+def swap_headings(folder: Path) -> None:
+    """The lines of the results' table and of the data change places: all are there, in another order."""
+    lines = (folder / CARD).read_text(encoding="utf-8").split("\n")
+    one = next(place for place, line in enumerate(lines) if line.startswith("| exam |"))
+    two = next(place for place, line in enumerate(lines) if line.startswith("| circular |"))
+    lines[one], lines[two] = lines[two], lines[one]
+    (folder / CARD).write_text("\n".join(lines), encoding="utf-8")
