@@ -50,7 +50,7 @@ def consultations_in(folders: Iterable[Path]) -> dict[str, list[dict]]:
 
 
 def _folders(folder: Path) -> list[Path]:
-    return sorted((folder / "eval").glob("*/"))
+    return [path for path in sorted((folder / "eval").glob("*/")) if not path.is_symlink()]
 
 
 def rederived(folder: Path, known: Known) -> tuple[list[Finding], list[dict]]:

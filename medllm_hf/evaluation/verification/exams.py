@@ -22,6 +22,7 @@ from medllm_hf.evaluation.exams.prompts import (
 from medllm_hf.evaluation.exams.settings import READINGS
 from medllm_hf.evaluation.runs.folder import FinishedRun
 from medllm_hf.evaluation.runs.records import DataRecord, read_record
+from medllm_hf.evaluation.verification.benchmarks import benchmark_findings
 from medllm_hf.evaluation.verification.bounded import bounded
 from medllm_hf.evaluation.verification.findings import (
     CONFIRMED,
@@ -112,6 +113,7 @@ def exam(where: str, run: FinishedRun, known: Known) -> Generator[Finding, None,
     items = sets[0]
     yield data
     yield compared(f"{where}/manifest.json data.n", len(items), manifest["data"]["n"])
+    yield from benchmark_findings(where, manifest["data"], items)
     shown = present_options(items, settings["seed"], settings["shuffle_options"], settings["circular"])
     lines = key_finding(f"{where}/outputs.jsonl", outputs, [one.key for one in shown], ("id", "rotation"))
     if lines.state == CONFIRMED:
@@ -179,7 +181,9 @@ def output_finding(
         again: Finishing = output.get("finishing", {})
         if ("finishing" in output) != ("finish" in settings and is_unread(one, output, settings["mode"], rules)):
             wrong.append("finishing")
-        if any("logprobs" in row and not _are_log_probabilities(row["logprobs"], letters) for row in (output, again)):
+        # Single letters exclude each other; one text may be the beginning of another.
+        apart = settings["score"] == "letter" and one.item.kind == "single"
+        if any("logprobs" in row and not _are_log_probabilities(row["logprobs"], letters, apart) for row in (output, again)):
             wrong.append("logprobs")
         if ("lengths" in output) != (settings["normalization"] != "none"):
             wrong.append("normalization")
@@ -192,9 +196,10 @@ def output_finding(
     return None
 
 
-def _are_log_probabilities(found: Mapping[str, float], letters: Collection[str]) -> bool:
-    """Whether each of the answers has a logarithm of a probability: finite and at most 0, up to the rounding of float32."""
-    return set(found) == set(letters) and all(math.isfinite(value) and value <= ROUNDING for value in found.values())
+def _are_log_probabilities(found: Mapping[str, float], letters: Collection[str], apart: bool) -> bool:
+    """Whether each of the answers has the logarithm of a probability, up to rounding; of those `apart` the sum is one too."""
+    each = set(found) == set(letters) and all(math.isfinite(value) and value <= ROUNDING for value in found.values())
+    return each and (not apart or sum(map(math.exp, found.values())) <= 1 + 1e-3)
 
 
 def prompt_findings(where: str, manifest: Manifest, sets: Sequence[tuple[McqItem, ...]], known: Known) -> list[Finding]:

@@ -27,6 +27,7 @@ from collections.abc import Iterator
 
 from .denials import SENTENCE, is_denied
 from .judgements import read_judgements
+from .languages import after_foreign
 from .named_letters import OR, Reply, named_at, places
 from .statements import REPLY_ENDS, THUS, Statement, is_called_wrong, is_listing, names_all, said, settled
 from .stems import Stem
@@ -48,7 +49,8 @@ _NOUN = re.compile(
     r"|(?:正确|最佳|最合适|最恰当|最准确|最适当|最合理|最可能)的?选项"
     r"|(?:^|(?<=[,。;:]))[^,。;:\n不非无未没错误排除否]{1,30}的选项(?=应?[是为]))"
     + _LINK
-    + r"|(?P<en>(?<![A-Za-z])answers?(?:_(?:choice|option|letter|key|idx|index|label))?\b"
+    + r"|(?P<en>(?:(?<![A-Za-z])|(?<=_))ans\b\.?(?=[ ]?(?:is\b|[:=(]))"
+    r"|(?<![A-Za-z])answers?(?:_(?:choice|option|letter|key|idx|index|label))?\b"
     r"|(?<!each )(?<!every )(?<!ing )(?<!are )(?<!is )\b(?:choice|correct|response|selected option)(?=:)|\bmy (?:choice|pick)\b"
     r"|\b(?:correct|right|best|final|appropriate)\s+(?:options?|choices?|ones?)\b)" + _EN_LINK,
     re.I | re.M,
@@ -94,6 +96,7 @@ _DENIAL = re.compile(
     r"\b(?:not|incorrect|wrong|false|excluded|eliminated?|unlikely|cannot|never)\b|n't\b|[不非无未没错误排除]", re.I
 )
 _MORE = re.compile(r"[ ]?\([^()\n]{1,60}\)[ ]?(?:[、,和与及或]|and\b|or\b)")
+_BRACKETED = re.compile(r"\([A-Z]\)")
 # "…, which is not the answer".
 _NOT_THAT = re.compile(r"[^.\n]{0,80}?, (?:but|which|though|although|however)\b[^.\n]{0,60}(?:\bnot\b|n't\b|incorrect)", re.I)
 # "所以选项B:可以申请不是正确答案": what follows the letter goes on to deny it.
@@ -111,7 +114,15 @@ def read_statements(r: Reply, stem: Stem) -> list[Statement]:
 
     Who is said to do what the stem's predicate says, or to be what its last words say, is "matching".
     """
-    return [*_after_nouns(r), *_after_verbs(r), *_after_thus(r), *_best(r), *_all_chosen(r), *read_judgements(r, stem)]
+    return [
+        *_after_nouns(r),
+        *after_foreign(r),
+        *_after_verbs(r),
+        *_after_thus(r),
+        *_best(r),
+        *_all_chosen(r),
+        *read_judgements(r, stem),
+    ]
 
 
 def _after_nouns(r: Reply) -> Iterator[Statement]:
@@ -166,7 +177,8 @@ def _best(r: Reply) -> Iterator[Statement]:
         sentence = SENTENCE.split(r.text[max(0, match.start() - 250) : match.start()])[-1]
         closes = match["which"] or _CONCLUDES.search(sentence) or (named and REPLY_ENDS.match(r.text, named.end))
         best = _BEST.search(sentence) or (closes and not _DENIAL.search(sentence))
-        listed = named and (is_listing(r, named) or names_all(r, named) or _MORE.match(r.text, named.end))
+        listed = bool(named and (is_listing(r, named) or names_all(r, named) or _MORE.match(r.text, named.end)))
+        listed = listed or bool(match["which"] == ", or" and _BRACKETED.search(sentence))  # "(A) …, (B) …, or (C) …"
         if named and named.labels and named.lettered and not listed and best and not _NOT_THAT.match(r.text, named.end):
             yield from said("best", r, match.start(), named, firm=True)
 

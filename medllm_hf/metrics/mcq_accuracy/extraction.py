@@ -28,7 +28,7 @@ from itertools import islice
 
 from .clauses import read_statements
 from .denials import is_denied
-from .named_letters import Named, Reply, matched, named_at, places, reply_to
+from .named_letters import Named, Reply, goes_on, matched, named_at, places, reply_to
 from .option_rows import read_rows
 from .plain_text import LOWER, plain
 from .statements import Statement, is_listing, names_all
@@ -36,6 +36,8 @@ from .stems import Stem, read_stem
 
 _LINE = re.compile(r"[^\n]+")
 _NUMBER = re.compile(r"[-\s]{0,9}(?:第?\d+题?\s?[.、:)]\s?)?")
+# "g D i.e., …" and "g B (Intrinsic)": what is left of "Ans".
+_STRAY = re.compile(r"\s{0,3}[a-z]\.?[ ](?=[A-Z][ ](?:i\.e\b|\())")
 _ALONE = re.compile(r"[ ]?[).。、:,;!]{0,9}\s?$")
 _CUT = re.compile(r"[^\n]*:$|[-\s]{0,4}\([^)\n]*$")
 # "…的不同表现在:" and "A." below: the first option of a list that breaks off.
@@ -43,7 +45,7 @@ _BEGUN = re.compile(
     r"(?<!答案)(?<!选择)(?<!选项)(?<!为)(?<!是)(?<!answer)(?<!choice)(?<!option)(?<!select)(?<! is):\n[-\s]{0,4}\(?A[.:、)]$"
 )
 _HEAD = re.compile(
-    r"[ ]?(?:[。!]|[.,:;]?[ ]?(?:因为|由于|因此|所以|理由|原因|解析|解释|分析|说明|根据|依据"
+    r"[ ]?(?:[。!]|[.,:;]?[ ]?(?:i\.e\b|因为|由于|因此|所以|理由|原因|解析|解释|分析|说明|根据|依据"
     r"|because\b|since\b|explanation|reason|as\b))",
     re.I,
 )
@@ -67,6 +69,13 @@ _TAKEN_BACK = re.compile(
 )
 # So many different answers are a recital, unless the last one says that it is the last.
 _MANY, _TURNS, _ANSWER, _FINAL = 3, 5, re.compile(r"答案|answer", re.I), re.compile(r"最终|最后|综上|\bfinal", re.I)
+# A last line that is a conclusion and nothing else is said to be the last too.
+_CONCLUSION = re.compile(
+    r"\n(?:因此|所以|故|(?:therefore|thus|hence|so)\b)[ ]?,?[ ]?"
+    r"(?:我|本题|(?:正确)?答案|the|my|correct|best|answer|I|would|应该?|[选是为]|[ ]|is|choose|:)*"
+    r"[ (]*(?-i:[A-Z]{1,9})[ )]*[.。!]$",
+    re.I,
+)
 # How a thought begins that has lost its marks, and what it is full of.
 _THINKING = re.compile(
     r"(?:okay|ok|alright|all right|hmm+|let me|let's)\b|嗯|好(?:的|吧|,)|首先,(?:这道?|本)?题目?[是问]", re.I
@@ -76,6 +85,11 @@ _SECOND_THOUGHT, _SECOND_THOUGHTS, _FAR = (
     2,
     80,
 )
+# What may stand between the letters of a list that has one a line, and a line that is one small letter.
+_LINES_LATER = re.compile(
+    r"[ )]{0,3}(?:选项|项)?(?:\n[-\s]{0,4}\(?(?:选项|[Oo]ption )?(?:[A-Za-z](?![A-Za-z0-9])[ ).]{0,3}(?:选项|项)?)?){1,9}"
+)
+_SMALL = re.compile(r"[-\s]{0,4}\(?(?:选项|[Oo]ption )?[a-z][ ).。,]{0,4}$")
 _NEXT = re.compile(
     r"下一[道个]?题|下题[:是]|\n\(?(?:例题|题目|问题|练习|[单多]选题)\)?\d{0,3}\)?[:.、]|\(例题\)|第[二三四五2-5]题"
     r"|\b(?:summari[sz]e|here are|list)\b[^.\n]{0,30}\banswers\b|总结以上问题|\n={2,}[^\n]*\n"
@@ -162,15 +176,16 @@ def _last(r: Reply, verdicts: list[Statement]) -> str | None:
     end = _next_options(r, min(one.end for one in verdicts), marked)
     own = [one for one in verdicts if one.start < end]
     last = max(own, key=lambda one: one.end, default=None)
+    if last and any(set(one.labels) != set(last.labels) and _LINES_LATER.fullmatch(r.text, one.end, last.start) for one in own):
+        return None  # "答案是B" and in the next line "D": perhaps both
     if last is None or _TAKEN_BACK.search(r.text, last.end, end) or _breaks_off(r, last.end):
         return None
     answers = {frozenset(one.labels) for one in own if one.labels and _ANSWER.search(r.text, one.start, one.end)}
     said = [frozenset(one.labels) for one in sorted(verdicts, key=lambda one: one.end) if one.labels and one.start < marked]
     turns = sum(one != other for one, other in zip(said, said[1:], strict=False))
     void = sum(not one.labels for one in own)
-    if (len(answers) >= _MANY or len(answers) + void > _MANY or turns >= _TURNS) and not _FINAL.search(
-        r.text, max(0, last.start - 30), last.end
-    ):
+    final = _FINAL.search(r.text, max(0, last.start - 30), last.end) or _CONCLUSION.search(r.text, max(0, last.start - 30))
+    if (len(answers) >= _MANY or len(answers) + void > _MANY or turns >= _TURNS) and not final:
         return None
     return "".join(sorted(last.labels)) or None
 
@@ -214,16 +229,7 @@ def _lone_lines(r: Reply, stem: Stem) -> list[Statement]:
     if options := _listed(r, stem):
         return options
     lines = places(_LINE, r.text)
-    alone: dict[int, Named] = {}
-    for number, line in enumerate(lines):
-        named = named_at(r, matched(_NUMBER, r.text, line.start()).end(), texts=True, lower=len(lines) == 1)
-        if not named or not named.labels or (named.worded and (set(named.labels) == r.labels or named.spaced)):
-            continue
-        if names_all(r, named) and not stem.several:
-            continue
-        run = len(named.labels) > 1 and not named.worded and not named.apart and _GOES_ON.match(r.text, named.end)
-        if _ALONE.match(r.text, named.end, line.end()) or (number == 0 and (run or _HEAD.match(r.text, named.end))):
-            alone[number] = named
+    alone = _lines_alone(r, stem, lines)
     if 0 in alone and (following := _NEXT.search(r.text, alone[0].end)):  # what stands in a next question is not this one's
         alone = {number: named for number, named in alone.items() if lines[number].start() <= following.start()}
     if 0 in alone and not alone[0].worded:  # what follows letters alone with letters and texts is a list of what there is
@@ -258,6 +264,25 @@ def _lone_lines(r: Reply, stem: Stem) -> list[Statement]:
         for number, named in alone.items()
         if number == 0 or (number == len(lines) - 1 and not cut) or _is_announced(r, named, lines[number - 1][0])
     ]
+
+
+def _lines_alone(r: Reply, stem: Stem, lines: list[re.Match[str]]) -> dict[int, Named]:
+    """The lines, by number, that are nothing but a list, or begin with one where they are the first."""
+    alone: dict[int, Named] = {}
+    for number, line in enumerate(lines):
+        stray = _STRAY.match(r.text) if number == 0 else None
+        start = stray.end() if stray else matched(_NUMBER, r.text, line.start()).end()
+        named = named_at(r, start, texts=True, lower=len(lines) == 1)
+        if not named or not named.labels or (named.worded and (set(named.labels) == r.labels or named.spaced)):
+            continue
+        if names_all(r, named) and not stem.several:
+            continue
+        run = len(named.labels) > 1 and not named.worded and not named.apart and _GOES_ON.match(r.text, named.end)
+        own = stray and named.worded
+        if _ALONE.match(r.text, named.end, line.end()) or (number == 0 and (run or own or _HEAD.match(r.text, named.end))):
+            alone[number] = named
+    small = {number for number, line in enumerate(lines) if _SMALL.match(line[0])}
+    return {number: named for number, named in alone.items() if len(lines) == 1 or not small & {number - 1, number, number + 1}}
 
 
 def _heads(r: Reply, first: Named, lines: list[re.Match[str]], marked: list[re.Match[str]]) -> bool:
@@ -317,7 +342,7 @@ def _said_to_be(r: Reply, question: str) -> list[str]:
     if _REFUSAL.search(r.text):
         return []
     brackets = [*places(_IN_BRACKETS, r.text), *places(_IS_OPTION, r.text)]
-    found = [(match.start(1), match[1] if match[1] in r.labels else "") for match in brackets]
+    found = [(match.start(1), match[1] if match[1] in r.labels and not goes_on(r, match.end()) else "") for match in brackets]
     for match in places(_COPULA, r.text):
         named = named_at(r, match.end(), texts=True)
         ends = named and (_SENTENCE_ENDS.match(r.text, named.end) or (named.lettered and r.text[named.end] == ","))
@@ -375,4 +400,4 @@ def _first_label(r: Reply) -> list[str]:
     if labels[0][1] == "I" and "II" in r.text:
         return []  # a Roman number
     named = named_at(r, 0, texts=True)
-    return [named.labels if named and labels[0][1] in r.labels else ""]
+    return [named.labels if named and labels[0][1] in r.labels and not goes_on(r, named.end) else ""]

@@ -13,6 +13,7 @@ from .extraction import extract_choice
 # evaluate copies only the files that this script names, so it names those too that its siblings read. No comment may follow
 # such an import: evaluate takes it for an address.
 from .judgements import read_judgements as read_judgements
+from .languages import after_foreign as after_foreign
 from .named_letters import Reply as Reply
 from .option_rows import Rows as Rows
 from .plain_text import plain as plain

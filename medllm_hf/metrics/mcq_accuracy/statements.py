@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from .denials import is_denied
-from .named_letters import CLEAR, END, OR, Named, Reply, named_at, places
+from .named_letters import CLEAR, END, OR, Named, Reply, goes_before, in_lines, named_at, places
 from .option_rows import read_rows
 
 THUS = re.compile(r"(?:综上所述|综上|因此|所以|故|\b(?:therefore|thus|hence|so)\b)[ ]?[,:]?[ ]?", re.I)
@@ -104,6 +104,8 @@ def settled(r: Reply, at: int, texts: bool, closed: bool = False) -> Named | Non
     part = r.text[named.end - 1] == ")" and r.text[named.end - 2].islower() and not named.worded
     if part and not END.match(r.text, named.end):
         return None  # "(a) …, (b) …" are parts of an answer
+    if in_lines(r, named):
+        return replace(named, labels="")
     copula = closed and named.worded and named.lettered and _COPULA.match(r.text, named.end)
     ends = (
         copula
@@ -130,6 +132,6 @@ def letter_lists(r: Reply) -> Iterator[tuple[int, Named]]:
     after = 0
     for match in places(_LETTER, r.text):
         named = named_at(r, match.start()) if match.start() >= after else None
-        if named and named.labels:
+        if named and named.labels and not goes_before(r, match.start()):
             yield match.start(), named
         after = max(after, named.end if named else 0)
