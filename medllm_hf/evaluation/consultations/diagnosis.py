@@ -28,14 +28,24 @@ QUESTIONS = {
 }
 # The longest name of a disease; what is longer is a sentence.
 _LONGEST = 40
-_NUMBERED = re.compile(r"(?:(?<=\s)|^)(?:\(?[1-9][.、)](?!\d)|第[一二三][、:,]|[一二三]、|诊断[一二三1-3][:、])\s*")
+_NUMBERED = re.compile(r"(?:(?<=[\s;,])|^)(?:\(?[1-9][.、)](?!\d)|第[一二三][、:,]|[一二三]、|诊断[一二三1-3][:、])\s*")
 _ITEM = re.compile(r"^\s*(?:\(?[1-9][.、)]|[-*•·])\s*")
 _LEADING = re.compile(
     r"^(?:(?:最|更|较|很|也)?有?可能性?(?:的诊断|诊断)?(?:最大)?[是为]?|其次[是为]?|(?:首先|初步|主要)?(?:考虑|诊断)[是为]?|疑似"
     r"|the |probable |possible |likely |suspected )+:?",
     re.I,
 )
-_DENIES = re.compile(r"\s*(?:非(?!特异|小细胞|典型|酒精)|排除|除外|不考虑|不是|没有|无|(?:no|not|excluded?|without)\b)", re.I)
+# In brackets behind a name: the doctor does not hold it for one.
+_DISMISSED = re.compile(r"[(\[][^)\]]{0,8}(?:不考虑|排除|除外|不支持|可能性小|excluded|unlikely)", re.I)
+_CIRCLED = {ord(sign): f"\n{number}. " for number, sign in enumerate("①②③④⑤⑥⑦⑧⑨", start=1)}
+_RULE = re.compile(r"\s*:?-{2,}:?\s*")
+# A disease of another kind whose name ends alike.
+_OTHER_KIND = re.compile(r"(?:假性|心源性|门静脉|肺动脉|颅内|亚临床|小|反)$")
+_DENIES = re.compile(
+    r"\s*(?:未见|未发现|并非|不像|不符合|非(?!特异|小细胞|典型|酒精)|排除|除外|不考虑|不是|没有|无"
+    r"|(?:no|not|excluded?|without)\b)",
+    re.I,
+)
 _SENTENCE = re.compile(
     r"^(?:根据|按照?|从|结合|建议|请|如果|由于|需要|为了)|[您你我]|不确定|不清楚|不知道|不好说|待查|未知|无法|不能"
     r"|\bi |cannot|unable|based on",
@@ -97,8 +107,43 @@ def diagnosis_names(case: Case) -> tuple[str, ...]:
     """The names of the case's diagnoses as they are written in it, and the aliases of its facts."""
     facts = case.facts.diagnoses if case.facts else ()
     written = [case.diagnosis, *(fact.text for fact in facts)]
-    names = [name.strip(" 。.") for text in written for name in re.split(r"[、，,；;/\n]", text)]
+    names = [name for text in written for name in _written_names(text)]
     return tuple(dict.fromkeys(filter(letters, [*names, *(alias for fact in facts for alias in fact.aliases)])))
+
+
+def _written_names(text: str) -> list[str]:
+    """The names in a case's own words: "诊断：1.急性阑尾炎（化脓性） 2.高血压" has two, and one without its bracket."""
+    text = unicodedata.normalize("NFKC", text.translate(_CIRCLED))
+    parts = [part for piece in _NUMBERED.split(text) for part in re.split(r"[、,;/\n]|合并|伴发?", piece)]
+    # A name in two languages is two.
+    parts = [half for part in parts for half in re.split(r"(?<=[\u4e00-\u9fff)])\s+(?=[A-Za-z])", part)]
+    names = [re.sub(r"^\s*(?:\S{0,4}诊断|diagnosis)\s*[:是为]?", "", part, flags=re.I).strip(" 。.") for part in parts]
+    return [one for name in names for one in (name, re.sub(r"\([^)]*\)", "", name).strip())]
+
+
+def _from_structure(text: str) -> list[str]:
+    """The names in a reply that is JSON or a table of Markdown; none in other replies."""
+    begin, end = min((place for sign in "[{" if (place := text.find(sign)) >= 0), default=-1), max(map(text.rfind, "]}"))
+    if 0 <= begin < end and not re.search(r"[\u4e00-\u9fff]", text[:begin]):
+        try:
+            value = json.loads(text[begin : end + 1])
+        except (ValueError, RecursionError):
+            value = None
+        while isinstance(value, dict) and value:
+            inner = list(value.values())
+            value = inner[0] if len(inner) == 1 else inner
+        if isinstance(value, list):
+            return [_text_of(one) for one in value]
+    rows = [line.strip().strip("|").split("|") for line in text.splitlines() if line.strip().startswith("|")]
+    ruled = next((number for number, row in enumerate(rows) if all(map(_RULE.fullmatch, row))), len(rows))
+    return [next(filter(re.compile(r".*[^\W\d]").match, row), "") for row in rows[ruled + 1 :]]
+
+
+def _text_of(item: object) -> str:
+    """The name in an item of a JSON list: itself, or the first text of an object."""
+    if isinstance(item, dict):
+        return next((value for value in item.values() if isinstance(value, str)), "")
+    return item if isinstance(item, str) else ""
 
 
 def given_diagnoses(reply: str) -> list[str]:
@@ -106,11 +151,12 @@ def given_diagnoses(reply: str) -> list[str]:
 
     Numbered lines count before all else, then other items of a list, then what stands between commas.
     """
-    text = unicodedata.normalize("NFKC", without_reasoning(reply)).replace("**", "").replace("__", "")
-    parts = _NUMBERED.split(text)[1:]
+    text = unicodedata.normalize("NFKC", without_reasoning(reply).translate(_CIRCLED)).replace("**", "").replace("__", "")
+    text = re.sub(r"^```\w*$", "", text, flags=re.M)
+    parts = _from_structure(text) or _NUMBERED.split(text)[1:]
     if not parts:
         parts = [line for line in text.splitlines() if _ITEM.match(line)] or re.split(r"[、,;；\n]", text)
-    names = [_name(part) for part in parts]
+    names = [_name(part) for part in parts if not _DISMISSED.search(part)]
     return list(dict.fromkeys(name for name in names if 1 < len(name) <= _LONGEST and not _SENTENCE.search(name)))[:MOST]
 
 
@@ -118,6 +164,7 @@ def _name(part: str) -> str:
     """The name in an item: without its number, what explains it, and words such as "可能是"."""
     line = next((line for line in part.splitlines() if line.strip()), "")
     line = _LEADING.sub("", _ITEM.sub("", line))
+    line = re.sub(r"\s*\d{1,3}(?:\.\d+)?\s*%.*$", "", line)
     return re.split(r"[(:,;。]|\s[-–—]\s|——|\.\s", line.strip())[0].strip(" .\"'“”「」*-:[]")
 
 
@@ -149,7 +196,8 @@ def is_same_disease(given: str, name: str) -> bool:
     # What people call a part of it ("糖尿病" of "糖尿病肾病") is another disease.
     called = [one for one in map(letters, disease_names(name)) if one not in known]
     cores = {_ENDING.sub("", one) for one in (known, letters(_PLAIN_NAME.sub("", name)), *called)}
-    return any(len(core) > 1 and _ENDING.sub("", said).endswith(core) for core in cores)
+    bare = _ENDING.sub("", said)
+    return any(len(core) > 1 and bare.endswith(core) and not _OTHER_KIND.search(bare.removesuffix(core)) for core in cores)
 
 
 def _opposed(said: str, known: str, pair: tuple[str, str]) -> bool:
