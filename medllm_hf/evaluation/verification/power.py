@@ -38,7 +38,7 @@ def caught(drawn: int, total: int, altered: int, seen: float) -> float:
     hits = range(max(0, drawn - (total - altered)), min(drawn, altered) + 1)
     ways = _log_ways(total, drawn)
     chances = (exp(_log_ways(altered, hit) + _log_ways(total - altered, drawn - hit) - ways) for hit in hits)
-    return 1 - sum(chance * (1 - seen) ** hit for hit, chance in zip(hits, chances, strict=True))
+    return max(0.0, 1 - sum(chance * (1 - seen) ** hit for hit, chance in zip(hits, chances, strict=True)))
 
 
 def _log_ways(total: int, drawn: int) -> float:
