@@ -4,8 +4,8 @@
 
 The runs are of one model and the same questions, letters scored, computed in different ways: other batches, kernels, threads.
 The first of each precision is taken for what a verifier computes, the others for what was published; a run of another precision
-is shown beside them. Replies are judged on the weights of --model. For every published run, items are drawn 5,000 times, half of
-them each time, as they are and with 5% of them altered in two ways: the best two answers moved towards each other until they
+is shown beside them. Replies are judged on the weights of --model. For every published run, items are drawn 5,000 times, half
+of them each time, as they are and with 5% of them altered in two ways: the best two answers moved towards each other until they
 change places (the least that changes an answer, by which the power is reckoned), and exchanged.
 The last lines say, one a target: NAME value=… target=… met|missed. Exit 1 if any is missed.
 """

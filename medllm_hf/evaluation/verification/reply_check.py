@@ -19,8 +19,6 @@ from medllm_hf.evaluation.verification.power import ItemCheck, item_name
 from medllm_hf.key_value_cache import check_cache
 from medllm_hf.metrics.mcq_accuracy.extraction import extract_choice
 
-# Logits of the model's own precision are rounded coarser than log-probabilities in float32.
-ROUNDER = 2.0
 # Logits that are there at a time: 1 GiB in float32.
 LOGITS_AT_ONCE = 2**28
 # Tokens of a reply, from its end on, that are tried for an altered letter.
@@ -66,7 +64,7 @@ def check_replies(
     A greedy reply may take another way where two tokens lie within rounding, so each published token is judged behind the
     published ones before it. Where the text was tokenised otherwise when it was written, its tokens are looked for.
     """
-    writer = Writer(network, prompts.required_tokenizer, prompts.chat, new_tokens, tolerance * ROUNDER)
+    writer = Writer(network, prompts.required_tokenizer, prompts.chat, new_tokens, tolerance)
     for one, output in drawn:
         text = prompts.text(one.item)
         (ids,) = prompts.ids([text])

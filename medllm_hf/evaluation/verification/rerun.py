@@ -27,7 +27,7 @@ if TYPE_CHECKING:  # it takes seconds to import
 
 # By how much honest computations part, several times over: nats of a scored token, by the precision of the model; measured
 # with other batches, other kernels and another program, see benchmarks/README.md.
-TOLERANCE = {"float32": 5e-4, "bfloat16": 0.15, "float16": 0.05}
+TOLERANCE = {"float32": 5e-4, "bfloat16": 0.4, "float16": 0.05}
 _NAMED = 5
 
 

@@ -113,7 +113,7 @@ def test_honest_answers_of_other_kernels_pass(tiny, asked, tmp_path, words):
     plain = {"ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41", "OMP_NUM_THREADS": "2"}
     command = ["medllm", "eval", "mcq", "--model", str(tiny["base"]), "--data", str(asked), "--out", str(tmp_path / "run")]
     for dtype in ("float32", "bfloat16"):
-        done = run_command(*command, "--overwrite", "--dtype", dtype, *words, environment=plain)
+        done = run_command(*command, "--overwrite", "--dtype", dtype, *words, env=plain)
         assert done.returncode == 0, done.stderr
         assert rerun(tiny["base"], asked, tmp_path / "run")[0].state == CONFIRMED
 
