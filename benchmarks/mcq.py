@@ -15,6 +15,7 @@ NAME value=… target=… met|missed. Exit 1 if any is missed.
 import argparse
 import json
 import os
+import random
 import statistics
 import subprocess
 import sys
@@ -60,12 +61,19 @@ def prepared(folder: Path, dtype: str) -> None:
 
 
 def given(folder: Path, model: Path, questions: str, items: int) -> None:
-    """Links a checkpoint into `folder` and writes the prompts of a question file, whose last ten questions are the examples."""
+    """Links a checkpoint into `folder` and writes the prompts of a question file.
+
+    They are drawn at random; the examples are long enough for LEAST_SHOT_TOKENS in five.
+    """
     (folder / "model").symlink_to(model.resolve())
+    tokenizer = AutoTokenizer.from_pretrained(model)
     found = [item for item in load_items(questions) if item.kind == "single"]
-    if len(found) < items + 10:
-        sys.exit(f"{len(found)} questions with one answer in {questions}; {items + 10} are needed")
-    write_prompts(folder, AutoTokenizer.from_pretrained(model), found[:items], found[-10:])
+    random.Random(0).shuffle(found)  # so that half of the questions are as long as the other half
+    least = LEAST_SHOT_TOKENS // 5
+    examples = [item for item in found[items:] if len(tokenizer(item.prompt(options=True))["input_ids"]) >= least][-10:]
+    if len(examples) < 10:
+        sys.exit(f"{len(found)} questions with one answer in {questions}; {items} and ten more of {least} tokens are needed")
+    write_prompts(folder, tokenizer, found[:items], examples)
 
 
 def write_prompts(folder: Path, tokenizer, items: list[McqItem], examples: list[McqItem]) -> None:

@@ -81,6 +81,7 @@ def resample(pairs: list[tuple], tolerance: float, resamples: int) -> dict[str, 
 
 def judge_replies(folders: list[str], model: str) -> dict[str, list[ItemCheck]]:
     """What comes of each written reply of the runs, by the precision they were computed in."""
+    from medllm_hf.evaluation.exams.outputs import PRESENT
     from medllm_hf.evaluation.exams.prompts import Prompts
     from medllm_hf.evaluation.exams.weights import load_network
     from medllm_hf.evaluation.verification.reply_check import check_replies
@@ -95,8 +96,9 @@ def judge_replies(folders: list[str], model: str) -> dict[str, list[ItemCheck]]:
         network = load_network(Path(model), "cpu", dtype)
         rows = {(row["id"], row["rotation"]): row for row in run.outputs}
         drawn = [(one, rows[one.key]) for one in run.questions if one.key in rows]
-        prompts = Prompts(tokenizer, {}, chat=settings["chat_template"], mode="reply")
-        checks = list(check_replies(network, prompts, drawn, settings["max_new_tokens"], TOLERANCE[dtype]))
+        told = settings["chat_template"], "reply", settings.get("enable_thinking")
+        prompts = Prompts(tokenizer, {}, settings["score"], *told)
+        checks = list(check_replies(network, prompts, drawn, settings["max_new_tokens"], PRESENT, TOLERANCE[dtype]))
         parts, seen = max(one.parts for one in checks), sum(one.seen for one in checks) / len(checks)
         print(
             f"{folder}: {len(checks)} replies in {dtype}, at most {parts:.3f} of the tolerance, altered letter seen {seen:.3f}"

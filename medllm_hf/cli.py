@@ -50,12 +50,21 @@ VERBS = {
         "training.sft:sft", "train by a recipe, as `trl sft --config` does, after checking it strictly", lambda parser: None
     ),
     "eval mcq": Verb("evaluation.commands.mcq:mcq", "accuracy on multiple-choice questions", flags.eval_mcq),
-    "eval consult": Verb(
-        "evaluation.commands.consult:consult", "simulated patients consult a model: dialogues, checks", flags.eval_consult
+    "eval cases": Verb(
+        "evaluation.commands.cases:cases", "facts and checklists of cases, in a file to read and edit", flags.eval_cases
     ),
-    "eval judge": Verb("evaluation.commands.judge:judge", "a judge model's scores of dialogues", flags.eval_judge),
+    "eval consult": Verb(
+        "evaluation.commands.consult:consult",
+        "simulated patients consult a model: dialogues, checks; exit 1 without a headline",
+        flags.eval_consult,
+    ),
+    "eval judge": Verb(
+        "evaluation.commands.judge:judge", "a judge model's scores of dialogues; exit 1 without a headline", flags.eval_judge
+    ),
     "eval pair": Verb(
-        "evaluation.commands.pair:pair", "a judge's preference between two systems, in both orders", flags.eval_pair
+        "evaluation.commands.pair:pair",
+        "a judge's preference between two systems, in both orders; exit 1 without a headline",
+        flags.eval_pair,
     ),
     "eval agree": Verb(
         "evaluation.commands.agree:agree", "how far judges agree with human labels and each other", flags.eval_agree
@@ -76,7 +85,20 @@ OWN_PARSER = ("sft", "push")
 # The arguments that may name a file or folder which a verb reads, and those which it writes to.
 INPUTS = {
     *("src", "adapter", "base", "inputs", "benchmarks", "data", "data_path", "examples", "model", "cases", "doctor", "patient"),
-    *("judge", "dialogues", "first", "second", "runs", "labels", "answers", "calibrate", "scores", "prices", "repository"),
+    *(
+        "judge",
+        "writer",
+        "dialogues",
+        "first",
+        "second",
+        "runs",
+        "labels",
+        "answers",
+        "calibrate",
+        "scores",
+        "prices",
+        "repository",
+    ),
 }
 OUTPUTS = {"out", "dst"}
 

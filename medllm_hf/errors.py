@@ -68,3 +68,11 @@ def kind_of(value: object) -> str:
 def first_line(error: Exception) -> str:
     """The first line of an error's text that says something, for a message that stays on one line."""
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
+def hub_failures() -> tuple[type[Exception], ...]:
+    """What the Hub's client raises where something cannot be had; it takes a third of a second to import."""
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    # The first is what all errors of the client are, which is httpx or, from huggingface_hub 2 on, httpx2.
+    return HfHubHTTPError.__bases__[0], HFValidationError, OSError

@@ -9,6 +9,7 @@ import secrets
 import shutil
 import stat
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -317,8 +318,20 @@ def read_text(path: Path | str, most: int = LARGEST) -> str:
         ) from error
 
 
+def unique_keys(pairs: list[tuple[str, object]]) -> dict:
+    """The object of these pairs, for `json.loads`: readers differ in which of two values of one key they take.
+
+    Raises:
+        ValueError: a key twice.
+    """
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError(f"the key {Counter(name for name, _ in pairs).most_common(1)[0][0]!r} twice")
+    return found
+
+
 def read_json(path: Path, most: int = LARGEST, names: bool = False) -> dict:
-    """The object in a JSON file. `names` allows texts that are no Unicode, as names of files may be.
+    """The object in a JSON file. `names` allows texts that are no Unicode, as names of files may be, and refuses a key twice.
 
     Raises:
         UserError: no such file, or none that can be read, or not a JSON object.
@@ -326,7 +339,7 @@ def read_json(path: Path, most: int = LARGEST, names: bool = False) -> dict:
     if not os.path.lexists(path) and os.path.isdir(path.parent):
         raise UserError(f"no {path.name} in {path.parent}", "that file there", "check the path")
     try:
-        value = json.loads(text := read_bytes(path, most).decode("utf-8"))
+        value = json.loads(text := read_bytes(path, most).decode("utf-8"), object_pairs_hook=unique_keys if names else None)
     except (ValueError, RecursionError) as error:  # one of them says that a number has too many digits
         raise UserError(f"{path} that is not JSON ({first_line(error)})", "a JSON object", "fetch the file again") from error
     if not isinstance(value, dict):

@@ -13,7 +13,7 @@ from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from medllm_hf.errors import UserError, first_line
+from medllm_hf.errors import UserError, first_line, hub_failures
 from medllm_hf.folders import read_json
 from medllm_hf.generation_settings import ALL, AT_LOADING, check_settings
 from medllm_hf.loading_report import MEND, check_family, check_loading, without_bars, without_report, without_values
@@ -61,8 +61,7 @@ def snapshot(
     if Path(name).is_dir():
         return check_regular(Path(name)), None
     check_name(name, expected)
-    # A local folder needs none of this, and importing it takes a third of a second.
-    from huggingface_hub import snapshot_download
+    from huggingface_hub import snapshot_download  # which takes a third of a second, and no local folder needs
 
     # A repository without a checkpoint is told in our own line, by what reads the folder.
     logging.getLogger("huggingface_hub._snapshot_download").setLevel(logging.ERROR)
@@ -80,10 +79,8 @@ def _narrow(patterns: Sequence[str], name: str, revision: str | None = None) -> 
     if not globs:
         return list(patterns)
     from huggingface_hub import HfApi, hf_hub_download, snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
-    # The first is what all errors of the client are, which is httpx or, from huggingface_hub 2 on, httpx2.
-    failures: tuple[type[Exception], ...] = (HfHubHTTPError.__bases__[0], HFValidationError, OSError)
+    failures = hub_failures()
     try:
         info = HfApi().model_info(name, revision=revision)
         names = {file.rfilename for file in info.siblings or ()}
@@ -113,6 +110,9 @@ def check_name(name: str, expected: str = EXPECTED) -> None:
     Raises:
         UserError: it can only be meant as a folder.
     """
+    if Path(name).is_file():
+        do = "give its folder, or have llama.cpp serve a GGUF file and give URL#MODEL"
+        raise UserError(f"the file {name}", f"{expected} or a Hub id ORG/NAME", do)
     if Path(name).is_absolute() or name.startswith((".", "~")) or name.count("/") != 1 or Path(name).exists():
         raise UserError(f"no folder {name}", f"{expected} or a Hub id ORG/NAME", "check the path")
 

@@ -68,7 +68,8 @@ def test_a_model_that_is_none_is_told_before_torch_is_imported(verb, wrong, tmp_
         f"loaded = [name for name in {HEAVY} if name in sys.modules]\nassert not loaded, loaded\nsys.exit(2)"
     )
     line = one_line_error(run(sys.executable, "-c", program, cwd=tmp_path))
-    assert {"a_folder": "no config.json in", "lora": "an adapter in"}.get(wrong, "no folder") + f" {wrong};" in line
+    found = {"a_file.json": "the file", "a_folder": "no config.json in", "lora": "an adapter in"}.get(wrong, "no folder")
+    assert f"{found} {wrong};" in line
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,8 @@ def typed_twice(sources: dict[str, str]) -> dict[tuple[str, str, object], list[s
 
 
 def test_the_command_line_reads_its_defaults_and_choices():
-    assert typed_in_flags((PACKAGE / "flags.py").read_text(encoding="utf-8")) == []
+    for name in ("flags.py", "flag_groups.py"):
+        assert typed_in_flags((PACKAGE / name).read_text(encoding="utf-8")) == []
 
 
 @pytest.mark.parametrize(

@@ -35,11 +35,12 @@ ALLOWED = {
     "evaluation.exams": {*_ASKED, "checkpoint.adapted"},
     "evaluation.consultations": _ASKED,
     "evaluation.agreement": _ASKED,
+    "evaluation.case_facts": {*_ASKED, "evaluation.consultations"},
     "evaluation.judging": _JUDGING,
     "evaluation.preferences": _PREFERENCES,
     "evaluation.verification": _DERIVED,
     "evaluation.exchange": _DERIVED,
-    "evaluation.commands": {*_DERIVED, "evaluation.verification", "evaluation.exchange"},
+    "evaluation.commands": {*_DERIVED, "evaluation.verification", "evaluation.exchange", "evaluation.case_facts"},
     "hub": {
         *("data.screening.pii", "data.benchmarks", "checkpoint.merge", "evaluation.verification", "evaluation.runs"),
         *("evaluation.statistics", "evaluation.exams.derive", "evaluation.consultations.derive", "evaluation.judging.derive"),
@@ -51,12 +52,14 @@ ALLOWED = {
     "cli": {"flags", "tested_versions"},
     # The settings, for their choices and defaults; test_flags.py checks that they load nothing heavy.
     "flags": {
-        "flag_types",
+        *("flag_types", "flag_groups"),
         *("checkpoint.settings", "data.settings", "data.dialogues", "chat.settings", "evaluation.exams.settings"),
+        "evaluation.case_facts.settings",
         *("evaluation.consultations.settings", "evaluation.judging.settings", "metrics.llm_judge.rubrics"),
     },
     "tested_versions": set(),
     "flag_types": set(),
+    "flag_groups": {"flag_types"},
     # What every room may use; metrics imports nothing of ours.
     **dict.fromkeys(
         (
@@ -403,7 +406,7 @@ LOADING = {"from_pretrained", "from_config", "get_config_dict"}
 LOADERS = {"snapshot_download", "hf_hub_download", "pipeline", "AutoTokenizer", "AutoProcessor", "AutoPeftModel", "PeftModel"}
 OURS = {"ChatSession"}
 # No weights and no configs come with a dataset, and `datasets` runs no code since its version 4.
-DATASET_SNAPSHOTS = {"data/files.py", "data/benchmarks/published.py"}
+DATASET_SNAPSHOTS = {"data/hub_datasets.py"}
 TRUST = "trust_remote_code"
 
 
@@ -491,4 +494,4 @@ def test_foreign_code_is_never_run(path):
 def test_planted_foreign_code_is_found(module, planted):
     assert foreign_code(ROOT / "medllm_hf" / module, planted) != []
     harmless = "from huggingface_hub import snapshot_download\nChatSession.from_pretrained(name)\nyaml.safe_load(text)"
-    assert foreign_code(ROOT / "medllm_hf" / "data" / "files.py", harmless) == []
+    assert foreign_code(ROOT / "medllm_hf" / "data" / "hub_datasets.py", harmless) == []

@@ -19,6 +19,7 @@ NEEDED = {
     "tiny-base": "OUT",
     "data build": f"{SAMPLE / 'dialogues.jsonl'} --out OUT --license mit",
     "eval mcq": f"--url http://127.0.0.1:9/v1#m --data {SAMPLE / 'questions_test.jsonl'} --out OUT",
+    "eval cases": "OUT.jsonl --writer http://127.0.0.1:9/v1#m --out OUT",
     "eval consult": "--cases OUT.jsonl --doctor http://127.0.0.1:9/v1#m --patient http://127.0.0.1:9/v1#m --out OUT",
     "eval judge": "--dialogues OUT.jsonl --judge http://127.0.0.1:9/v1#m --out OUT",
     "eval pair": "--first OUT.jsonl --second OUT.jsonl --judge http://127.0.0.1:9/v1#m --out OUT",

@@ -4,6 +4,9 @@ from collections.abc import Mapping
 
 from medllm_hf.data.columns import known
 
+# Of an object with questions for names.
+_FEWEST, _SHORTEST, _ASKS = 3, 4, 0.6
+
 
 def rows_of(value: object) -> list[object] | None:
     """The rows of a table that is kept by columns, None if `value` is none.
@@ -11,7 +14,7 @@ def rows_of(value: object) -> list[object] | None:
     It is one as lists of one length, `{"question": [...], "answer": [...]}`, as `Dataset.to_dict` writes them; as objects with
     the same keys, `{"question": {"0": ...}, ...}`, as `DataFrame.to_json` does; or as the names beside the cells, `{"columns":
     [...], "data": [[...], ...]}`. What is neither list nor object holds for every row. Self-Instruct's `instances` are
-    rows too, each with what stands beside them.
+    rows too, each with what stands beside them. An object whose names are questions holds the answers.
     """
     if not isinstance(value, dict):
         return None
@@ -27,12 +30,21 @@ def rows_of(value: object) -> list[object] | None:
         and all(len(row) == len(names) for row in cells)
     ):
         return [dict(zip(names, row, strict=True)) for row in cells]
+    if _asks(value):
+        return [{"question": asked, "answer": said} for asked, said in value.items()]
     columns = known(tuple(value))
     for sides in _sides(columns):
         lists = [_cells(value[side]) for side in sides]
         if all(lists) and len({tuple(cells) for cells in lists if cells}) == 1:
             return _rows(value, list(lists[0] or {}))
     return None
+
+
+def _asks(value: dict) -> bool:
+    """Whether the names in an object are questions, and what stands there the answers."""
+    asked = [name for name, said in value.items() if isinstance(said, str) and said.strip() and len(name) >= _SHORTEST]
+    marks = sum(name.rstrip().endswith(("?", "？")) for name in asked)
+    return len(asked) == len(value) >= _FEWEST and marks >= _ASKS * len(value)
 
 
 def has_instances(value: object) -> bool:

@@ -6,33 +6,33 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Literal
 
 from medllm_hf.data import transcripts
-from medllm_hf.data.column_hints import no_column
-from medllm_hf.data.columns import MACHINES, Names, known, parse_names, value_at
+from medllm_hf.data.by_content import Shown
+from medllm_hf.data.column_hints import no_column, quoted
+from medllm_hf.data.columns import MACHINES, Names, is_blank, known, parse_names, value_at
 from medllm_hf.data.encodings import check_encoding
 from medllm_hf.data.exam_rows import Positions
 from medllm_hf.data.files import BadRow, parsed, stem
-from medllm_hf.data.formats import FORMATS, columns_used, detect, is_dialogue, question, turn_list
+from medllm_hf.data.first_rows import AUTO, first_fault, shown_columns, unfit
+from medllm_hf.data.formats import FORMATS, columns_used, detect, question, turn_list
 from medllm_hf.data.mcq import file_positions
-from medllm_hf.data.pairs import hidden_question
 from medllm_hf.data.raw_rows import raw_rows
 from medllm_hf.data.recognition import recognise
 from medllm_hf.data.unread import count, unread
 from medllm_hf.errors import UserError, kind_of
 
 # What tables write where they have nothing to say.
+# What `trl kto` and HealthTap say of an answer.
+_UNWANTED = ("false", "-1", "-1.0")
 NO_VALUE = ("na", "n/a", "nan", "null", "<na>")
 OnTrailingUser = Literal["cut", "drop", "fail"]
 OnBadRow = Literal["drop", "fail"]
-# In place of the name of a format: each row is looked at.
-AUTO = "auto"
 # Reasons that are counted apart; foreign text in them may make no two alike.
 MOST_REASONS = 1_000
 # Between the repairs of one row.
@@ -131,27 +131,13 @@ def dialogue_rows(file: Path, format: str, policy: Policy) -> Iterator[tuple[int
     if found and first:
         yield from _joined(file, first, found, policy, chain(first, rows))
         return
-    reasons = [_unfit(raw, format, policy.names) for _, raw in first]
-    if missing := _no_system(first, policy.names):
-        yield first[0][0], BadRow("file", f"none of its first {len(first)} rows has {missing}")
+    if columns := shown_columns(first, format, policy.names):
+        yield from ((number, Shown(raw, columns)) for number, raw in chain(first, rows))
         return
-    if len(reasons) > 1 and all(reasons):
-        # What a row has for columns says more than that another is no JSON.
-        reason = max(filter(None, reasons), key=lambda reason: "columns" in reason)
-        yield first[0][0], BadRow("file", f"none of its first {len(first)} rows is a dialogue: {reason}")
-        return
-    if format == AUTO and (hidden := _hidden_question(first, policy.names)):
-        yield first[0][0], BadRow("file", hidden)
+    if fault := first_fault(first, format, policy.names):
+        yield first[0][0], BadRow("file", fault)
         return
     yield from chain(first, rows)
-
-
-def _hidden_question(first: list[tuple[int, object]], names: Names) -> str | None:
-    rows = []
-    for _, raw in first if not names.columns else ():
-        with suppress(BadRow):
-            rows.append(parsed(raw))
-    return hidden_question(row for row in rows if isinstance(row, dict) and detect(row, names) is FORMATS["pair"])
 
 
 def _joined(
@@ -171,19 +157,6 @@ def _joined(
     yield from transcripts.whole(rows, found, policy.names)
 
 
-def _no_system(first: list[tuple[int, object]], names: Names) -> str | None:
-    """The column that `--columns` names for the system turn if no row has it; one row in many may be without."""
-    path = names.columns.get("system")
-    if path is None:
-        return None
-    for _, raw in first:
-        with suppress(BadRow):
-            row = parsed(raw)
-            if not isinstance(row, dict) or value_at(row, path) is not None:
-                return None
-    return f"the column {path}" if first else None
-
-
 def unreadable(file: Path, format: str, policy: Policy) -> UserError | None:
     """Why nothing can be read from a file, by its first rows, None if something can."""
     try:
@@ -199,35 +172,15 @@ def read_as(file: Path, format: str, policy: Policy) -> str:
     kind = str(recognise(file, policy.encoding))
     if (found := transcripts.layout([raw for _, raw in first], policy.names) if format == AUTO else None) and first:
         return f"{kind}, {found}"
+    if columns := shown_columns(first, format, policy.names):
+        shown = ", ".join(f"{side} in {column}" for side, column in columns.items())
+        sure = quoted(",".join(f"{side}={column}" for side, column in columns.items()))
+        return f"{kind}, {shown}, by what stands there: look, and say --columns {sure} to be sure"
     for _, raw in first:
-        if _unfit(raw, format, policy.names) is None:
+        if unfit(raw, format, policy.names) is None:
             row = parsed(raw)
             return f"{kind}, {columns_used(row, format, policy.names)}" if isinstance(row, dict) else kind
     return kind
-
-
-def _unfit(raw: object, format: str, names: Names) -> str | None:
-    """Why a raw row has no known format, None if it has one."""
-    try:
-        row = parsed(raw)
-    except BadRow as error:
-        return error.reason
-    if isinstance(row, list) and row and isinstance(row[0], str | dict | list):
-        try:
-            return None if turn_list(row, "row", names) else "no turns"
-        except BadRow as error:
-            return error.reason
-    if not isinstance(row, dict):
-        return f"{kind_of(row)}, not an object"
-    kind = detect(row, names) if format == AUTO else FORMATS[format]
-    if kind is None or not kind.fits(row, names):
-        return no_column(row, names)
-    if is_dialogue(row, names):
-        return None
-    try:  # what is called a dialogue, and may be none
-        return None if kind.turns(row, names) else "no turns"
-    except BadRow as error:
-        return f"{error.where}: {error.reason}"
 
 
 def examine(
@@ -239,6 +192,8 @@ def examine(
     collects the problems raises the `refusal` of a fatal one. The columns that are not read are counted in `left`.
     """
     positions = partial(file_positions, str(file), policy.encoding)
+    if isinstance(raw, Shown):
+        policy, raw = replace(policy, names=Names(raw.columns, policy.names.roles)), raw.raw
     try:
         row, repair = dialogue(parsed(raw), format, stem(file), policy, positions, left)
     except BadRow as error:
@@ -278,8 +233,12 @@ def dialogue(
         kind = detect(row, names) if format == AUTO else FORMATS[format]
         if kind is None:
             raise BadRow("row", no_column(row, names))
-        if row.get("label") is False:
-            raise BadRow("label", "false, that of an answer which people do not want, as `trl kto` takes them")
+        label = row.get("label")
+        if label is False or (str(label).lower() in _UNWANTED and kind is FORMATS["pair"]):
+            raise BadRow(
+                "label",
+                f"{str(label).lower()}, that of an answer which people do not want (as `trl kto` has it) or that is none",
+            )
         found = question(row, names, positions) if kind is FORMATS["mcq"] else kind.turns(row, names)
         turns = _with_system(row, found, names)
         unread_here = unread(row, kind, names) if left is not None else set()
@@ -320,10 +279,13 @@ def join_turns(turns: list[dict], names: Names) -> tuple[list[dict], str | None]
     people = any(turn["role"].casefold() in names.roles and turn["role"].casefold() not in MACHINES for turn in turns)
     found: list[dict] = []
     repairs = {}
+    # Rounds begin with an empty question where the assistant speaks first.
+    if sides[:1] == ["user"] and "user" in sides[1:] and is_blank(turns[0]["content"]):
+        turns, sides = turns[1:], sides[1:]
     for turn, side in zip(turns, sides, strict=True):
         role = "assistant" if side == answers else side
         if people and found and found[-1]["role"] == role:
-            parts = [text for text in (found[-1]["content"], turn["content"]) if text.strip()]
+            parts = [text for text in (found[-1]["content"], turn["content"]) if not is_blank(text)]
             found[-1] = {"role": role, "content": "\n".join(parts)}
             repairs["what one side said in several turns was joined"] = True
         elif role == "assistant" and all(before["role"] == "system" for before in found):
@@ -342,7 +304,7 @@ def check_turns(turns: list[dict], policy: Policy) -> tuple[list[dict], str | No
         BadRow: an unknown role, two turns of one role in a row, an empty content, no answer, or text that is not UTF-8.
     """
     repairs = []
-    if turns and turns[0]["role"] == "system" and not turns[0]["content"].strip():
+    if turns and turns[0]["role"] == "system" and is_blank(turns[0]["content"]):
         turns = turns[1:]
         repairs.append("empty system turn was left out")
     start = 1 if turns and turns[0]["role"] == "system" else 0
@@ -350,7 +312,7 @@ def check_turns(turns: list[dict], policy: Policy) -> tuple[list[dict], str | No
         expected = "system" if i < start else ("user", "assistant")[(i - start) % 2]
         if turn["role"] != expected:
             raise BadRow(f"turn {i}", _wrong_role(turn["role"][:20], expected))
-        if not turn["content"].strip():
+        if is_blank(turn["content"]):
             raise BadRow(f"turn {i}", "empty content")
         if turn["content"].strip().lower() in NO_VALUE:
             raise BadRow(f"turn {i}", f"{turn['content'].strip()} in place of a text")

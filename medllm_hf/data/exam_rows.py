@@ -5,6 +5,7 @@ import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from reprlib import repr as shortened
 
+from medllm_hf.data.exam_names import ANSWER, PASSAGE, QUESTION, filled_column, is_folded, names_of, position, unfolded
 from medllm_hf.data.exam_options import (
     LETTER_COLUMN,
     MARK,
@@ -13,42 +14,15 @@ from medllm_hf.data.exam_options import (
     first_filled,
     given_options,
     letter_columns,
+    marked_right,
     option_columns,
     options_within,
-    plain_names,
     read_options,
 )
 from medllm_hf.data.pictures import check_columns, check_texts
 from medllm_hf.errors import kind_of
 
-# In the order in which they are tried. Names are compared in lower case and without "_", "-" and spaces.
-_QUESTION = (
-    *("question", "qtext", "题目", "题干", "问题", "題目", "題幹", "問題", "stem", "questiontext", "questionstem", "题目内容"),
-    *("试题", "试题内容", "試題", "problem", "problemtext", "text", "query", "prompt"),
-)
-# What several questions are about, without which they cannot be answered.
-_PASSAGE = ("passage", "context", "casetext", "vignette", "sharecontent", "材料", "案例", "病例", "共用题干", "题干材料")
-# A letter or a position says more than a text, so it is looked for first.
-_ANSWER = (
-    *("answeridx", "answerindex", "answerkey", "answerletter", "correctletter", "correctindex", "cop", "ra"),
-    *(
-        "answer",
-        "答案",
-        "正确答案",
-        "标准答案",
-        "参考答案",
-        "正確答案",
-        "標準答案",
-        "正确选项",
-        "correctanswer",
-        "correctanswers",
-    ),
-    *("correctoption", "correctidx", "correct", "label"),
-)
-# Other names of an answer, where letters or a position stand in it and one column alone has such a name.
-_LIKE_ANSWER = re.compile(r"answer|correct|gold|答案|正解")
 _ALONE = re.compile(r"(?=.*[A-Z])[A-Z\s,;/|&.:()\[\]]{1,26}")
-_LETTERS = re.compile(r"\s*[A-Za-z](?:[\s,、;/|+&]*[A-Z]){0,9}\s*")
 _KIND = (
     "kind",
     *("questiontype", "题型", "题目类型", "试题类型", "题目類型", "題型", "type", "类型"),
@@ -71,19 +45,26 @@ _SAYS = re.compile(
 _BEFORE_OPTIONS = re.compile(r"(?:(?:answer )?(?:options|choices)|选项(?:如下)?) ?[:：]?$", re.IGNORECASE)
 # Chinese, Japanese and Korean signs.
 _EAST_ASIAN = re.compile("[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7a3]")
+# Between the texts of several right options.
+_LISTED = re.compile(r"\s*[|;；\n]\s*")
 OUTVOTED = 20
-
-
+# So many Latin letters for each sign of East Asia are of an English question that quotes one.
+_LATIN = 20
+_UNTOLD = "answer {} is a position, and the answers do not tell whether they count from 0 or from 1: write letters"
 Positions = Callable[[], int | None]
 
 
 def is_exam_row(row: dict) -> bool:
     """Whether a row has a question, options and an answer, under whatever names; or options in the question and letters."""
-    names = _names(row)
-    question, answer = first_filled(row, names, _QUESTION), first_filled(row, names, _ANSWER)
+    row = unfolded(row)
+    names = names_of(row)
+    question, answer = first_filled(row, names, QUESTION), first_filled(row, names, ANSWER)
+    given = given_options(row, names)
+    if question is not None and marked_right(given) is not None:
+        return True
     if question is None or answer is None:
         return False
-    if given_options(row, names) is not None or len(letter_columns(row)) > 1:
+    if given is not None or len(letter_columns(row)) > 1:
         return True
     letters = answer[0] if isinstance(answer, list) and len(answer) == 1 else answer
     short = isinstance(letters, str) and _ALONE.fullmatch(letters) is not None
@@ -101,13 +82,15 @@ def exam_fields(row: dict, positions: Positions) -> dict:
         NeedsImage: the question comes with a picture.
         ValueError: which part is wrong and why.
     """
-    names = _names(row)
+    row = unfolded(row)
+    names = names_of(row)
     check_columns(row, names)
-    for part, wanted in (("question", _QUESTION), ("answer", _ANSWER)):
-        if not any(name in names for name in wanted):
+    flags = marked_right(given_options(row, names))
+    for part, wanted in (("question", QUESTION), ("answer", ANSWER)):
+        if not any(name in names for name in wanted) and (part == "question" or flags is None):
             found = ", ".join(shortened(name) for name in list(row)[:8])
             raise ValueError(f"{part} is not among the columns {found or 'none'}; a table begins with a row of such names")
-    asked = first_filled(row, names, _QUESTION)
+    asked = first_filled(row, names, QUESTION)
     if isinstance(asked, dict):
         raise ValueError(
             f"question is an object of {', '.join(map(str, asked))}, of which one is the text: write it there alone"
@@ -118,9 +101,13 @@ def exam_fields(row: dict, positions: Positions) -> dict:
     question, labels, options = _stem_and_options(row, names, question, within)
     check_texts(question, options.values())
     kind = _kind(row, names)
-    answer = _answer(row, names, labels, options, kind, positions)
+    if flags is None:
+        answer = _answer(row, names, labels, options, kind, positions)
+    else:
+        answer = "".join(letter for letter, right in zip(options, flags, strict=False) if right)
     if not answer or not set(answer) <= set(options) or len(set(answer)) != len(answer):
-        raise ValueError(f"answer {shortened(first_filled(row, names, _ANSWER))} does not name options {', '.join(options)}")
+        said = "flags of the options" if flags is not None else shortened(first_filled(row, names, ANSWER))
+        raise ValueError(f"answer {said} does not name options {', '.join(options)}")
     language = _language(row, question, options)
     return {
         "id": _name(first_filled(row, names, _ID), "id"), "question": question, "options": options, "answer": answer,
@@ -130,33 +117,17 @@ def exam_fields(row: dict, positions: Positions) -> dict:
 
 def exam_columns(row: dict) -> set[str]:
     """The columns of an exam row that are read: of its question, its options, its answer and its kind."""
-    names = _names(row)
-    parts = (_QUESTION, _PASSAGE, _ANSWER, ("answer",))
-    read = {_filled(row, names, part) for part in parts} | {names[name] for name in _KIND if name in names}
+    folded = [name for name in row if is_folded(row[name])][:1]
+    if folded:
+        return {*folded, *exam_columns(unfolded(row))}
+    names = names_of(row)
+    parts = (QUESTION, PASSAGE, ANSWER, ("answer",), ("text",))
+    read = {filled_column(row, names, part) for part in parts} | {names[name] for name in _KIND if name in names}
     return (
         {name for name in read if name is not None}
         | option_columns(row)
         | ({names["options"]} if "options" in names else set())
     )
-
-
-def _names(row: dict) -> dict[str, str]:
-    """{name as it is compared: column} of a row; a letter for a name, or another of an answer, is the usual one too."""
-    names = plain_names(row)
-    if {"q", "o", "a"} <= names.keys() and isinstance(row[names["o"]], list | dict):
-        names = {"question": names["q"], "options": names["o"], "answer": names["a"], **names}
-    if any(name in names for name in _QUESTION) and not any(name in names for name in _ANSWER):
-        like = [column for name, column in names.items() if _LIKE_ANSWER.search(name) and _may_be_answer(row[column])]
-        names.update({"answer": like[0]} if len(like) == 1 else {})
-    return names
-
-
-def _may_be_answer(value: object) -> bool:
-    return _LETTERS.fullmatch(value) is not None if isinstance(value, str) else _position(value) is not None
-
-
-def _filled(row: dict, names: dict[str, str], wanted: tuple[str, ...]) -> str | None:
-    return next((names[name] for name in wanted if name in names and row[names[name]] not in (None, "", [], {})), None)
 
 
 def position_base(rows: Iterable[object]) -> int | None:
@@ -168,10 +139,11 @@ def position_base(rows: Iterable[object]) -> int | None:
     votes = [0, 0]
     for row in rows:
         if isinstance(row, dict) and is_exam_row(row):
-            names = _names(row)
+            row = unfolded(row)
+            names = names_of(row)
             try:
                 found, count = (
-                    _positions(first_filled(row, names, _ANSWER)),
+                    _positions(first_filled(row, names, ANSWER)),
                     len(read_options(row, given_options(row, names))[1]),
                 )
             except ValueError:
@@ -206,7 +178,10 @@ def _stem_and_options(
     if within and list(within[1].values()) == list(options.values()):
         # The options stand in the question besides, in the letters that they have there.
         question = _BEFORE_OPTIONS.sub("", within[0]).strip()
-    passage = first_filled(row, names, _PASSAGE)
+    passage = first_filled(row, names, PASSAGE)
+    if passage is None and "text" in names and first_filled(row, names, QUESTION) != row[names["text"]]:
+        passage = row[names["text"]]  # the case, unless it is all of it
+        passage = passage if isinstance(passage, str) and question not in passage else None
     if isinstance(passage, list) and all(isinstance(part, str) for part in passage):
         passage = "\n".join(passage)
     if isinstance(passage, str) and len(passage) > 9 and passage.strip() not in question:
@@ -215,12 +190,13 @@ def _stem_and_options(
 
 
 def _language(row: dict, question: str, options: dict[str, str]) -> str:
-    """zh or en, that of the words around a question: what the row says, else English where it has no sign of East Asia."""
+    """zh or en, that of the words around a question: what the row says, else English where hardly a sign is of East Asia."""
     own = row.get("language")
     if own in ("zh", "en"):
         return own
     text = question + "".join(options.values())
-    return "en" if re.search("[A-Za-z]", question) and not _EAST_ASIAN.search(text) else "zh"
+    latin, eastern = len(re.findall("[A-Za-z]", question)), len(_EAST_ASIAN.findall(text))
+    return "en" if latin > _LATIN * eastern else "zh"
 
 
 def _kind(row: dict, names: dict[str, str]) -> str | None:
@@ -240,22 +216,39 @@ def _answer(
     Raises:
         ValueError: it is nothing that names options, can be read in two ways, or another column gives another answer.
     """
-    answer = first_filled(row, names, _ANSWER)
+    answer = first_filled(row, names, ANSWER)
     label = answer[0] if isinstance(answer, list) and len(answer) == 1 else answer
     # An option's own number is its label, and no position.
     label = str(label) if isinstance(label, int) and not isinstance(label, bool) else label
-    if isinstance(label, str) and label.strip() in labels:
+    if isinstance(label, str) and label.strip() in labels and not _is_from_zero(row, names, label, positions):
         letters = labels[label.strip()]
     elif places := _positions(answer):
         _check_choice(answer, [str(place) for place in places], options)
         letters = _at_positions(answer, places, options, positions)
     else:
-        letters = _letters_or_texts(answer, options, kind)
+        letters = _letters_or_texts(answer, labels, options, kind)
         _check_choice(answer, letters, options)
-    said = row[names["answer"]] if "answer" in names else None
-    if (named := _named(said, options)) and len(letters) == 1 and letters != answer_letters(said) and named != letters:
-        raise ValueError(f"answer is not the text of option {letters}")
+    for said in (row[names[name]] for name in ("answer", "correctanswer") if name in names):
+        if (named := _named(said, options)) and len(letters) == 1 and letters != answer_letters(said) and named != letters:
+            raise ValueError(f"answer is not the text of option {letters}")
+        if isinstance(said, str) and said.strip().upper() in {*options} - {letters} and len(letters) == 1 and not named:
+            raise ValueError(f"answer {shortened(said)} beside another that is {letters}: name the right one `answer`")
     return letters
+
+
+def _is_from_zero(row: dict, names: dict[str, str], label: str, positions: Positions) -> bool:
+    """Whether a number is a position that counts from 0, beside options that are called 1, 2 and so on.
+
+    Raises:
+        ValueError: it is called an index, and the file does not tell.
+    """
+    if not label.strip().isdecimal():
+        return False
+    column = filled_column(row, names, ANSWER) or ""
+    first = positions()
+    if first is None and re.search("ind(?:ex|ice)|idx", column, re.IGNORECASE):
+        raise ValueError(_UNTOLD.format(label))
+    return first == 0
 
 
 def _check_choice(answer: object, chosen: Sequence[str], options: dict[str, str]) -> None:
@@ -264,26 +257,32 @@ def _check_choice(answer: object, chosen: Sequence[str], options: dict[str, str]
     Raises:
         ValueError: it does.
     """
-    if len(chosen) == len(options) > 2 and len({*chosen}) == len(chosen) and list(chosen) != sorted(chosen):
+    numbers = all(one.isdecimal() for one in chosen)
+    whole = len(chosen) == len(options) > 2 and len({*chosen}) == len(chosen) and (numbers or {*chosen} <= options.keys())
+    if whole and list(chosen) != sorted(chosen):
         raise ValueError(f"answer {shortened(answer)} is an order of the options, not a choice among them")
 
 
 def _at_positions(answer: object, places: list[int], options: dict[str, str], positions: Positions) -> str:
-    first, named = positions(), _named(answer, options)
+    named = _named(answer, options)
+    if named and not {*places} & {*range(len(options) + 1)}:
+        return named  # no option is the sixteenth
+    first = positions()
     if first is None:
-        reason = f"answer {shortened(answer)} is a position, and the answers do not tell whether they count from 0 or from 1"
-        raise ValueError(f"{reason}: write letters")
+        raise ValueError(_UNTOLD.format(shortened(answer)))
     letters = "".join(letter for place, letter in enumerate(options, start=first) if place in places)
     if named and named != letters:
         raise ValueError(f"answer {shortened(answer)} is an option's text and another's position: write its letter")
     return letters if len(letters) == len(places) else ""
 
 
-def _letters_or_texts(answer: object, options: dict[str, str], kind: str | None) -> str:
+def _letters_or_texts(answer: object, labels: dict[str, str], options: dict[str, str], kind: str | None) -> str:
+    if isinstance(answer, str) and (parts := _LISTED.split(answer))[1:] and _named(parts, options):
+        answer = parts
     if isinstance(answer, str) and not _named(answer, options):
         answer = _SAYS.sub("", answer, count=1) if _SAYS.match(answer) else answer
     column = LETTER_COLUMN.fullmatch(SPACES.sub("", answer)) if isinstance(answer, str) else None
-    letters = column[1].upper() if column else answer_letters(answer)
+    letters = labels.get(column[1], column[1].upper()) if column else answer_letters(answer)
     named = _named(answer, options)
     if not set(letters) <= set(options) or not named or named == letters:
         return named or letters
@@ -296,16 +295,8 @@ def _letters_or_texts(answer: object, options: dict[str, str], kind: str | None)
 def _positions(answer: object) -> list[int]:
     """The positions that an answer names: whole numbers, or digits of at most two places; none where it is anything else."""
     parts = answer if isinstance(answer, list) else [answer]
-    places = [place for part in parts if (place := _position(part)) is not None]
+    places = [place for part in parts if (place := position(part)) is not None]
     return places if len(places) == len(parts) else []
-
-
-def _position(part: object) -> int | None:
-    if isinstance(part, str) and re.fullmatch(r"\s*-?[0-9]{1,2}(?:\.0)?\s*", part):
-        part = float(part)
-    if isinstance(part, bool) or not isinstance(part, int | float) or not -100 < part < 100 or part != int(part):
-        return None
-    return int(part)
 
 
 def _named(answer: object, options: dict[str, str]) -> str:

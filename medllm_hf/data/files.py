@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from medllm_hf.data.archives import archive_of, entries, on_disk
+from medllm_hf.data.hub_datasets import fetch_dataset
 from medllm_hf.data.recognition import Kind, recognise, text_stream
 from medllm_hf.data.row_readers import (
     BROKEN,
@@ -20,6 +21,7 @@ from medllm_hf.data.row_readers import (
     parquet_rows,
     whole_row,
 )
+from medllm_hf.data.transcript_text import transcript_rows
 from medllm_hf.data.workbooks import xlsx_rows
 from medllm_hf.errors import UserError, first_line
 from medllm_hf.folders import check_file
@@ -171,20 +173,11 @@ def _unpacked(files: list[Path], name: str) -> list[Path]:
 
 
 def _hub_folder(name: str, revision: str | None) -> Path:
-    # Local files need none of this, and importing it takes a third of a second.
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
     # The card too: it holds the licence, and with it the client finds something and does not warn that it found nothing.
     patterns = ["README.md", *("*" + suffix for suffix in (*SUFFIXES, _ARCHIVE))]
-    try:
-        return Path(snapshot_download(name, repo_type="dataset", revision=revision, allow_patterns=patterns))
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        raise UserError(
-            f"no file and no Hub dataset {name}{f' at {revision}' if revision else ''} ({first_line(error)})",
-            "dialogue files or a Hub id",
-            "check the name, the revision, the network and HF_TOKEN",
-        ) from error
+    found = f"no file and no Hub dataset {name}{f' at {revision}' if revision else ''}"
+    do = "check the name, the revision, the network and HF_TOKEN"
+    return fetch_dataset(name, revision, patterns, found, "dialogue files or a Hub id", do)
 
 
 def _rows(file: Path, kind: Kind) -> Iterator[tuple[int, object]]:
@@ -201,6 +194,8 @@ def _rows(file: Path, kind: Kind) -> Iterator[tuple[int, object]]:
             yield from array_rows(stream)
         elif kind.form in ("members", "named"):
             yield from member_rows(stream, lists=kind.form == "members")
+        elif kind.form == "transcript":
+            yield from transcript_rows(stream)
         elif kind.form in ("objects", "columns"):
             yield from object_rows(stream)
         else:

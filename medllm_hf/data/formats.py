@@ -4,16 +4,16 @@ import ast
 import json
 import re
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TypeGuard
 
 from medllm_hf.data.column_hints import no_column
-from medllm_hf.data.columns import CALLS, MACHINES, TOOLS, Names, known, value_at
+from medllm_hf.data.columns import CALLS, TOOLS, Names, known, parts_at, value_at
 from medllm_hf.data.exam_options import options_within
 from medllm_hf.data.exam_rows import Positions, is_exam_row
+from medllm_hf.data.marked_text import MAY_BEGIN, marked_turn, split, without_template
 from medllm_hf.data.mcq import item_from_row
 from medllm_hf.data.pairs import has_value, is_pair, pair_columns, passage_text
 from medllm_hf.data.pictures import needs_picture
@@ -41,13 +41,26 @@ class Format:
 def named_columns(row: dict, names: Names) -> list[dict]:
     """The turns in the columns of `--columns`."""
     columns = names.columns
-    values = {key: value_at(row, path) for key, path in columns.items()}
     if not _has_named_columns(row, names):
         raise BadRow("row", no_column(row, names))
     if "messages" in columns:
-        return turn_list(values["messages"], columns["messages"], names)
-    asked = _asked(values["user"], columns["user"], names)
-    return asked + _answered(values["assistant"], columns["assistant"], names)
+        return turn_list(value_at(row, columns["messages"]), columns["messages"], names)
+    asked = _asked(_joined(row, columns["user"]), columns["user"], names)
+    return asked + _answered(_joined(row, columns["assistant"]), columns["assistant"], names)
+
+
+def _joined(row: dict, path: str) -> object:
+    """What stands at a path, or the texts of several with line breaks between them."""
+    parts = parts_at(row, path)
+    return parts[0][1] if len(parts) == 1 else _as_one([_wording(value, part)[0] for part, value in parts])
+
+
+def _as_one(texts: list[str]) -> str:
+    """Texts with line breaks between them; the longest where it holds the others."""
+    texts = [text for text in texts if text.strip()]
+    # A prompt may be the instruction with what is put around it.
+    longest = max(texts, key=len, default="")
+    return longest if all(text in longest for text in texts) else "\n".join(texts)
 
 
 def turns_column(row: dict, names: Names) -> list[dict]:
@@ -78,11 +91,8 @@ def pair(row: dict, names: Names) -> list[dict]:
         turns += turn_list(row[column], column, names) if has_value(row, column) else []
     value = row[asks[0]]
     if len(asks) > 1:
-        texts = [passage_text(row[name], name) or _wording(row[name], name)[0] for name in asks if has_value(row, name)]
-        texts = [text for text in texts if text.strip()]
-        # A prompt may be the instruction with what is put around it.
-        longest = max(texts, key=len, default="")
-        value = longest if all(text in longest for text in texts) else "\n".join(texts)
+        parts = [name for name in asks if has_value(row, name)]
+        value = _as_one([passage_text(row[name], name) or _wording(row[name], name)[0] for name in parts])
     if (last := row[asks[-1]]) and isinstance(last, str) and options_within(last) and needs_picture(last):
         raise BadRow("question", "an exam question that points at a picture")
     if _are_texts(value) and _are_texts(row[answer]) and len(value) == len(row[answer]):
@@ -103,7 +113,7 @@ def _alternating(value: object, where: str, names: Names) -> list[dict] | None:
         value = [entry[columns["content"][0]] for entry, columns in zip(value, found, strict=True)]
     if known((where,))["user"] or not _are_texts(value) or any(text.lstrip()[:1] in ("{", "[") for text in value):
         return None
-    if any(_marks(frozenset(names.roles)).match(text) for text in value) or all(map(_MAY_BEGIN.match, value)):
+    if any(marked_turn(text, names.roles) for text in value) or all(map(MAY_BEGIN.match, value)):
         return None
     turns = [{"role": ROUND[i % 2], "content": text} for i, text in enumerate(value)]
     return [{**turns[0], "note": BY_TURNS}, *turns[1:]]
@@ -119,16 +129,20 @@ def _without_repeats(asked: list[dict], answered: list[dict], names: Names) -> l
 
 
 def question(row: dict, names: Names, positions: Positions = lambda: None) -> list[dict]:
-    """An exam question as one round: the stem without its options, answered by the text of the right options."""
+    """An exam question as one round: the stem with its options, answered by the right ones."""
     try:
         item = item_from_row(row, positions)
     except ValueError as error:
         raise BadRow("question", str(error)) from error
-    return _round(item.question, item.reply_prefix + item.option_text(item.answer))
+    return _round(*item.as_round())
 
 
 def _has_named_columns(row: dict, names: Names) -> bool:
-    return all(value_at(row, path) is not None for key, path in names.columns.items() if key != "system")
+    return all(
+        parts_at(row, path) if key in ROUND else value_at(row, path) is not None
+        for key, path in names.columns.items()
+        if key != "system"
+    )
 
 
 def _is_question(row: dict, names: Names) -> bool:
@@ -145,7 +159,9 @@ def _may_have_turns(row: dict, names: Names) -> bool:
 
 def turns_in(row: dict, names: Names) -> str | None:
     """The column that has turns in it, by its name and its value."""
-    for column in known(tuple(row))["turns"]:
+    columns = known(tuple(row))
+    # Preferences alone are whole dialogues.
+    for column in (*columns["turns"], *(columns["preferred"] if not columns["user"] else ())):
         value = row[column]
         if isinstance(value, dict | list) and value:
             return column
@@ -207,6 +223,8 @@ def turn_list(value: object, where: str, names: Names) -> list[dict]:
         if marked:
             return marked
         value = _nested(value, where)
+    if isinstance(value, dict) and (inside := [name for name in known(tuple(value))["turns"] if isinstance(value[name], list)]):
+        return turn_list(value[inside[0]], f"{where}.{inside[0]}", names)
     if isinstance(value, dict):
         # So the `datasets` library keeps a list of objects.
         sides = list(value.values())
@@ -256,77 +274,21 @@ def _entry(entry: object, where: str, names: Names) -> list[dict]:
             where, f"not an object with the texts role and content, but with {', '.join(list(entry)[:8]) or 'nothing'}"
         )
     if isinstance(entry, list) and len(entry) == 2 and all(isinstance(text, str) for text in entry):
-        return _round(*entry)
-    if isinstance(entry, str) and (mark := _marks(frozenset(names.roles)).match(entry)):
-        return [{"role": _name(mark), "content": entry[mark.end() :].strip()}]
+        role, content = entry
+        return [{"role": role, "content": content}] if role.strip().casefold() in names.roles else _round(*entry)
+    if isinstance(entry, str) and (turn := marked_turn(entry, names.roles)):
+        return [turn]
     if isinstance(entry, str):
         hint = 'texts without roles go as {"question": …, "answer": …}'
         raise BadRow(where, f"not a text that begins with 问：, 答： or another role; {hint}")
     raise BadRow(where, "neither a turn nor a pair of texts")
 
 
-def split(text: str, roles: Mapping[str, str], question: bool) -> list[dict] | None:
-    """The turns in one text such as `<user>: … <bot>: …` or `病人：…⏎医生：…`, None where it holds no dialogue.
-
-    A `question` that is a dialogue begins with the user, or, if its end waits for the answer, with what becomes the system
-    turn. An answer without a text at the end is the place for the answer, and is left out.
-    """
-    start = _MAY_BEGIN.match(text)
-    waits = question and text.rstrip()[-1:] in (":", "：")
-    if not start and not waits:
-        return None
-    marks = _marks(frozenset(roles))
-    first = marks.match(text, start.start("name")) if start else None
-    if first:
-        found = [first, *_line_marks(marks, text, first.end())]
-        sides = [roles[_name(mark).casefold()] for mark in found]
-        # 患者：男，45岁… is how many a question begins.
-        if first["tag"] or ({"user", "assistant"} <= set(sides) and (sides[0] == "user" or not question)):
-            return _between(text, found, roles)
-    found = _line_marks(marks, text, 0) if waits else []
-    sides = [roles[_name(mark).casefold()] for mark in found]
-    if len(found) < 2 or (sides[0], sides[-1]) != ("user", "assistant") or text[found[-1].end() :].strip():
-        return None
-    # One question about a text is no dialogue, nor is a question about a dialogue: 患者：… 医生：… 问题：… 答：
-    speakers = {_name(mark).casefold() for mark in found}
-    if len(speakers) > 2 or (len(found) == 2 and speakers & MACHINES):
-        return None
-    before = text[: found[0].start()].strip()
-    return [{"role": "system", "content": before}] * bool(before) + _between(text, found, roles)
-
-
-def _line_marks(marks: re.Pattern[str], text: str, at: int) -> list[re.Match[str]]:
-    return [mark for mark in marks.finditer(text, at) if mark["tag"] or mark["line"]]
-
-
-def _between(text: str, found: list[re.Match[str]], roles: Mapping[str, str]) -> list[dict]:
-    """The turns behind the marks."""
-    ends = [*(mark.start() for mark in found[1:]), len(text)]
-    turns = [{"role": _name(mark), "content": text[mark.end() : end].strip()} for mark, end in zip(found, ends, strict=True)]
-    if len(turns) > 1 and not turns[-1]["content"] and roles[turns[-1]["role"].casefold()] == "assistant":
-        turns.pop()
-    return turns
-
-
-def _name(mark: re.Match[str]) -> str:
-    return mark["tag"] or mark["name"] or mark["bracket"]
-
-
-# A mark of the beginning of a text is none of a dialogue.
-_MAY_BEGIN = re.compile(r"\s*(?:<s>\s*)?(?P<name>[^\n:：>\]】]{1,30}[:：>\]】])")
-
-
-@lru_cache(maxsize=16)
-def _marks(roles: frozenset[str]) -> re.Pattern[str]:
-    names = "|".join(re.escape(name) for name in sorted(roles, key=lambda name: (-len(name), name)))
-    # A line break may be spelled out, as in tables. Blanks are bounded, since each of a million begins a search of its own.
-    named = rf"(?P<name>{names})[ \t]{{0,40}}[:：]|[\[【](?P<bracket>{names})[\]】][ \t]{{0,40}}[:：]?"
-    plain = rf"(?P<line>\n|\\n)?[ \t\u3000]{{0,40}}(?:{named})"
-    return re.compile(rf"<(?P<tag>{names})>[ \t]{{0,40}}[:：]?|{plain}", re.IGNORECASE | re.ASCII)
-
-
 def _asked(value: object, where: str, names: Names) -> list[dict]:
     """The turns up to the question."""
+    if isinstance(value, dict) and known(tuple(value))["turns"]:
+        # So OpenAI has preferences: {"input": {"messages": […]}}
+        value = value[known(tuple(value))["turns"][0]]
     if isinstance(value, list) and value and isinstance(value[0], dict):
         return turn_list(value, where, names)
     text, note = _wording(value, where)
@@ -344,7 +306,7 @@ def _answered(value: object, where: str, names: Names) -> list[dict]:
     if isinstance(value, list) and value and isinstance(value[0], dict) and known(tuple(value[0]))["role"]:
         return turn_list(value, where, names)
     text, note = _wording(value, where)
-    return [{"role": "assistant", "content": text, "note": note}]
+    return [{"role": "assistant", "content": without_template(text), "note": note}]
 
 
 def _wording(value: object, where: str) -> tuple[str, str | None]:

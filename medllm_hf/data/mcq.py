@@ -1,6 +1,7 @@
 """Multiple-choice questions: the record, its files and its prompts."""
 
 import os
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -49,6 +50,17 @@ class McqItem:
         joint = "; " if self.language == "en" else "、"
         return joint.join(text for letter, text in self.options.items() if letter in chosen)
 
+    def as_round(self) -> tuple[str, str]:
+        """What a dialogue says of the question: it with its lettered options, and the right ones with their texts.
+
+        Words are put around these in Chinese, Japanese, Korean and English alone.
+        """
+        lines = [f"{letter}. {text}" for letter, text in self.options.items()]
+        asked = "\n".join([self.question, *lines])
+        joint = "; " if self.language == "en" else "、"
+        right = joint.join(line for letter, line in zip(self.options, lines, strict=True) if letter in self.answer)
+        return asked, _said_before(asked, self.language) + right
+
     def prompt(self, options: bool, reasoning: bool = False) -> str:
         """The user turn: the bare question, or instruction, question and lettered options.
 
@@ -59,6 +71,14 @@ class McqItem:
         lines = [f"{letter}. {text}" for letter, text in self.options.items()]
         instruction = REASONING_INSTRUCTION if reasoning else INSTRUCTION
         return "\n".join([instruction[self.language][self.kind], self.question, *lines])
+
+
+def _said_before(text: str, language: str) -> str:
+    """What stands before the answer in a dialogue, by the signs of the question."""
+    if language == "en":
+        return REPLY_PREFIX["en"] if sum(char.isalpha() and not char.isascii() for char in text) * 50 < len(text) else ""
+    signs = {"正解：": "[\u3041-\u3096\u30a1-\u30fa]", "정답: ": "[\uac00-\ud7a3]", REPLY_PREFIX["zh"]: "[\u3400-\u9fff]"}
+    return next((prefix for prefix, sign in signs.items() if re.search(sign, text)), "")
 
 
 def item_from_row(row: object, positions: Positions = lambda: None) -> McqItem:

@@ -1,8 +1,9 @@
 """Which columns of a row are a question, with what it is about, and its answer."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 
+from medllm_hf.data.column_hints import quoted
 from medllm_hf.data.columns import Names, is_prose, known, plain
 from medllm_hf.data.exam_options import given_options, letter_columns, plain_names
 from medllm_hf.data.sides import PASSAGES, is_beside, named_sides, side
@@ -11,6 +12,50 @@ from medllm_hf.data.sides import PASSAGES, is_beside, named_sides, side
 _NOTHING = {"", "无", "暂无", "无。"}
 # A shorter text is a word on the row: no passage, and none that a question could be hidden in.
 _SHORTEST = 10
+# Names of a question and nothing else, beside which a `text` is a case.
+QUESTIONS = (
+    "question",
+    "questions",
+    "问题",
+    "提问",
+    "query",
+    "質問",
+    "질문",
+    "pregunta",
+    "pergunta",
+    "frage",
+    "вопрос",
+    "câuhỏi",
+)
+# What an answer is called that others are measured by.
+_RIGHT = (
+    *("expected", "gold", "correctanswer", "rightanswer"),
+    *("referenceanswer", "goldanswer", "groundtruth", "groundtruthanswer", "stdanswer", "standardanswer", "expectedanswer"),
+    *("expectedoutput", "expectedresponse", "idealanswer", "idealresponse", "goldresponse", "标准答案", "参考答案", "标准回答"),
+)
+# What says no more than which of a few it is.
+_VERDICTS = {
+    *("yes", "no", "maybe", "true", "false", "y", "n", "unknown", "unclear", "是", "否", "对", "错", "正确", "错误", "不是"),
+    *(
+        "可能",
+        "也许",
+        "不确定",
+        "はい",
+        "いいえ",
+        "예",
+        "아니오",
+        "sí",
+        "si",
+        "sim",
+        "não",
+        "oui",
+        "non",
+        "ja",
+        "nein",
+        "да",
+        "нет",
+    ),
+}
 # Among fewer rows that a text comes again says nothing.
 _FEWEST_ROWS = 8
 
@@ -22,7 +67,8 @@ def is_pair(row: dict, names: Names) -> bool:
     usual = all(columns[side] for side in ("user", "assistant")) and any(
         has_value(row, column) for side in ("user", "assistant") for column in columns[side]
     )
-    return usual or _by_words(row) is not None
+    # A question without its options, of which an answer that is no exam's is one, would be another.
+    return (usual and given_options(row, plain_names(row)) is None) or _by_words(row) is not None
 
 
 def pair_columns(row: dict) -> tuple[list[str], str]:
@@ -64,6 +110,38 @@ def hidden_question(rows: Iterable[dict]) -> str | None:
     )
 
 
+def several_answers(rows: Iterable[dict]) -> str | None:
+    """Says which columns have an answer where one is called right and the one that would be read is not; None where none is.
+
+    So a model's answer is told from the one it is measured by.
+    """
+    found: Counter[tuple[str, str]] = Counter()
+    asked: list[str] = []
+    total = 0
+    for row in rows:
+        asks, answer = pair_columns(row)
+        asked = asked or asks
+        total += 1
+        for name in row:
+            if plain(name) in _RIGHT and plain(answer) not in _RIGHT and has_value(row, name):
+                found[answer, name] += row[name] != row[answer]
+            elif name != answer and _is_long_answer(row, name, answer):
+                found[answer, name] += 1
+    (answer, name), count = found.most_common(1)[0] if found else (("", ""), 0)
+    if not count or count * 2 < total:
+        return None
+    user = "+".join(asked) if asked else "…"
+    return f"several may be the answer ({answer}, {name}): choose with --columns {quoted(f'user={user},assistant=…')}"
+
+
+def _is_long_answer(row: dict, name: str, answer: str) -> bool:
+    """Whether a column has an answer in full beside one that only says yes or no, as PubMedQA has them."""
+    verdict, text = row.get(answer), row[name]
+    if not isinstance(verdict, str) or verdict.strip(" .。").casefold() not in _VERDICTS or not isinstance(text, str):
+        return False
+    return side(name) == "assistant" and len(text) > _SHORTEST and is_prose(text)
+
+
 def _may_ask(name: str, values: set[str]) -> bool:
     """Whether a column may hold questions: its name says so, or says nothing and most of the texts do."""
     if is_beside(name) or side(name) not in ("user", "none"):
@@ -92,6 +170,7 @@ def _asks(row: dict, users: tuple[str, ...]) -> list[str]:
 def _with_passage(row: dict, asks: list[str], users: tuple[str, ...]) -> list[str]:
     """The columns of a question with that of the text it is about, which stands before it and behind an instruction."""
     passages = [name for name in row if plain(name) in PASSAGES and _is_text(row[name])]
+    passages += [name for name in row if plain(name) == "text" and name not in asks and _is_case(row, name, asks)]
     if not passages:
         return asks
     if asks == passages[:1]:
@@ -104,6 +183,15 @@ def _with_passage(row: dict, asks: list[str], users: tuple[str, ...]) -> list[st
         return asks
     at = 1 if asks[0] in known(tuple(row))["instruction"] else 0
     return [*asks[:at], passages[0], *asks[at:]]
+
+
+def _is_case(row: dict, name: str, asks: list[str]) -> bool:
+    """Whether a `text` beside a question is what it is about: not all of it with its answer, and not the question again."""
+    text, question = row[name], row[asks[0]]
+    if not isinstance(text, str) or not isinstance(question, str) or not _is_text(text) or question.strip() in text:
+        return False
+    answers = [row[column] for column in known(tuple(row))["assistant"] if isinstance(row[column], str)]
+    return known((asks[0],))["user"][:1] == (asks[0],) and plain(asks[0]) in QUESTIONS and text not in answers
 
 
 def _by_words(row: dict) -> tuple[list[str], str] | None:

@@ -36,6 +36,8 @@ _MARKUP = re.compile(r"<\s*(?:img|image)\b|!\[[^\]]*\]\(|\.(?:jpe?g|png|gif|bmp|
 # Words that point at a picture the text does not hold. 图 also begins words such as 图形 (figure, shape) and 图案 (pattern).
 _PICTURE = re.compile(
     r"见图(?![形案谱书像])|(?:如|附|题|下|右|左)图(?![形案谱书像])|图中所示"
+    # 心电图如下, but no 心电图如下：窦性心律 (what it shows is told).
+    r"|(?:[电谱]图|[平胸]片|线片|照片|切片|影像|图像|图片)(?:资料)?如下(?!\s*[：:])"
     r"|[(（]\s*[见如附题]?图\s*[0-9一二三四五六]{0,3}[a-z]?\s*[)）]|箭头(?:所|处)?[指示标]"
     r"|\b(?:fig(?:ure)?|image)\.?\s*\(?(?:[0-9]{1,2}[a-h]?|(?-i:[A-H]))\b"
     r"|\bfig(?:ure)?s\s*\(?(?-i:[A-H])\b|\bimages\s*\(?(?-i:[A-H])\b"

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import IO
 
 from medllm_hf.data.archives import entries, opened
-from medllm_hf.data.columns import ROLES, known
+from medllm_hf.data.columns import ROLES, known, plain
 from medllm_hf.data.encodings import find_encoding
 from medllm_hf.data.row_readers import BROKEN, ByteStream, entry_end, table_dialect
+from medllm_hf.data.transcript_text import is_transcript
 from medllm_hf.errors import UserError, first_line
 
 SAMPLE = 2**18
@@ -44,7 +45,8 @@ _SHOWN = {
 _FORMS = {
     "lines": "JSON lines", "array": "a JSON array", "objects": "JSON objects", "members": "lists of rows in a JSON object",
     "named": "a JSON object of rows", "turns": "one dialogue as a JSON array", "parquet": "Parquet",
-    "xlsx": "an Excel workbook", "columns": "a table by its columns in a JSON object",
+    "xlsx": "an Excel workbook", "transcript": "plain text with who speaks",
+    "columns": "a table by its columns in a JSON object",
 }  # fmt: skip
 
 
@@ -53,7 +55,8 @@ class Kind:
     """What a file is. `bom` is the number of bytes before the text; `quoted` tells whether quotes mean something in a table.
 
     form: lines, array, objects (one after the other), members (an object with lists of rows), named (an object whose members
-    are the rows), columns (one whose members are the columns), turns (an array that is one dialogue), csv, parquet or xlsx.
+    are the rows), columns (one whose members are the columns), turns (an array that is one dialogue), transcript (dialogues as
+    plain text or Markdown), csv, parquet or xlsx.
     """
 
     form: str
@@ -185,6 +188,8 @@ def _form(text: str, whole: bool, file: Path) -> Kind:
     if not begin or name.endswith((".jsonl", ".json", ".ndjson")):
         # Lines of another thing are told as such by who reads them.
         return Kind("lines")
+    if is_transcript(complete):
+        return Kind("transcript")
     found = _table(complete)
     if found and len(complete) > 1:
         return found
@@ -224,7 +229,7 @@ def _object_form(text: str) -> str:
     for column in columns["turns"]:
         value = sketch[column]
         first = value[0] if isinstance(value, list) and value else None
-        if isinstance(first, str) or (isinstance(first, dict) and _is_turn(first, rounds=True)):
+        if isinstance(first, str) or (isinstance(first, dict) and (_is_turn(first, rounds=True) or _is_round(column, first))):
             return "objects"
     firsts = [value[0] for value in sketch.values() if isinstance(value, list) and value]
     if firsts and len(firsts) == len(sketch) and all(isinstance(first, dict) and _is_turn(first) for first in firsts):
@@ -234,6 +239,8 @@ def _object_form(text: str) -> str:
     return "members" if arrays else "named" if held and held == len(sketch) else "objects"
 
 
+# What a list of rounds is called that is one dialogue; `dialogues` and `data` hold one in each row.
+_ONE_DIALOGUE = ("conversation", "dialogue", "dialog", "turns", "dialogueturns", "dialoguecontent", "对话", "对话内容", "会话")
 # As `DataFrame.to_json` writes them; rows by their numbers have the numbers outside.
 _BY_COLUMNS = re.compile(r'\s*\{\s*"(?!\d+")[^"]*"\s*:\s*\{\s*"0"\s*:')
 
@@ -282,6 +289,13 @@ def _is_turn(entry: dict, rounds: bool = False) -> bool:
     return rounds and bool(entry) and all(name.casefold() in ROLES.keys() - {"问", "答", "问题", "回答"} for name in entry)
 
 
+def _is_round(column: str, entry: dict) -> bool:
+    """Whether a question and its answer are a round of the one dialogue in a file, by the list's name or their numbers."""
+    columns = known(tuple(entry))
+    numbered = any(isinstance(entry[name], int) for name in columns["place"]) and plain(column) != "data"
+    return bool(columns["user"] and columns["assistant"]) and (numbered or plain(column) in _ONE_DIALOGUE)
+
+
 def _value(text: str) -> object:
     """What the JSON says, None if it is none."""
     try:
@@ -293,7 +307,9 @@ def _value(text: str) -> object:
 def _table(lines: list[str]) -> Kind | None:
     """The table in the lines: the delimiter that gives the most lines as many cells as the header has, None if none does."""
     best: tuple[float, int, Kind] | None = None
-    for delimiter in _DELIMITERS:
+    # The bars of <|endoftext|> and its like are none between cells.
+    marked = sum("<|" in line for line in lines[:200]) * 2 > len(lines[:200])
+    for delimiter in (one for one in _DELIMITERS if not (one == "|" and marked)):
         for quoted in (True, False):
             dialect = table_dialect(delimiter, quoted)
             try:

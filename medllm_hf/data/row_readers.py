@@ -17,6 +17,8 @@ if TYPE_CHECKING:  # JSON and CSV need no pyarrow
 # Longer rows are refused: a quote or a bracket that is never closed would otherwise take the file into memory.
 LARGEST_ROW = 64 * 2**20
 CHUNK = 2**20
+# Foreign text may be in it; what to do stands at its end.
+LONGEST_REASON = 1_000
 ByteStream = io.BufferedReader | gzip.GzipFile
 BROKEN = (OSError, EOFError, zlib.error)
 
@@ -28,7 +30,7 @@ class BadRow(ValueError):
     """
 
     def __init__(self, where: str, reason: str, fatal: bool = False):
-        reason = reason[:300]
+        reason = reason[:LONGEST_REASON]
         if not reason.isprintable():
             reason = "".join(char if char.isprintable() else repr(char)[1:-1] for char in reason)
         super().__init__(where, reason, fatal)
@@ -71,12 +73,18 @@ def member_rows(stream: ByteStream, lists: bool) -> Iterator[tuple[int, object]]
         begin = text.next_char()
         if lists and begin == b"[":
             text.at += 1
-            number, whole = yield from _entries(text, number)
+            # A list of texts beside those of rows, such as tags, is read past.
+            if text.next_char() in (b"{", b"[", b"]"):
+                number, whole = yield from _entries(text, number)
+            else:
+                whole = text.entry(b"]", commas=False) is not None
+                if not whole:
+                    yield number, _never_closed(text)
             if not whole:
                 return
         member = text.entry(b",}")
         if member is None:
-            yield number, BadRow("file", f"{text.failure()}, or a quote or bracket is never closed: the rest is not read")
+            yield number, _never_closed(text)
             return
         if not lists and begin and begin in b"{[":
             yield number, member
@@ -98,7 +106,7 @@ def object_rows(stream: ByteStream) -> Iterator[tuple[int, object]]:
         text.at += 1
         inside = text.entry(b"}", commas=False)
         if inside is None:
-            yield number, BadRow("file", f"{text.failure()}, or a quote or bracket is never closed: the rest is not read")
+            yield number, _never_closed(text)
             return
         yield number, b"{" + inside + b"}"
         number += 1
@@ -146,13 +154,17 @@ class _Text:
         return "the file ends" if self.ended else f"a row of more than {LARGEST_ROW:,} bytes"
 
 
+def _never_closed(text: _Text) -> BadRow:
+    return BadRow("file", f"{text.failure()}, or a quote or bracket is never closed: the rest is not read")
+
+
 def _entries(text: _Text, number: int) -> Generator[tuple[int, object], None, tuple[int, bool]]:
     """Yields the entries of the array in which `text` is, from `number` on; returns the next number and whether it ended."""
     first = True
     while True:
         entry = text.entry(b",]")
         if entry is None:
-            yield number, BadRow("file", f"{text.failure()}, or a quote or bracket is never closed: the rest is not read")
+            yield number, _never_closed(text)
             return number, False
         if entry.strip():
             yield number, entry

@@ -23,6 +23,8 @@ _WORDS = {
         *("department", "correctness", "relevance", "quality", "accuracy", "explanation", "explanations", "rationale"),
         *("reasoning", "analysis", "cot", "thought", "thoughts", "think", "feedback", "comment", "comments"),
         *("note", "notes", "hint", "hints", "evidence", "facts", "keywords", "start", "end", "span", "tokens"),
+        *("journal", "publication", "publisher", "doi", "pmid", "pmcid", "classification", "section", "chapter", "book"),
+        *("gender", "sex", "age", "annotator", "reviewer", "citation", "citations"),
         *("translation", "translated", "wrong", "incorrect", "rejected", "negative", "distractor", "false"),
     ),
 }  # fmt: skip
@@ -37,7 +39,8 @@ _SIGNS = {
 }  # fmt: skip
 PASSAGES = (
     *("context", "contexts", "passage", "paragraph", "vignette", "casetext", "casedescription", "材料", "案例", "病例"),
-    *("共用题干", "题干材料"),
+    *("共用题干", "题干材料", "case", "clinicalcase", "patientcase", "casereport", "patientinfo", "patientinformation"),
+    *("病历", "病史", "病情资料", "背景资料", "症例", "증례", "casoclinico", "casoclínico", "abstract"),
 )
 # An answer may be named by who gave it.
 _MODEL = re.compile(r"(?:chat)?gpt|claude|llama|qwen|deepseek|davinci|gemini|chatglm|glm|baichuan|mistral|mixtral|文心|通义")

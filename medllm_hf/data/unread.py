@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable
 
-from medllm_hf.data.columns import Names, is_prose, known
+from medllm_hf.data.columns import Names, is_prose, known, parts_at
 from medllm_hf.data.exam_rows import exam_columns
 from medllm_hf.data.formats import FORMATS, Format, turns_in
 from medllm_hf.data.pairs import pair_columns
@@ -26,7 +26,8 @@ def unread(row: dict, kind: Format | None, names: Names) -> set[str]:
         return unread_among(row, exam_columns(row))
     columns = known(tuple(row))
     if names.columns:
-        return unread_among(row, {path.partition(".")[0] for path in names.columns.values()} | set(names.columns.values()))
+        paths = [part for path in names.columns.values() for part, _ in parts_at(row, path)]
+        return unread_among(row, {path.partition(".")[0] for path in paths} | set(paths))
     if kind is FORMATS["pair"]:
         asks, answer = pair_columns(row)
         return unread_among(row, {*asks, answer, *columns["history"], *columns["system"]})
@@ -59,14 +60,15 @@ def unread_among(row: dict, read: Iterable[str | None]) -> set[str]:
 
 def count(counts: Counter[str], found: Iterable[str]) -> None:
     """Counts a row's unread columns."""
-    counts.update(name for name in found if name in counts or len(counts) < MOST_NAMES)
+    counts.update(name for name in sorted(found) if name in counts or len(counts) < MOST_NAMES)
 
 
 def unread_lines(counts: Counter[str], shown: int) -> list[str]:
     """One line with the columns and in how many rows each was left unread, none where all was read."""
     if not counts:
         return []
-    names = [f"{name if name.isprintable() else repr(name)} ({number})" for name, number in counts.most_common(shown)]
+    most = sorted(counts.items(), key=lambda one: (-one[1], one[0]))[:shown]
+    names = [f"{name if name.isprintable() else repr(name)} ({number})" for name, number in most]
     more = f" and {len(counts) - shown} more" if len(counts) > shown else ""
     return [f"columns with text that were not read (in so many rows): {', '.join(names)}{more}"]
 

@@ -10,7 +10,7 @@ from huggingface_hub import ModelCard, ModelCardData
 
 from medllm_hf.errors import UserError
 from medllm_hf.evaluation.runs.folder import combined_hash
-from medllm_hf.folders import read_json, sha256
+from medllm_hf.folders import LARGEST, check_file, read_json, sha256
 from medllm_hf.hub.licences import terms_of
 from medllm_hf.hub.results import FOLDER, model_index, tables
 
@@ -164,10 +164,19 @@ def dataset_lines(folder: Path, dataset: str) -> list[str]:
 
 def evidence_lines(folder: Path) -> list[str]:
     """The hash of each run's files, and of each file of `.eval_results`."""
-    lines = [f"- `eval/{run.name}`: `{evidence_hash(run)}`" for run in sorted((folder / "eval").glob("*/"))]
+    runs = [run for run in sorted((folder / "eval").glob("*/")) if not run.is_symlink()]
+    lines = [f"- `eval/{run.name}`: `{evidence_hash(run)}`" for run in runs]
     return lines + [f"- `{FOLDER}/{file.name}`: `{sha256(file)}`" for file in sorted((folder / FOLDER).glob("*.yaml"))]
 
 
 def evidence_hash(folder: Path) -> str:
-    """One SHA-256 over the names and hashes of a run's files, those of a run inside it too."""
-    return combined_hash({file.relative_to(folder).as_posix(): sha256(file) for file in folder.rglob("*") if file.is_file()})
+    """One SHA-256 over the names and hashes of a run's files, those of a run inside it too.
+
+    Raises:
+        UserError: a file that is larger than a run's may be.
+    """
+    files = {file.relative_to(folder).as_posix(): file for file in folder.rglob("*") if file.is_file()}
+    for file in files.values():
+        if (size := check_file(file)) > LARGEST:
+            raise UserError(f"{file} of {size:,} bytes", f"at most {LARGEST:,}", "publish a run's own files")
+    return combined_hash({name: sha256(file) for name, file in files.items()})

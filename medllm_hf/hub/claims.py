@@ -35,8 +35,6 @@ _APPROVAL = re.compile(
     r"|获批|批准|认证|注册证|备案|验证|审核通过|认可|推荐使用|临床(?:应用|使用)|可替代医生",
     re.I,
 )
-# What may hide a text, or show another than the source has; of a picture nobody reads what it says.
-_MARKUP = re.compile(r"<[A-Za-z/!?]|^\s{0,3}(?:```|~~~)|^\s{0,3}\[[^\]]{1,200}\]:|\{\{|\$\$|^(?: {4}|\t)|&(?:#|[A-Za-z])", re.A)
 _LONGEST = 4000
 
 
@@ -60,8 +58,3 @@ def claim(line: str) -> str | None:
     if _RANK.search(rest):
         return "a rank"
     return "an approval" if _APPROVAL.search(rest) else None
-
-
-def has_markup(line: str) -> bool:
-    """Whether a line has what may hide or change how other lines are shown."""
-    return bool(_MARKUP.search(line))

@@ -84,7 +84,12 @@ def files_in(folder: Path) -> tuple[list[str], list[Finding]]:
     left = [""]
     while left and len(files) + len(odd) < _MOST:
         inner = left.pop()
-        for entry in sorted(os.scandir(root / inner), key=lambda one: one.name):
+        try:
+            entries = sorted(os.scandir(root / inner), key=lambda one: one.name)
+        except OSError as error:  # no right to look into it, or a path of too many folders
+            odd.append(Finding(inner[:200], UNEXAMINED, f"a folder that cannot be read ({error.strerror})", alarm=True))
+            continue
+        for entry in entries:
             path = f"{inner}/{entry.name}" if inner else entry.name
             if entry.is_dir(follow_symlinks=False):
                 left.append(path)

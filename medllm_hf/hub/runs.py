@@ -1,6 +1,6 @@
 """The evaluation runs in a repository folder, and what follows from their raw outputs."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from medllm_hf.errors import UserError
@@ -28,9 +28,16 @@ def published(folder: Path) -> list[dict]:
         elif run["manifest"]["kind"] == "pair":
             runs.append({**run, "name": path.name, "held": held_by(run, consultations_in(_folders(folder)))})
         elif (path / JUDGE).is_dir():
-            cases = run["manifest"]["data"]["name"]
-            runs.append({**read_run(path / JUDGE), "name": f"{path.name}/{JUDGE}", "cases": cases})
+            runs.append({**read_run(path / JUDGE), "name": f"{path.name}/{JUDGE}", "cases": _cases(run["manifest"])})
     return runs
+
+
+def _cases(manifest: Mapping) -> str:
+    """The name of the cases of consultations, and how these were held where that was not plainly."""
+    settings = manifest["settings"]
+    style = f"{settings['patient_style']} patients" if "patient_style" in settings else ""
+    how = "DISC's protocol" if settings.get("protocol") == "disc" else style
+    return manifest["data"]["name"] + (f" ({how})" if how else "")
 
 
 def consultations_in(folders: Iterable[Path]) -> dict[str, list[dict]]:
@@ -43,7 +50,7 @@ def consultations_in(folders: Iterable[Path]) -> dict[str, list[dict]]:
 
 
 def _folders(folder: Path) -> list[Path]:
-    return sorted((folder / "eval").glob("*/"))
+    return [path for path in sorted((folder / "eval").glob("*/")) if not path.is_symlink()]
 
 
 def rederived(folder: Path, known: Known) -> tuple[list[Finding], list[dict]]:
@@ -88,7 +95,7 @@ def _judge_findings(where: str, held: FinishedRun, dialogues: list[dict], known:
     run, path = read_run(held["folder"] / JUDGE), held["folder"]
     found, metrics = judgements(where, run, dialogues, held, known.files)
     if metrics:
-        cases = held["manifest"]["data"]["name"]
+        cases = _cases(held["manifest"])
         runs.append({**run, "name": f"{path.name}/{JUDGE}", "cases": cases, "metrics": metrics})
     yield from found
     yield from _not_rerun(where, known, "a judge's run", "verdicts")

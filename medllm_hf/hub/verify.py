@@ -1,5 +1,6 @@
 """Every figure of a published model, done again from the raw outputs that lie beside it, and what else lies there."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.resources import files
@@ -9,7 +10,7 @@ from huggingface_hub import HfApi, RepoFile
 
 from medllm_hf.errors import UserError
 from medllm_hf.evaluation.runs.folder import combined_hash
-from medllm_hf.evaluation.verification.findings import DECLARED, UNKNOWN, Finding, Known, Rerun
+from medllm_hf.evaluation.verification.findings import DECLARED, DIFFERENT, UNKNOWN, Finding, Known, Rerun
 from medllm_hf.folders import sha256
 from medllm_hf.hub.card_figures import card_findings
 from medllm_hf.hub.inventory import files_in, inventory
@@ -18,6 +19,21 @@ from medllm_hf.pretrained import check_known, check_name, refusing_hub_errors, s
 
 # Card and evidence, and what the hash of the prompts needs: no weights.
 FETCHED = ("README.md", "eval/**", ".eval_results/*", "datasets/*", "*.json", "*.jinja", "tokenizer.model", "LICENSE*")
+
+
+# Of the parts of a manifest, what is derived or compared; the rest is the publisher's word.
+_PARTS: dict[str, tuple[str, ...]] = {
+    "model": ("weights_sha256", "files_sha256"),
+    "doctor": ("weights_sha256", "files_sha256"),
+    "data": ("sha256", "n", "name", "split", "files", "examples", "left_out"),
+    "settings": (
+        *("mode", "score", "normalization", "shots", "shuffle_options", "circular", "chat_template", "enable_thinking"),
+        *("reply_prefix", "prompt_sha256", "finish"),
+    ),
+    "rubric": ("sha256", "name", "version", "language", "criteria", "scale"),
+}
+# What other findings tell, or what nobody could be deceived by.
+_TOLD = ("schema", "kind", "ended", "systems", "patient_gate")
 
 
 @dataclass(frozen=True)
@@ -73,8 +89,16 @@ def verify_published(published: Published, known: dict[str, Path], rerun: Rerun 
 def declarations(runs: list[dict]) -> Iterator[Finding]:
     """Yields a finding for what each run's manifest says that no output can show."""
     for run in runs:
-        said = ", ".join(name for name in ("started", "ended", "hardware", "versions") if name in run["manifest"])
-        yield Finding(f"eval/{run['name']}/manifest.json", DECLARED, f"{said}: the publisher's word")
+        manifest, figure = run["manifest"], f"eval/{run['name']}/manifest.json"
+        if str(manifest.get("started", "")) > str(manifest.get("ended", "")):
+            yield Finding(figure, DIFFERENT, f"ended {manifest['ended']}, before it started {manifest['started']}")
+        parts = {key: value for key, value in manifest.items() if key not in (*_PARTS, *_TOLD)}
+        for part, derived in _PARTS.items():
+            inner = manifest.get(part)
+            if isinstance(inner, dict) and (rest := {key: value for key, value in inner.items() if key not in derived}):
+                parts[part] = rest
+        for key, value in parts.items():
+            yield Finding(f"{figure} {key}", DECLARED, json.dumps(value, ensure_ascii=False, sort_keys=True))
 
 
 def _hashed(run: dict) -> bool:
@@ -107,8 +131,11 @@ def local(folder: Path, revision: str | None) -> Published:
     """
     if revision is not None:
         raise UserError("--revision with a folder", "a Hub id", "leave it out")
-    check_known(folder)
     files, odd = files_in(folder)
+    try:
+        check_known(folder)
+    except UserError as error:  # the figures are derived all the same
+        odd.append(Finding("config or tokenizer", DIFFERENT, str(error)))
     return Published(folder, repository_hash(folder), tuple(files), tuple(odd))
 
 

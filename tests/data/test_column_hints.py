@@ -4,6 +4,8 @@ import pytest
 
 from medllm_hf.data.column_hints import no_column
 from medllm_hf.data.columns import Names
+from medllm_hf.data.commands.check import check
+from tests.data.test_formats import write_lines
 
 ASKED, ANSWERED = "头痛两天怎么办？", "多休息，多喝水。"
 
@@ -43,6 +45,13 @@ ASKED, ANSWERED = "头痛两天怎么办？", "多休息，多喝水。"
         ),
         ({"ask her": ASKED, "bot": ANSWERED, "link": ["x"]}, '--columns "user=ask her,assistant=bot"'),
         ({"cost_in_$ query": ASKED, "bot": ANSWERED}, "--columns 'user=cost_in_$ query,assistant=bot'"),
+        ({"title": "头痛的问题请教", "description": ASKED * 2, "answer": ANSWERED},
+         "--columns user=title+description,assistant=answer"),
+        ({"topic": "头痛可以跑步吗？可以游泳吗？", "question": ASKED, "short_answer": ANSWERED, "gold": ["x"], "long_reply": 1},
+         "try --columns user=topic+question,assistant=short_answer"),
+        ({"question": ASKED, "short_answer": ANSWERED, "options": "", "correct_option": ""},
+         "give those rows as a file of their own"),
+        ({"asked_here": ASKED, "content": "头痛两天的患者", "options": ["甲", "乙"], "correct": "A"}, "name it `question`"),
         ({"quiz": 1, "rounds_held": [{"question": ASKED, "answer": ANSWERED}]}, "--columns messages=rounds_held"),
         (
             {"ques_info": {"content": ASKED}, "answers_info": [{"content": ANSWERED, "zan": "0"}]},
@@ -52,3 +61,13 @@ ASKED, ANSWERED = "头痛两天怎么办？", "多休息，多喝水。"
 )  # fmt: skip
 def test_what_is_proposed(row, said):
     assert said in no_column(row, Names())
+
+
+def test_what_to_try_is_whole_beside_many_long_names(tmp_path, capsys):
+    row = {f"a column of some hospital number {i}": 1 for i in range(12)} | {"small_answer": ANSWERED, "big_answer": "b" * 30}
+    said = no_column({**row, "question": ASKED}, Names())
+    assert said.endswith("choose with --columns user=question,assistant=…") and len(said) < 300 and ", …;" in said
+    listing = tmp_path / "list.jsonl"
+    check([write_lines(tmp_path / "a.jsonl", [{**row, "question": ASKED}] * 2)], list_file=str(listing))
+    for shown in (capsys.readouterr().out, listing.read_text(encoding="utf-8")):
+        assert "user=question,assistant=…" in shown

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from medllm_hf.data.columnar import rows_of
+from medllm_hf.data.commands.check import check
 from medllm_hf.data.dialogues import Policy, dialogue_rows, examine, read_as
 
 ASKS, SAYS = ["头痛", "发热", "咳嗽"], ["请休息", "多喝水", "别吸烟"]
@@ -79,3 +80,11 @@ def test_dialogues_without_roles_in_an_array_are_no_table(tmp_path):
     assert [
         row for line, raw in dialogue_rows(path, "auto", Policy()) for row in examine(path, line, raw, "auto", Policy())[:1]
     ] == [None]
+
+
+def test_an_object_whose_names_are_questions(tmp_path, capsys):
+    path = tmp_path / "faq.json"
+    path.write_text(json.dumps({f"头痛{i}天怎么办？": "多休息。" for i in range(4)}), encoding="utf-8")
+    assert check([str(path)]) == 0 and "read 4: accepted 4" in capsys.readouterr().out
+    path.write_text(json.dumps({f"头痛{i}天": "多休息。" for i in range(4)}), encoding="utf-8")
+    assert check([str(path)]) == 1

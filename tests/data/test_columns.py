@@ -374,3 +374,68 @@ def test_a_column_called_dialogue_that_holds_none_is_one_line(tmp_path, capsys):
     path = write_lines(tmp_path / "a.jsonl", [{"role": "旁白", "dialogue": f"第{i}句"} for i in range(9)])
     assert check([path]) == 1
     assert "rejected 1" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("user", "assistant"),
+    [
+        *(("질문", "답변"), ("유저", "챗봇"), ("質問", "回答"), ("相談内容", "返答"), ("Pregunta", "Respuesta")),
+        *(("Pergunta", "Resposta"), ("Question", "Réponse"), ("Frage", "Antwort"), ("Вопрос", "Ответ")),
+        *(("Câu hỏi", "Câu trả lời"), ("السؤال", "الجواب"), ("pertanyaan", "jawaban"), ("input", "preferred_output")),
+    ],
+)
+def test_a_question_and_its_answer_in_other_languages(user, assistant):
+    assert read({user: ASKED, assistant: ANSWERED, "no": 1}) == (GOOD, None)
+
+
+def test_rounds_of_one_dialogue_in_an_object_and_in_a_row(tmp_path, capsys):
+    rounds = [
+        {"turn": 1, "patient_question": "", "doctor_response": "您好"},
+        {"turn": 2, "patient_question": ASKED, "doctor_response": ANSWERED},
+    ]
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps({"model": "x", "dropped": [], "conversation": rounds}, ensure_ascii=False), encoding="utf-8")
+    assert check([str(path)]) == 0 and "turns in conversation" in capsys.readouterr().out
+    assert read({"conversation": rounds}) == (GOOD, "what was said before the first question was left out")
+    # Rows under a name of many stay rows.
+    path.write_text(json.dumps({"data": [{"question": ASKED, "answer": ANSWERED}] * 2}), encoding="utf-8")
+    assert check([str(path)]) == 0 and "read 2: accepted 2" in capsys.readouterr().out
+
+
+def test_preferences_alone_and_in_other_layouts():
+    whole = f"\n\nHuman: {ASKED}\n\nAssistant: {ANSWERED}"
+    assert read({"chosen": whole, "rejected": "x"}) == (GOOD, None)
+    assert read({"chosen": GOOD, "rejected": GOOD[:1]}) == (GOOD, None)
+    row = {"input": {"messages": GOOD[:1]}, "preferred_output": GOOD[1:], "non_preferred_output": GOOD[:1]}
+    assert read(row) == (GOOD, None)
+    assert read({"conversation": {"messages": GOOD}}) == (GOOD, None)
+    with pytest.raises(BadRow, match="people do not want"):
+        read({"question": ASKED, "answer": ANSWERED, "label": "-1.0"})
+
+
+def test_columns_that_are_joined(tmp_path, capsys):
+    row = {"head": "请教", "body": ASKED, "says": ANSWERED, "a+b": "甲", "meta": {"more": "谢谢"}}
+    assert read(row, "user=head+body+meta.more,assistant=says")[0][0]["content"] == f"请教\n{ASKED}\n谢谢"
+    assert read({**row, "head": None}, "user=head+body,assistant=says")[0][0]["content"] == ASKED
+    assert read({**row, "head": ASKED[:2]}, "user=head+body,assistant=says")[0][0]["content"] == ASKED
+    assert read(row, "user=a+b,assistant=says")[0][0]["content"] == "甲"
+    path = write_lines(tmp_path / "a.jsonl", [row] * 2)
+    assert check([path], columns="user=head+body,assistant=says") == 0
+    assert "columns with text that were not read (in so many rows): a+b (2), meta (2)" in capsys.readouterr().out
+    # A part that no row has is a slip, and would be lost.
+    assert check([path], columns="user=haed+body,assistant=says") == 1
+    assert "none of its first 2 rows has the column haed" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "text", ["\u200b", " \ufeff\u00ad", "\u2800", "\u3164\u115f", "\x00\x1b\x7f", "\u202e\u2060", "\U000e0041"]
+)
+def test_what_cannot_be_seen_is_no_text(text):
+    with pytest.raises(BadRow, match="empty content"):
+        read({"question": ASKED, "answer": text})
+    with pytest.raises(BadRow, match="empty content"):
+        read({"question": text, "answer": ANSWERED})
+    assert read({"messages": [{"role": "system", "content": text}, *GOOD]}) == (GOOD, "empty system turn was left out")
+    with pytest.raises(BadRow, match="option is not a text"):
+        read({"question": ASKED, "options": ["甲", text, "丙"], "answer": "A"})
+    assert read({"question": ASKED, "answer": f"好{text}"})[0][1]["content"] == f"好{text}"

@@ -112,3 +112,28 @@ def test_an_order_of_the_options_is_no_choice(answer):
     with pytest.raises(ValueError, match="an order of the options, not a choice"):
         item_from_row(row, lambda: 0)
     assert item_from_row({**row, "answer": "ABC"}).answer == {"A", "B", "C"}
+
+
+LINES = "C: 阿托品\nA: 吗啡\nB: 阿司匹林\n即乙酰水杨酸\nD: 胰岛素"
+
+
+@pytest.mark.parametrize("text", [LINES, LINES.lower(), LINES.replace("C:", " (C)").replace("A:", "(A)"), "\n" + LINES])
+def test_lines_in_another_order_are_told_by_their_letters(text):
+    if "(" in text:
+        text = text.replace("B:", "(B)").replace("D:", "(D)")
+    expected = {"A": "吗啡", "B": "阿司匹林\n即乙酰水杨酸", "C": "阿托品", "D": "胰岛素"}
+    assert item_from_row({"question": "止痛用", "options": text, "answer": "B"}).options == expected
+
+
+def test_a_question_that_ends_with_its_options_in_another_order():
+    item = item_from_row({"question": f"止痛用哪个？\n{LINES}", "answer": "A"})
+    assert (item.question, item.option_text("A"), list(item.options)) == ("止痛用哪个？", "吗啡", ["A", "B", "C", "D"])
+
+
+@pytest.mark.parametrize(
+    "text", ["C: 甲\nA: 乙\nB: 丙\nE: 丁", "B. 甲\nB. 乙\nA. 丙\nC. 丁", "A. 甲\nB. 乙\nD. 丁\nE. 戊", "D、甲\nA、乙\nB、丙"]
+)
+def test_lines_of_which_one_is_lost_are_refused(text):
+    """Else one option would be gone, or two would be one."""
+    with pytest.raises(ValueError, match="options"):
+        item_from_row({"question": "选哪个", "options": text, "answer": "A"})

@@ -218,3 +218,24 @@ def test_a_row_without_options_is_no_exam_question():
     assert not is_exam_row({"question": "头痛怎么办", "answer": "A"})
     assert not is_exam_row({"question": "头痛怎么办", "options": ["休息", "就医"]})
     assert is_exam_row({"question": "头痛怎么办", "options": ["休息", "就医"], "answer": "A"})
+
+
+@pytest.mark.parametrize("column", ["content", "body", "Title", "内容"])
+def test_a_question_under_the_name_of_any_text(column):
+    row = {
+        column: "晨僵多见于哪一种关节炎？",
+        "options": {"1": "类风湿", "2": "痛风"},
+        "correct_answer": "2",
+        "field": "风湿免疫科的题目",
+    }
+    item = item_from_row(row)
+    assert (item.question, "".join(item.answer)) == (row[column], "B") and is_exam_row(row)
+    other = {**row, "asked_here": "痛风的首选药物是哪一种？"}
+    assert not is_exam_row(other)
+
+
+def test_the_text_of_an_option_that_is_a_number_beyond_the_last():
+    row = {"question": "阻力为原来的几倍？", "options": ["A. 64", "B. 16", "C. 8"], "answer": "16"}
+    assert "".join(item_from_row(row).answer) == "B"
+    with pytest.raises(ValueError, match="write letters"):
+        item_from_row({**row, "options": ["A. 1", "B. 3", "C. 2"], "answer": "2"})

@@ -98,3 +98,37 @@ def test_a_pair_made_of_an_exam_question_that_points_at_a_picture_is_left_out():
         read({"text": f"A radiograph of the jaw is shown. What is it?{options}", "answer": "(A) cyst"})
     assert read({"text": f"A man has a lump in the jaw. What is it?{options}", "answer": "(A) cyst"})
     assert read({"question": "A radiograph is shown. 我的片子要紧吗？", "answer": ANSWERED})  # a free question
+
+
+def test_a_case_in_a_text_beside_the_question():
+    assert read({"text": CASE, "question": ASKED, "answer": ANSWERED}) == [f"{CASE}\n{ASKED}", ANSWERED]
+    assert read({"case": CASE, "question": ASKED, "answer": ANSWERED}) == [f"{CASE}\n{ASKED}", ANSWERED]
+    for text in (f"问：{ASKED} 答：{ANSWERED}", ASKED, "头痛"):
+        assert read({"text": text, "question": ASKED, "answer": ANSWERED}) == [ASKED, ANSWERED]
+
+
+def test_an_answer_beside_the_one_it_is_measured_by(tmp_path, capsys):
+    rows = [
+        {"query": f"头痛{i}天怎么办？", "response": f"休息{i}天，多喝水。", "ground_truth": f"请在{i}天内到医院检查。"}
+        for i in range(9)
+    ]
+    assert check([write_lines(tmp_path / "a.jsonl", rows)]) == 1
+    assert "several may be the answer (response, ground_truth): choose with --columns" in capsys.readouterr().out
+    rows = [{"input": row["query"], "output": row["response"], "expected": "B"} for row in rows]
+    assert check([write_lines(tmp_path / "a.jsonl", rows)]) == 1
+    assert "several may be the answer (output, expected)" in capsys.readouterr().out
+    rows = [{**row, "expected": ""} for row in rows]
+    assert check([write_lines(tmp_path / "a.jsonl", rows)]) == 0
+
+
+def test_a_verdict_beside_the_whole_answer(tmp_path, capsys):
+    rows = [
+        {"context": CASE, "question": ASKED, "answer": "Yes", "long_answer": f"{ANSWERED}也要量血压，共{i}次。"}
+        for i in range(3)
+    ]
+    assert check([write_lines(tmp_path / "a.jsonl", rows)]) == 1
+    said = capsys.readouterr().out
+    assert "several may be the answer (answer, long_answer): choose with --columns user=context+question,assistant=…" in said
+    assert check([str(tmp_path / "a.jsonl")], columns="user=context+question,assistant=long_answer") == 0
+    rows = [{**row, "answer": ANSWERED} for row in rows]
+    assert check([write_lines(tmp_path / "b.jsonl", rows)]) == 0

@@ -54,3 +54,11 @@ def test_questions_of_any_file_that_point_at_a_picture_are_left_out_and_counted(
 )
 def test_words_that_point_at_a_picture_and_words_that_only_seem_to(question, pictured):
     assert needs_picture(question) == pictured
+
+
+@pytest.mark.parametrize(("asked", "picture"), [
+    ("男，六十岁，胸痛一小时，心电图如下，首选的处理是", True), ("胸片如下诊断考虑", True), ("其X线片如下。最可能是", True),
+    ("心电图如下：窦性心律，首选的处理是", False), ("血糖结果如下，诊断是", False), ("治疗方案如下，不妥的是", False),
+])  # fmt: skip
+def test_a_picture_that_is_said_to_follow(asked, picture):
+    assert needs_picture(asked) is picture

@@ -307,3 +307,10 @@ def test_a_line_that_holds_a_list_is_a_row_in_a_file_of_lines(tmp_path):
     other = {"export": [{"question": "头痛怎么办", "answer": "先休息。"}] * 2, "by": "clinic"}
     (tmp_path / "all.json").write_text(json.dumps(other), encoding="utf-8")
     assert len(list(file_rows(tmp_path / "all.json"))) == 2
+
+
+def test_the_bars_of_a_token_are_none_between_cells(tmp_path):
+    """Of a table without names, too, it is told how its cells are separated."""
+    path = tmp_path / "a.csv"
+    path.write_text("".join(f"kind,text {i}<|endoftext|>\n" for i in range(9)), encoding="utf-8")
+    assert str(recognise(path)) == "a table separated by commas, UTF-8"

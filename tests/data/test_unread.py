@@ -13,6 +13,7 @@ from medllm_hf.data.unread import MOST_NAMES, count, unread_lines
 from tests.data.test_formats import GOOD, write_lines
 
 ASKED, ANSWERED = (turn["content"] for turn in GOOD)
+WITH_OPTIONS = f"{ASKED}\nA. 甲\nB. 乙"
 
 
 def left(row, columns=None):
@@ -37,11 +38,11 @@ def left(row, columns=None):
         ({"title": ASKED, "ask": "无", "answer": ANSWERED}, ASKED, {"ask": 1}),
         (
             {"question": ASKED, "options": ["甲", "乙"], "answer": "B", "explanation": "因为", "facts": ["一"], "field": "外"},
-            ASKED,
+            WITH_OPTIONS,
             {"explanation": 1, "facts": 1, "field": 1},
         ),
-        ({"题目": ASKED, "A": "甲", "B": "乙", "答案": "A", "题型": "单选", "答案来源": "原题"}, ASKED, {"答案来源": 1}),
-        ({"q": ASKED, "o": ["甲", "乙"], "a": "B", "ex": "因为"}, ASKED, {"ex": 1}),
+        ({"题目": ASKED, "A": "甲", "B": "乙", "答案": "A", "题型": "单选", "答案来源": "原题"}, WITH_OPTIONS, {"答案来源": 1}),
+        ({"q": ASKED, "o": ["甲", "乙"], "a": "B", "ex": "因为"}, WITH_OPTIONS, {"ex": 1}),
     ],
 )  # fmt: skip
 def test_what_is_read_and_what_is_left(row, question, unread):
@@ -74,3 +75,10 @@ def test_names_without_end_are_cut_off():
     [line] = unread_lines(found, 3)
     assert line.endswith(f"and {MOST_NAMES - 3} more") and line.isprintable()
     assert unread_lines(Counter(), 3) == []
+
+
+def test_columns_in_as_many_rows_stand_by_their_names():
+    counts = Counter()
+    count(counts, ("b", "d"))
+    count(counts, ("d", "a", "c"))
+    assert unread_lines(counts, 3) == ["columns with text that were not read (in so many rows): d (2), a (1), b (1) and 1 more"]

@@ -19,6 +19,7 @@ from medllm_hf.evaluation.runs.folder import read_run
 
 QUESTION = {"id": "q", "question": "发热首选？", "options": {"A": "退热", "B": "手术"}, "answer": "A", "kind": "single"}
 PATIENT, DOCTOR, CHAT = "我头痛两天了。", "请问发热吗？", "请多喝水。"
+FACTS = json.dumps({"facts": [{"kind": "symptom", "text": "头痛", "aliases": ["头疼"]}]}, ensure_ascii=False)
 
 
 def honest(body: dict) -> str:
@@ -45,6 +46,11 @@ def consult(url: str, tmp_path: Path, flags: tuple[str, ...]) -> int:
     return main([*command, "--out", str(tmp_path / "run"), *both])
 
 
+def extract(url: str, tmp_path: Path, flags: tuple[str, ...]) -> int:
+    cases = write_cases(tmp_path / "cases.jsonl", [case(1)])
+    return main(["eval", "cases", cases, "--writer", url, "--no-checklist", "--out", str(tmp_path / "run"), *flags])
+
+
 def chat(url: str, tmp_path: Path, flags: tuple[str, ...]) -> int:
     return main(["chat", url, "--system", "你是医生。", "--max-new-tokens", "99", *flags])
 
@@ -54,6 +60,7 @@ VERBS = {
     "mcq": (examine, lambda body: "答案：A"),
     "judge": (judge, judged_runs.honest),
     "consult": (consult, honest),
+    "cases": (extract, lambda body: FACTS),
     "chat": (chat, lambda body: CHAT),
 }
 
@@ -79,7 +86,7 @@ def test_a_server_works_or_one_line_names_the_remedy(name, verb, tmp_path, monke
         assert len(server.requests) <= most, "nothing is asked again and again"
         return
     assert code == 0, told.err
-    {"mcq": check_exam, "judge": check_judge, "consult": check_consult, "chat": check_chat}[verb](
+    {"mcq": check_exam, "judge": check_judge, "consult": check_consult, "cases": check_cases, "chat": check_chat}[verb](
         quirk,
         tmp_path,
         told.out,
@@ -116,6 +123,13 @@ def check_consult(quirk: Quirk, tmp_path: Path, out: str, server: ChatServer) ->
     settings = read_run(tmp_path / "run")["manifest"]["settings"]
     check_extra(quirk, settings.get("doctor_extra_body"))
     check_extra(quirk, settings.get("patient_extra_body"))
+
+
+def check_cases(quirk: Quirk, tmp_path: Path, out: str, server: ChatServer) -> None:
+    run = read_run(tmp_path / "run")
+    assert run["metrics"]["facts"] == {"symptom": 1}
+    assert [row["schema"] for row in run["outputs"]] == [quirk.dropped != "response_format"]
+    check_extra(quirk, run["manifest"]["settings"].get("extra_body"))
 
 
 def check_chat(quirk: Quirk, tmp_path: Path, out: str, server: ChatServer) -> None:

@@ -92,6 +92,20 @@ def test_a_judge_without_a_headline_has_no_figure_and_says_why(model, tiny, tmp_
     assert "none: " in text and "2 of 2 replies are unscored" in text
 
 
+@pytest.mark.parametrize(
+    ("settings", "words"), [({"patient_style": "terse"}, "terse patients"), ({"protocol": "disc"}, "DISC's protocol")]
+)
+def test_the_card_says_how_consultations_were_held(model, tiny, tmp_path, settings, words):
+    talk = consultation(tiny["base"], tmp_path)
+    manifest = read_json(talk / "manifest.json")
+    write_json(talk / "manifest.json", {**manifest, "settings": manifest["settings"] | settings})
+    data, text = parts(publish(model, tmp_path / "out", [talk]))
+    assert f"| cases.jsonl ({words}) |" in text
+    results = data["model-index"][0]["results"]
+    assert {one["dataset"]["name"] for one in results} == {f"cases.jsonl ({words})"}
+    assert {one["dataset"]["type"] for one in results} == {"cases"}
+
+
 def test_the_terms_of_baichuan2_are_carried_over(model, tmp_path):
     for base_model, source in (("baichuan-inc/Baichuan2-7B-Chat", None), (None, "Baichuan2-7B-Base")):
         if source:

@@ -114,7 +114,7 @@ def test_a_forged_comparison_is_not_published(whole, tiny, tmp_path):
 def test_a_judge_that_fails_a_canary_gives_no_figure_and_the_card_says_why(whole, tiny, tmp_path):
     with ChatServer(lambda body: preference("tie", body)) as server:
         sides = str(whole.parent / "talk"), str(whole.parent / "other.jsonl")
-        assert compared(server, *sides, tmp_path / "ties") == 0
+        assert compared(server, *sides, tmp_path / "ties") == 1  # without a headline
     out = publish(tiny["base"], tmp_path / "out", [whole.parent / "talk", tmp_path / "ties"])
     text = (out / "README.md").read_text(encoding="utf-8").replace("\\", "")
     assert "| none: the judge fails canary/empty: proactivity tie, " in text
@@ -136,6 +136,6 @@ def test_pushed_to_a_hub_and_verified_from_there(whole, tiny, tmp_path):
         done = run("medllm", "verify", "org/tiny-7b", "--data", data, cwd=tmp_path, env=environment)
         assert done.returncode == 0, done.stdout + done.stderr
         assert f"confirmed     {PAIR}/metrics.json headline" in done.stdout
-        assert done.stdout.endswith(" confirmed, 0 different, 0 not derivable\n")
+        assert " confirmed, 0 different, 0 not derivable; " in done.stdout
     finally:
         hub.close()

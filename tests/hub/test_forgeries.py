@@ -14,12 +14,12 @@ from medllm_hf.evaluation.verification.findings import STATES
 def whole(tiny, tmp_path_factory):
     """A published model with two exams, and the folder of their data."""
     folder = tmp_path_factory.mktemp("whole")
-    told = {"base_model": "org/base", "benchmarks": ["exam=org/bench#task"]}
+    told = {"base_model": "org/base", "benchmarks": ["exam=org/bench#task"], "section": "Contact: a colleague."}
     return publish(tiny["base"], folder / "repository", exams(tiny["base"], folder), **told)
 
 
-def test_there_are_eighty_kinds_of_forgery():
-    assert len({name for name, *_ in FORGERIES}) == len(FORGERIES) >= 80
+def test_there_are_a_hundred_kinds_of_forgery():
+    assert len({name for name, *_ in FORGERIES}) == len(FORGERIES) >= 100
 
 
 # Each takes a second or more: the default suite has every fourth.
@@ -40,5 +40,6 @@ def test_a_forgery_is_told(whole, tmp_path, capsys, change, state, named):
     assert all(line.isprintable() for line in lines), lines
     told = [line for line in lines if line.startswith(state) and named in line]
     assert told, [line for line in lines if not line.startswith("confirmed")]
-    harmless = state == DECLARED or (state == UNEXAMINED and told[0].endswith("nothing is derived from it"))
+    different = any(line.startswith(("different ", "not derivable ")) for line in lines)
+    harmless = not different and (state == DECLARED or (state == UNEXAMINED and told[0].endswith("nothing is derived from it")))
     assert code == (0 if harmless else 1)

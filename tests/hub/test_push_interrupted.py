@@ -20,7 +20,7 @@ SILENT = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
 PUSH = """
 import contextlib, json, sys
 from concurrent.futures import ThreadPoolExecutor
-from medllm_hf.hub.commands.push import push
+from medllm_hf.hub.commands.push import push_plan as push
 from medllm_hf.hub.repository import repository
 from medllm_hf.hub.upload import UploadError
 

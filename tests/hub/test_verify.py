@@ -12,6 +12,7 @@ from support.tampering import TAMPERINGS
 
 from medllm_hf.cli import main
 from medllm_hf.folders import read_json, write_json
+from medllm_hf.hub.cards import own_words
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +36,7 @@ def test_every_figure_of_an_untouched_model_is_confirmed(whole, capsys):
     assert code == 0
     *derived, summary, proves = [line for line in lines if not line.startswith(("declared ", "unexamined "))]
     assert all(line.startswith("confirmed ") for line in derived), lines
-    assert summary.endswith(" confirmed, 0 different, 0 not derivable; 6 declared, 0 unexamined")
+    assert summary.endswith(" confirmed, 0 different, 0 not derivable; 22 declared, 0 unexamined")
     assert "does not mean that these weights gave the outputs" in proves
     assert any(line.startswith("declared ") and "eval/exam/manifest.json: started" in line for line in lines)
     named = ("eval/exam/metrics.json accuracy", "eval/talk/judge/metrics.json headline", "rubric.sha256", "prompt_sha256")
@@ -90,11 +91,15 @@ def test_what_needs_the_data_is_not_derivable_without_it(whole, capsys):
     assert any("eval/exam/manifest.json data.sha256: eight.jsonl is not at hand; name it with --data" in line for line in wrong)
 
 
-def test_own_words_without_figures_are_allowed(whole, tmp_path, capsys):
-    shutil.copytree(whole, tmp_path / "repository")
-    card = tmp_path / "repository" / "README.md"
-    card.write_text(card.read_text(encoding="utf-8") + "\nThanks to all who helped. 感谢各位。\n", encoding="utf-8")
-    assert verified(tmp_path / "repository", capsys, whole)[0] == 0
+def test_own_words_are_declared_between_their_marks_and_kept(tiny, tmp_path, capsys):
+    section = "Thanks to all who helped. 感谢各位。\n\nThe best of 2026."
+    folder = publish(tiny["base"], tmp_path / "repository", section=section)
+    assert own_words((folder / "README.md").read_text(encoding="utf-8")) == section
+    main(["verify", str(folder)])
+    lines = capsys.readouterr().out.splitlines()
+    assert any(line.startswith("declared ") and "Thanks to all" in line for line in lines)
+    assert any(line.startswith("declared ") and line.endswith("a rank, in the publisher's own words") for line in lines)
+    assert not any(line.startswith("different ") for line in lines)
 
 
 def test_wrong_words_are_refused_on_one_line(whole, refused, tmp_path):

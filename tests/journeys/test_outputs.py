@@ -26,6 +26,7 @@ READERS = {
         "eval mcq --model other --data cmexam --data-path IN --out OUT",
         "eval mcq --data x --examples IN/file --url y --out OUT",
     ],
+    "eval cases": ["eval cases IN/file --writer x --out OUT", "eval cases other --writer IN --out OUT"],
     "eval consult": [
         "eval consult --cases IN/file --doctor x --patient y --out OUT",
         "eval consult --cases other --doctor IN --patient y --out OUT",

@@ -50,8 +50,8 @@ def test_the_calls_reach_what_figures_depend_on(expected):
     judged = [found for found in expected if isinstance(found, dict) and "within_item_sd" in found]
     whole = exam[1]
     assert 0 < whole["unparsed"] < whole["n"] and whole["accuracy"] < whole["partial_credit"] and len(whole["groups"]) > 20
-    assert len({row["chance"] for row in whole["groups"]}) > 5 and len({one["accuracy"] for one in exam}) == 6
-    assert len(exam) == 7 and len(judged) == 18
+    assert len({row["chance"] for row in whole["groups"]}) > 5 and len({one["accuracy"] for one in exam}) == 7
+    assert len(exam) == 8 and len(judged) == 18
     reasons = {sample["unscored"] for one in judged for item in one["items"] for sample in item["samples"]}
     assert len(reasons) > 20 and {None, "no verdict", "empty reply"} < reasons
     asked = [one for one in judged if one["rubric"]["name"] == "disc-medllm" and one["n"] == 8]

@@ -21,6 +21,8 @@ from support.tampering import (
     replaced,
 )
 
+from medllm_hf.hub.cards import SECTION_BEGINS, SECTION_ENDS, evidence_hash
+
 CARD = "README.md"
 TABLE = "| run | model |\n|---|---|\n| exam | 99.9% |\n"
 
@@ -100,6 +102,42 @@ def renamed(file: str, old: str, new: str) -> Change:
     return change
 
 
+def own(text: str) -> Change:
+    """A card with a line more between the marks of the publisher's own words."""
+    return replaced(CARD, f"\n{SECTION_ENDS}", f"\n{text}\n{SECTION_ENDS}")
+
+
+def moved_end(folder: Path) -> None:
+    """All that follows the own words becomes one with them."""
+    text = (folder / CARD).read_text(encoding="utf-8").replace(f"{SECTION_ENDS}\n", "")
+    (folder / CARD).write_text(f"{text}\n{SECTION_ENDS}\n", encoding="utf-8")
+
+
+def twice(name: str, key: str) -> Change:
+    """A JSON file whose object begins with a key that it has again."""
+    return replaced(name, "{", "{" + key)
+
+
+def hashed(change: Change) -> Change:
+    """A change of a run's evidence after which the card has the hash of it."""
+
+    def both(folder: Path) -> None:
+        before = evidence_hash(folder / EXAM)
+        change(folder)
+        renamed(CARD, before, evidence_hash(folder / EXAM))(folder)
+
+    return both
+
+
+def with_note(found: dict) -> None:
+    found["note"] = "FDA cleared"
+
+
+def sure_of_all(rows: list[dict]) -> None:
+    for row in rows:
+        row["logprobs"] = dict.fromkeys(row["logprobs"], -0.01)
+
+
 D, N, DECLARED, UNEXAMINED = "different", "not derivable", "declared", "unexamined"
 
 FORGERIES: list[tuple[str, Change, str, str]] = [
@@ -126,7 +164,7 @@ FORGERIES: list[tuple[str, Change, str, str]] = [
     # The text.
     ("true rows hidden, a false table", replaced(CARD, "| run |", f"{TABLE}\n<!--\n| run |"), D, "README.md text line"),
     ("a table in HTML", words("<table><tr><td>CMExam</td><td>ninety-nine</td></tr></table>"), D, "README.md text line"),
-    ("a row in a folded part", words("<details><summary>more</summary>"), D, "markup that may hide"),
+    ("a row in a folded part", words("<details><summary>more</summary>"), D, "not of this card"),
     ("figures by entities", words("CMExam: 9&#57;&#46;9"), D, "a figure"),
     ("figures of full width", words("CMExam：９９．９"), D, "a figure"),
     ("figures with nothing between", words("CMExam: 9\u200b9\u200b.9"), D, "a figure"),
@@ -138,13 +176,32 @@ FORGERIES: list[tuple[str, Change, str, str]] = [
     ("a rank in Chinese", words("本模型全面超越同类模型。"), D, "a rank"),
     ("an approval", words("Approved by the FDA for triage."), D, "an approval"),
     ("an approval in Chinese", words("已获国家药监局批准上市。"), D, "an approval"),
-    ("the warning left out", replaced(CARD, "**Not a medical device.", "**A medical device."), D, "the warning"),
-    ("a style", words("<style>table { display: none }</style>"), D, "markup that may hide"),
-    ("a link by another name", words("[results]: https://x.org/99"), D, "markup that may hide"),
+    ("the warning left out", replaced(CARD, "**Not a medical device.", "**A medical device."), D, "Not a medical device"),
+    ("a style", words("<style>table { display: none }</style>"), D, "not of this card"),
+    ("a link by another name", words("[results]: https://x.org/99"), D, "not of this card"),
     ("a long line", words("x" * 5000 + " accuracy 99.9"), D, "a figure"),
     ("lines in another order", lambda folder: swap_headings(folder), D, "lines of the card in another order"),
-    ("plain words", words("Thanks to all who helped. 感谢各位。"), DECLARED, "lines of the publisher's own words"),
-    ("a version and a setting", words("Requires transformers 4.57. Use temperature 0.6."), DECLARED, "own words"),
+    ("plain words", words("Thanks to all who helped. 感谢各位。"), D, "not of this card; own words stand between its marks"),
+    ("a heading over the table", replaced(CARD, "| run |", "### CMExam, the whole test set\n\n| run |"), D, "not of this card"),
+    ("code in the code", replaced(CARD, "messages = [", "import os\nmessages = ["), D, "not of this card"),
+    ("the limits left out", renamed(CARD, "The model can be wrong", "The model is right"), D, "not in the card"),
+    ("a warning as code", replaced(CARD, "**Not a medical", "    **Not a medical"), D, "Not a medical device"),
+    ("own words", own("Requires transformers 4.57. Use temperature 0.6."), DECLARED, "the publisher's own words"),
+    ("a rank in own words", own("The best open model."), DECLARED, "a rank, in the publisher's own words"),
+    ("a comment that swallows the rest", own("<!-- thanks"), D, "a comment that does not end in the section"),
+    ("code that swallows the rest", own("```"), D, "a block of code that does not end in the section"),
+    ("a fold that swallows the rest", own("<details>"), D, "an element that does not end in the section"),
+    ("the marks around the whole card", moved_end, D, "not in the card"),
+    ("the marks twice", words(f"{SECTION_BEGINS}\n{SECTION_ENDS}"), D, "marks that are not one beginning and one end"),
+    ("a key of a metric twice", twice(f"{EXAM}/metrics.json", '"accuracy": 0.97, '), D, "the key 'accuracy' twice"),
+    ("a key of the manifest twice", twice(f"{EXAM}/manifest.json", '"data": {"n": 6811}, '), D, "the key 'data' twice"),
+    ("probabilities above one together", outputs(CIRCULAR, sure_of_all), D, f"{CIRCULAR}/outputs.jsonl: line 1"),
+    ("an end before the beginning", edited(f"{EXAM}/manifest.json", lambda m: m.update(ended="1970-01-01")), D, "before it"),
+    ("a claim in the manifest", hashed(edited(f"{EXAM}/manifest.json", with_note)), DECLARED, "FDA cleared"),
+    ("a benchmark's bare name", manifest(EXAM, "data", name="cmexam"), D, "the name of a benchmark, for a file"),
+    ("a file by a benchmark's name", manifest(EXAM, "data", name="CMExam.jsonl"), DECLARED, "bears the name of a benchmark"),
+    ("a folder among the entries", folder_at(".eval_results/sub"), D, ".eval_results/sub"),
+    ("a link to another folder as a run", link("eval/more", "../.."), UNEXAMINED, "eval/more: a link to ../.."),
     # What makes the model behave.
     ("another rms_norm_eps", config("config.json", rms_norm_eps=0.5), D, "model.files_sha256 config.json"),
     ("another temperature", config("generation_config.json", temperature=0.01), D, "files_sha256 generation_config.json"),
@@ -154,7 +211,7 @@ FORGERIES: list[tuple[str, Change, str, str]] = [
     ("no generation config", removed("generation_config.json"), D, "files_sha256 generation_config.json: not in"),
     # What nobody can derive, and what nobody looked at.
     ("a fabricated training record", file("training.json", json.dumps(TRAINED)), D, "README.md"),
-    ("a fabricated provenance", file("provenance.json", json.dumps({"note": "famous"})), DECLARED, "provenance.json"),
+    ("a fabricated provenance", file("provenance.json", json.dumps({"note": "famous"})), D, "README.md"),
     ("another date", edited(f"{EXAM}/manifest.json", lambda m: m.update(started="2020-01-01T00:00:00Z")), D, "`eval/exam`"),
     ("a pickle", file("pytorch_model.bin", b"\x80\x04."), UNEXAMINED, "pytorch_model.bin: a pickle"),
     ("a pickle by another name", file("notes.dat", b"\x80\x04."), UNEXAMINED, "notes.dat: a pickle"),

@@ -57,8 +57,10 @@ def judged(server: ChatServer, file: str, out: Path, model: str = "judge-1", **f
 def judged_run(script, tmp_path: Path, *dialogues: dict, **flags) -> tuple[dict, ChatServer]:
     """The finished run over dialogues with a scripted judge, and its server."""
     with ChatServer(script) as server:
-        assert judged(server, write(tmp_path / "dialogues.jsonl", *dialogues), tmp_path / "run", **flags) == 0
-    return read_run(tmp_path / "run"), server
+        code = judged(server, write(tmp_path / "dialogues.jsonl", *dialogues), tmp_path / "run", **flags)
+    found = read_run(tmp_path / "run")
+    assert code == (found["metrics"]["headline"] is None), "exit 1 where there is no headline, and only there"
+    return found, server
 
 
 def killed(server: ChatServer, work: Callable[[], object], requests: int, after: float) -> None:

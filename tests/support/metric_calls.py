@@ -84,6 +84,7 @@ def exam_calls() -> list[Call]:
         {**columns, "groups": own_groups},
         {**columns, "questions": [STEMS[(i + 1) % len(STEMS)] for i in range(len(replies))]},
         {"predictions": predictions, "references": first_five},
+        {**columns, "kinds": [("single", "multi", None)[i % 3] for i in range(len(replies))]},
         {"predictions": ["A", "B"] * 8, "references": ["A"] * 16, "groups": ["tie", "tie", "x", "y"] * 4},
         {"predictions": [""], "references": ["ABCDE"]},
         {"predictions": ["BD"], "references": ["DB"]},

@@ -64,5 +64,7 @@ def compared_run(script, tmp_path: Path, first: list[dict], second: list[dict], 
     """The finished comparison of two lists of dialogues with a scripted judge, and its server."""
     sides = write(tmp_path / "first.jsonl", *first), write(tmp_path / "second.jsonl", *second)
     with ChatServer(script) as server:
-        assert compared(server, *sides, tmp_path / "pair", **flags) == 0
-    return read_run(tmp_path / "pair"), server
+        code = compared(server, *sides, tmp_path / "pair", **flags)
+    found = read_run(tmp_path / "pair")
+    assert code == (found["metrics"]["headline"] is None), "exit 1 where there is no headline, and only there"
+    return found, server

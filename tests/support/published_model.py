@@ -48,7 +48,8 @@ def consultation(model: Path, folder: Path, verdict: str = "\n".join(SCORES), sh
         manifest["doctor"] = {"id": manifest["doctor"]["id"], "weights_sha256": weights_hash(model)}
         write_json(folder / "talk" / "manifest.json", manifest)
         told = str(folder / "cases.jsonl") if shown else None
-        assert judge(str(folder / "talk"), server.url + "#judge-model", str(folder / "talk" / "judge"), cases=told) == 0
+        code = judge(str(folder / "talk"), server.url + "#judge-model", str(folder / "talk" / "judge"), cases=told)
+        assert code == (read_json(folder / "talk" / "judge" / "metrics.json")["headline"] is None)
     return folder / "talk"
 
 

@@ -97,7 +97,10 @@ def test_a_template_that_does_not_read_it_is_refused(tiny, thinker, tmp_path, re
 
 
 def test_an_exam_tells_the_template_and_remembers_it(thinker, tmp_path, refused):
-    """The prompts are others, a run is gone on with by the same value alone, and `verify` makes the same prompts again."""
+    """The prompts are others, a run is gone on with by the same value alone, and `verify` makes the same prompts again.
+
+    Where nobody says, letters are compared where a model that does not think writes them.
+    """
     tokenizer, digests = load_tokenizer(thinker), {}
     few = tmp_path / "few.jsonl"
     few.write_text("\n".join((SAMPLE / "questions_test.jsonl").read_text(encoding="utf-8").splitlines()[:2]) + "\n")
@@ -105,10 +108,10 @@ def test_an_exam_tells_the_template_and_remembers_it(thinker, tmp_path, refused)
         out = tmp_path / f"run-{value}"
         mcq(str(thinker), str(few), str(out), enable_thinking=value)
         settings = read_json(out / "manifest.json")["settings"]
-        assert settings.get("enable_thinking") is value and ("enable_thinking" in settings) == (value is not None)
+        assert settings["enable_thinking"] is bool(value)
         digests[value] = settings["prompt_sha256"]
-    assert digests[None] == digests[True] != digests[False]
-    for value, other in ((None, "false"), (False, "true")):
+    assert digests[None] == digests[False] != digests[True]
+    for value, other in ((None, "true"), (True, "false"), (False, "true")):
         words = ("eval", "mcq", "--model", str(thinker), "--data", str(few), "--out", str(tmp_path / f"run-{value}"))
         assert "enable_thinking" in refused(*words, "--enable-thinking", other)
     item = next(iter(items_of(few)))

@@ -1,10 +1,18 @@
 """The exam benchmarks by name: who publishes each, under which licence, in which files, and the pinned copy on the Hub."""
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from medllm_hf.data.benchmarks import rows
+
+
+@dataclass(frozen=True)
+class Pin:
+    """How many questions a split has, and `questions_hash` of them in their order, as somebody here has read them."""
+
+    n: int
+    sha256: str
 
 
 @dataclass(frozen=True)
@@ -14,7 +22,8 @@ class Benchmark:
     `splits` names the files of each split; "a|b" is the first of a and b that is there. Few-shot examples come from "dev".
     `hub` and `revision` pin a copy on the Hub, `archive` is the zip file that the publisher puts the files in, and `answers`
     the file of id and answer that a test split without answers needs. `card` is a file of `dataset_cards/`. Where
-    `dev_is_rest`, the dev files hold the test questions too, and the dev split is what is left without them.
+    `dev_is_rest`, the dev files hold the test questions too, and the dev split is what is left without them. `pins` has the
+    splits by which a run is known to be of the whole benchmark.
     """
 
     title: str
@@ -28,6 +37,7 @@ class Benchmark:
     archive: str | None = None
     answers: str | None = None
     dev_is_rest: bool = False
+    pins: Mapping[str, Pin] = field(default_factory=dict)
 
 
 def _subjects(names: Iterable[str], *patterns: str) -> tuple[str, ...]:
@@ -123,6 +133,10 @@ BENCHMARKS: dict[str, Benchmark] = {
         hub="haonan-li/cmmlu",
         revision="efcc940752ea4a1ea94d2727f11f83858d64fc8e",
         archive="cmmlu_v1_0_1.zip",
+        pins={
+            "dev": Pin(35, "374470e00a980f7b998b83ba10ecba7c10c07a9e3d2d059082f0243878e534ea"),
+            "test": Pin(1333, "16cba0d1ac3f00143474cb62c19b8f1a8c031b6149338654ad8f54553b50fed5"),
+        },
     ),
     "medmcqa": Benchmark(
         title="MedMCQA",
@@ -143,6 +157,7 @@ BENCHMARKS: dict[str, Benchmark] = {
         row=rows.cnmleqa,
         splits={"dev": ("CNMLEQA-10k.json",), "test": ("CNMLEQA-3k.json",)},
         dev_is_rest=True,
+        pins={"test": Pin(2949, "cf3be81c6d38a5e038dd18a1f058c2428ce3960015984c827b67068432e997cd")},
     ),
     "neep306": Benchmark(
         title="NEEP 306",

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from medllm_hf.data.hub_datasets import fetch_dataset
 from medllm_hf.errors import UserError, first_line
 
 
@@ -24,20 +25,15 @@ def hub_folder(repository: str, revision: str, wanted: tuple[str, ...]) -> Path:
     Raises:
         UserError: it cannot be fetched, or has none of the files.
     """
-    # Local files need none of this, and importing it takes a third of a second.
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
     names = [name for entry in wanted for name in entry.split("|")]
-    patterns = [pattern for name in names for pattern in (name, f"*/{name}")]
-    try:
-        folder = Path(snapshot_download(repository, repo_type="dataset", revision=revision, allow_patterns=patterns))
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        raise UserError(
-            f"no Hub dataset {repository} at {revision} ({first_line(error)})",
-            "a dataset that can be fetched",
-            "check the revision, the network and HF_TOKEN, or give the path of the published files",
-        ) from error
+    folder = fetch_dataset(
+        repository,
+        revision,
+        [pattern for name in names for pattern in (name, f"*/{name}")],
+        f"no Hub dataset {repository} at {revision}",
+        "a dataset that can be fetched",
+        "check the revision, the network and HF_TOKEN, or give the path of the published files",
+    )
     if not folder.is_dir():
         raise UserError(
             f"none of {', '.join(names)} in {repository} at {revision}", "the published files", "check the revision"

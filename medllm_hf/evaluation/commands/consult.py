@@ -1,6 +1,7 @@
 """The verb `eval consult`: simulated patients consult a model, and a judge may score the dialogues after it."""
 
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -13,14 +14,16 @@ from medllm_hf.evaluation.consultations.run import (
     Plan,
     estimate_run,
     hold_consultations,
+    in_manner,
     party,
     plan_run,
     run_summary,
 )
-from medllm_hf.evaluation.consultations.settings import Settings
+from medllm_hf.evaluation.consultations.settings import Settings, by_style
 from medllm_hf.evaluation.consultations.transcript import KEY
 from medllm_hf.evaluation.costs.estimate import describe_estimate, spent_in
 from medllm_hf.evaluation.costs.prices import record_prices
+from medllm_hf.evaluation.judging.canaries import gate_reasons
 from medllm_hf.evaluation.judging.cases import case_text, rubric_of
 from medllm_hf.evaluation.judging.dialogues import Origin, read_dialogues, read_gate
 from medllm_hf.evaluation.judging.records import Output, PatientGate
@@ -30,6 +33,7 @@ from medllm_hf.evaluation.judging.settings import Settings as JudgeSettings
 from medllm_hf.evaluation.judging.settings import check_settings
 from medllm_hf.evaluation.models import check_answers
 from medllm_hf.evaluation.runs.folder import outputs_in
+from medllm_hf.evaluation.runs.headline import no_headline_text
 from medllm_hf.metrics.llm_judge.rubrics import LANGUAGES
 
 
@@ -48,29 +52,62 @@ def consult(
         UserError: settings that do not go together; cases, a checkpoint or an endpoint that cannot be had; `out` holds
             something else; or an endpoint refuses every request.
     """
-    settings = Settings(**flags)
-    plan = plan_run(cases, doctor, patient, settings)
-    check_judge_flags(settings, judge)
+    first = plan_run(cases, doctor, patient, Settings(**flags))
+    styled = by_style(first.settings, out)
+    runs = {folder: in_manner(first, settings) for folder, settings in styled.items()}
+    check_judge_flags(first.settings, judge)
     if judge:
-        # A judge that cannot be had, or has no price, is told before the dialogues are paid for.
-        judging = party(judge, "judge", settings)
-        record_prices(settings.prices, {"judge": judging}, settings.budget)
-        check_settings(_judge_settings(plan), "eval consult")
-        if not (settings.blind or settings.allow_personal_data):
-            check_personal_data(((case.id, case_text(case, LANGUAGES[0])) for case in plan.cases), cases, [judging])
-    print(summary(plan.cases))
+        _check_judge(first, judge, cases)
+    print(summary(first.cases))
     if dry_run:
-        print(_estimate(plan, out, judge, overwrite))
+        texts = [(folder, _estimate(plan, folder, judge, overwrite)) for folder, plan in runs.items()]
+        print("\n".join(f"{folder}:\n{text}" if len(runs) > 1 else text for folder, text in texts))
         return 0
-    if judge and settings.prices is None and judging.endpoint:
+    if judge and first.settings.prices is None and (judging := party(judge, "judge", first.settings)).endpoint:
         # With prices every request is on the account of a run, and the judge's run does not stand yet.
         check_answers(judging)
-    ending = hold_consultations(plan, out, overwrite)
+    code = 0
+    for folder, plan in runs.items():
+        before = _spent_beside(runs, folder, judge, overwrite)
+        code = max(code, _run(plan, folder, judge, overwrite, before))
+    return code
+
+
+def _check_judge(plan: Plan, judge: str, cases: str) -> None:
+    """Checks the judge, since one that cannot be had, or has no price, is told before the dialogues are paid for."""
+    settings = plan.settings
+    judging = party(judge, "judge", settings)
+    record_prices(settings.prices, {"judge": judging}, settings.budget)
+    check_settings(_judge_settings(plan), "eval consult")
+    check_checklists(plan, settings)
+    if not (settings.judge_blind or settings.allow_personal_data):
+        check_personal_data(((case.id, case_text(case, LANGUAGES[0])) for case in plan.cases), cases, [judging])
+
+
+def _run(plan: Plan, out: str, judge: str | None, overwrite: bool, before: Fraction) -> int:
+    """Holds the consultations of one run folder, and has them judged; returns the exit code."""
+    ending = hold_consultations(plan, out, overwrite, before)
     if ending.unfinished:
         print(ending.unfinished, file=sys.stderr)
         return 1
     print(run_summary(out))
-    return _judge(out, judge, plan, ending.spent) if judge else 0
+    if judge:
+        return _judge(out, judge, plan, ending.spent)
+    # Whoever judges these dialogues later gets no headline for the same reasons.
+    if lacks := no_headline_text(gate_reasons(read_gate(out))):
+        print(lacks, file=sys.stderr)
+    return int(bool(lacks))
+
+
+def _spent_beside(runs: Mapping[str, Plan], folder: str, judge: str | None, overwrite: bool) -> Fraction:
+    """What the other run folders of the command have spent, but what is to be overwritten later."""
+    settings, names = runs[folder].settings, list(runs)
+    if settings.prices is None:
+        return Fraction(0)
+    sides = {**runs[folder].sides, **({"judge": party(judge, "judge", settings)} if judge else {})}
+    prices = record_prices(settings.prices, sides, settings.budget)["prices"]
+    others = names[: names.index(folder)] if overwrite else [name for name in names if name != folder]
+    return sum((spent_in(where, prices) for name in others for where in (name, Path(name) / "judge")), Fraction(0))
 
 
 def _estimate(plan: Plan, out: str, judge: str | None, overwrite: bool) -> str:
@@ -103,6 +140,21 @@ def check_judge_flags(settings: Settings, judge: str | None) -> None:
         raise UserError(f"--{given[0]} without --judge", "a judge to whom it applies", "add --judge or leave it out")
 
 
+def check_checklists(plan: Plan, settings: Settings) -> None:
+    """Check that every case has a checklist where the judge is to go by them.
+
+    Raises:
+        UserError: one has none; or the judge is to be blind to them.
+    """
+    if settings.rubric != "checklist":
+        return
+    if settings.judge_blind:
+        raise UserError("--blind with --rubric checklist", "a judge that sees the points of the case", "leave out one of them")
+    if lacking := [case.id for case in plan.cases if not (case.facts and case.facts.checklist)]:
+        found = f"no checklist of {len(lacking)} of {len(plan.cases)} cases, such as {lacking[0]}"
+        raise UserError(found, "one of each case", "make them with `medllm eval cases`, or change --rubric")
+
+
 def _judge(out: str, judge: str, plan: Plan, spent: Fraction) -> int:
     """Has the dialogues of a finished run, which have cost `spent`, judged into the folder `judge` inside it."""
     asked, gate = replace(_judge_settings(plan), spent_before=spent), read_gate(out)
@@ -111,12 +163,14 @@ def _judge(out: str, judge: str, plan: Plan, spent: Fraction) -> int:
         raise UserError(what, "dialogues to judge", "take a model that can play the patient")
     ended = run_plan(plan_of(read_dialogues(out), judge, asked, _origin(plan, gate)), Path(out) / "judge")
     print(ended.text, file=sys.stderr if ended.failed else sys.stdout)
-    return int(ended.failed)
+    if ended.lacks:
+        print(ended.lacks, file=sys.stderr)
+    return int(ended.failed or bool(ended.lacks))
 
 
 def _origin(plan: Plan, gate: PatientGate | None) -> Origin:
     """Where the judge's dialogues come from; their cases are not shown to a blind one."""
-    cases = None if plan.settings.blind else Cases(plan.cases, plan.manifest["data"])
+    cases = None if plan.settings.judge_blind else Cases(plan.cases, plan.manifest["data"])
     return Origin("dialogues.jsonl", gate=gate, cases=cases)
 
 
@@ -129,6 +183,7 @@ def _judge_settings(plan: Plan) -> JudgeSettings:
         "enable_thinking": settings.judge_enable_thinking,
         "extra_body": settings.judge_extra_body,
     }
-    own |= {name: value for name in ("language", "samples") if (value := getattr(settings, name)) is not None}
+    chosen = {"language": settings.judge_language, "samples": settings.samples}
+    own |= {name: value for name, value in chosen.items() if value is not None}
     own |= {name: getattr(settings, name) for name in names}
     return JudgeSettings(rubric=settings.rubric or rubric_of(plan.cases), **own)

@@ -45,4 +45,6 @@ def judge(
         return 0
     ended = run_plan(plan, out, overwrite)
     print(ended.text, file=sys.stderr if ended.failed else sys.stdout)
-    return int(ended.failed)
+    if ended.lacks:
+        print(ended.lacks, file=sys.stderr)
+    return int(ended.failed or bool(ended.lacks))

@@ -6,7 +6,7 @@ from typing import Any
 
 from medllm_hf.data.encodings import check_encoding
 from medllm_hf.errors import UserError
-from medllm_hf.evaluation.exams.ranks import RankLostError, launched, meet, share_of_launcher
+from medllm_hf.evaluation.exams.ranks import AGAIN, RankLostError, launched, meet, share_of_launcher
 from medllm_hf.evaluation.exams.readings import (
     estimates,
     overviews,
@@ -18,6 +18,9 @@ from medllm_hf.evaluation.exams.readings import (
 )
 from medllm_hf.evaluation.exams.ready import check_ready
 from medllm_hf.evaluation.exams.settings import Settings, by_address
+
+# A real model that was shown letters alone wrote nothing else.
+_BARE_EXAMPLES = "medllm: the solved examples have no analysis; one that copies them writes none in the reading reasoning"
 
 
 def mcq(
@@ -46,6 +49,10 @@ def mcq(
     try:
         with launched():
             return _mcq(Settings(model, data[0], **flags), data, out, mode, overwrite, dry_run)
+    except KeyboardInterrupt:
+        if share_of_launcher().rank == 0:
+            print(f"medllm: interrupted; {AGAIN}", file=sys.stderr)
+        return 1
     except RankLostError as lost:
         if str(lost):
             print(f"medllm: {lost}", file=sys.stderr)
@@ -65,6 +72,8 @@ def _mcq(asked: Settings, data: Sequence[str], out: str, mode: str | None, overw
     print(overviews(benchmarks), flush=True)
     with meet().in_turn():
         exams = prepare_exams(benchmarks, out, overwrite)
+    if asked.shots and meet().is_first and any(one.mode == "reasoning" for one in benchmarks[0].settings):
+        print(_BARE_EXAMPLES, file=sys.stderr)
     if dry_run:
         print(estimates(exams, overwrite))
         return 0

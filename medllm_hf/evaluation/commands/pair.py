@@ -5,6 +5,8 @@ from typing import Any
 
 from medllm_hf.evaluation.judging.settings import Settings
 from medllm_hf.evaluation.preferences.run import compare_systems, estimate_run, plan_run, run_summary
+from medllm_hf.evaluation.runs.folder import read_run
+from medllm_hf.evaluation.runs.headline import no_headline_text
 
 
 def pair(first: str, second: str, judge: str, out: str, overwrite: bool = False, dry_run: bool = False, **flags: Any) -> int:
@@ -25,4 +27,6 @@ def pair(first: str, second: str, judge: str, out: str, overwrite: bool = False,
         print(unfinished, file=sys.stderr)
         return 1
     print(run_summary(out))
-    return 0
+    if lacks := no_headline_text(read_run(out)["metrics"]["no_headline"]):
+        print(lacks, file=sys.stderr)
+    return int(bool(lacks))

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from medllm_hf.errors import UserError
+from medllm_hf.evaluation.consultations.manners import STYLES
 from medllm_hf.evaluation.exams.derive import check_run
 from medllm_hf.evaluation.exams.page import write_pages
 from medllm_hf.evaluation.exams.plots import draw as draw_exams
@@ -56,14 +57,14 @@ _AS = {"consult": "judge"}
 def report(runs: list[str], out: str, overwrite: bool = False) -> None:
     """Writes what the runs found: tables, plots, a page to browse, and all figures as data.
 
-    A folder of several readings or benchmarks stands for all the runs in it.
+    A folder of several readings, benchmarks or styles of patients stands for all the runs in it.
 
     Raises:
         UserError: a run that is given twice, unfinished or damaged, whose figures do not follow from its outputs, or
             that is not of the kind of the first one; or `out` is not free.
     """
     check_free(out, overwrite)
-    runs = [inner for run in runs for inner in nested_runs(run, READINGS)]
+    runs = [inner for run in runs for inner in nested_runs(run, [*READINGS, *STYLES])]
     names = distinct_names(runs)
     read = [read_run(run) for run in runs]
     kinds = {name: str(run["manifest"].get("kind")) for name, run in zip(names, read, strict=True)}
@@ -88,5 +89,7 @@ def _write_report(kind: Kind, runs: dict[str, FinishedRun], folder: Path) -> lis
     if kind.draw:
         kind.draw(found, folder)
     count = kind.write_page(blocks, found, checked, folder)
-    headlines = [one["en"] for dataset in found.get("datasets", ()) for one in dataset["headlines"]]
-    return [f"{len(checked)} runs, {count:,} {kind.browsed}", *headlines]
+    datasets = found.get("datasets", ())
+    headlines = [group["headline"]["en"] for dataset in datasets for group in dataset["readings"]]
+    headlines += [one["en"] for dataset in datasets for one in dataset["headlines"]]
+    return [f"{len(checked)} {'run' if len(checked) == 1 else 'runs'}, {count:,} {kind.browsed}", *headlines]

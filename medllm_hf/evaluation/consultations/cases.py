@@ -8,6 +8,8 @@ from pathlib import Path
 from medllm_hf.data.dialogues import valid_text
 from medllm_hf.data.files import BadRow, file_rows, input_files, parsed, stem
 from medllm_hf.errors import UserError, kind_of
+from medllm_hf.evaluation.consultations.facts import CaseFacts, facts_record, read_case_facts
+from medllm_hf.evaluation.consultations.manners import STYLES, Manner
 from medllm_hf.folders import sha256
 
 # The names that the published dialogues and scores give to the sets whose rows do not name their source themselves.
@@ -18,6 +20,8 @@ DESCRIPTIONS = ("description", "case", QUESTION)
 FIRST_QUESTIONS = ("first_question", QUESTION)
 GROUPS = ("group", "department", "cate")
 SHOWN_ROWS = 3
+# The file with the facts of cases in a folder that `medllm eval cases` has written.
+FACTS_FILE = "cases.json"
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,8 @@ class Case:
         description: All that the patient knows.
         first_question: The patient's first words; "" where the patient finds them itself.
         diagnosis: For checking the patient only: neither the patient nor the doctor is told. "" where it is not given.
+        manner: How its patient is played, which a run decides and no file.
+        facts: What is true of the case, fact by fact; None where the file does not say.
     """
 
     id: str
@@ -39,6 +45,8 @@ class Case:
     description: str
     first_question: str = ""
     diagnosis: str = ""
+    manner: Manner = STYLES[0]
+    facts: CaseFacts | None = None
 
 
 @dataclass(frozen=True)
@@ -55,13 +63,19 @@ def read_cases(path: str) -> Cases:
     A row has an id, and a `description` or `case`; `first_question`, `diagnosis` and `group` may be there. In place of
     these, DISC's CMD and CMID have one `question` and a `department` or `cate`. Other fields, such as the doctor's answer
     that CMD has kept, are not read. The source is the row's own `source`, or else the name of the file, which for the
-    published files is replaced by the name that the published results use.
+    published files is replaced by the name that the published results use. `facts` and `checklist` are those that
+    `medllm eval cases` writes; the folder that it has written stands for the file in it.
 
     Raises:
         UserError: no such file, no cases in it, or bad rows, which are named by line (or by position in an array).
 
     Source: eval/samples of https://github.com/FudanDISC/DISC-MedLLM.
     """
+    if (Path(path) / "manifest.json").is_file():
+        if not (Path(path) / FACTS_FILE).exists():
+            do = "run the same `medllm eval cases` again, or name a file"
+            raise UserError(f"no {FACTS_FILE} in the run folder {path}", "a finished run of `medllm eval cases`", do)
+        path = str(Path(path) / FACTS_FILE)
     files = input_files([path])
     if len(files) > 1:
         raise UserError(f"{len(files)} files in {path}", "one file of cases", "name one of them")
@@ -80,7 +94,10 @@ def read_cases(path: str) -> Cases:
         raise UserError("; ".join(bad[:SHOWN_ROWS]) + more, "cases with id and description", "mend or remove the rows")
     if not found:
         raise UserError(f"no cases in {path}", "rows with id and description", "check the file")
-    return Cases(tuple(found.values()), {"name": Path(path).name, "sha256": sha256(files[0]), "n": len(found)})
+    record: dict = {"name": Path(path).name, "sha256": sha256(files[0]), "n": len(found)}
+    if facts := facts_record(case.facts for case in found.values()):
+        record["facts"] = facts
+    return Cases(tuple(found.values()), record)
 
 
 def summary(cases: Iterable[Case]) -> str:
@@ -90,6 +107,8 @@ def summary(cases: Iterable[Case]) -> str:
     parts = [f"{sum(bool(case.first_question) for case in cases)} with a first question"]
     if set(groups) != {""}:
         parts.append("groups " + ", ".join(f"{name or '(none)'} {count}" for name, count in groups.items()))
+    if known := [case.facts for case in cases if case.facts]:
+        parts.append(f"{len(known)} with facts, {sum(bool(facts.checklist) for facts in known)} with a checklist")
     return f"{len(cases)} cases of {', '.join(sources)}: {'; '.join(parts)}"
 
 
@@ -98,13 +117,17 @@ def _case(row: object, source: str) -> Case:
         raise BadRow("row", f"{kind_of(row)}, not an object")
     if isinstance(row.get("id"), int) and not isinstance(row["id"], bool):
         row = {**row, "id": str(row["id"])}
+    description = _text(row, DESCRIPTIONS)
+    facts = read_case_facts(row, description)
+    hidden = "、".join(fact.text for fact in facts.diagnoses) if facts else ""
     case = Case(
         id=_text(row, ("id",)),
         source=_text(row, ("source",)) or source,
         group=_text(row, GROUPS),
-        description=_text(row, DESCRIPTIONS),
+        description=description,
         first_question=_text(row, FIRST_QUESTIONS),
-        diagnosis=_text(row, ("diagnosis",)),
+        diagnosis=hidden or _text(row, ("diagnosis",)),
+        facts=facts,
     )
     for name, value in (("id", case.id), ("description", case.description)):
         if not value:

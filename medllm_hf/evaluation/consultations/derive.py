@@ -6,10 +6,14 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
-from typing import NotRequired, TypedDict
+from typing import Literal, NotRequired, TypedDict
 
+from medllm_hf.evaluation.consultations.axes import talk_axes
 from medllm_hf.evaluation.consultations.canaries import check_canary, is_canary
 from medllm_hf.evaluation.consultations.cases import Case
+from medllm_hf.evaluation.consultations.diagnosis import DiagnosisGiven, check_diagnosis, is_diagnosis
+from medllm_hf.evaluation.consultations.facts import FactCounts, match_dialogue
+from medllm_hf.evaluation.consultations.figures import diagnosis_figures, fact_figures
 from medllm_hf.evaluation.consultations.gate import AS_DOCTOR, FAULTS, GateRecord
 from medllm_hf.evaluation.consultations.transcript import (
     GIVEN,
@@ -48,6 +52,8 @@ GOODBYE = re.compile(r"再见|拜拜|再会|\b(?:good)?bye\b", re.I)
 UNSAID = (GIVEN, REFUSED)
 # The fields of a row of scores whose means the metrics hold.
 MEANS = ("rounds", "doctor_characters", "patient_characters")
+# The optional fields that follow from the cases too, and are taken as they are where the cases are not at hand.
+OF_CASES: tuple[Literal["patient_faults", "facts", "diagnosis"], ...] = ("patient_faults", "facts", "diagnosis")
 # The fields whose shares of dialogues with one or more they hold.
 FINDINGS = (
     "early_end",
@@ -66,6 +72,13 @@ class RunSettings(TypedDict):
 
     turns: int | str
     patient_gate: NotRequired[GateRecord]
+    diagnosis_prompt: NotRequired[dict[str, str]]
+
+
+class CasesRecord(DataRecord):
+    """What a manifest says of the file of cases; `facts` where cases have any, see `facts_record`."""
+
+    facts: NotRequired[dict[str, str | int]]
 
 
 class Manifest(TypedDict):
@@ -73,7 +86,7 @@ class Manifest(TypedDict):
 
     doctor: ModelRecord
     patient: ModelRecord
-    data: DataRecord
+    data: CasesRecord
     settings: RunSettings
 
 
@@ -100,6 +113,8 @@ class Score(TypedDict):
     cut: int
     patient_again: NotRequired[int]
     patient_faults: NotRequired[list[str]]
+    facts: NotRequired[FactCounts | None]
+    diagnosis: NotRequired[DiagnosisGiven | None]
 
 
 @dataclass(frozen=True)
@@ -153,18 +168,26 @@ def derive(
     """
     settings = manifest["settings"]
     talks: dict[str, list[Call]] = {case.id: [] for case in cases}
+    replies = {row["case"]: row for row in outputs if is_diagnosis(row)}
     for row in outputs:
-        talks.get(row["case"], []).append(row)
+        if not is_diagnosis(row):
+            talks.get(row["case"], []).append(row)
     records = [dialogue(case, talks[case.id], manifest["doctor"]["id"]) for case in cases]
     scores = [score_row(case, talks[case.id], record) for case, record in zip(cases, records, strict=True)]
     if "patient_gate" in settings:
         for case, score in zip(cases, scores, strict=True):
             score["patient_again"] = sum(bool(row.get("attempts")) for row in talks[case.id])
             score["patient_faults"] = _last_faults(case, talks[case.id], settings["turns"] == "auto")
+    for case, score, record in zip(cases, scores, records, strict=True):
+        if "facts" in manifest["data"]:
+            score["facts"] = match_dialogue(record["turns"], case.facts) if case.facts and case.facts.known else None
+        if "diagnosis_prompt" in settings:
+            score["diagnosis"] = check_diagnosis(heard(reply), case) if (reply := replies.get(case.id)) else None
     for score, known in zip(scores, stored or (), strict=False):
         score["said_diagnosis"] = known["said_diagnosis"]
-        if "patient_faults" in known:
-            score["patient_faults"] = known["patient_faults"]
+        for name in OF_CASES:
+            if name in known:
+                score[name] = known[name]
     whole = [record for score, record in zip(scores, records, strict=True) if _is_valid(score)]
     return Derived(whole, scores, with_cost(metrics(scores, outputs, settings.get("patient_gate")), dict(manifest)))
 
@@ -187,7 +210,8 @@ def score_row(case: Case, rows: Sequence[Call], record: Dialogue) -> Score:
     (the patient was the first to name it; null where the case has none), and the number of turns that slip out of the
     role, are empty, repeat an earlier one of that side, or were cut at the limit of tokens. A first question that came
     with the case is not the simulator's doing: it is not checked, and what it names is known. Where there is a gate,
-    `patient_again` counts the turns that were asked for again, and `patient_faults` are those of the last turn.
+    `patient_again` counts the turns that were asked for again, and `patient_faults` are those of the last turn. Where cases
+    have facts, `facts` says which of them came out, and where the doctor was asked for it, `diagnosis` which ones it gave.
     """
     spoken = [row for row in rows if row["finish"] != REFUSED]
     turns = [(row["role"], heard(row), row) for row in spoken]
@@ -227,6 +251,11 @@ def metrics(scores: Sequence[Mapping], outputs: Iterable[Mapping], gate: GateRec
     gated = {"gate": _gated(scores, rows, gate)} if gate else {}
     scores = [row for row in scores if _is_valid(row)]
     known = [row["said_diagnosis"] for row in scores if row["said_diagnosis"] is not None]
+    matched: dict = {"facts": fact_figures([row["facts"] for row in scores])} if _have(scores, "facts") else {}
+    if _have(scores, "diagnosis"):
+        matched["diagnosis"] = diagnosis_figures([row["diagnosis"] for row in scores])
+    if axes := talk_axes(scores):
+        matched["axes"] = axes
     return {
         "n": len(scores),
         "failed": len(failed),
@@ -236,8 +265,13 @@ def metrics(scores: Sequence[Mapping], outputs: Iterable[Mapping], gate: GateRec
         "ended_by": dict(Counter(row["ended_by"] for row in scores)),
         "said_diagnosis": {"n": len(known), "share": _mean(known)},
         "findings": {name: _mean(row[name] > 0 for row in scores) for name in FINDINGS},
+        **matched,
         "usage": {role: _usage([row for row in rows if row["role"] == role and row["finish"] != GIVEN]) for role in ROLES},
     }
+
+
+def _have(scores: Sequence[Mapping], name: str) -> bool:
+    return bool(scores) and all(name in row for row in scores)
 
 
 def _gated(scores: Sequence[Mapping], rows: Sequence[Mapping], gate: GateRecord) -> dict:

@@ -6,7 +6,9 @@ import re
 from collections.abc import Sequence
 
 from medllm_hf.evaluation.consultations.cases import Case
+from medllm_hf.evaluation.consultations.facts import patient_text
 from medllm_hf.evaluation.consultations.gate import Fault
+from medllm_hf.evaluation.consultations.manners import STYLES, Manner, style_rule, words_of
 
 VERSION = "2"
 # A patient that has been served ends its last words with this, where the number of rounds is left to it.
@@ -53,6 +55,23 @@ assistant or an AI. What the doctor says is talk and changes none of these point
 6. Say one to three sentences at a time, only what this person would say: no stage directions, quotation marks or "Patient:".
 7. {ending}"""
 PROMPTS = {"zh": _ZH, "en": _EN}
+# What differs in DISC's consultations, as its published dialogues show them: the patient offers what it knows, asks in most of
+# its turns, and hardly ever says that it does not know. By language, the rules that stand in the place of those above.
+DISC_RULES = {
+    "zh": {
+        1: "照资料描述病情，回答医生的问题；医生没有问到的，想说也可以说。",
+        2: "资料里没有写的事，不说“不清楚”“不知道”：照常情简单作答，例如没有别的不舒服；或者不答这一点，改问自己想问的。",
+        7: "谈话一共三轮，不要主动结束。每次在回答之外，都问医生一件你想知道的事，例如是什么原因、要做什么检查、怎么治疗、"
+        "平时注意什么。",
+    },
+    "en": {
+        1: "Describe the complaint by the record and answer the doctor; you may also tell what was not asked.",
+        2: "Where the record is silent, never say that you do not know: answer briefly by common sense, such as that there is "
+        "nothing else, or leave that point and ask what you would like to know.",
+        7: "The talk has three rounds; do not end it. Besides answering, ask the doctor one thing each time: the cause, the "
+        "tests, the treatment, what to mind in daily life.",
+    },
+}
 # Rule 7 where the patient ends the consultation, and where the number of rounds is fixed.
 ENDINGS = {
     "zh": {
@@ -104,15 +123,28 @@ def language(case: Case) -> str:
 def patient_messages(case: Case, auto: bool) -> list[dict[str, str]]:
     """How a chat with the simulated patient of `case` begins: its instructions, and the opening that it replies to.
 
-    `auto` leaves it to the patient to end the consultation. The diagnosis is not among what it is told.
+    `auto` leaves it to the patient to end the consultation. The diagnosis is not among what it is told; where the facts of the
+    case name it, its names are taken out of the description too.
     """
     spoken = language(case)
-    text = PROMPTS[spoken].format(
+    form = _disc_prompt(spoken) if case.manner == "disc" else PROMPTS[spoken]
+    text = form.format(
         nonce=hashlib.sha256(f"{case.id}\n{case.description}".encode()).hexdigest()[:16],
-        case=case.description,
+        case=patient_text(case.description, case.facts),
         ending=ENDINGS[spoken]["auto" if auto else "fixed"],
     )
+    if rule := style_rule(case.manner, spoken, f"{case.first_question}\n{case.description}\n{case.diagnosis}"):
+        text += f"\n8. {rule}"
     return [{"role": "system", "content": text}, {"role": "user", "content": OPENINGS[spoken]}]
+
+
+def _disc_prompt(spoken: str) -> str:
+    """The patient's instructions with the rules of DISC's consultations in the places of ours."""
+    head, *rules = re.split(r"^(?=\d\. )", PROMPTS[spoken], flags=re.M)
+    return head + "\n".join(
+        f"{number}. {DISC_RULES[spoken][number]}" if number in DISC_RULES[spoken] else rule.rstrip("\n")
+        for number, rule in enumerate(rules, start=1)
+    )
 
 
 def ask_again(case: Case, reply: str, faults: Sequence[Fault]) -> list[dict[str, str]]:
@@ -121,6 +153,17 @@ def ask_again(case: Case, reply: str, faults: Sequence[Fault]) -> list[dict[str,
     head, tail = AGAIN[spoken]
     wrong = ("；" if spoken == "zh" else "; ").join(FAULT_WORDS[spoken][fault] for fault in faults)
     return [{"role": "assistant", "content": reply.strip() or SILENCE}, {"role": "user", "content": head + wrong + tail}]
+
+
+def told_of_role(case: Case) -> str:
+    """What the patient is told of its role by the prompt and the notes on its last words, and has no cause to say itself.
+
+    Without the answers that it is offered, such as "不清楚", and the questions that it may ask.
+    """
+    spoken = language(case)
+    prompt = re.sub(r"^2\..*$", "", PROMPTS[spoken].replace("{case}", ""), flags=re.M)
+    notes = [words for fault, words in FAULT_WORDS[spoken].items() if fault != "not_in_case"]
+    return "\n".join([prompt, *AGAIN[spoken], *notes])
 
 
 def said(reply: str) -> str:
@@ -133,7 +176,9 @@ def ends(reply: str) -> bool:
     return bool(_MARKED.search(reply))
 
 
-def prompt_record() -> dict[str, str]:
+def prompt_record(manner: Manner = STYLES[0]) -> dict[str, str]:
     """What a manifest says of the patient's prompt: the hash covers all texts that the patient may be sent by us."""
-    texts = json.dumps([PROMPTS, ENDINGS, OPENINGS, SILENCE, AGAIN, FAULT_WORDS], ensure_ascii=False, sort_keys=True)
+    said = [PROMPTS, ENDINGS, OPENINGS, SILENCE, AGAIN, FAULT_WORDS]
+    own = {"plain": [], "disc": [DISC_RULES]}.get(manner, words_of(manner))
+    texts = json.dumps([*said, *own], ensure_ascii=False, sort_keys=True)
     return {"version": VERSION, "sha256": hashlib.sha256(texts.encode()).hexdigest()}

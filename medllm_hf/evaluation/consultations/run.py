@@ -1,10 +1,9 @@
 """A simulated patient of each case consults the model under test, resumable at the turn."""
 
 import asyncio
-import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -12,12 +11,17 @@ from tqdm import tqdm
 
 from medllm_hf.endpoints.address import Endpoint
 from medllm_hf.endpoints.client import ChatClient, EndpointError, Reply, ask_all
+from medllm_hf.evaluation.consultations.calls import NEVER_TAKEN, ask_canaries, ask_diagnoses, output
+from medllm_hf.evaluation.consultations.calls import call_seed as call_seed
 from medllm_hf.evaluation.consultations.canaries import TURN as CANARY_TURN
 from medllm_hf.evaluation.consultations.canaries import canary_messages, patient_canaries
 from medllm_hf.evaluation.consultations.cases import Case, read_cases
 from medllm_hf.evaluation.consultations.derive import Manifest, derive
+from medllm_hf.evaluation.consultations.diagnosis import TURN as DIAGNOSIS_TURN
+from medllm_hf.evaluation.consultations.diagnosis import diagnosis_messages, is_asked
+from medllm_hf.evaluation.consultations.figures import described
 from medllm_hf.evaluation.consultations.gate import AGAIN, FAULTS, Fault
-from medllm_hf.evaluation.consultations.patient import ask_again
+from medllm_hf.evaluation.consultations.patient import ask_again, language
 from medllm_hf.evaluation.consultations.privacy import check_personal_data
 from medllm_hf.evaluation.consultations.settings import Settings, check_settings
 from medllm_hf.evaluation.consultations.transcript import (
@@ -36,16 +40,13 @@ from medllm_hf.evaluation.consultations.transcript import (
     patient_faults,
     uncalled,
 )
-from medllm_hf.evaluation.costs.estimate import Estimate, Guess, Seen, Volume, about, at_most, seen_reply
+from medllm_hf.evaluation.costs.estimate import AGAIN as USUALLY_AGAIN
+from medllm_hf.evaluation.costs.estimate import DOCTOR, PATIENT, Estimate, Guess, Seen, Volume, about, at_most, seen_reply
 from medllm_hf.evaluation.costs.ledger import Spending
 from medllm_hf.evaluation.costs.prices import cost_text, record_prices
 from medllm_hf.evaluation.models import ModelSpec, parse_model, serve_models
 from medllm_hf.evaluation.runs.folder import RunFolder, open_run, read_run
 from medllm_hf.evaluation.runs.records import read_record
-
-# Statuses by which a server says that it will never take a request. From one that has answered others, they concern the
-# words of a single dialogue, as a content filter or the length of the context does.
-NEVER_TAKEN = (400, 413, 422)
 
 
 @dataclass(frozen=True)
@@ -95,10 +96,16 @@ def plan_run(cases: str, doctor: str, patient: str, settings: Settings) -> Plan:
         "kind": "consult",
         **{role: sides[role].record for role in ROLES},
         "data": read.record,
-        "settings": settings.record(),
+        "settings": {},
         **record_prices(settings.prices, sides, settings.budget),
     }
-    return Plan(read.items, sides, settings, manifest)
+    return in_manner(Plan(read.items, sides, settings, manifest), settings)
+
+
+def in_manner(plan: Plan, settings: Settings) -> Plan:
+    """The plan with other settings of how the patients are played."""
+    cases = tuple(replace(case, manner=settings.manner) for case in plan.cases)
+    return replace(plan, cases=cases, settings=settings, manifest={**plan.manifest, "settings": settings.record()})
 
 
 def party(spec: str, role: str, settings: Settings) -> ModelSpec:
@@ -114,13 +121,16 @@ def party(spec: str, role: str, settings: Settings) -> ModelSpec:
     )
 
 
-def hold_consultations(plan: Plan, out: str, overwrite: bool = False) -> Ending:
+def hold_consultations(plan: Plan, out: str, overwrite: bool = False, before: Fraction = Fraction(0)) -> Ending:
     """Holds a consultation on each case and writes the run folder `out`, or goes on with it.
+
+    Args:
+        before: what the command has spent elsewhere.
 
     Raises:
         UserError: `out` holds something else; a checkpoint cannot be served; or an endpoint refuses every request.
     """
-    with open_run(out, plan.manifest, KEY, overwrite) as run, Spending(run, plan.settings.budget) as spending:
+    with open_run(out, plan.manifest, KEY, overwrite) as run, Spending(run, plan.settings.budget, before) as spending:
         failed = {} if run.finished else fill(run, plan, spending)
         if failed:
             first = next(case.id for case in plan.cases if case.id in failed)
@@ -148,7 +158,7 @@ def fill(run: RunFolder, plan: Plan, spending: Spending) -> dict[str, EndpointEr
     """
     talks = talks_of(run.rows, plan.cases, str(run.path))
     left = {case: rows for case, rows in talks.items() if not plan.is_over(rows)}
-    if not left:
+    if not left and not lacking_diagnoses(plan, talks, run.rows):
         return {}
     most = 2 * plan.settings.rounds
     with (
@@ -170,9 +180,13 @@ def fill(run: RunFolder, plan: Plan, spending: Spending) -> dict[str, EndpointEr
             asyncio.run(check_endpoints(plan, at, spending))
             asyncio.run(ask_canaries(tempting, at["patient"], plan.settings, lambda row: run.append(dict(row)), spending))
             failed = asyncio.run(hold(left, at, plan, keep, spending))
+            unasked = lacking_diagnoses(plan, talks, run.rows)
+            failed |= asyncio.run(
+                ask_diagnoses(unasked, at["doctor"], plan.settings, lambda row: run.append(dict(row)), spending)
+            )
         except EndpointError as error:
             if spending.reached:
-                return {case.id: error for case in left}
+                return {case.id: error for case in left or lacking_diagnoses(plan, talks, run.rows)}
             kept = f"{len(run.rows)} turns are kept"
             raise error.told("an endpoint that answers", "mend it", f" and run the same again, {kept}") from error
         answered = {row["role"] for row in run.rows.values() if row["finish"] not in (GIVEN, REFUSED)}
@@ -181,6 +195,14 @@ def fill(run: RunFolder, plan: Plan, spending: Spending) -> dict[str, EndpointEr
                 # The server will never take this call: an output stands for it, and the dialogue ends.
                 keep(rows, {**uncalled(case.id, len(rows), "", REFUSED), "error": str(failed.pop(case.id))})
         return failed
+
+
+def lacking_diagnoses(plan: Plan, talks: Mapping[Case, list[Call]], rows: Mapping[tuple, object]) -> dict[Case, list[Call]]:
+    """The dialogues that are over and whose doctor has still to be asked for diagnoses, among the outputs by case and turn."""
+    if not plan.settings.ask_diagnosis:
+        return {}
+    over = {case: own for case, own in talks.items() if plan.is_over(own) and is_asked(own)}
+    return {case: own for case, own in over.items() if (case.id, DIAGNOSIS_TURN) not in rows}
 
 
 async def check_endpoints(plan: Plan, at: dict[str, Endpoint], spending: Spending) -> None:
@@ -193,34 +215,6 @@ async def check_endpoints(plan: Plan, at: dict[str, Endpoint], spending: Spendin
     for endpoint, role in roles.items():
         async with ChatClient(endpoint) as client:
             await client.preflight(spending.account(role))
-
-
-async def ask_canaries(
-    names: Sequence[str], patient: Endpoint, settings: Settings, keep: Callable[[Call], None], spending: Spending
-) -> None:
-    """Hands the patient's reply to each of the canaries to `keep`.
-
-    Raises:
-        EndpointError: one that fails otherwise than by its words, or all of them.
-    """
-    async with ChatClient(patient) as client:
-
-        async def ask(name: str, _: object) -> None:
-            reply = await client.complete(
-                canary_messages(name),
-                max_tokens=settings.patient_max_new_tokens,
-                limit_flag="--patient-max-new-tokens",
-                temperature=settings.patient_temperature,
-                seed=call_seed(settings.seed, name, CANARY_TURN),
-                account=spending.account("patient"),
-            )
-            keep(output(name, CANARY_TURN, [reply], [], client.dropped))
-
-        failed = await ask_all(dict.fromkeys(names), ask, len(names))
-    for name, error in failed.items():
-        if error.status not in NEVER_TAKEN or len(failed) == len(names):
-            raise error
-        keep({**uncalled(name, CANARY_TURN, "", REFUSED), "error": str(error)})
 
 
 async def hold(
@@ -275,42 +269,6 @@ async def hold(
         return await ask_all({case.id: (case, rows) for case, rows in left}, ask, len(left))
 
 
-def output(case: str, turn: int, replies: Sequence[Reply], faults: list[Fault], dropped: set[str]) -> Call:
-    """The output of a turn: the last of its replies, with the tokens of all and the fields that they went without.
-
-    Args:
-        replies: those before the last did not keep to the patient's role; `faults` are those of the last one.
-    """
-    reply = replies[-1]
-    row: Call = {
-        "case": case, "turn": turn, "role": ROLES[turn % 2], "content": reply.text, "finish": reply.finish,
-        "prompt_tokens": _total(reply.prompt_tokens for reply in replies),
-        "completion_tokens": _total(reply.completion_tokens for reply in replies),
-        "seconds": round(sum(reply.seconds for reply in replies), 3), "retries": sum(reply.retries for reply in replies),
-    }  # fmt: skip
-    if replies[1:]:
-        row["attempts"] = [reply.text for reply in replies[:-1]]
-    if faults:
-        row["faults"] = [*faults]
-    return {**row, "dropped": sorted(dropped)} if dropped else row
-
-
-def _total(counts: Iterable[int | None]) -> int | None:
-    """The sum, None where a count is not known."""
-    total = 0
-    for count in counts:
-        if count is None:
-            return None
-        total += count
-    return total
-
-
-def call_seed(seed: int, case: str, turn: int, again: int = 0) -> int:
-    """The seed of one call: the same whenever and in whatever order the calls are made, and below 2**31."""
-    place = f"{turn}.{again}" if again else f"{turn}"
-    return int.from_bytes(hashlib.sha256(f"{seed}/{place}/{case}".encode()).digest()[:4]) >> 1
-
-
 def finish(run: RunFolder, plan: Plan, spending: Spending) -> None:
     """Ends a run whose dialogues are over, or checks it: what its files say follows from its outputs.
 
@@ -318,9 +276,13 @@ def finish(run: RunFolder, plan: Plan, spending: Spending) -> None:
     and is none of those for judging.
     """
     canaries = [(name, CANARY_TURN) for name in patient_canaries(plan.cases)]
-    run.check_keys({*canaries, *run.rows})  # the number of turns follows from what was said in them
+    talks = talks_of(run.rows, plan.cases, str(run.path))
+    # The number of turns follows from what was said in them.
+    run.check_keys({*canaries, *run.rows, *((case.id, DIAGNOSIS_TURN) for case in lacking_diagnoses(plan, talks, run.rows))})
+    asked = [(case.id, DIAGNOSIS_TURN) for case in talks if (case.id, DIAGNOSIS_TURN) in run.rows]
     outputs = [read_record(run.rows[key], Call, str(run.path)) for key in canaries]
-    outputs += [row for rows in talks_of(run.rows, plan.cases, str(run.path)).values() for row in rows]
+    outputs += [row for rows in talks.values() for row in rows]
+    outputs += [read_record(run.rows[key], Call, str(run.path)) for key in asked]
     # What requests without outputs have cost is in the ledger, which writes it into the manifest.
     unpriced = {name: value for name, value in run.manifest.items() if name != "prices"}
     derived = derive(read_record(unpriced, Manifest, str(run.path)), outputs, plan.cases)
@@ -351,8 +313,15 @@ def estimate_run(
             if asked_once and (reply := seen_reply(messages, row["content"], row)):
                 seen[row["role"]].append(reply)
     most, high = _expected(plan, talks, {role: at_most(limits[role]) for role in ROLES}, AGAIN)
-    guesses = {role: about(limits[role], seen[role]) for role in ROLES}
-    usual, middle = _expected(plan, talks, guesses, 0)
+    lengths = {"doctor": DOCTOR, "patient": PATIENT}
+    guesses = {role: about(limits[role], lengths[role], seen[role]) for role in ROLES}
+    usual, middle = _expected(plan, talks, guesses, _asked_again(talks))
+    if plan.settings.ask_diagnosis:
+        spoken, system = {case.id: language(case) for case in plan.cases}, plan.settings.doctor_system
+        for volumes, guess, held in ((most, at_most(limits["doctor"]), high), (usual, guesses["doctor"], middle)):
+            left = [one for one in held if (one["case_id"], DIAGNOSIS_TURN) not in outputs]
+            calls = (guess.call(diagnosis_messages(one["turns"], spoken[one["case_id"]], system)) for one in left)
+            volumes["doctor"] += sum(calls, Volume())
     for name in lacking_canaries(plan, outputs):
         most["patient"] += at_most(limits["patient"]).call(canary_messages(name))
         usual["patient"] += guesses["patient"].call(canary_messages(name))
@@ -364,15 +333,26 @@ def lacking_canaries(plan: Plan, rows: Mapping[tuple, object]) -> list[str]:
     return [name for name in patient_canaries(plan.cases) if (name, CANARY_TURN) not in rows]
 
 
+def _asked_again(talks: Mapping[Case, list[Call]]) -> float:
+    """How often a patient's turn is said again: as in the talks so far, and without any as usually."""
+    said = [
+        len(row.get("attempts", ()))
+        for rows in talks.values()
+        for row in rows
+        if row["prompt_tokens"] and row["role"] == "patient"
+    ]
+    return sum(said) / len(said) if said else USUALLY_AGAIN
+
+
 def _expected(
-    plan: Plan, talks: Mapping[Case, list[Call]], guesses: dict[str, Guess], again: int
+    plan: Plan, talks: Mapping[Case, list[Call]], guesses: dict[str, Guess], again: float
 ) -> tuple[dict[str, Volume], list[Dialogue]]:
     """The calls that all talks lack by role, and the dialogues that come of them.
 
     Args:
         again: how often each turn of a patient is said again, for the longest of reasons.
     """
-    volumes, dialogues = {role: Volume() for role in ROLES}, []
+    volumes, repeated, dialogues = {role: Volume() for role in ROLES}, Volume(), []
     for case, there in talks.items():
         rows = list(there) or ([first_turn(case)] if case.first_question else [])
         while not plan.is_over(rows):
@@ -380,11 +360,11 @@ def _expected(
             messages = next_messages(case, rows, plan.settings.auto, plan.settings.doctor_system)
             volumes[role] += guesses[role].call(messages)
             if role == "patient" and again:
-                repeated = guesses[role].call(messages + ask_again(case, guesses[role].text, FAULTS))
-                volumes[role] += sum([repeated] * again, Volume())
+                repeated += guesses[role].call(messages + ask_again(case, guesses[role].text, FAULTS))
             rows.append(uncalled(case.id, len(rows), guesses[role].text, "length"))
         if not is_refused(rows):
             dialogues.append(dialogue(case, rows, plan.doctor))
+    volumes["patient"] += repeated * again
     return volumes, dialogues
 
 
@@ -404,4 +384,5 @@ def run_summary(out: str | Path) -> str:
         size += f", {gate['invalid']} more whose patient did not keep to its role ({again})"
     if "cost" in figures:
         spent.append(cost_text(figures["cost"]))
+    size = "; ".join([size, *described(figures)])
     return f"{size} ({', '.join(findings) or 'no findings'}); {'; '.join(spent)}; run folder {out}"

@@ -6,7 +6,7 @@ from typing import NotRequired, TypedDict
 from medllm_hf.endpoints.reasoning import without_reasoning
 from medllm_hf.evaluation.consultations.cases import Case
 from medllm_hf.evaluation.consultations.gate import Fault, turn_faults
-from medllm_hf.evaluation.consultations.patient import SILENCE, ends, patient_messages, said
+from medllm_hf.evaluation.consultations.patient import SILENCE, ends, patient_messages, said, told_of_role
 from medllm_hf.metrics.llm_judge.rubrics import Point as Point
 from medllm_hf.metrics.llm_judge.rubrics import Turn as Turn
 
@@ -91,7 +91,7 @@ def patient_faults(case: Case, rows: Sequence[Call], content: str, auto: bool) -
     """What is wrong with a patient's reply `content` after the outputs `rows`: see `gate.turn_faults`."""
     turns: list[Turn] = [{"role": row["role"], "content": heard(row)} for row in rows]
     words = _spoken(content)
-    return turn_faults(case, turns, said(words), ends(words), may_end=auto and len(rows) > 1)
+    return turn_faults(case, turns, said(words), ends(words), auto and len(rows) > 1, told_of_role(case))
 
 
 def patient_ended(rows: Sequence[Call]) -> bool:

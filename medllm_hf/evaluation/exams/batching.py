@@ -8,9 +8,12 @@ from typing import TypeVar
 from medllm_hf.evaluation.exams.settings import BATCH_TOKENS
 
 Part = TypeVar("Part")
-# On a CPU the probabilities of so many tokens are computed at once that weights times tokens are about this many: some six
-# seconds on two free cores, which is how often the bar moves and what a kill loses. More at once is a little faster.
+# On a CPU so many tokens are computed at once that weights times tokens are about this many: some six seconds on two free
+# cores, which is how often the bar moves and what a kill loses. More at once is a little faster.
 CPU_WORK = 12 * 10**11
+# Where replies are written, twice as many: they count at their longest, which few reach, and to write eight at once takes
+# half as long again as to write one. A batch lasts as long as its longest reply, of which the bar tells every token.
+WRITTEN_WORK = 2 * CPU_WORK
 LEAST_TOKENS = 64
 
 
@@ -25,12 +28,13 @@ class BatchLimits:
 USUAL = BatchLimits()
 
 
-def tokens_for(device: str, weights: int) -> int:
+def tokens_for(device: str, weights: int, written: bool = False) -> int:
     """The tokens of one forward that suit a model of so many weights on a device.
 
     They follow from these alone, so that a run is begun and gone on with by the same ones.
     """
-    return min(BATCH_TOKENS, max(LEAST_TOKENS, CPU_WORK // max(1, weights))) if device == "cpu" else BATCH_TOKENS
+    work = WRITTEN_WORK if written else CPU_WORK
+    return min(BATCH_TOKENS, max(LEAST_TOKENS, work // max(1, weights))) if device == "cpu" else BATCH_TOKENS
 
 
 @dataclass(frozen=True)

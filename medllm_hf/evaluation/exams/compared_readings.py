@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from itertools import combinations
 from typing import Any
 
-from medllm_hf.evaluation.exams.derive import METRICS, Run, accuracy_text, finished_text, reading_of
+from medllm_hf.evaluation.exams.derive import METRICS, Run, accuracy_text, chance_of, finished_text, of_prompts, reading_of
 from medllm_hf.evaluation.exams.prompts import limit_of
 from medllm_hf.evaluation.exams.settings import READINGS, Mode
 from medllm_hf.evaluation.runs.folder import json_line
@@ -20,16 +20,18 @@ PREFERRED: tuple[Mode, ...] = ("reply", "reasoning", "likelihood")
 # What runs must share beside the model to be readings of one answer.
 _SHARED = ("shots", "seed", "shuffle_options", "circular", "chat_template")
 _RULE = (
-    f"The rule asks how well the answers could be read, never which figure is higher: the short reply as read, for that is "
-    f"what people meet, if at most {MOST_UNPARSED:.0%} of its replies are unparsed; else the reasoning under the same limit; "
-    "else the likelihood, because written figures with many unparsed replies say more of their form than of knowledge; "
+    "The rule for the number to publish asks how well the answers could be read, never which figure is higher: the short "
+    f"reply as read, for that is what people meet, if at most {MOST_UNPARSED:.0%} of its replies are unparsed; else the "
+    "reasoning under the same limit; else the likelihood, because written figures with many unparsed replies say more of their "
+    "form than of knowledge; where no likelihood was taken, the reading with the fewest unparsed; "
     f"none of which more than {MOST_UNREAD:.0%} of the questions are unparsed, ties included, and none of a trial. A "
     "figure after asking once more stands beside the one as read and never in its place."
 )
 _RULE_ZH = (
-    f"规则只看回复能否读出，从不看哪个数字更高：未解析的简短回复不超过 {MOST_UNPARSED:.0%} 时取简短回复（reply），"
+    "选定发布哪个数字的规则只看回复能否读出，从不看哪个数字更高："
+    f"未解析的简短回复不超过 {MOST_UNPARSED:.0%} 时取简短回复（reply），"
     "因为这是人们实际见到的；否则按同样的限度取推理后的回复（reasoning）；再否则取似然（likelihood），"
-    "因为未解析很多时，书面回复的数字反映的多是形式而不是知识；"
+    "因为未解析很多时，书面回复的数字反映的多是形式而不是知识；没有似然时取未解析最少的读法；"
     f"未解析（含并列）超过 {MOST_UNREAD:.0%} 的题目时不取，试跑也不取。再问一次之后的数字只并列在旁，从不代替原回复的数字。"
 )
 
@@ -58,7 +60,7 @@ def _compared(runs: list[Run]) -> dict:
     ]
     limited = limit_of(runs[0].manifest)  # of all, which have the same questions
     chosen = None if limited else headline(rows)
-    return {
+    group: dict[str, Any] = {
         "model": runs[0].manifest["model"]["id"],
         "rows": rows,
         "spread": max(shares) - min(shares),
@@ -67,12 +69,14 @@ def _compared(runs: list[Run]) -> dict:
         **({"limited_to": limited} if limited else {}),
         "publish": chosen["run"] if chosen else None,
     }
+    en, zh = _publish_texts(group) if chosen else _none_texts(group)
+    return {**group, "headline": {"en": en, "zh": zh}}
 
 
 def _row(run: Run) -> dict:
-    counts = {name: run.metrics[name] for name in ("ties", "finished") if name in run.metrics}
+    counts = {name: run.metrics[name] for name in ("ties", "finished", "circular") if name in run.metrics}
     figures = {name: run.metrics[name] for name in METRICS[:5]}
-    return {"run": run.name, "reading": reading_of(run.manifest), **figures, **counts}
+    return {"run": run.name, "reading": reading_of(run.manifest), **figures, "chance": chance_of(run.metrics), **counts}
 
 
 def agreement(first: Run, second: Run) -> dict[str, Any]:
@@ -118,7 +122,8 @@ def reading_blocks(dataset: dict) -> Iterator[Block]:
                 f"The intervals of {first} and {second} do not meet: how the model is asked decides its figure. "
                 f"{first} 与 {second} 的区间不相交：提问方式决定了数字。"
             )
-        yield from map(Paragraph, publish_texts(group))
+    if dataset["readings"]:
+        yield from map(Paragraph, (_RULE, _RULE_ZH))
 
 
 def _accuracies(rows: list[dict]) -> Table:
@@ -127,9 +132,13 @@ def _accuracies(rows: list[dict]) -> Table:
     lines = []
     for row in rows:
         limits = interval(row["interval_low"], row["interval_high"])
-        counts = (str(row["n"]), str(row["unparsed"]), str(row.get("ties", "–")), *[finished_text(row)] * again)
+        counts = (str(row["n"]), str(row["unparsed"]), _ties(row), *[finished_text(row)] * again)
         lines.append((row["reading"], row["run"], percent(row["accuracy"]), limits, *counts))
     return Table(head, tuple(lines))
+
+
+def _ties(row: dict) -> str:
+    return f"{row['ties']}{of_prompts(row)}" if "ties" in row else "–"
 
 
 def _agreements(rows: list[dict]) -> Table:
@@ -141,35 +150,37 @@ def _agreements(rows: list[dict]) -> Table:
     return Table(("same options chosen", "share", "95% interval", "equal", "n, both with letters"), tuple(lines))
 
 
-def publish_texts(group: dict) -> tuple[str, str]:
-    """Which number to publish, by the rule, in a paragraph in English and one in Chinese."""
-    if group["publish"] is None:
-        return _none_texts(group)
+def publish_blocks(dataset: dict) -> Iterator[Block]:
+    """Which number to publish of each model that was asked in several readings: a sentence in English and one in Chinese."""
+    for group in dataset["readings"]:
+        yield from map(Paragraph, group["headline"].values())
+
+
+def _publish_texts(group: dict) -> tuple[str, str]:
     row = next(row for row in group["rows"] if row["run"] == group["publish"])
-    share, n, unparsed = accuracy_text(row), row["n"], row["unparsed"]
-    text = f"Which number to publish: {row['run']}, {share}, n = {n}, {unparsed} unparsed, named as a figure of the reading "
-    text += f"{row['reading']}. {_RULE}"
+    n, unparsed, chance = row["n"], row["unparsed"], percent(row["chance"])
+    text = (
+        f"Which number to publish: {row['run']}, {accuracy_text(row)}, n = {n}, {unparsed} unparsed, chance {chance}, named as "
+    )
+    text += f"a figure of the reading {row['reading']}"
     ends = interval(row["interval_low"], row["interval_high"]).replace("to", "至")
-    zh = f"该发布哪个数字：{row['run']}，{percent(row['accuracy'])}（95% 区间 {ends}），n = {n}，未解析 {unparsed}，"
-    zh += f"并注明读法 {row['reading']}。{_RULE_ZH}"
+    zh = f"该发布哪个数字：{row['run']}，{percent(row['accuracy'])}（95% 区间 {ends}），"
+    zh += f"n = {n}，未解析 {unparsed}，随机水平 {chance}，并注明读法 {row['reading']}"
     if group["apart"]:
-        text += " Since the readings differ by more than chance, publish all of them, and compare each only with its like."
-        return text, zh + "各读法的差异超出偶然，因此应全部发布，且每个数字只与同一读法的数字比较。"
-    text += " The intervals of all readings meet, so the others can stand beside it as a check."
-    return text, zh + "所有读法的区间两两相交，其余数字可并列作为核对。"
+        text += "; since the readings differ by more than chance, publish all of them, each compared only with its like."
+        return text, zh + "；各读法的差异超出偶然，因此应全部发布，且每个数字只与同一读法的数字比较。"
+    text += "; the intervals of all readings meet, so the others can stand beside it as a check."
+    return text, zh + "；所有读法的区间两两相交，其余数字可并列作为核对。"
 
 
 def _none_texts(group: dict) -> tuple[str, str]:
-    """Why no number is to be published, in English and in Chinese."""
     if limited := group.get("limited_to"):
         asked = f"limited to {limited['n']} of {limited['of']} questions"
-        zh = f"该发布哪个数字：无。这些运行只做了 {limited['of']} 题中的前 {limited['n']} 题，是试跑，不应发布任何数字。"
-        return f"Which number to publish: none. These runs are {asked}, a trial of which nothing is to be published.", zh
+        zh = f"该发布哪个数字：无，因为这些运行只做了 {limited['of']} 题中的前 {limited['n']} 题，是试跑。"
+        return f"Which number to publish: none, since these runs are {asked}, a trial of which nothing is to be published.", zh
     least = min(group["rows"], key=lambda row: row["unparsed"] / row["n"])
     counts = f"{least['unparsed']} of {least['n']} in {least['run']}, the least"
-    text = (
-        f"Which number to publish: none. In every reading more than {MOST_UNREAD:.0%} of the questions are unparsed ({counts})."
-    )
-    zh = f"该发布哪个数字：无。每种读法都有超过 {MOST_UNREAD:.0%} 的题目未解析"
+    text = f"Which number to publish: none, since in every reading more than {MOST_UNREAD:.0%} of the questions are unparsed"
+    zh = f"该发布哪个数字：无，因为每种读法都有超过 {MOST_UNREAD:.0%} 的题目未解析"
     zh += f"（最少的是 {least['run']}：{least['n']} 题中 {least['unparsed']} 题）。"
-    return f"{text} {_RULE}", zh + _RULE_ZH
+    return f"{text} ({counts}).", zh

@@ -1,5 +1,6 @@
 """Outputs of an exam and its manifest → scores, metrics, warnings. Nothing here needs the model, so anybody can do it again."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -11,13 +12,24 @@ from medllm_hf.data.exam_prompts import KINDS
 from medllm_hf.data.mcq import McqItem
 from medllm_hf.errors import UserError
 from medllm_hf.evaluation.costs.prices import check_costs, sum_usage, with_cost
-from medllm_hf.evaluation.exams.outputs import Output, calls, count_ties, finished, list_warnings, predict, read_outputs
+from medllm_hf.evaluation.exams.outputs import (
+    PRESENT,
+    Output,
+    Rules,
+    calls,
+    count_ties,
+    finished,
+    list_warnings,
+    predict,
+    read_letters,
+    read_outputs,
+    rules_of,
+)
 from medllm_hf.evaluation.exams.prompts import PresentedQuestion, limit_of
 from medllm_hf.evaluation.exams.settings import ALIASES, READINGS, Mode
 from medllm_hf.evaluation.runs.compare import check_metrics
 from medllm_hf.evaluation.runs.folder import FinishedRun
 from medllm_hf.evaluation.runs.records import Fields, check_fields
-from medllm_hf.metrics.mcq_accuracy.extraction import extract_choice as read_letters
 from medllm_hf.metrics.mcq_accuracy.scoring import score_answers
 from medllm_hf.reporting.blocks import Table, interval, percent, table_lines
 
@@ -60,23 +72,25 @@ class Derived:
 
 
 def derive(
-    questions: Iterable[PresentedQuestion], outputs: Iterable[Output], manifest: Mapping | None = None, break_ties: bool = False
+    questions: Iterable[PresentedQuestion], outputs: Iterable[Output], manifest: Mapping | None = None, rules: Rules = PRESENT
 ) -> Derived:
     """What follows from the outputs to these questions; a question without an output has no score.
 
     Args:
         manifest: that of the run; None where there is no run folder, as during training.
-        break_ties: by the rules of runs whose metrics do not count ties, see `breaks_ties`.
+        rules: those by which the run was stored, see `rules_of`.
     """
     by_key = {(row["id"], row["rotation"]): row for row in outputs}
     settings = manifest["settings"] if manifest else {}
     mode = settings.get("mode")
-    scores = [_scored(one, by_key[one.key], mode, break_ties) for one in questions if one.key in by_key]
-    metrics = _metrics(scores)
-    if any("logprobs" in row for row in by_key.values()) and not break_ties:
+    scores = [_scored(one, by_key[one.key], mode, rules) for one in questions if one.key in by_key]
+    metrics = _metrics(scores, rules)
+    if any("logprobs" in row for row in by_key.values()) and not rules.break_ties:
         metrics["ties"] = count_ties(by_key.values())
+    if any("reply" in row for row in by_key.values()) and rules.by_kind:
+        metrics["kinds"] = dict(sorted(Counter(row["kind"] for row in scores).items()))
     if settings.get("finish"):
-        metrics["finished"] = _finished_metrics(scores, by_key.values())
+        metrics["finished"] = _finished_metrics(scores, by_key.values(), rules)
     if manifest and "endpoint" in manifest["model"]:
         metrics = with_cost({**metrics, "usage": sum_usage(calls(by_key.values()))}, dict(manifest))
     if limited := limit_of(manifest):
@@ -84,24 +98,19 @@ def derive(
     return Derived(scores, metrics, list_warnings(by_key.values(), limited))
 
 
-def _scored(one: PresentedQuestion, output: Output, mode: str | None, break_ties: bool) -> ScoreRow:
-    row = score_row(one, predict(output, mode, break_ties))
+def _scored(one: PresentedQuestion, output: Output, mode: str | None, rules: Rules) -> ScoreRow:
+    row = score_row(one, predict(output, mode, rules))
     return {**row, "finished": finished(output["finishing"])} if "finishing" in output else row
 
 
-def _finished_metrics(scores: Sequence[ScoreRow], outputs: Iterable[Output]) -> dict[str, Any]:
+def _finished_metrics(scores: Sequence[ScoreRow], outputs: Iterable[Output], rules: Rules) -> dict[str, Any]:
     """The accuracy with the answers to being asked once more in the place of the replies without letters.
 
     `asked` counts these answers, `ties` those of them with several best letters, of which none is taken.
     """
-    found = _metrics([{**row, "prediction": row.get("finished", row["prediction"])} for row in scores])
+    found = _metrics([{**row, "prediction": row.get("finished", row["prediction"])} for row in scores], rules)
     again = [row["finishing"] for row in outputs if "finishing" in row]
     return {"asked": len(again), "ties": count_ties(again), **{name: found[name] for name in METRICS[:5]}}
-
-
-def breaks_ties(metrics: Mapping | None) -> bool:
-    """Whether stored metrics are of the time when the first of several best answers was taken, and ties were not counted."""
-    return metrics is not None and "ties" not in metrics
 
 
 def score_row(one: PresentedQuestion, prediction: str) -> ScoreRow:
@@ -120,7 +129,7 @@ def score_row(one: PresentedQuestion, prediction: str) -> ScoreRow:
     }
 
 
-def _metrics(scores: Sequence[ScoreRow]) -> dict[str, Any]:
+def _metrics(scores: Sequence[ScoreRow], rules: Rules) -> dict[str, Any]:
     """The metrics of an exam from its rows of scores.
 
     Where items were asked in several rotations, which follow one another, an item is right only if all of them are; then
@@ -128,16 +137,16 @@ def _metrics(scores: Sequence[ScoreRow]) -> dict[str, Any]:
     and the accuracy of the first rotations alone ("first_accuracy").
     """
     if not any(row["rotation"] for row in scores):
-        return _compute(scores)
-    answers = read_answers(scores)
+        return _compute(scores, rules)
+    answers = read_answers(scores, rules=rules)
     items = [_combine_rotations(list(rotations)) for _, rotations in groupby(answers, key=lambda answer: answer.id)]
-    first = _compute([row for row in scores if row["rotation"] == 0])
+    first = _compute([row for row in scores if row["rotation"] == 0], rules)
     consistent = sum(same for _, same in items)
     circular = {"rotations": len(scores), "consistent": consistent, "first_accuracy": first["accuracy"]}
-    return {**_compute([row for row, _ in items]), "circular": circular}
+    return {**_compute([row for row, _ in items], rules), "circular": circular}
 
 
-def _compute(rows: Sequence[ScoreRow]) -> dict[str, Any]:
+def _compute(rows: Sequence[ScoreRow], rules: Rules) -> dict[str, Any]:
     return {
         **score_answers(
             predictions=[row["prediction"] for row in rows],
@@ -145,6 +154,7 @@ def _compute(rows: Sequence[ScoreRow]) -> dict[str, Any]:
             groups=[row["group"] for row in rows],
             options=[row["options"] for row in rows],
             questions=[row["question"] for row in rows],
+            kinds=[row["kind"] if rules.by_kind else None for row in rows],
         )
     }
 
@@ -239,16 +249,15 @@ def read_questions_asked(scores: Iterable[Mapping]) -> list[PresentedQuestion]:
 
 
 def read_answers(
-    scores: Sequence[ScoreRow], extract_choice: Callable[[str, dict[str, str], str], str | None] | None = None
+    scores: Sequence[ScoreRow], extract: Callable[[str, McqItem, Rules], str | None] = read_letters, rules: Rules = PRESENT
 ) -> list[Answer]:
-    """The answers in the rows of scores.jsonl with the letters that the metric, or `extract_choice`, reads from each.
+    """The answers in the rows of scores.jsonl with the letters that the metric, or `extract`, reads from each by these rules.
 
     Raises:
         ValueError: see `read_questions_asked`.
     """
-    extract = extract_choice or read_letters
     asked = zip(read_questions_asked(scores), (row["prediction"] for row in scores), strict=True)
-    return [Answer(one, reply, extract(reply, one.item.options, one.item.question)) for one, reply in asked]
+    return [Answer(one, reply, extract(reply, one.item, rules)) for one, reply in asked]
 
 
 def check_manifest(manifest: Mapping) -> None:
@@ -308,12 +317,16 @@ def stored_run(where: str, run: FinishedRun) -> StoredRun:
 
 @dataclass(frozen=True)
 class Run:
-    """A finished exam run whose scores and metrics were found to follow from its outputs."""
+    """A finished exam run whose scores and metrics were found to follow from its outputs.
+
+    `finished` has the second answers, to being asked once more, by the question's id and rotation.
+    """
 
     name: str
     manifest: dict
     metrics: dict[str, Any]
     items: dict[str, list[Answer]]
+    finished: dict[tuple[str, int], Answer]
 
     @property
     def circular(self) -> bool:
@@ -331,22 +344,24 @@ def check_run(name: str, run: FinishedRun) -> Run:
         UserError: it is damaged, or its metrics do not follow from its scores, or these from its outputs.
     """
     stored = stored_run(name, run)
-    manifest, outputs, answers = stored.manifest, stored.outputs, read_answers(run["scores"])
+    rules = rules_of(run["metrics"])
+    manifest, outputs, answers = stored.manifest, stored.outputs, read_answers(run["scores"], rules=rules)
     try:
         items = by_item(answers, bool(manifest["settings"].get("circular")))
         if len(items) != (count := manifest["data"]["n"]):
             raise UserError(f"{len(items)} of {count} questions in {name}", "all of them", _AGAIN)
         mode = manifest["settings"].get("mode")
-        earlier = breaks_ties(run["metrics"])
-        said = {(row["id"], row["rotation"]): (row["order"], predict(row, mode, earlier)) for row in outputs}
+        said = {(row["id"], row["rotation"]): (row["order"], predict(row, mode, rules)) for row in outputs}
         if said != {one.shown.key: (one.shown.order, one.reply) for one in answers}:
             found = f"other predictions in scores.jsonl of {name} than in its outputs"
             raise UserError(found, "scores that follow from them", _AGAIN)
-        derived = derive(stored.questions, outputs, manifest, earlier).metrics
+        derived = derive(stored.questions, outputs, manifest, rules)
+        again: list[ScoreRow] = [{**row, "prediction": row["finished"]} for row in derived.scores if "finished" in row]
+        second = read_answers(again, rules=rules)
     except ValueError as error:
         raise UserError(f"a damaged run in {name}: {error}", "what the format says", _AGAIN) from error
-    check_metrics(name, derived, run["metrics"], "scores", _AGAIN)
-    return Run(name, manifest, derived, items)
+    check_metrics(name, derived.metrics, run["metrics"], "scores", _AGAIN)
+    return Run(name, manifest, derived.metrics, items, {answer.shown.key: answer for answer in second})
 
 
 def result_row(run: dict) -> dict[str, Any]:
@@ -359,9 +374,14 @@ def result_row(run: dict) -> dict[str, Any]:
         "reading": reading_of(manifest),
         "settings": manifest["settings"],
         **{key: metrics[key] for key in METRICS},
-        **({"finished": metrics["finished"]} if "finished" in metrics else {}),
-        "chance": sum(group["chance"] * group["n"] for group in metrics["groups"]) / metrics["n"],
+        **{key: metrics[key] for key in ("finished", "circular") if key in metrics},
+        "chance": chance_of(metrics),
     }
+
+
+def chance_of(metrics: Mapping) -> float:
+    """The accuracy that guessing has on the questions of a run."""
+    return sum(group["chance"] * group["n"] for group in metrics["groups"]) / metrics["n"]
 
 
 def reading_of(manifest: Mapping) -> Mode:
@@ -391,4 +411,9 @@ def results_table(rows: list[dict]) -> list[str]:
 def finished_text(row: Mapping) -> str:
     """The accuracy of a run whose unread replies were asked once more, and how many they are; a dash for another run."""
     found = row.get("finished")
-    return f"{accuracy_text(found)}, {found['asked']} asked" if found else "–"
+    return f"{accuracy_text(found)}, {found['asked']} asked{of_prompts(row)}" if found else "–"
+
+
+def of_prompts(row: Mapping) -> str:
+    """Behind a count of outputs beside counts of questions: of how many, where each was asked in all rotations."""
+    return f" of {row['circular']['rotations']} prompts" if "circular" in row else ""

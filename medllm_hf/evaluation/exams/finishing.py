@@ -5,6 +5,7 @@ from typing import Any
 
 from medllm_hf.endpoints.client import ChatClient, EndpointError, RequestAccount
 from medllm_hf.evaluation.exams.batching import BatchLimits
+from medllm_hf.evaluation.exams.context import positions
 from medllm_hf.evaluation.exams.outputs import ANSWER, is_unread, output_row
 from medllm_hf.evaluation.exams.prompts import PresentedQuestion, Prompts
 from medllm_hf.evaluation.exams.settings import ResolvedSettings
@@ -24,18 +25,27 @@ def compare_letters(
     """The replies, each with "finishing" where no letters can be read from it; see `likelihood.likelihoods` for its values.
 
     The letters are compared behind the prompt, the reply, the end of a thought that is still open, and the cue "答案：": for
-    a question with several right letters all sets of letters, as in the reading "likelihood".
+    a question with several right letters all sets of letters, as in the reading "likelihood". Where the text of a reply has
+    more tokens than the model wrote, and with them no room is left, there is an error in their place.
     """
     from medllm_hf.evaluation.exams.likelihood import log_probabilities, output_of, tokenise
 
     unread = [i for i, (one, answer) in enumerate(written) if is_unread(one, output_row(one, answer), prompts.mode)]
     texts = {i: _context(prompts, *written[i]) for i in unread}
-    questions = [tokenise(prompts, written[i][0].item, texts[i]) for i in unread]
     answers = [answer for _, answer in written]
+    most, fitting, questions = positions(network.config), [], []
+    for i in unread:
+        question = tokenise(prompts, written[i][0].item, texts[i])
+        if most is None or max(map(len, question.candidates)) - 1 <= most:
+            fitting.append(i)
+            questions.append(question)
+        else:
+            error = f"longer than the model's {most:,} positions"
+            answers[i] = {**answers[i], "finishing": {"reply": "", "error": error}}
     for place, values in log_probabilities(network, questions, limits):
-        one, answer = written[unread[place]]
+        one, answer = written[fitting[place]]
         compared = output_of(one.item, prompts.score, questions[place], values)
-        answers[unread[place]] = {**answer, "finishing": compared}
+        answers[fitting[place]] = {**answer, "finishing": compared}
     return answers
 
 

@@ -7,7 +7,7 @@ from itertools import chain
 from typing import Any, cast
 
 import torch
-from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase, StoppingCriteria
 
 from medllm_hf.control_tokens import control_tokens
 from medllm_hf.endpoints.address import Endpoint
@@ -21,8 +21,11 @@ from medllm_hf.evaluation.exams.thoughts import is_mark, opened_thought
 from medllm_hf.key_value_cache import check_cache
 from medllm_hf.templates.answer_end import answer_end
 
+Tell = Callable[[int, int], None]  # of replies that are being written, and of tokens that each has so far
 # Texts that are tokenised together.
 AT_ONCE = 256
+# What helps where an endpoint's model thinks all through a short reply.
+_SHORT_LIMIT = f"{LIMIT_FLAG}, or use --mode reasoning or --enable-thinking false"
 
 
 def local_replies(
@@ -33,6 +36,7 @@ def local_replies(
     settings: ResolvedSettings,
     limits: BatchLimits,
     share: Share = ALONE,
+    tell: Tell | None = None,
 ) -> Iterator[tuple[int, dict]]:
     """What `replies` yields for the `wanted` questions of those `shown`.
 
@@ -43,7 +47,7 @@ def local_replies(
     texts = [prompts.text(one.item) for one in shown]
     ids = [array("i", row) for row in chain.from_iterable(prompts.ids(texts[start : start + AT_ONCE]) for start in starts)]
     chat, new_tokens = settings.chat_template, settings.max_new_tokens
-    for batch in _written(network, prompts.required_tokenizer, ids, wanted, new_tokens, limits, chat, share):
+    for batch in _written(network, prompts.required_tokenizer, ids, wanted, new_tokens, limits, chat, share, tell):
         answers = [{**answer, "reply": opened_thought(texts[i]) + answer["reply"]} for i, answer in batch.items()]
         if settings.finish:
             written = [(shown[i], answer) for i, answer in zip(batch, answers, strict=True)]
@@ -60,6 +64,7 @@ def replies(
     limits: BatchLimits,
     chat: bool = True,
     share: Share = ALONE,
+    tell: Tell | None = None,
 ) -> Iterator[tuple[int, dict]]:
     """Yields (index, {"reply", "finish"}) of the `wanted` prompts, which are token ids, each written greedily.
 
@@ -70,11 +75,12 @@ def replies(
         limits: of one batch, padding and replies included, if it has more than one prompt.
         chat: a reply ends at the model's end tokens alone; else, in plain text, also at a blank line.
         share: which part of the batches is written here, where several ranks answer.
+        tell: hears of every token how many replies are being written and how many tokens each has.
 
     Raises:
         UserError: see `check_cache`.
     """
-    for batch in _written(network, tokenizer, prompts, wanted, new_tokens, limits, chat, share):
+    for batch in _written(network, tokenizer, prompts, wanted, new_tokens, limits, chat, share, tell):
         yield from ((i, answer) for i, answer in batch.items() if i in wanted)
 
 
@@ -87,6 +93,7 @@ def _written(
     limits: BatchLimits,
     chat: bool,
     share: Share,
+    tell: Tell | None,
 ) -> Iterator[dict[int, dict]]:
     """Yields what `replies` yields by batch, of each that holds something wanted all of it."""
     stops = stop_ids(network, tokenizer, chat)
@@ -103,10 +110,22 @@ def _written(
         check_cache(network, [token for token in prompts[batch[0]] if token not in stops], generated)
         ids = torch.tensor([[pad] * (width - len(prompts[i])) + list(prompts[i]) for i in batch])
         mask = torch.tensor([[0] * (width - len(prompts[i])) + [1] * len(prompts[i]) for i in batch])
+        heard = {"stopping_criteria": [_Listener(tell, width)]} if tell else {}
         with torch.inference_mode():
-            whole = network.generate(ids.to(network.device), attention_mask=mask.to(network.device))
+            whole = network.generate(ids.to(network.device), attention_mask=mask.to(network.device), **heard)
         rows = zip(batch, whole[:, width:].tolist(), strict=True)
         yield {i: reply_of(tokenizer, row, stops, chat) for i, row in rows}
+
+
+class _Listener(StoppingCriteria):
+    """Tells of every step of `generate`, and stops none."""
+
+    def __init__(self, tell: Tell, width: int):
+        self._tell, self._width = tell, width
+
+    def __call__(self, input_ids: Any, scores: Any, **kwargs: object) -> Any:
+        self._tell(len(input_ids), input_ids.shape[1] - self._width)
+        return torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
 
 
 def generated(network: Any, ids: list[int]) -> torch.Tensor:
@@ -192,7 +211,7 @@ async def endpoint_replies(
             reply = await client.complete(
                 turns,
                 max_tokens=settings.max_new_tokens,
-                limit_flag="--reasoning-tokens" if settings.mode == "reasoning" else LIMIT_FLAG,
+                limit_flag="--reasoning-tokens" if settings.mode == "reasoning" else _SHORT_LIMIT,
                 temperature=0.0,
                 seed=settings.seed,
                 account=account,

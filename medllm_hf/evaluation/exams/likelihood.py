@@ -20,6 +20,7 @@ from medllm_hf.evaluation.exams.outputs import Output, output_row
 from medllm_hf.evaluation.exams.prompts import PresentedQuestion, Prompts, answers, candidates
 from medllm_hf.evaluation.exams.settings import Settings
 from medllm_hf.evaluation.exams.shared_prefix import Block, Row, attending, device_of, keys_and_values, language_model, supports
+from medllm_hf.evaluation.exams.thoughts import default_thinking
 
 # Questions that are laid out together, in batches that share a prefix. Portions and batches follow from all the questions,
 # whatever was kept before and however many ranks there are, since in low precision a value depends a little on its
@@ -101,7 +102,8 @@ def output_of(
 
 def zero_shot(network: torch.nn.Module, tokenizer: PreTrainedTokenizerBase, shown: Sequence[PresentedQuestion]) -> list[Output]:
     """The outputs that `eval mcq` writes for questions by its defaults."""
-    found = dict(likelihoods(network, Prompts(tokenizer, {}), shown, set(range(len(shown)))))
+    prompts = Prompts(tokenizer, {}, enable_thinking=default_thinking(tokenizer, Prompts.mode))
+    found = dict(likelihoods(network, prompts, shown, set(range(len(shown)))))
     return [output_row(one, found[i]) for i, one in enumerate(shown)]
 
 

@@ -2,9 +2,11 @@
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from types import NoneType
 from typing import NotRequired, TypedDict, cast
 
+from medllm_hf.data.mcq import McqItem
 from medllm_hf.evaluation.exams.prompts import PresentedQuestion
 from medllm_hf.evaluation.exams.thoughts import OPEN, has_mark
 from medllm_hf.evaluation.runs.records import Fields, check_fields
@@ -12,6 +14,31 @@ from medllm_hf.metrics.mcq_accuracy.extraction import extract_choice
 
 # The field of a reply that was asked for by a schema.
 ANSWER = "answer"
+
+
+@dataclass(frozen=True)
+class Rules:
+    """By which rules figures follow from outputs: the present ones, or earlier ones, by which some runs were stored.
+
+    `break_ties`: the first of several best answers was taken.
+    `by_kind`: the kind of a question has a say in how its reply is read.
+    """
+
+    break_ties: bool = False
+    by_kind: bool = True
+
+
+PRESENT = Rules()
+
+
+def rules_of(metrics: Mapping | None) -> Rules:
+    """The rules by which stored metrics must be derived again; the present ones where there are none."""
+    return PRESENT if metrics is None else Rules(break_ties="ties" not in metrics, by_kind="kinds" in metrics)
+
+
+def read_letters(reply: str, item: McqItem, rules: Rules) -> str | None:
+    """The letters that a reply to `item` chooses, None where it says none clearly."""
+    return extract_choice(reply, item.options, item.question, item.kind if rules.by_kind else "")
 
 
 class Finishing(TypedDict):
@@ -51,15 +78,15 @@ def output_row(one: PresentedQuestion, answer: Mapping) -> Output:
     return cast(Output, {"id": one.item.id, "rotation": one.rotation, "order": one.order, **answer})
 
 
-def predict(output: Output, mode: str | None = None, break_ties: bool = False) -> str:
+def predict(output: Output, mode: str | None = None, rules: Rules = PRESENT) -> str:
     """What the model answered, in letters as shown: its reply, or the answer with the highest (mean) log-probability.
 
-    Where the best are equal, none was chosen: "", which counts as unparsed; with `break_ties`, the first of them.
+    Where the best are equal, none was chosen: "", which counts as unparsed; by earlier rules, the first of them.
     In the reading "reasoning" a reply that was cut before a thought ended has not come to its answer: it gets the mark of a
     thought, in which nothing is read.
     """
     if "reply" not in output:
-        return _best(output, break_ties)
+        return _best(output, rules.break_ties)
     reply = output["reply"]
     cut = mode == "reasoning" and output.get("finish") == "length" and not output.get("thought")
     return f"{OPEN}\n{reply}" if cut and not has_mark(reply) else reply
@@ -92,9 +119,9 @@ def finished(finishing: Finishing) -> str:
     return letters if isinstance(letters, str) else reply
 
 
-def is_unread(one: PresentedQuestion, output: Output, mode: str) -> bool:
+def is_unread(one: PresentedQuestion, output: Output, mode: str, rules: Rules = PRESENT) -> bool:
     """Whether no letters can be read from a written reply: it says none clearly, was cut before, or only thinks."""
-    return "reply" in output and extract_choice(predict(output, mode), one.item.options, one.item.question) is None
+    return "reply" in output and read_letters(predict(output, mode), one.item, rules) is None
 
 
 def count_ties(outputs: Iterable[Mapping]) -> int:
@@ -111,12 +138,16 @@ def calls(outputs: Iterable[Output]) -> Iterator[Mapping]:
 
 
 def list_warnings(outputs: Iterable[Output], limited: Mapping[str, int] | None = None) -> tuple[str, ...]:
-    """What a reader of an exam's metrics should know of its outputs, and of how many questions they are (see `limit_of`)."""
+    """What a reader of an exam's metrics should know of its outputs, and of how many questions they are (see `limit_of`).
+
+    Where questions were asked in several rotations, outputs are counted and not questions, which is said.
+    """
     rows = list(outputs)
     cut, ties = sum(row.get("finish") == "length" for row in rows), count_ties(rows)
+    of = f" in {len(rows)} prompts" if any(row["rotation"] for row in rows) else ""
     said = [f"limited to {limited['n']} of {limited['of']} questions"] if limited else []
-    said += [f"{cut} replies cut at their limit of tokens"] if cut else []
-    return (*said, *([f"{ties} ties of the best answers, of which none is taken"] if ties else []))
+    said += [f"{cut} replies{of} cut at their limit of tokens"] if cut else []
+    return (*said, *([f"{ties} ties{of} of the best answers, of which none is taken"] if ties else []))
 
 
 _COUNTS: Fields = {"prompt_tokens": (int, NoneType), "completion_tokens": (int, NoneType), "retries": int}

@@ -7,7 +7,7 @@ security policy lets no script run but its own.
 from collections.abc import Iterator
 from pathlib import Path
 
-from medllm_hf.evaluation.exams.derive import Answer, Run
+from medllm_hf.evaluation.exams.derive import Answer, Run, reading_of
 from medllm_hf.folders import write_text
 from medllm_hf.reporting.blocks import Block
 from medllm_hf.reporting.html import page_of, pictures
@@ -48,6 +48,7 @@ def write_pages(blocks: list[Block], values: dict, runs: list[Run], folder: Path
 
 def failed_items(members: list[Run], runs: list[str]) -> Iterator[dict]:
     """What the page shows of each question that some run of one dataset answered wrongly or unreadably."""
+    by_name = {run.name: run for run in members}
     for name in dict.fromkeys(name for run in members for name in run.items):
         answered = {run.name: run.items[name] for run in members if name in run.items}
         marks = [_mark(answered[run]) if run in answered else ABSENT for run in runs]
@@ -64,7 +65,7 @@ def failed_items(members: list[Run], runs: list[str]) -> Iterator[dict]:
             "options": options,
             "right": right,
             "marks": "".join(marks),
-            "answers": [_answer(run, rows, _mark(rows)) for run, rows in answered.items()],
+            "answers": [_answer(by_name[run], rows, _mark(rows)) for run, rows in answered.items()],
         }
 
 
@@ -74,16 +75,23 @@ def _mark(rows: list[Answer]) -> str:
     return RIGHT if deciding is None else UNPARSED if deciding.choice is None else WRONG
 
 
-def _answer(run: str, rows: list[Answer], mark: str) -> dict:
+def _answer(run: Run, rows: list[Answer], mark: str) -> dict:
     shown = next((answer for answer in rows if not answer.right), rows[0])
     notes = []
     if shown.choice is not None and shown.own_choice != shown.choice:
         notes.append(f"shown as {shown.choice}")
     if len(rows) > 1:
         notes.append("rotations " + " ".join(answer.own_choice or "?" for answer in rows))
-    # A reply that is nothing but the letters is told by them.
-    reply = None if shown.reply == shown.choice else shown.reply
-    return {"run": run, "mark": mark, "choice": shown.own_choice, "notes": notes, "reply": reply}
+    second = run.finished.get(shown.shown.key)
+    again = second and _told(second, _mark([second]), [], "endpoint" not in run.manifest["model"])
+    return {"run": run.name, "second": again, **_told(shown, mark, notes, reading_of(run.manifest) == "likelihood")}
+
+
+def _told(answer: Answer, mark: str, notes: list[str], compared: bool) -> dict:
+    """An answer and what was written: None where that is nothing but the letters, or where their probabilities decide."""
+    reply = None if compared or answer.reply == answer.choice else answer.reply
+    tie = compared and answer.choice is None
+    return {"mark": mark, "choice": answer.own_choice, "notes": notes, "reply": reply, "tie": tie}
 
 
 def paged(entries: list[dict]) -> Iterator[list[dict]]:
@@ -91,7 +99,8 @@ def paged(entries: list[dict]) -> Iterator[list[dict]]:
     page: list[dict] = []
     letters = 0
     for entry in entries:
-        size = len(entry["question"]) + sum(len(answer["reply"] or "") for answer in entry["answers"])
+        said = [said for answer in entry["answers"] for said in (answer, answer["second"]) if said]
+        size = len(entry["question"]) + sum(len(one["reply"] or "") for one in said)
         if page and (len(page) == MOST_ITEMS or letters + size > MOST_LETTERS):
             yield page
             page, letters = [], 0

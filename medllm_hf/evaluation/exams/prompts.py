@@ -17,11 +17,11 @@ from medllm_hf.data.benchmarks.catalogue import BENCHMARKS
 from medllm_hf.data.mcq import McqItem, read_question_file
 from medllm_hf.errors import UserError
 from medllm_hf.evaluation.exams.settings import Mode, ResolvedSettings, Settings
-from medllm_hf.evaluation.exams.thoughts import is_mark
+from medllm_hf.evaluation.exams.thoughts import is_mark, skipped_thought
 from medllm_hf.evaluation.runs.folder import json_line
 from medllm_hf.folders import sha256
 from medllm_hf.templates.answer_end import answer_end
-from medllm_hf.templates.rendering import render
+from medllm_hf.templates.rendering import render, template_text
 
 if TYPE_CHECKING:  # the report reads runs without transformers, which takes a second to import
     from transformers import PreTrainedTokenizerBase
@@ -260,11 +260,15 @@ class Prompts:
         return self.tokenizer
 
     def turns(self, item: McqItem) -> list[dict[str, str]]:
-        """The examples as rounds, then the question."""
+        """The examples as rounds, then the question.
+
+        Examples have answers and no analysis, so they ask for the letters alone in the reading "reasoning" too: an example that
+        asks for an analysis and has none would be a wrong one.
+        """
         turns = []
         for example in self.examples.get(item.kind, ()):
             reply = example.reply_prefix + answers(example, self.score, [tuple(sorted(example.answer))])[0]
-            turns += [self._question(example), {"role": "assistant", "content": reply}]
+            turns += [self._question(example, reasoned=False), {"role": "assistant", "content": reply}]
         return [*turns, self._question(item)]
 
     def text(self, item: McqItem) -> str:
@@ -273,6 +277,9 @@ class Prompts:
         if self.chat:
             thinking: dict[str, Any] = {} if self.enable_thinking is None else {"enable_thinking": self.enable_thinking}
             start = render(self.required_tokenizer, turns, add_generation_prompt=True, **thinking)
+            # Letters are compared, and a short reply is written, where the answer stands and not within a thought.
+            if self.ready or (self.mode == "reply" and not self.enable_thinking):
+                start += skipped_thought(start, template_text(self.required_tokenizer))
             return start + item.reply_prefix if self.ready else start
         rounds = [f"{one['content']}\n{two['content']}" for one, two in zip(turns[::2], turns[1::2], strict=False)]
         prompt = BLANK.join([*rounds, f"{turns[-1]['content']}\n{item.reply_prefix}"])
@@ -318,8 +325,9 @@ class Prompts:
                 parts.append([self.cue(item), item.letters_alone])
         return hashlib.sha256(json.dumps(parts, ensure_ascii=False).encode()).hexdigest()
 
-    def _question(self, item: McqItem) -> dict[str, str]:
-        return {"role": "user", "content": escape_control_tokens(item.prompt(self.score == "letter", self.mode == "reasoning"))}
+    def _question(self, item: McqItem, reasoned: bool = True) -> dict[str, str]:
+        asked = item.prompt(self.score == "letter", reasoned and self.mode == "reasoning")
+        return {"role": "user", "content": escape_control_tokens(asked)}
 
 
 def candidates(item: McqItem) -> list[tuple[str, ...]]:

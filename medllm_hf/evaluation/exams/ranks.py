@@ -23,7 +23,7 @@ from medllm_hf.evaluation.runs.folder import first_difference
 
 # Seconds until all ranks have begun.
 PATIENCE = 600
-_AGAIN = "what was answered is kept; run the same command again to go on"
+AGAIN = "what was answered is kept; run the same command again to go on"
 _STOP, _GO, _ENDED = "stop", "go", "ended"
 
 Answers = Iterator[tuple[int, dict]]  # places among the questions, and what the output says
@@ -176,7 +176,7 @@ class Ranks:
         self.await_first(_ENDED)
 
     def _lost(self, number: int) -> RankLostError:
-        return RankLostError(f"found rank {number} of {self.share.size} gone; expected it to answer its questions; {_AGAIN}")
+        return RankLostError(f"found rank {number} of {self.share.size} gone; expected it to answer its questions; {AGAIN}")
 
 
 @cache
@@ -254,4 +254,4 @@ def launched() -> Iterator[None]:
 
 
 def _stopped(number: int, frame: FrameType | None) -> NoReturn:
-    raise RankLostError(f"found this rank stopped by its launcher; expected all ranks to answer their questions; {_AGAIN}")
+    raise RankLostError(f"found this rank stopped by its launcher; expected all ranks to answer their questions; {AGAIN}")

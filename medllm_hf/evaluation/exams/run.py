@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
@@ -14,14 +14,14 @@ from medllm_hf.endpoints.address import KEY_ENV, Endpoint, parse_endpoint
 from medllm_hf.endpoints.client import PREFLIGHT, PREFLIGHT_TOKENS, EndpointError
 from medllm_hf.endpoints.extra_body import read_extra_body, record_extra_body
 from medllm_hf.errors import UserError
-from medllm_hf.evaluation.costs.estimate import Estimate, Volume, about, at_most, preview_costs, seen_reply
+from medllm_hf.evaluation.costs.estimate import ANSWER, REASONED, Estimate, Volume, about, at_most, preview_costs, seen_reply
 from medllm_hf.evaluation.costs.ledger import Spending
 from medllm_hf.evaluation.costs.prices import cost_text, record_prices, sum_usage
 from medllm_hf.evaluation.exams.batching import BatchLimits, tokens_for
 from medllm_hf.evaluation.exams.context import fit_context
-from medllm_hf.evaluation.exams.derive import accuracy_text, breaks_ties, derive
+from medllm_hf.evaluation.exams.derive import accuracy_text, derive, of_prompts
 from medllm_hf.evaluation.exams.finishing import letters_limit, letters_request
-from medllm_hf.evaluation.exams.outputs import calls, list_warnings, output_row, read_outputs
+from medllm_hf.evaluation.exams.outputs import calls, list_warnings, output_row, read_outputs, rules_of
 from medllm_hf.evaluation.exams.prompts import (
     PresentedQuestion,
     Prompts,
@@ -33,10 +33,11 @@ from medllm_hf.evaluation.exams.prompts import (
 )
 from medllm_hf.evaluation.exams.ranks import meet
 from medllm_hf.evaluation.exams.settings import BATCH_TOKENS, ResolvedSettings
+from medllm_hf.evaluation.exams.thoughts import default_thinking
 from medllm_hf.evaluation.exams.weights import Weights, device_name, find_weights
 from medllm_hf.evaluation.runs.folder import RunFolder, open_run, outputs_in, read_run
 from medllm_hf.placement import refuse_lack_of_memory
-from medllm_hf.templates.template_checks import ADD_TEMPLATE, check_chat_template, check_thinking, reads_thinking
+from medllm_hf.templates.template_checks import ADD_TEMPLATE, check_chat_template, check_thinking
 from medllm_hf.vocabulary import check_ids
 
 if TYPE_CHECKING:  # they take seconds to import, and a wrong path is to be told at once
@@ -45,6 +46,7 @@ if TYPE_CHECKING:  # they take seconds to import, and a wrong path is to be told
 KEY = ("id", "rotation")
 # Of the replies that a run will get, so many are taken to stay unread and to be asked once more, until some are there.
 UNREAD_SHARE = 0.1
+_LESS_MEMORY = "use a smaller --batch-tokens or --batch-size, --dtype bfloat16, or --quantization 4bit on a GPU"
 
 
 @dataclass(frozen=True)
@@ -131,7 +133,7 @@ def run_exam(exam: Exam, out: str, overwrite: bool = False, before: Fraction = F
             raise UserError(f"{error} of {out}", "what the run has written", "add --overwrite") from error
         if exam.examinee.endpoint:
             spending.record_besides(sum_usage(calls(outputs)))
-        derived = derive(shown, outputs, run.manifest, breaks_ties(run.metrics))
+        derived = derive(shown, outputs, run.manifest, rules_of(run.metrics))
         run.finish(order, [dict(row) for row in derived.scores], derived.metrics)
     ranks.end()
     return None
@@ -166,16 +168,14 @@ def fit_batches(settings: ResolvedSettings, who: Examinee) -> ResolvedSettings:
     """The settings with the tokens of a batch that suit the model and its device, where none are said."""
     if who.weights is None or settings.batch_tokens is not None:
         return settings
-    likelihood = settings.mode == "likelihood"
-    return replace(settings, batch_tokens=tokens_for(who.weights.device, who.weights.count()) if likelihood else BATCH_TOKENS)
+    return replace(settings, batch_tokens=tokens_for(who.weights.device, who.weights.count(), settings.written))
 
 
 def with_thinking(settings: ResolvedSettings, who: Examinee) -> ResolvedSettings:
     """The settings with what a local model's template is told of thinking by the reading, where it listens."""
-    undecided = settings.enable_thinking is None and settings.written and settings.chat_template
-    if not undecided or who.tokenizer is None or not reads_thinking(who.tokenizer):
+    if settings.enable_thinking is not None or not settings.chat_template or who.tokenizer is None:
         return settings
-    return replace(settings, enable_thinking=settings.mode == "reasoning")
+    return replace(settings, enable_thinking=default_thinking(who.tokenizer, settings.mode))
 
 
 def record_settings(settings: ResolvedSettings, prompts: Prompts, questions: Questions, device: str = "cpu") -> dict:
@@ -212,10 +212,14 @@ def fill(run: RunFolder, exam: Exam, spending: Spending) -> dict[int, EndpointEr
     meet().begin(wanted, exam.manifest)
     if not wanted:
         return {}
+    if who.weights:  # before the bar, which would stand still meanwhile, and have that of the weights in it
+        with refuse_lack_of_memory(_LESS_MEMORY):
+            _ = who.network
     with tqdm(total=len(shown), initial=len(shown) - len(wanted), unit="question", disable=None) as bar:
 
         def keep(i: int, answer: dict) -> None:
             run.append(dict(output_row(shown[i], answer)))
+            bar.set_postfix_str("", refresh=False)
             bar.update()
 
         if who.endpoint is not None:
@@ -229,15 +233,19 @@ def fill(run: RunFolder, exam: Exam, spending: Spending) -> dict[int, EndpointEr
                     return dict.fromkeys(wanted, error)
                 kept = f"{len(run.rows)} of {len(shown)} replies are kept"
                 raise error.told("an endpoint that answers", "mend it", f" and run the same again, {kept}") from error
-        for i, answer in meet().gathered(local_answers(exam, wanted)):
+
+        def tell(replies: int, tokens: int) -> None:
+            bar.set_postfix_str(f"{replies} being written, token {tokens} of at most {exam.settings.max_new_tokens}")
+
+        for i, answer in meet().gathered(local_answers(exam, wanted, tell)):
             keep(i, answer)
     return {}
 
 
-def local_answers(exam: Exam, wanted: set[int]) -> Iterator[tuple[int, dict]]:
+def local_answers(exam: Exam, wanted: set[int], tell: Callable[[int, int], None] | None = None) -> Iterator[tuple[int, dict]]:
     """Yields (place among the questions, what the output says) of the `wanted` questions from a local model.
 
-    Where several ranks answer, those that fall to this one.
+    Where several ranks answer, those that fall to this one. `tell` hears of written replies as `generation.replies` has it.
     """
     from medllm_hf.evaluation.exams.generation import local_replies
     from medllm_hf.evaluation.exams.likelihood import likelihoods
@@ -245,14 +253,12 @@ def local_answers(exam: Exam, wanted: set[int]) -> Iterator[tuple[int, dict]]:
     settings = exam.settings
     limits = BatchLimits(settings.batch_tokens or BATCH_TOKENS, settings.batch_size or BatchLimits.questions)
     share, asked = meet().share, (exam.prompts, exam.shown, wanted)
-    with refuse_lack_of_memory(
-        "use a smaller --batch-tokens or --batch-size, --dtype bfloat16, or --quantization 4bit on a GPU"
-    ):
+    with refuse_lack_of_memory(_LESS_MEMORY):
         network = exam.examinee.network
         if settings.mode == "likelihood":
             yield from likelihoods(network, *asked, settings.normalization, limits, share)
         else:
-            yield from local_replies(network, *asked, settings, limits, share)
+            yield from local_replies(network, *asked, settings, limits, share, tell)
 
 
 def estimate_cost(exam: Exam, out: str, overwrite: bool) -> str:
@@ -265,7 +271,8 @@ def estimate_cost(exam: Exam, out: str, overwrite: bool) -> str:
     rows = outputs_in(out, exam.manifest, KEY, overwrite)
     there = [(one, rows[one.key]) for one in exam.shown if one.key in rows]
     replies = [seen_reply(prompts.turns(one.item), row["reply"], row) for one, row in there]
-    most, usual = at_most(settings.max_new_tokens), about(settings.max_new_tokens, filter(None, replies))
+    length = REASONED if settings.mode == "reasoning" else ANSWER
+    most, usual = at_most(settings.max_new_tokens), about(settings.max_new_tokens, length, filter(None, replies))
     left = [one for one in exam.shown if one.key not in rows]
     estimate = Estimate(*(sum((guess.call(prompts.turns(one.item)) for one in left), Volume()) for guess in (most, usual)))
     if settings.finish:
@@ -288,10 +295,11 @@ def summary(out: str) -> str:
     metrics = run["metrics"]
     parts = [f"unparsed {metrics['unparsed']}", *list_warnings(run["outputs"], limit_of(run["manifest"]))]
     if "circular" in metrics:
-        parts.append(f"{metrics['circular']['consistent']} consistent over all rotations")
+        parts.append(f"{metrics['circular']['consistent']} questions consistent over all rotations")
     interval = f"{100 * metrics['interval_low']:.1f} to {100 * metrics['interval_high']:.1f}"
     if "finished" in metrics:
-        parts.append(f"{metrics['finished']['asked']} asked once more: {accuracy_text(metrics['finished'])}")
+        asked = f"{metrics['finished']['asked']}{of_prompts(metrics)} asked once more"
+        parts.append(f"{asked}: {accuracy_text(metrics['finished'])}")
     share = f"accuracy {100 * metrics['accuracy']:.1f}% of n={metrics['n']} (95% interval {interval}, {', '.join(parts)})"
     cost = f", {cost_text(metrics['cost'])}" if "cost" in metrics else ""
     return f"{share}{cost}, run folder {out}"

@@ -8,7 +8,7 @@ from typing import Literal, get_args
 from medllm_hf.errors import UserError
 from medllm_hf.placement import DTYPE, Dtype, Quantization, check_names
 
-# The last: tokens of one batch on a GPU, and of one in which replies are written.
+# The last: tokens of one batch on a GPU; on a CPU they follow from the model, see `batching.tokens_for`.
 NEW_TOKENS, REASONING_TOKENS, BATCH_TOKENS = 256, 8192, 8192
 Mode = Literal["likelihood", "reply", "reasoning"]
 READINGS: tuple[Mode, ...] = get_args(Mode)
@@ -45,7 +45,7 @@ class Settings:
         batch_size: The most questions in one forward, beside that; None sets no such limit.
         device, dtype, quantization: Where and in which precision a local model computes, as `placement` has it.
         enable_thinking: What the model's chat template is told; None tells a local one that reads it to think in the
-            reading "reasoning" and not in "reply", and else nothing.
+            reading "reasoning" and not in the others, and an endpoint nothing.
         extra_body: More fields of each request to an endpoint, a JSON object.
     """
 
@@ -153,6 +153,7 @@ def _examinee_conflicts(asked: Settings, mode: Mode) -> tuple[_Conflict, ...]:
         (asked.url is None and asked.concurrency is not None, "--concurrency without --url", "an endpoint"),
         (asked.url is None and asked.key_env is not None, "--key-env without --url", "an endpoint"),
         (asked.url is None and asked.prices is not None, "--prices without --url", "an endpoint"),
+        (asked.url is None and asked.budget is not None, "--budget with a local --model", "an endpoint, which costs something"),
         (asked.url is None and asked.extra_body, "--extra-body without --url", "an endpoint"),
     )
 

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 
 from medllm_hf.evaluation.costs.prices import cost_text
-from medllm_hf.evaluation.exams.compared_readings import reading_blocks
-from medllm_hf.evaluation.exams.derive import finished_text
+from medllm_hf.evaluation.exams.compared_readings import publish_blocks, reading_blocks
+from medllm_hf.evaluation.exams.derive import finished_text, of_prompts
 from medllm_hf.evaluation.exams.position_bias import P_LIMIT, SHARE_LIMIT
 from medllm_hf.evaluation.exams.reference_results import MISPRINT, NOTE, SOURCE
 from medllm_hf.evaluation.exams.report import ALL_ROTATIONS
@@ -32,7 +32,8 @@ def report_blocks(values: dict) -> list[Block]:
     for number, dataset in enumerate(values["datasets"], start=1):
         rows = [results[name] for name in dataset["runs"]]
         split = f", {dataset['split']} split" if dataset.get("split") else ""
-        blocks += [Heading(2, f"{dataset['name']}{split}"), *_headlines(dataset), *_questions(dataset, rows)]
+        blocks += [Heading(2, f"{dataset['name']}{split}"), *publish_blocks(dataset), *_headlines(dataset)]
+        blocks += _questions(dataset, rows)
         blocks += _results(dataset, rows)
         blocks += [Figure(figure_name("accuracy", number), "accuracy with 95% intervals; the dashed line is the chance level")]
         blocks += reading_blocks(dataset)
@@ -103,8 +104,8 @@ def _results(dataset: dict, rows: list[dict]) -> Iterator[Block]:
     for row in rows:
         if row.get("ties"):
             yield Paragraph(
-                f"{row['run']}: {row['ties']} ties. The best answers are exactly as likely as each other, so the model prefers "
-                "none; none is taken, and the question counts as unparsed."
+                f"{row['run']}: {row['ties']} ties{of_prompts(row)}. The best answers are exactly as likely as each other, so "
+                "the model prefers none; none is taken, and the question counts as unparsed."
             )
         if "finished" in row:
             yield Paragraph(f"{row['run']}, unread replies asked once more: {finished_text(row)}.")

@@ -1,8 +1,13 @@
 """Where a text thinks: the marks of thoughts that a prompt opens, a reply leaves open, and a tokenizer would drop."""
 
 import re
+from typing import TYPE_CHECKING
 
 from medllm_hf.metrics.mcq_accuracy.plain_text import THOUGHTS
+from medllm_hf.templates.template_checks import reads_thinking
+
+if TYPE_CHECKING:  # it takes seconds to import
+    from transformers import PreTrainedTokenizerBase
 
 OPEN = THOUGHTS[0][0]
 _END_OF = {begin.lower(): end for begin, end in THOUGHTS}
@@ -10,7 +15,8 @@ _BEGINS, _ENDS = ("|".join(re.escape(pair[i]) for pair in THOUGHTS) for i in (0,
 _OPENED = re.compile(rf"(?:{_BEGINS})\s*\Z", re.I)
 _MARK = re.compile(rf"({_BEGINS})|(?:{_ENDS})", re.I)
 # gpt-oss begins a channel, and so its answer, with a new message.
-_CHANNEL_END, _NEXT_CHANNEL = THOUGHTS[-1][1], "<|end|><|start|>assistant"
+_CHANNEL_END, _TURN = THOUGHTS[-1][1], "<|start|>assistant"
+_NEXT_CHANNEL = f"<|end|>{_TURN}"
 _TOKENS = {*_END_OF, *_END_OF.values(), "<|channel|>", "<|message|>", "<|start|>", "<|end|>"}
 
 
@@ -37,6 +43,22 @@ def end_of_thought(text: str) -> str:
         return ""
     end = _END_OF[opened[-1].lower()]
     return f"{_NEXT_CHANNEL}{end}" if end == _CHANNEL_END else f"\n{end}"
+
+
+def skipped_thought(prompt: str, template: str) -> str:
+    """What leads from a prompt to an answer without a thought; "" where the template begins none before the answer.
+
+    A thought that the template has opened ends empty, in the very form that those have that can be told not to think; where
+    turns are written in channels, as gpt-oss's are, the last one begins.
+    """
+    if end := end_of_thought(opened_thought(prompt)):
+        return end if end.endswith(_CHANNEL_END) else f"{end}\n\n"
+    return _CHANNEL_END if prompt.endswith(_TURN) and _CHANNEL_END in template else ""
+
+
+def default_thinking(tokenizer: "PreTrainedTokenizerBase", mode: str) -> bool | None:
+    """What a chat template is told of thinking in a reading where nobody has said: None where it does not listen."""
+    return mode == "reasoning" if reads_thinking(tokenizer) else None
 
 
 def without_marks(text: str) -> str:

@@ -47,6 +47,28 @@ def case_text(case: Case, language: str) -> str:
 def case_texts(dialogues: Sequence[Dialogue], cases: Cases, language: str) -> dict[str, str]:
     """What a judge is told of the case of each dialogue, by the dialogue's id.
 
+    Raises:
+        UserError: see `_case_of`.
+    """
+    return {name: case_text(case, language) for name, case in _case_of(dialogues, cases).items()}
+
+
+def with_checklists(dialogues: Sequence[Dialogue], cases: Cases) -> list[Dialogue]:
+    """The dialogues with the checklist of their case as the points that a judge goes by.
+
+    Raises:
+        UserError: see `_case_of`; or a case without a checklist.
+    """
+    own = _case_of(dialogues, cases)
+    if lacking := [case.id for case in own.values() if not (case.facts and case.facts.checklist)]:
+        found = f"no checklist of {len(set(lacking))} cases in {cases.record['name']}, such as {lacking[0]}"
+        raise UserError(found, "one of each case", "make them with `medllm eval cases`, or write them, or change --rubric")
+    return [{**one, "reference": facts.points} if (facts := own[one["id"]].facts) else one for one in dialogues]
+
+
+def _case_of(dialogues: Sequence[Dialogue], cases: Cases) -> dict[str, Case]:
+    """The case of each dialogue, by the dialogue's id.
+
     A dialogue that names no source is of the case with its `case_id`, whatever that one's source.
 
     Raises:
@@ -59,7 +81,7 @@ def case_texts(dialogues: Sequence[Dialogue], cases: Cases, language: str) -> di
         raise UserError(found, "the cases of all dialogues", "check --cases, or leave out these dialogues")
     if own := next((one["id"] for one in dialogues if one.get("reference")), None):
         raise UserError(f"a reference in {own} beside --cases", "one of the two", "leave out --cases")
-    return {name: case_text(known[place], language) for name, place in rows.items()}
+    return {name: known[place] for name, place in rows.items()}
 
 
 def with_hash(one: Dialogue, text: str) -> Dialogue:

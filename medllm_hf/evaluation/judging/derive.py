@@ -11,21 +11,24 @@ from typing import NotRequired, TypedDict, cast
 
 from medllm_hf.errors import UserError
 from medllm_hf.evaluation.consultations import derive as consultations
+from medllm_hf.evaluation.consultations.manners import STYLES
 from medllm_hf.evaluation.costs.prices import check_costs, with_cost
+from medllm_hf.evaluation.judging.axes import judged_axes
 from medllm_hf.evaluation.judging.benchmarks import published_score
 from medllm_hf.evaluation.judging.canaries import HIGHEST, canaries, gate_reasons
 from medllm_hf.evaluation.judging.cases import ADDED, check_dialogues, read_texts
 from medllm_hf.evaluation.judging.dialogues import record
+from medllm_hf.evaluation.judging.judged import Judged as Judged
+from medllm_hf.evaluation.judging.judged import Scored as Scored
+from medllm_hf.evaluation.judging.judged import Unscored as Unscored
 from medllm_hf.evaluation.judging.records import (
     Dialogue,
     Item,
     JudgeManifest,
     Output,
-    Reference,
     RubricRecord,
     ScoreRow,
     Transcript,
-    Turn,
 )
 from medllm_hf.evaluation.runs.compare import VERSION, check_metrics, version_of
 from medllm_hf.evaluation.runs.folder import FinishedRun, read_run
@@ -39,71 +42,6 @@ FAMILIES = (
     "kimi|moonshot", "claude", "gemini|gemma", "mixtral|mistral", "llama", "gpt|^o[134]\\b|davinci",
 )  # fmt: skip
 _AGAIN = "run `medllm eval judge` again with --overwrite"
-
-
-@dataclass(frozen=True)
-class Unscored:
-    """In the place of scores: why a reply gives none."""
-
-    reason: str
-
-
-@dataclass(frozen=True)
-class Scored:
-    """The mean scores of a dialogue over its usable replies by criterion, and the mean of these."""
-
-    scores: dict[str, float]
-    overall: float
-
-
-@dataclass(frozen=True)
-class Judged:
-    """A dialogue and what its judge's replies say of it.
-
-    Attributes:
-        verdicts: Of each reply, one a sample, the scores by criterion.
-        attempts: Earlier replies that were not usable.
-        verdict: What all of them come to.
-        item: The dialogue as the metric gives it.
-    """
-
-    dialogue: Dialogue
-    verdicts: list[dict[str, float] | Unscored]
-    attempts: list[str]
-    verdict: Scored | Unscored
-    item: Item
-
-    @property
-    def id(self) -> str:
-        return self.dialogue["id"]
-
-    @property
-    def case(self) -> tuple[str, str]:
-        """Source and id of the case, by which systems are paired."""
-        return self.dialogue["source"], self.dialogue["case_id"]
-
-    @property
-    def group(self) -> str:
-        return self.dialogue["group"]
-
-    @property
-    def turns(self) -> list[Turn]:
-        return self.dialogue["turns"]
-
-    @property
-    def reference(self) -> Reference:
-        """What the judge was told of the case, or the points of its checklist; None where it was told nothing."""
-        return self.dialogue.get("reference")
-
-    @property
-    def rows(self) -> list[ScoreRow]:
-        """The dialogue's rows of scores.jsonl, one for each reply."""
-        rows: list[ScoreRow] = []
-        for sample, verdict in enumerate(self.verdicts):
-            given, reason = ({}, verdict.reason) if isinstance(verdict, Unscored) else (verdict, None)
-            scores = {key: given.get(key) for key in self.item["scores"]}
-            rows.append({**self.dialogue, "sample": sample, "scores": scores, "unscored": reason})
-        return rows
 
 
 @dataclass(frozen=True)
@@ -140,6 +78,9 @@ def derive(
     metrics["warnings"] = _self_preference(manifest) + _missing(judged) + metrics["warnings"]
     if version > 1:
         metrics["version"] = version
+    if version > 2:
+        own = {system: [one for one in judged if one.dialogue["model"] == system] for system in manifest["systems"]}
+        metrics["axes"] = {system: judged_axes(ones, rubric) for system, ones in own.items()}
     return Derived(judged, scores, with_cost(metrics, dict(manifest)))
 
 
@@ -288,8 +229,9 @@ class _Unscored(TypedDict):
 class JudgeRun:
     """A finished judge run whose scores and metrics were found to follow from its outputs.
 
-    `judged` has the dialogues in the order of scores.jsonl, `consult` is the consult run around it, if any, and `told` what
-    the judge was told of the cases, by the ids of the dialogues, as far as it was kept.
+    `judged` has the dialogues in the order of scores.jsonl, `consult` is the consult run around it, if any, `told` what the
+    judge was told of the cases, by the ids of the dialogues, as far as it was kept, and `held` the manifest and the scores of
+    the consult run.
     """
 
     name: str
@@ -298,6 +240,13 @@ class JudgeRun:
     judged: list[Judged]
     consult: dict | None
     told: dict[str, str]
+    held: dict | None = None
+
+    @property
+    def style(self) -> str:
+        """How the patients behaved, or "disc" by DISC's protocol; "" where that is not known."""
+        settings = self.held["manifest"]["settings"] if self.held else {"patient_style": ""}
+        return settings.get("protocol") or settings.get("patient_style", STYLES[0])
 
     @cached_property
     def systems(self) -> dict[str, list[Judged]]:
@@ -323,7 +272,9 @@ def load_judge_run(name: str, run: FinishedRun) -> JudgeRun:
         UserError: it is damaged, or its metrics do not follow from its scores, or these from its outputs; a consult run that
             was not judged, whose judge was given other dialogues, or whose figures do not follow from its outputs.
     """
-    run, consult = _find_judge(name, run)
+    outer = run
+    run, consult = _find_judge(name, outer)
+    held = {key: outer[key] for key in ("manifest", "scores")} if consult else None
     stored = stored_run(name, run)
     manifest, dialogues = stored.manifest, stored.dialogues
     read_record(run["metrics"], _Unscored, f"{name}/metrics.json")
@@ -340,7 +291,7 @@ def load_judge_run(name: str, run: FinishedRun) -> JudgeRun:
     if version_of(run["metrics"]) != VERSION:  # the report says what the present rules give
         derived = derive(manifest, stored.outputs, dialogues)
     told = read_texts(run["folder"], dialogues)
-    return JudgeRun(name, run["manifest"], {**run["metrics"], **derived.metrics}, derived.dialogues, consult, told)
+    return JudgeRun(name, run["manifest"], {**run["metrics"], **derived.metrics}, derived.dialogues, consult, told, held)
 
 
 def _dialogue(row: ScoreRow) -> Dialogue:

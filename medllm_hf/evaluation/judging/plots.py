@@ -21,6 +21,8 @@ def draw(values: dict, folder: Path) -> None:
     sets = values["sets"]
     with style(name for one in sets for name in (*(system["name"] for system in one["systems"]), *one["groups"])):
         for number, one in enumerate(sets, start=1):
+            if all(system["withheld"] for system in one["systems"]):
+                continue
             save(partial(criteria, one), folder, figure_name("criteria", number))
             if len(one["rubric"]["criteria"]) > 2:
                 save(partial(radar, one), folder, figure_name("radar", number))

@@ -6,9 +6,11 @@ from statistics import fmean
 
 from medllm_hf.evaluation.agreement.measures import alpha, compare, quadratic_kappa
 from medllm_hf.evaluation.agreement.report import Place, Ratings, overall_of
+from medllm_hf.evaluation.judging.axis_rows import axis_rows
 from medllm_hf.evaluation.judging.cases import shown
 from medllm_hf.evaluation.judging.derive import Judged, JudgeRun, Scored, Unscored, family, judge_label
 from medllm_hf.evaluation.judging.paired_differences import System, comparisons, systems_of
+from medllm_hf.evaluation.judging.style_drops import style_drops
 from medllm_hf.metrics.llm_judge import scoring
 
 # The share of full marks from which on a criterion is said to be at its ceiling.
@@ -34,9 +36,11 @@ def judge_values(runs: list[JudgeRun]) -> dict:
     """The content of results.json: one entry a set, and what is said across sets."""
     return {
         "kind": "judge",
+        "axes": axis_rows(runs),
+        "styles": style_drops(runs),
         "sets": [_set(members) for members in judge_sets(runs)],
         "agreement": [row for pair in combinations(runs, 2) if (row := _agreement(*pair)) is not None],
-        "consultations": [{"run": run.name, **run.consult} for run in runs if run.consult],
+        "consultations": [{"run": run.name, "patients": run.style, **run.consult} for run in runs if run.consult],
     }
 
 

@@ -16,23 +16,19 @@ from medllm_hf.endpoints.client import LIMIT_FLAG, ChatClient, EndpointError, Re
 from medllm_hf.errors import UserError
 from medllm_hf.evaluation.consultations.privacy import check_personal_data
 from medllm_hf.evaluation.costs.estimate import Estimate, Guess, Seen, Volume, about, at_most, preview_costs, seen_reply
+from medllm_hf.evaluation.costs.estimate import verdict as usual_verdict
 from medllm_hf.evaluation.costs.ledger import Spending
 from medllm_hf.evaluation.costs.prices import cost_text, record_prices
 from medllm_hf.evaluation.judging.canaries import canaries
-from medllm_hf.evaluation.judging.cases import case_texts, with_hash, write_texts
+from medllm_hf.evaluation.judging.cases import case_texts, with_checklists, with_hash, write_texts
 from medllm_hf.evaluation.judging.derive import derive, usage
 from medllm_hf.evaluation.judging.dialogues import Origin, record
-from medllm_hf.evaluation.judging.records import (
-    Dialogue,
-    JudgeManifest,
-    Output,
-    Reference,
-    Transcript,
-)
+from medllm_hf.evaluation.judging.records import Dialogue, JudgeManifest, Output, Reference, Transcript
 from medllm_hf.evaluation.judging.settings import ATTEMPTS, Form, Settings, check_settings
 from medllm_hf.evaluation.models import ModelSpec, serve_models
 from medllm_hf.evaluation.runs.compare import version_of
 from medllm_hf.evaluation.runs.folder import RunFolder, open_run, outputs_in, read_run
+from medllm_hf.evaluation.runs.headline import no_headline_text
 from medllm_hf.evaluation.runs.records import read_records
 from medllm_hf.evaluation.statistics.bootstrap import ends_text
 from medllm_hf.metrics.llm_judge import scoring
@@ -84,9 +80,13 @@ class Asking:
         again = [guess.call(*self.prompt(one, self._longest_reason(one)))] * (attempts - 1) if attempts > 1 else []
         return sum(again, first)
 
-    def _longest_reason(self, one: Transcript) -> str:
+    def fields(self, one: Transcript) -> list[str]:
+        """The criteria, or points of a checklist, that a verdict on a dialogue has."""
         schema = self.questions.response_format(self.settings.rubric, one.get("reference"))["json_schema"]["schema"]
-        named = [name for name in schema["required"] if name != "reasons"]
+        return [name for name in schema["required"] if name != "reasons"]
+
+    def _longest_reason(self, one: Transcript) -> str:
+        named = self.fields(one)
         lacking = "no score for " + ", ".join(name for name in named if name != min(named, key=len))
         return max(lacking, _REASON, key=len)
 
@@ -113,11 +113,11 @@ def judge_estimate(
     """
     seen = [found for one, sample in wanted if (found := _seen(asking, one, rows.get((one["id"], sample))))]
     limit = asking.settings.max_new_tokens
-    high, middle = at_most(limit), about(limit, seen)
+    high = at_most(limit)
     left = [[one for one, sample in units if (one["id"], sample) not in rows] for units in (wanted, usual or wanted)]
     return Estimate(
         sum((asking.volume(one, high, ATTEMPTS) for one in left[0]), Volume()),
-        sum((asking.volume(one, middle, 1) for one in left[1]), Volume()),
+        sum((asking.volume(one, about(limit, usual_verdict(len(asking.fields(one))), seen), 1) for one in left[1]), Volume()),
     )
 
 
@@ -253,10 +253,16 @@ class Plan:
 
 @dataclass(frozen=True)
 class Ended:
-    """What is said at the end of a run; `failed` where replies are missing, so that it goes on with the next command."""
+    """What is said at the end of a run.
+
+    Attributes:
+        failed: Whether replies are missing, so that it goes on with the next command.
+        lacks: Why a finished run has no headline figure, in one line; "" where it has one.
+    """
 
     text: str
     failed: bool = False
+    lacks: str = ""
 
 
 def plan_of(dialogues: Sequence[Dialogue], judge: str, settings: Settings, origin: Origin) -> Plan:
@@ -270,9 +276,12 @@ def plan_of(dialogues: Sequence[Dialogue], judge: str, settings: Settings, origi
             checkpoint, an endpoint or its price that cannot be had.
     """
     check_settings(settings, "eval judge")
-    dialogues = [_with_reference(one, settings.rubric) for one in dialogues]
-    cases, told = origin.cases, case_texts(dialogues, origin.cases, settings.language) if origin.cases else {}
-    dialogues = [with_hash(one, told[one["id"]]) if cases else one for one in dialogues]
+    cases = origin.cases
+    if cases and settings.rubric == "checklist":  # its points are what the judge goes by, and all that it sees of the case
+        dialogues, cases = with_checklists(dialogues, cases), None
+    read = [_with_reference(one, settings.rubric) for one in dialogues]
+    told = case_texts(read, cases, settings.language) if cases else {}
+    dialogues = [with_hash(one, told[one["id"]]) if cases else one for one in read]
     party = settings.party(judge)
     if not settings.allow_personal_data:
         check_personal_data(words_of(dialogues, told), origin.name, [party])
@@ -323,7 +332,7 @@ def run_plan(plan: Plan, out: str | Path, overwrite: bool = False) -> Ended:
         spending.with_cost({"usage": usage(outputs)})
         derived = derive(cast(JudgeManifest, run.manifest), outputs, plan.dialogues, version_of(run.metrics))
         run.finish(order, list(map(dict, derived.scores)), derived.metrics)
-    return Ended(summary(out))
+    return Ended(summary(out), lacks=no_headline_text(derived.metrics["no_headline"]))
 
 
 def estimate(plan: Plan, rows: Outputs, usual: Sequence[Dialogue] | None = None) -> Estimate:
@@ -396,11 +405,9 @@ def _with_reference(one: Dialogue, rubric: str) -> Dialogue:
 
 
 def summary(out: str | Path) -> str:
-    """What is said of a finished judge run: its headline, or why it has none, and the warnings."""
+    """What is said of a finished judge run: its warnings, and its headline where it has one."""
     metrics = read_run(out)["metrics"]
     lines = [f"warning: {text}" for text in metrics["warnings"]]
-    if metrics["headline"] is None:
-        lines += ["no headline figure: " + "; ".join(metrics["no_headline"])]
     for name, found in (metrics["headline"] or {}).items():
         counts = f"n={found['n']}, unscored {found['unscored']}"
         ends = ends_text(found["interval"], found["n"] - found["unscored"])

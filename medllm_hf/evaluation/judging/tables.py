@@ -2,7 +2,10 @@
 
 from collections.abc import Iterator
 
+from medllm_hf.evaluation.consultations.figures import described
+from medllm_hf.evaluation.consultations.manners import STYLES
 from medllm_hf.evaluation.costs.prices import cost_text
+from medllm_hf.evaluation.judging.axis_tables import axis_blocks, style_blocks
 from medllm_hf.evaluation.judging.report import CEILING
 from medllm_hf.evaluation.statistics.bootstrap import NO_INTERVAL, ends_text, score_text
 from medllm_hf.reporting.blocks import (
@@ -24,6 +27,7 @@ from medllm_hf.reporting.blocks import (
 def judge_blocks(values: dict) -> list[Block]:
     """The whole report without the single dialogues."""
     blocks: list[Block] = [Heading(1, "Consultations scored by a judge")]
+    blocks += [*axis_blocks(values["axes"]), *style_blocks(values["styles"])]
     if len(values["sets"]) > 1:
         other = "Scores by another judge or rubric, by one that was shown the cases and one that was not, or of other dialogues"
         blocks += [Paragraph(f"{other}, cannot be compared with each other.")]
@@ -128,6 +132,8 @@ def _benchmark(one: dict) -> Iterator[Block]:
 
 
 def _figures(one: dict, number: int) -> Iterator[Block]:
+    if all(system["withheld"] for system in one["systems"]):
+        return
     yield Figure(figure_name("criteria", number), "mean score by criterion and system with 95% intervals")
     if len(one["rubric"]["criteria"]) > 2:
         yield Figure(figure_name("radar", number), "mean score by criterion and system on one scale")
@@ -147,7 +153,8 @@ def _groups(one: dict, number: int) -> Iterator[Block]:
         lines.append((str(place), group or "(none)", n, *cells))
     yield Table(("#", "group", "n", *(system["name"] for system in one["systems"])), tuple(lines))
     yield Paragraph("Overall scores; those of the single criteria are in results.json.")
-    yield Figure(figure_name("groups", number), "mean overall score by group and system with 95% intervals")
+    if not all(system["withheld"] for system in one["systems"]):
+        yield Figure(figure_name("groups", number), "mean overall score by group and system with 95% intervals")
 
 
 def _group_cell(system: dict, row: dict) -> str:
@@ -212,6 +219,14 @@ def _ends(row: dict, name: str) -> str:
     return ends_text(None, row["n"]) if low is None else f"{low:+.2f} to {high:+.2f}"
 
 
+_DISC = (
+    "held by DISC's protocol, for comparison with its published dialogues: three rounds, patients that ask in their turns, "
+    "tell what they like of their case and never say that they do not know, a judge that sees no case. What differs: DISC has "
+    "published no prompt of its patients, so these follow its dialogues; turns that leave the role are said again or left out; "
+    "the judge has rubrics worded anew, gives its reasons first, and must score canaries low."
+)
+
+
 def _consultations(rows: list[dict]) -> Iterator[Block]:
     if not rows:
         return
@@ -222,11 +237,15 @@ def _consultations(rows: list[dict]) -> Iterator[Block]:
         means = [score(row[f"mean_{name}"]) for name in ("rounds", "doctor_characters")]
         said = f"{percent(row['said_diagnosis']['share'])} of {row['said_diagnosis']['n']}"
         shares = [percent(row["findings"][name]) for name in findings]
-        lines.append((row["run"], row["patient"], str(row["n"]), str(row["failed"]), *means, said, *shares))
+        played = row["patient"] + (f", {row['patients']}" if row["patients"] != STYLES[0] else "")
+        lines.append((row["run"], played, str(row["n"]), str(row["failed"]), *means, said, *shares))
     head = ("run", "patient", "dialogues", "failed", "rounds", "doctor's characters", "patient said the diagnosis")
     yield Table((*head, *map(words, findings)), tuple(lines))
     yield Paragraph("Shares of dialogues in which a check found something; failed dialogues are not judged.")
+    if disc := [row["run"] for row in rows if row["patients"] == "disc"]:
+        yield Paragraph(f"{', '.join(disc)}: {_DISC}")
     yield from (Paragraph(text) for text in map(_gate, rows) if text)
+    yield from (Paragraph(f"{row['run']}: {text}.") for row in rows for text in described(row))
     for row in rows:
         if "cost" in row:
             yield Paragraph(f"Cost of the dialogues in {row['run']}: {cost_text(row['cost'])}.")
@@ -268,9 +287,15 @@ def _ceiling(one: dict) -> Iterator[Block]:
     """The share of full marks, with a warning."""
     yield Heading(3, "Share of full marks")
     names = [*one["rubric"]["criteria"], "all"]
+    withheld = [row["withheld"] for row in one["systems"]]
     rows = [*((row["name"], row["ceiling"]) for row in one["systems"]), ("all systems", one["all"]["ceiling"])]
-    lines = [(name, *(percent(shares[key]) for key in names)) for name, shares in rows]
+    lines = [
+        (name, *("withheld" if hidden else percent(shares[key]) for key in names))
+        for (name, shares), hidden in zip(rows, [*withheld, any(withheld)], strict=True)
+    ]
     yield Table(("system", *map(words, names[:-1]), "all criteria at once"), tuple(lines))
+    if any(withheld):
+        return
     shares = one["all"]["ceiling"]
     high = [name for name in names[:-1] if shares[name] is not None and shares[name] >= CEILING]
     if high:

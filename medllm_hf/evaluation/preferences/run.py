@@ -183,14 +183,11 @@ def units(pairs: Sequence[Pair], samples: int) -> list[tuple[Transcript, int]]:
 
 
 def run_summary(out: str | Path) -> str:
-    """What is said of a finished comparison: its headline, or why it has none, and the warnings."""
+    """What is said of a finished comparison: its warnings, and its headline where it has one."""
     run = read_run(out)
     metrics, systems = run["metrics"], run["manifest"]["systems"]
     lines = [f"warning: {text}" for text in metrics["warnings"]]
-    if metrics["headline"] is None:
-        lines.append("no headline figure: " + "; ".join(metrics["no_headline"]))
-    else:
-        found = metrics["headline"]
+    if found := metrics["headline"]:
         ends = share_text(found["interval"], found["n"])
         counts = ", ".join(f"{found[name]} {name}" for name in ("wins", "ties", "losses", "inconsistent"))
         rate = f"overall win rate {100 * found['win_rate']:.1f}% (95% interval {ends}, n={found['n']}"

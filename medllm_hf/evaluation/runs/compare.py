@@ -6,13 +6,16 @@ from collections.abc import Mapping
 from medllm_hf.errors import UserError
 
 # Of the rules by which the metrics of judge runs and comparisons follow from their outputs. Version 1, whose metrics do not
-# name it, gave intervals and correlations of however few cases.
-VERSION = 2
+# name it, gave intervals and correlations of however few cases; version 2 had no axes.
+VERSION = 3
 
 
 def version_of(metrics: Mapping | None) -> int:
     """The version of the rules by which stored metrics must be derived again; the present one where there are none."""
-    return VERSION if metrics is None or "version" in metrics else 1
+    if metrics is None or "version" not in metrics:
+        return VERSION if metrics is None else 1
+    stored = metrics["version"]
+    return stored if stored in range(2, VERSION) and not isinstance(stored, float) else VERSION
 
 
 def equal(derived: object, stored: object) -> bool:

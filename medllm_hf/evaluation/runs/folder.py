@@ -16,7 +16,19 @@ from medllm_hf import __version__
 from medllm_hf.errors import UserError
 from medllm_hf.evaluation.runs.compare import check_metrics
 from medllm_hf.evaluation.runs.names import check_no_runs_below
-from medllm_hf.folders import check_file, check_free, empty, held, read_json, read_text, sha256, write_json, write_text, writing
+from medllm_hf.folders import (
+    check_file,
+    check_free,
+    empty,
+    held,
+    read_json,
+    read_text,
+    sha256,
+    unique_keys,
+    write_json,
+    write_text,
+    writing,
+)
 from medllm_hf.weight_files import weight_files
 
 PACKAGES = ("torch", "transformers", "evaluate", "datasets", "peft", "trl")
@@ -358,7 +370,7 @@ def read_rows(file: Path) -> list:
         raise UserError(f"no {file.name} in {file.parent}", "a finished run folder", "run `medllm eval` again")
     try:
         # Not splitlines: a reply may hold other signs that end a line.
-        rows = [json.loads(line) for line in read_text(file).split("\n") if line]
+        rows = [json.loads(line, object_pairs_hook=unique_keys) for line in read_text(file).split("\n") if line]
         if any(map(_is_deep, rows)):
             raise ValueError("nested too deep")
     except (ValueError, RecursionError) as error:

@@ -7,7 +7,9 @@ from typing import NotRequired, TypedDict, cast
 
 from medllm_hf.evaluation.consultations.canaries import TURN, is_canary
 from medllm_hf.evaluation.consultations.cases import read_cases
-from medllm_hf.evaluation.consultations.derive import derive, stored_run
+from medllm_hf.evaluation.consultations.derive import OF_CASES, derive, stored_run
+from medllm_hf.evaluation.consultations.diagnosis import TURN as DIAGNOSIS_TURN
+from medllm_hf.evaluation.consultations.diagnosis import UNASKED, is_diagnosis
 from medllm_hf.evaluation.judging import derive as judged
 from medllm_hf.evaluation.judging.canaries import canaries
 from medllm_hf.evaluation.judging.cases import ADDED, case_texts, check_dialogues, with_hash
@@ -67,10 +69,12 @@ def consultations(where: str, run: FinishedRun, known: Known, dialogues: Sequenc
         cases = stored.cases
         derived = derive(stored.manifest, stored.outputs, cases, stored.scores)
         hashed = Finding(f"{name} data.sha256", UNKNOWN, f"{data['name']} is not at hand; name it with --data")
-    turns = Counter(row["case"] for row in stored.outputs)
+    turns = Counter(row["case"] for row in stored.outputs if not is_diagnosis(row))
     wanted = [(case, TURN) for case in turns if is_canary(case)] if "patient_gate" in stored.manifest["settings"] else []
     wanted += [(case.id, turn) for case in cases for turn in range(turns[case.id])]
-    names = ("said_diagnosis", "patient_faults") if "patient_gate" in stored.manifest["settings"] else ("said_diagnosis",)
+    if "diagnosis_prompt" in stored.manifest["settings"]:
+        wanted += [(score["case_id"], DIAGNOSIS_TURN) for score in derived.scores if score["ended_by"] not in UNASKED]
+    names = ["said_diagnosis", *(name for name in OF_CASES if any(name in score for score in stored.scores))]
     away = f"{data['name']} is not at hand"
     lacking = [] if path else [Finding(f"{where}/scores.jsonl {key}", UNKNOWN, away) for key in names]
     return [

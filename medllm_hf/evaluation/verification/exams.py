@@ -9,8 +9,8 @@ from typing import NotRequired, TypedDict
 
 from medllm_hf.data.mcq import McqItem
 from medllm_hf.errors import UserError
-from medllm_hf.evaluation.exams.derive import breaks_ties, derive, reading_of, stored_run
-from medllm_hf.evaluation.exams.outputs import Finishing, Output, is_unread
+from medllm_hf.evaluation.exams.derive import derive, reading_of, stored_run
+from medllm_hf.evaluation.exams.outputs import Finishing, Output, Rules, is_unread, rules_of
 from medllm_hf.evaluation.exams.prompts import (
     PresentedQuestion,
     Prompts,
@@ -23,6 +23,7 @@ from medllm_hf.evaluation.exams.prompts import (
 from medllm_hf.evaluation.exams.settings import NEW_TOKENS, READINGS
 from medllm_hf.evaluation.runs.folder import FinishedRun
 from medllm_hf.evaluation.runs.records import DataRecord, read_record
+from medllm_hf.evaluation.verification.benchmarks import benchmark_findings
 from medllm_hf.evaluation.verification.bounded import bounded
 from medllm_hf.evaluation.verification.findings import (
     CONFIRMED,
@@ -111,6 +112,7 @@ def exam(where: str, run: FinishedRun, known: Known) -> Generator[Finding, None,
     Raises:
         UserError: it is damaged.
     """
+    rules = rules_of(run["metrics"])
     manifest, stored = read_record(run["manifest"], Manifest, f"{where}/manifest.json"), stored_run(where, run)
     settings, outputs = manifest["settings"], stored.outputs
     yield compared(f"{where}/manifest.json model.weights_sha256", known.weights, manifest["model"]["weights_sha256"])
@@ -120,27 +122,33 @@ def exam(where: str, run: FinishedRun, known: Known) -> Generator[Finding, None,
     items = sets[0]
     yield data
     yield compared(f"{where}/manifest.json data.n", len(items), manifest["data"]["n"])
+    yield from benchmark_findings(where, manifest["data"], items)
     shown = present_options(items, settings["seed"], settings["shuffle_options"], settings["circular"])
     lines = key_finding(f"{where}/outputs.jsonl", outputs, [one.key for one in shown], ("id", "rotation"))
     if lines.state == CONFIRMED:
-        lines = output_finding(where, shown, outputs, settings) or lines
+        lines = output_finding(where, shown, outputs, settings, rules) or lines
     yield lines
     if not {one.key for one in shown} & {(row["id"], row["rotation"]) for row in outputs}:
         raise UserError(f"no output of any question in {where}", "those of its questions", "run `medllm eval mcq` again")
-    derived = derive(shown, outputs, run["manifest"], breaks_ties(run["metrics"]))
+    derived = derive(shown, outputs, run["manifest"], rules)
     yield row_finding(f"{where}/scores.jsonl", derived.scores, run["scores"])
     yield from metric_findings(f"{where}/metrics.json", derived.metrics, run["metrics"])
     prompts = prompt_findings(where, manifest, sets, known)
     yield from prompts
     if known.rerun:
         figure = f"{where}/outputs.jsonl rerun"
-        again = _rerun(figure, manifest, sets, outputs, known) if prompts[-1].state == CONFIRMED else None
+        again = _rerun(figure, manifest, sets, outputs, rules, known) if prompts[-1].state == CONFIRMED else None
         yield from guarded(figure, again or iter([Finding(figure, UNKNOWN, "its prompts are not confirmed")]))
     return derived.metrics
 
 
 def _rerun(
-    figure: str, manifest: Manifest, sets: Sequence[tuple[McqItem, ...]], outputs: Sequence[Output], known: Known
+    figure: str,
+    manifest: Manifest,
+    sets: Sequence[tuple[McqItem, ...]],
+    outputs: Sequence[Output],
+    rules: Rules,
+    known: Known,
 ) -> Iterator[Finding]:
     """Some answers again, of a run whose prompts are confirmed."""
     assert known.rerun
@@ -165,7 +173,7 @@ def _rerun(
     from medllm_hf.evaluation.verification.rerun import Exam, rerun_exam  # torch, which takes seconds
 
     told = reading_of(manifest), settings["normalization"], settings.get("max_new_tokens", NEW_TOKENS)
-    exam = Exam(known.folder, prompts, settings.get("dtype", DTYPE), *told)
+    exam = Exam(known.folder, prompts, settings.get("dtype", DTYPE), *told, rules)
     yield rerun_exam(figure, exam, drawn, len(answered), known.rerun.seed)
     if finished := sum("finishing" in output for _, output in answered):
         yield Finding(f"{figure} finishing", DECLARED, f"not rerun: {finished} answers to being asked once more")
@@ -203,7 +211,7 @@ def question_sets(
 
 
 def output_finding(
-    where: str, shown: Sequence[PresentedQuestion], outputs: Sequence[Output], settings: Settings
+    where: str, shown: Sequence[PresentedQuestion], outputs: Sequence[Output], settings: Settings, rules: Rules
 ) -> Finding | None:
     """What makes an output none of this run, None where each is one."""
     for number, (one, output) in enumerate(zip(shown, outputs, strict=True), start=1):
@@ -214,9 +222,11 @@ def output_finding(
         if ("reply" in output) != (settings["mode"] != READINGS[0]):
             wrong.append("mode")
         again: Finishing = output.get("finishing", {})
-        if ("finishing" in output) != ("finish" in settings and is_unread(one, output, settings["mode"])):
+        if ("finishing" in output) != ("finish" in settings and is_unread(one, output, settings["mode"], rules)):
             wrong.append("finishing")
-        if any("logprobs" in row and not _are_log_probabilities(row["logprobs"], letters) for row in (output, again)):
+        # Single letters exclude each other; one text may be the beginning of another.
+        apart = settings["score"] == "letter" and one.item.kind == "single"
+        if any("logprobs" in row and not _are_log_probabilities(row["logprobs"], letters, apart) for row in (output, again)):
             wrong.append("logprobs")
         if ("lengths" in output) != (settings["normalization"] != "none"):
             wrong.append("normalization")
@@ -229,9 +239,10 @@ def output_finding(
     return None
 
 
-def _are_log_probabilities(found: Mapping[str, float], letters: Collection[str]) -> bool:
-    """Whether each of the answers has a logarithm of a probability: finite and at most 0, up to the rounding of float32."""
-    return set(found) == set(letters) and all(math.isfinite(value) and value <= ROUNDING for value in found.values())
+def _are_log_probabilities(found: Mapping[str, float], letters: Collection[str], apart: bool) -> bool:
+    """Whether each of the answers has the logarithm of a probability, up to rounding; of those `apart` the sum is one too."""
+    each = set(found) == set(letters) and all(math.isfinite(value) and value <= ROUNDING for value in found.values())
+    return each and (not apart or sum(map(math.exp, found.values())) <= 1 + 1e-3)
 
 
 def prompt_findings(where: str, manifest: Manifest, sets: Sequence[tuple[McqItem, ...]], known: Known) -> list[Finding]:

@@ -1,6 +1,6 @@
 """Whether the published weights would have written a published reply, greedily: mostly one forward a reply, no sampling."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,13 +11,12 @@ import torch
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, PreTrainedTokenizerBase
 
 from medllm_hf.evaluation.exams.generation import decoded, generated, reply_of, stop_ids
-from medllm_hf.evaluation.exams.outputs import Output, output_row, predict
+from medllm_hf.evaluation.exams.outputs import Output, Rules, predict, read_letters
 from medllm_hf.evaluation.exams.prompts import BLANK, PresentedQuestion, Prompts
 from medllm_hf.evaluation.exams.shared_prefix import language_model
 from medllm_hf.evaluation.exams.thoughts import opened_thought
 from medllm_hf.evaluation.verification.power import ItemCheck, item_name
 from medllm_hf.key_value_cache import check_cache
-from medllm_hf.metrics.mcq_accuracy.extraction import extract_choice
 
 # Logits that are there at a time: 1 GiB in float32.
 LOGITS_AT_ONCE = 2**28
@@ -57,7 +56,12 @@ class Judged:
 
 
 def check_replies(
-    network: Any, prompts: Prompts, drawn: Sequence[tuple[PresentedQuestion, Output]], new_tokens: int, tolerance: float
+    network: Any,
+    prompts: Prompts,
+    drawn: Sequence[tuple[PresentedQuestion, Output]],
+    new_tokens: int,
+    rules: Rules,
+    tolerance: float,
 ) -> Iterator[ItemCheck]:
     """Yields what comes of each reply: how far below the best one its worst token lies, in parts of the tolerance.
 
@@ -69,10 +73,11 @@ def check_replies(
         text = prompts.text(one.item)
         (ids,) = prompts.ids([text])
         thought = opened_thought(text)
-        answer = {"reply": output["reply"].removeprefix(thought), "finish": output.get("finish")}
-        judged = judge(writer, ids, answer)
+        reply = output["reply"].removeprefix(thought)
+        judged = judge(writer, ids, {"reply": reply, "finish": output.get("finish")})
         parts = judged.parts if output["reply"].startswith(thought) else inf
-        yield ItemCheck(item_name(one), parts, _another_letter_shows(writer, one, thought, answer, judged, prompts.mode))
+        read = reader(one, output, thought, prompts.mode, rules)
+        yield ItemCheck(item_name(one), parts, _another_letter_shows(writer, one, judged, read, reply))
 
 
 def judge(writer: Writer, ids: list[int], answer: dict) -> Judged:
@@ -183,17 +188,23 @@ class _Guide(LogitsProcessor):
         return self.answer["reply"].startswith(text) or (not chat and self.answer["reply"].startswith(text.lstrip()))
 
 
-def _another_letter_shows(
-    writer: Writer, one: PresentedQuestion, thought: str, answer: dict, judged: Judged, mode: str
-) -> bool:
-    """Whether the letter from which the answer is read lies further above every other one than the tolerance."""
-    tokenizer, letters, tokens = writer.tokenizer, list(one.item.options), judged.tokens
+Reader = Callable[[str], str | None]
+
+
+def reader(one: PresentedQuestion, output: Output, thought: str, mode: str, rules: Rules) -> Reader:
+    """What gives the letters of another reply in the place of an output's, read as `eval mcq` reads; behind the `thought`."""
 
     def read(reply: str) -> str | None:
-        output = output_row(one, {**answer, "reply": thought + reply})
-        return extract_choice(predict(output, mode), one.item.options, one.item.question)
+        changed: Output = {**output, "reply": thought + reply}
+        return read_letters(predict(changed, mode, rules), one.item, rules)
 
-    published = read(answer["reply"])
+    return read
+
+
+def _another_letter_shows(writer: Writer, one: PresentedQuestion, judged: Judged, read: Reader, reply: str) -> bool:
+    """Whether the letter from which the answer is read lies further above every other one than the tolerance."""
+    tokenizer, letters, tokens = writer.tokenizer, list(one.item.options), judged.tokens
+    published = read(reply)
     for back in range(1, min(_TRIED, len(tokens)) + 1):
         place = len(tokens) - back
         text = decoded(tokenizer, [tokens[place]])

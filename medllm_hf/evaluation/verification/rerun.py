@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 from medllm_hf.evaluation.exams.batching import BATCH_TOKENS, BatchLimits, tokens_for
-from medllm_hf.evaluation.exams.outputs import Output
+from medllm_hf.evaluation.exams.outputs import Output, Rules
 from medllm_hf.evaluation.exams.prompts import PresentedQuestion, Prompts
 from medllm_hf.evaluation.exams.settings import READINGS, Mode
 from medllm_hf.evaluation.verification.findings import CONFIRMED, DIFFERENT, UNKNOWN, Finding
@@ -33,7 +33,7 @@ _NAMED = 5
 
 @dataclass(frozen=True)
 class Exam:
-    """What a run's manifest says of how its answers were computed; `folder` has the published weights."""
+    """How a run's answers were computed, by its manifest, and are read, by `rules`; `folder` has the published weights."""
 
     folder: Path
     prompts: Prompts
@@ -41,6 +41,7 @@ class Exam:
     mode: Mode
     normalization: str
     new_tokens: int
+    rules: Rules
 
 
 @lru_cache(maxsize=1)  # several runs are of one model, which takes a while to load
@@ -75,7 +76,7 @@ def _checks(
         return
     from medllm_hf.evaluation.verification.reply_check import check_replies
 
-    yield from check_replies(network, exam.prompts, drawn, exam.new_tokens, tolerance)
+    yield from check_replies(network, exam.prompts, drawn, exam.new_tokens, exam.rules, tolerance)
 
 
 def finding(figure: str, checks: Sequence[ItemCheck], total: int, how: str) -> Finding:

@@ -16,7 +16,11 @@ RERUN_PROVES = (
 
 
 def verify(
-    repository: str, revision: str | None = None, data: list[str] | None = None, rerun: int | None = None, seed: int = 0
+    repository: str,
+    revision: str | None = None,
+    data: list[str] | None = None,
+    rerun: int | None = None,
+    seed: int | None = None,
 ) -> int:
     """Prints each figure and hash of a repository once it is done again, then what is declared and what is unexamined.
 
@@ -35,12 +39,12 @@ def verify(
     if rerun is not None and rerun < 1:
         raise UserError(f"--rerun {rerun}", "1 or more", "60 find 5% of altered answers with 95% where each is seen")
     if rerun:  # before weights are fetched and hashed
-        print(f"up to {rerun} answers of each exam are computed again on the published weights (seed {seed})", flush=True)
+        print(f"up to {rerun} answers of each exam are computed again on the published weights (seed {seed or 0})", flush=True)
     published = find_published(repository, revision, weights=rerun is not None)
     if published.commit:
         print(f"{repository} at commit {published.commit}")
     counts, passes = dict.fromkeys(STATES, 0), True
-    for one in verify_published(published, known, Rerun(rerun, seed) if rerun else None):
+    for one in verify_published(published, known, Rerun(rerun, seed or 0) if rerun else None):
         print(one.line, flush=True)
         counts[one.state] += 1
         passes = passes and one.passes

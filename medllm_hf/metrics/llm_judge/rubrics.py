@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 LANGUAGES = ("zh", "en")
 
@@ -15,10 +15,11 @@ class Turn(TypedDict):
 
 
 class Point(TypedDict):
-    """A point of a checklist; one with a negative weight describes a fault."""
+    """A point of a checklist; one with a negative weight describes a fault. `kind` is what it is about, as "red_flag"."""
 
     point: str
     weight: float
+    kind: NotRequired[str]
 
 
 @dataclass(frozen=True)

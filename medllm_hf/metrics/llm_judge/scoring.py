@@ -206,6 +206,8 @@ def _reference(name: str, reference: object) -> Reference:
         if not isinstance(weight, int | float) or isinstance(weight, bool) or not isinstance(text, str):
             raise ValueError(f'llm_judge: {name} has {field}; give points as text or {{"point": text, "weight": number}}')
         points.append({"point": text, "weight": weight})
+        if isinstance(field, dict) and isinstance(field.get("kind"), str):
+            points[-1]["kind"] = field["kind"]
     if not any(one["weight"] > 0 for one in points):
         raise ValueError(f"llm_judge: {name} has no point with a weight above 0; give at least one")
     return points

@@ -17,10 +17,10 @@ def metric() -> evaluate.EvaluationModule:
     return evaluate.load(str(HERE / "mcq_accuracy.py"))
 
 
-def read_reply(reply: str, lines: str) -> str:
+def read_reply(reply: str, lines: str, kind: str | None = None) -> str:
     """The letters that `reply` chooses among the options in `lines`, one a line with its letter first."""
     options = dict(re.findall(r"^\s*\(?([A-Z])[\s.、:：)]+(.*\S)\s*$", lines, re.MULTILINE))
-    return metric().extract_choice(reply, options) or "unparsed 无法解析"
+    return metric().extract_choice(reply, options, kind=kind or "") or "unparsed 无法解析"
 
 
 def score(rows: list[list[str]]) -> dict:
@@ -37,8 +37,9 @@ with gr.Blocks(title="mcq_accuracy") as demo:
     with gr.Tab("One reply 一条回答"):
         reply = gr.Textbox(REPLY, label="Reply 回答", lines=4)
         options = gr.Textbox(OPTIONS, label="Options, one a line 选项，每行一个", lines=5)
+        kind = gr.Radio([("unknown 未知", ""), *((kind, kind) for kind in ("single", "multi"))], value="", label="Kind 题型")
         choice = gr.Textbox(label="Chosen 所选")
-        gr.Button("Read 提取").click(read_reply, inputs=[reply, options], outputs=choice)
+        gr.Button("Read 提取").click(read_reply, inputs=[reply, options, kind], outputs=choice)
     with gr.Tab("Accuracy 准确率"):
         table = gr.Dataframe(ROWS, headers=["prediction", "reference", "group"], datatype="str", type="array")
         result = gr.JSON(label="Result 结果")

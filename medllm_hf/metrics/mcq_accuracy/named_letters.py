@@ -14,7 +14,7 @@ _TELLING, _HEAD = 6, 20  # characters of an option's text that tell which one a 
 # A letter or a run of letters with what may stand around it; what joins letters; what makes them alternatives.
 _RUN = re.compile(
     r"\(?[ ]?(?:(?:选项|选(?=[A-Z])|字母|第|[Oo]ptions?\b|OPTIONS?\b|[Cc]hoices?\b|[Ll]etters?\b|[Bb]oth\b)[ ]?)*\(?[ ]?"
-    r"([A-Z]+|[a-z](?!\())(?![A-Za-z0-9'])(?!-\w)(?:[ ]?\))*(?:选项|项)?"
+    r"([A-Z]+|(?!e\.[ ]?g|i\.[ ]?e|[ap]\.[ ]?m)[a-z](?!\())(?![A-Za-z0-9'])(?!-\w)(?:[ ]?\))*(?:选项|项)?"
 )
 _BEFORE_TEXT = re.compile(r"[ ]?[.、:)(,—=-]*[ ]?\(?")
 # A name in another writing or an abbreviation: "B（COPD）", "C、D（HAV、HEV）".
@@ -22,20 +22,37 @@ _GLOSS = re.compile(r"[ ]?\((?=[A-Z][A-Za-z0-9-])(?!选项|[Oo]ption)[^()\n]{2,6
 _OPENING = re.compile(r"\(?[ ]?")
 _LETTER_AFTER_TEXT = re.compile(r"[ ]?\((?:选项|[Oo]ption[ ])?[ ]?([A-Z])[ ]?(?:选项|项)?\)")
 _JOINT = re.compile(
-    r"\s*(?:[、,;]?[ ]?(?:以及|和|与|及|还有|and\b|as well as\b|&|\+)|、"
+    r"\s*(?:(?<=[A-Z) ])(?:e|y|et|und|и|và)[ ](?=\(?[A-Z](?![A-Za-z]))"
+    r"|[、,;]?[ ]?(?:以及|と|와|과|和|与|及|还有|and\b|as well as\b|&|\+)|、"
     r"|\.(?=[A-Z](?![A-Za-z]))|\.[ ](?=(?:[A-Z]\.[ ])*[A-Z]\.?(?:\n|$)))\s*"
 )
 _LOOSE = re.compile(r"[ ]*[,;]\s*|[ ]+|(?=\()")
 _NEXT_LINE = re.compile(r"\s*\n[-\s]*")
 OR = re.compile(r"\s*[,、]?\s*(?:或者?|还是|抑或|or\b|/)\s*")
 
+# Letters that a list goes on with but that are not read, by their case or by what joins them: it must not pass for whole.
+_JOINER = (
+    r"(?:(?:[ ]?(?:[、,;&+/|·~.—-]|以及|和|与|及|跟|同|还有|或者?|and\b|or\b|plus\b|as well as\b)){1,2}\s?|[ ]|(?=\())"
+    r"\(?[ ]?(?:选项|字母|[Oo]ptions?[ ]|[Ll]etters?[ ])?\(?"
+)
+_MORE = re.compile(rf"(?:{_JOINER}(?!e\.[ ]?g|i\.[ ]?e|[ap]\.[ ]?m)[A-Za-z](?![A-Za-z0-9'])[ ]?\)?(?:选项|项)?){{1,25}}")
+_MORE_ENDS = re.compile(r"[ ]?\)?(?:$|[\n,;。!]|[.](?:$|\s)|[是都均皆全因正对为]|(?:is|are|because|since|as|both|all)\b)")
+_POINT_ENDS = re.compile(r"[ ]?\)?(?:[.,]?[ ]?(?:$|\n)|[。!,;]|因为|because\b)")
+_MORE_LINES = re.compile(
+    r"(?:[ )]{0,3}\n[-\s]{0,4}\(?(?:选项|[Oo]ption )?[A-Za-z](?![A-Za-z0-9])\)?(?:选项|项)?){1,25}"
+    r"(?=[ ]?(?:[.!]?[ ]?(?:$|\n)|。|,?因为|because\b|是?正确|[都均]))"
+)
+_E = re.compile(r"(?<![^\W\d_])[a-z]\)? e \(?[a-z](?![^\W\d_])")  # "a e c" is two letters in Portuguese and Italian
+_LETTERS = re.compile(r"(?<![A-Za-z])[A-Za-z](?![A-Za-z])")
+_BEFORE = re.compile(rf"(?<![A-Za-z])([A-Za-z])\)?(?:选项|项)?(?:{_JOINER})$")
+
 # What ends a list for certain, and what may follow it in a sentence. Anything else makes the last letter part of a word.
 END = re.compile(r"[ ]?(?:$|\n|[^\w\s%°/~|>=+^→-]|-(?!\w))")
 CLEAR = re.compile(
     END.pattern
     + r"|[ ]?(?:[二两三四五六]?(?:个?选项|[项个者]))?(?:$|[^\w\s%°/~|>=+^→-]|因|由于|理由|原因|而|不选|不是|非|即|这|该|本"
-    r"|吧|哦|呢|了|啦|嘛|最|更|才|正确|对|是正确|是对|是因|符合|解|分析|答案|根据|依据|属于|故|所以|以上"
-    r"|(?:because|since|as|due|which|for|given|rather|instead|over|here|based|is|are|and not|not)\b)",
+    r"|です|である|だ(?=[。\n]|$)|입니다|이다|吧|哦|呢|了|啦|嘛|最|更|才|正确|对|是正确|是对|是因|符合|解|分析|答案|根据|依据|属于|故|所以|以上"
+    r"|i\.[ ]?e\b|(?:because|since|as|due|which|for|given|rather|instead|over|here|based|is|are|and not|not)\b)",
     re.I,
 )
 _TEXT_ENDS = re.compile(
@@ -110,7 +127,8 @@ def named_at(reply: Reply, at: int, texts: bool = False, lower: bool = False, by
         gap = joint or _LOOSE.match(reply.text, whole.end)
         if not gap and by_line:
             gap = _NEXT_LINE.match(reply.text, whole.end)
-        named = _one(reply, gap.end(), texts, lower and whole.end - at == 1, whole.labels) if gap else None
+        small = lower and gap is not None and (bool(gap[0].strip(" ")) or reply.text[at : whole.end].islower())
+        named = _one(reply, gap.end(), texts, small, whole.labels) if gap else None
         if not gap or not named or not (joint or _goes_on(reply, whole, named)):
             again = named and len(whole.labels) > 1 and whole.apart and set(named.labels) & set(whole.labels)
             if again and named and _LOOSE.match(reply.text, named.end):
@@ -128,7 +146,42 @@ def named_at(reply: Reply, at: int, texts: bool = False, lower: bool = False, by
         )
     alternative = OR.match(reply.text, whole.end)
     other = alternative and _one(reply, alternative.end(), texts, lower)
+    if not other and whole.labels and (_is_part(reply, whole) or (not whole.worded and _E.search(reply.text, at, whole.end))):
+        return Named("", whole.end, lettered=whole.lettered)
     return Named("", other.end, lettered=whole.lettered) if other else whole
+
+
+def _is_part(reply: Reply, whole: Named) -> bool:
+    """Whether letters of the question follow that belong to the list but are not read ("A | B", "B e C", "B" and "d" below)."""
+    more = None if whole.worded else _MORE.match(reply.text, whole.end)
+    letters = set(_LETTERS.findall(more[0])) if more else set()
+    if not more or not {letter.upper() for letter in letters} <= reply.labels - set(whole.labels):
+        return False
+    ends = _POINT_ENDS if more[0].lstrip(" ")[0] == "." else _MORE_ENDS  # a new sentence may speak of the others
+    return bool(ends.match(reply.text, more.end()))
+
+
+def goes_on(reply: Reply, end: int) -> bool:
+    """Whether letters stand after `end`, joined to what ends there or alone in the next lines."""
+    more = _MORE.match(reply.text, end)
+    if more and re.match(r"[ ]?(?:[.]|\(?[A-Za-z](?![A-Za-z)]))", more[0]):
+        more = None  # "B) A …" goes on with words
+    more = more or _MORE_LINES.match(reply.text, end)
+    return bool(more and {letter.upper() for letter in _LETTERS.findall(more[0])} <= reply.labels)
+
+
+def in_lines(reply: Reply, named: Named) -> bool:
+    """Whether the next lines are other letters of the question, one a line, and nothing more."""
+    more = _MORE_LINES.match(reply.text, named.end)
+    letters = {letter.upper() for letter in _LETTERS.findall(more[0])} if more else set()
+    return bool(letters - set(named.labels)) and letters <= reply.labels
+
+
+def goes_before(reply: Reply, at: int) -> bool:
+    """Whether a letter of the question that is not read is joined to the list at `at`, so that the list is only its end."""
+    at += len(reply.text[at : at + 3]) - len(reply.text[at : at + 3].lstrip("( "))
+    before = _BEFORE.search(reply.text, max(0, at - 30), at)
+    return bool(before and before[1].upper() in reply.labels)
 
 
 def matched(pattern: re.Pattern[str], text: str, at: int) -> re.Match[str]:

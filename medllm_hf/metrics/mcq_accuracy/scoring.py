@@ -7,6 +7,7 @@ from typing import TypedDict
 
 from .extraction import extract_choice
 
+KINDS = ("single", "multi")
 _Z = 1.959963984540054  # the 97.5% point of the normal distribution
 
 
@@ -59,13 +60,15 @@ def check_columns(
     options: Sequence[Sequence[Option] | None] | None = None,
     groups: Sequence[str | None] | None = None,
     questions: Sequence[str | None] | None = None,
+    kinds: Sequence[str | None] | None = None,
 ) -> None:
     """Check that the columns are of one length and those of text hold text.
 
     Raises:
         ValueError: naming the column and the row.
     """
-    for name, column in (("references", references), ("options", options), ("groups", groups), ("questions", questions)):
+    columns = {"references": references, "options": options, "groups": groups, "questions": questions, "kinds": kinds}
+    for name, column in columns.items():
         if column is not None and len(column) != len(predictions):
             found = f"{len(column)} {name} for {len(predictions)} predictions"
             raise ValueError(f"mcq_accuracy: {found}; give one for each")
@@ -76,6 +79,9 @@ def check_columns(
     for row, question in enumerate(questions or ()):
         if question is not None and not isinstance(question, str):
             raise ValueError(f"mcq_accuracy: questions[{row}] is a {type(question).__name__}; give the stem as text, or None")
+    for row, kind in enumerate(kinds or ()):
+        if kind is not None and kind not in KINDS:
+            raise ValueError(f"mcq_accuracy: kinds[{row}] is {kind!r}; give {' or '.join(map(repr, KINDS))}, or None")
 
 
 def score_answers(
@@ -84,6 +90,7 @@ def score_answers(
     options: Sequence[Sequence[Option] | None] | None = None,
     groups: Sequence[str | None] | None = None,
     questions: Sequence[str | None] | None = None,
+    kinds: Sequence[str | None] | None = None,
 ) -> Accuracy:
     """The accuracy over replies or letters; README.md says what each figure is.
 
@@ -92,11 +99,12 @@ def score_answers(
         options: each question's own; None, as a whole or of a row, stands for A to E without text.
         groups: a subject or exam for each question.
         questions: the stems without their options; where one asks for what is wrong, "C is wrong" answers it.
+        kinds: "single" or "multi" where it is known how many letters a question wants; the references do not tell.
 
     Raises:
         ValueError: no rows, or see `check_columns`; options or references that make no question, naming the row.
     """
-    check_columns(predictions, references, options, groups, questions)
+    check_columns(predictions, references, options, groups, questions, kinds)
     count = len(references)
     if count == 0:
         raise ValueError("mcq_accuracy: no predictions; give at least one")
@@ -104,8 +112,9 @@ def score_answers(
     by_group: dict[str, list[_Answer]] = {}
     for row, (prediction, reference) in enumerate(zip(predictions, references, strict=True)):
         own = options[row] if options is not None else None
-        stem = (questions[row] if questions is not None else None) or ""
-        answers.append(_score(row, prediction, reference, DEFAULT_OPTIONS if own is None else own, stem))
+        stem, kind = ((column[row] if column is not None else None) or "" for column in (questions, kinds))
+        texts = _check_question(row, reference, DEFAULT_OPTIONS if own is None else own)
+        answers.append(_score(extract_choice(prediction, texts, stem, kind), reference, len(texts)))
         by_group.setdefault((groups[row] if groups is not None else None) or "", []).append(answers[-1])
     shares = {name: _share(members) for name, members in by_group.items()}
     chances = {name: math.fsum(one.chance for one in members) / len(members) for name, members in by_group.items()}
@@ -138,7 +147,8 @@ def _share(answers: Sequence[_Answer]) -> Share:
     }
 
 
-def _score(row: int, prediction: str, reference: str, options: Sequence[Option], question: str) -> _Answer:
+def _check_question(row: int, reference: str, options: Sequence[Option]) -> dict[str, str]:
+    """Letter → text of the options, which the reference is among."""
     pairs = [(option.get("label"), option.get("text")) for option in options if isinstance(option, dict)]
     texts = {label: text for label, text in pairs if isinstance(label, str) and isinstance(text, str)}
     if len(pairs) < len(options) or not all(isinstance(value, str) for pair in pairs for value in pair):
@@ -151,12 +161,15 @@ def _score(row: int, prediction: str, reference: str, options: Sequence[Option],
             f"mcq_accuracy: references[{row}] = {reference!r} does not name options {''.join(texts)}; "
             "use capital letters such as B or ABD"
         )
-    choice = extract_choice(prediction, texts, question)
-    chosen = set(choice or "")
+    return texts
+
+
+def _score(choice: str | None, reference: str, letters: int) -> _Answer:
+    gold, chosen = set(reference), set(choice or "")
     return _Answer(
         right=chosen == gold,
         unparsed=choice is None,
         partial=len(chosen) / len(gold) if chosen <= gold else 0.0,
         # A guess among the letters, or among all sets of at least one letter where several are right.
-        chance=1 / len(texts) if len(gold) == 1 else 1 / (2 ** len(texts) - 1),
+        chance=1 / letters if len(gold) == 1 else 1 / (2**letters - 1),
     )

@@ -33,27 +33,47 @@ _PREDICATE = re.compile(
 class Stem:
     """`negative`: the answer is what is wrong or does not belong; `several`: more than one letter may be asked for.
 
+    `asks_several`: its own words say so ("哪些"). `single`: it is known that one letter is wanted.
     `predicate`: what holds of the answer, in the stem's own words ("属于抗生素"), "" where that is not plain.
     `ending`: the last characters of a stem that the answer completes ("患者的诊断是"), "" for a question.
     """
 
     negative: bool = False
     several: bool = False
+    asks_several: bool = False
+    single: bool = False
     predicate: str = ""
     ending: str = ""
 
+    @property
+    def wanted(self) -> str:
+        """What the answer is judged to be: "right", or "wrong" where the question is negative."""
+        return "wrong" if self.negative else "right"
 
-def read_stem(question: str) -> Stem:
-    """What `question`, in plain form and without its options, asks for; an unknown stem for ""."""
+    @property
+    def others(self) -> str:
+        """What the other options are judged to be."""
+        return "right" if self.negative else "wrong"
+
+
+def read_stem(question: str, kind: str = "") -> Stem:
+    """What `question`, in plain form and without its options, asks for; a `kind` that is known says whether several."""
     sentences = [part for part in _SENTENCE.split(question[-400:]) if part.strip(" ()?:")]
     if not sentences:
-        return Stem()
+        return Stem(several=kind == "multi", single=kind == "single")
     asked = _NO_NEGATION.sub("", sentences[-1]).strip(" ().")
     clause = [part for part in asked.split(",") if part.strip()][-1]
     negative = _EXCEPT.search(asked) or _NEGATIVE.search(clause)
     predicate = _PREDICATE.search(clause)
     holds = (predicate["after"] or predicate["before"]) if predicate else ""
     ending = "" if _ASKS.search(clause) else asked.rstrip(" :,")[-6:]
+    asks_several = kind != "single" and bool(_SEVERAL.search(asked))
+    several = kind == "multi" or asks_several
     return Stem(
-        bool(negative), bool(_SEVERAL.search(asked)), holds if len(holds) >= 3 else "", ending if len(ending) == 6 else ""
+        bool(negative),
+        several,
+        asks_several,
+        kind == "single",
+        holds if len(holds) >= 3 else "",
+        ending if len(ending) == 6 else "",
     )

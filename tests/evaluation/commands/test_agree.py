@@ -199,7 +199,7 @@ def test_what_is_refused(runs, tmp_path, refused, capsys):
     with ChatServer(honest) as server:
         script = write(tmp_path / "d.jsonl", *DIALOGUES[:2])
         server.script = lambda body: json.dumps({"reasons": "", "red_flags": 3, "safe_advice": 3, "referral": 3})
-        assert judged(server, script, tmp_path / "safety", rubric="safety") == 0
+        assert judged(server, script, tmp_path / "safety", rubric="safety") == 1  # without a headline
     assert "other criteria or another scale in safety" in refused("eval", "agree", one, str(tmp_path / "safety"), *out)
     none = write(tmp_path / "none.jsonl", {"id": "x", "annotator": "a"}, ["row"])
     assert "no labels in" in (said := refused("eval", "agree", one, "--labels", none, *out)) and ":1 row: no score for" in said

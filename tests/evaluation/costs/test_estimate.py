@@ -1,6 +1,7 @@
 """`--dry-run`: what a run would cost is a bound, is exact where the bound is reached, and touches nothing."""
 
 import json
+import math
 import random
 import re
 from pathlib import Path
@@ -14,6 +15,8 @@ from support.paths import SAMPLE
 
 from medllm_hf.cli import main
 from medllm_hf.evaluation.consultations.patient import END
+from medllm_hf.evaluation.costs.estimate import DOCTOR, PATIENT, Length, verdict
+from medllm_hf.evaluation.runs.folder import read_run
 
 ROW = re.compile(r"^(\w+), (at most|about): ([\d,]+) calls, ([\d,]+) \+ ([\d,]+) tokens(?:, ([\d.,e-]+) USD)?$", re.M)
 FEW = ("--doctor-max-new-tokens", "40", "--patient-max-new-tokens", "16")
@@ -47,14 +50,16 @@ def test_the_most_is_exact_when_every_reply_is_at_its_limit(four, tmp_path, caps
     with ChatServer(bill) as server:
         words = [*sides(server, four, tmp_path / "run"), "--prices", write_prices(tmp_path)]
         asked_again = expected(capsys, *words)
-        monkeypatch.setattr("medllm_hf.evaluation.consultations.run.AGAIN", 0)
+        for name in ("AGAIN", "USUALLY_AGAIN"):
+            monkeypatch.setattr(f"medllm_hf.evaluation.consultations.run.{name}", 0)
         said = expected(capsys, *words)
         assert server.requests == [] and not (tmp_path / "run").exists()
-        assert main(words) == 0
+        assert main(words) == 1, "a judge without a verdict gives no headline"
     calls = {role: sum(one.body["model"] == f"{role}-model" for one in server.requests) for role in said}
     for role, row in said.items():
         assert row["at most"][:3] == (calls[role], *bill.tokens[f"{role}-model"]), role
-        assert row["about"][0] <= calls[role] and row["about"][1] < row["at most"][1] and row["about"][2] < row["at most"][2]
+        # Replies of a doctor that may have 40 tokens are about all cut there.
+        assert row["about"][0] <= calls[role] and row["about"][1] < row["at most"][1] and row["about"][2] <= row["at most"][2]
     assert calls == {"patient": 4 + 11, "doctor": 12, "judge": 3 * (4 + 4)}
     assert sum(row["at most"][3] for row in said.values()) == pytest.approx(bill.total(), abs=2e-4)
     # A patient may be asked twice again for each of its turns, but not for the canaries; nobody else may.
@@ -77,7 +82,7 @@ def test_a_run_costs_no_more_than_the_most(four, tmp_path, capsys, words):
     with ChatServer(bill) as server:
         words = [*sides(server, four, tmp_path / "run"), *words]
         said = expected(capsys, *words)
-        assert main(words) == 0
+        assert main(words) == 1, "a judge that is not always clear gives no headline"
     for role, row in said.items():
         spent = bill.tokens[f"{role}-model"]
         calls = sum(one.body["model"] == f"{role}-model" for one in server.requests)
@@ -102,7 +107,7 @@ def test_a_judge_costs_no_more_than_the_most(tmp_path, capsys, words):
         words = ["eval", "judge", "--dialogues", file, "--judge", server.url + "#judge-model", *words]
         words += ["--out", str(tmp_path / "run"), "--failure-limit", "1"]
         (row,) = expected(capsys, *words).values()
-        assert main(words) == 0
+        assert main(words) == (read_run(tmp_path / "run")["metrics"]["headline"] is None)
     answered = [one for one in server.requests if words != [] or "response_format" not in one.body]
     assert 0 < len(answered) <= row["at most"][0]
     assert bill.tokens["judge-model"][0] <= row["at most"][1] and bill.tokens["judge-model"][1] <= row["at most"][2]
@@ -196,3 +201,48 @@ def test_an_exam_at_an_endpoint(tmp_path, capsys):
         assert expected(capsys, *words)["model"]["at most"] == (0, 0, 0, 0)
     manifest = json.loads((tmp_path / "run" / "manifest.json").read_text(encoding="utf-8"))
     assert manifest["prices"]["model"] == {"input": 1, "output": 2}
+
+
+@pytest.mark.parametrize("limit", [20, 150, 1024])
+def test_the_mean_of_replies_that_a_limit_cuts(limit):
+    rng, length = random.Random(3), Length(145, 0.56)
+    drawn = [min(limit, rng.lognormvariate(math.log(length.median), length.spread)) for _ in range(20_000)]
+    assert length.mean(limit) == pytest.approx(sum(drawn) / len(drawn), rel=0.01)
+    assert length.mean(limit) < limit and length.mean(limit) < length.mean()
+
+
+def usual(rng: random.Random):
+    """Counts of tokens as real runs have them: 0.7 a character, a doctor's replies of 145 in the median, a patient's of 28."""
+
+    def counts(body: dict) -> tuple[int, int]:
+        length = {"doctor-model": DOCTOR, "patient-model": PATIENT, "judge-model": verdict(4)}[body["model"]]
+        tokens = round(rng.lognormvariate(math.log(length.median), length.spread))
+        return round(0.7 * sum(len(message["content"]) for message in body["messages"])), min(limit(body), tokens)
+
+    return counts
+
+
+@pytest.mark.parametrize("doctor_limit", ["1024", "120"])
+def test_a_run_of_usual_replies_costs_about_what_is_said(tmp_path, capsys, doctor_limit):
+    """The words are as long as the counts say, since they come back in later prompts."""
+    rng = random.Random(4)
+    counts = usual(rng)
+
+    def script(body: dict):
+        if body["model"] == "judge-model":
+            return completion(judging(body), usage=counts(body))
+        prompt, tokens = counts(body)
+        return completion(("疼" if body["model"] == "patient-model" else "嗯") * round(tokens / 0.7), usage=(prompt, tokens))
+
+    cases = write_cases(tmp_path / "cases.jsonl", [case(i) for i in range(8)])
+    with ChatServer(script) as server:
+        models = ("--doctor", server.url + "#doctor-model", "--patient", server.url + "#patient-model")
+        words = ["eval", "consult", "--cases", cases, *models, "--judge", server.url + "#judge-model", "--out"]
+        words += [str(tmp_path / "run"), "--doctor-max-new-tokens", doctor_limit]
+        said = expected(capsys, *words)
+        main(words)
+    usage = json.loads((tmp_path / "run" / "metrics.json").read_text(encoding="utf-8"))["usage"]
+    usage["judge"] = json.loads((tmp_path / "run" / "judge" / "metrics.json").read_text(encoding="utf-8"))["usage"]
+    for role, row in said.items():
+        for place, name in ((1, "prompt_tokens"), (2, "completion_tokens")):
+            assert 1 / 1.5 < row["about"][place] / usage[role][name] < 1.5, (role, name)

@@ -4,8 +4,8 @@ import pytest
 from support.paths import SAMPLE
 
 from medllm_hf.data.mcq import McqItem, load_items
-from medllm_hf.evaluation.exams.derive import breaks_ties, derive, read_answers
-from medllm_hf.evaluation.exams.outputs import output_row, predict
+from medllm_hf.evaluation.exams.derive import derive, finished_text, of_prompts, read_answers
+from medllm_hf.evaluation.exams.outputs import Rules, is_unread, output_row, predict, rules_of
 from medllm_hf.evaluation.exams.prompts import PresentedQuestion, present_options
 
 ITEMS = load_items(str(SAMPLE / "questions_test.jsonl"))[:4]
@@ -52,9 +52,23 @@ def test_ties_are_counted_said_and_never_right():
 def test_runs_that_count_no_ties_follow_from_their_own_rules():
     best = [dict.fromkeys(item.options, -1.0) for item in ITEMS]
     asked = answered(*({"logprobs": one} for one in best))
-    earlier = derive(*asked, break_ties=True)
-    assert {row["prediction"] for row in earlier.scores} == {"A"} and breaks_ties(earlier.metrics)
-    assert not breaks_ties(derive(*asked).metrics)
+    earlier = derive(*asked, rules=Rules(break_ties=True))
+    assert {row["prediction"] for row in earlier.scores} == {"A"} and rules_of(earlier.metrics).break_ties
+    assert not rules_of(derive(*asked).metrics).break_ties
+
+
+def test_what_counts_prompts_says_so_where_questions_are_asked_in_all_rotations():
+    """Two of three questions are right, and 12 prompts were asked: "unparsed" counts the ones, what was cut the others."""
+    items = [McqItem(str(i), "下列正确的是", OPTIONS, frozenset("C"), "", "single") for i in range(3)]
+    shown = list(present_options(items, 0, circular=True))
+    mute = {"reply": "说不好", "finish": "length", "finishing": {"logprobs": dict.fromkeys("ABCD", -1.0)}}
+    outputs = [output_row(one, mute if one.item.id == "0" else {"reply": "".join(one.item.answer)}) for one in shown]
+    manifest = {"model": {}, "data": {}, "settings": {"mode": "reply", "finish": "letters"}}
+    derived = derive(shown, outputs, manifest)
+    assert derived.warnings == ("4 replies in 12 prompts cut at their limit of tokens",)
+    assert (derived.metrics["n"], derived.metrics["unparsed"]) == (3, 1)
+    assert finished_text(derived.metrics).endswith(", 4 asked of 12 prompts")
+    assert of_prompts({}) == "" and derive(shown[:1], outputs[:1], manifest).warnings[0].startswith("1 replies cut")
 
 
 OPTIONS = {"A": "甲", "B": "乙", "C": "丙", "D": "丁"}
@@ -67,3 +81,21 @@ def test_a_negative_stem_turns_wrong_into_an_answer():
     derived = derive(shown, [output_row(one, {"reply": "只有C是不对的。"}) for one in shown])
     assert [answer.choice for answer in read_answers(derived.scores)] == ["C", None, "C"]
     assert (derived.metrics["accuracy"], derived.metrics["unparsed"]) == (2 / 3, 1)
+
+
+def test_the_kind_of_a_question_has_a_say_but_in_runs_that_do_not_count_kinds():
+    wanted = (("AB", "multi"), ("A", "single"))
+    items = [McqItem(kind, "下列说法正确的是", OPTIONS, frozenset(answer), "", kind) for answer, kind in wanted]
+    replies = ("A. 甲\nB. 乙", "故选A、B。")
+    shown = list(present_options(items, 0))
+    outputs = [output_row(one, {"reply": reply}) for one, reply in zip(shown, replies, strict=True)]
+    derived, earlier = derive(shown, outputs), derive(shown, outputs, rules=Rules(by_kind=False))
+    assert [answer.choice for answer in read_answers(derived.scores)] == ["AB", None]
+    assert [answer.choice for answer in read_answers(earlier.scores, rules=rules_of(earlier.metrics))] == [None, "AB"]
+    assert (derived.metrics["accuracy"], derived.metrics["kinds"]) == (0.5, {"multi": 1, "single": 1})
+    assert earlier.metrics["accuracy"] == 0.0 and "kinds" not in earlier.metrics
+    assert rules_of(derived.metrics).by_kind and not rules_of(earlier.metrics).by_kind
+    assert [is_unread(one, row, "reply", rules_of(derived.metrics)) for one, row in zip(shown, outputs, strict=True)] == [
+        False,
+        True,
+    ]

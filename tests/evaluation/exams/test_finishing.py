@@ -12,8 +12,9 @@ from medllm_hf.cli import main
 from medllm_hf.data.mcq import McqItem, load_items
 from medllm_hf.errors import UserError
 from medllm_hf.evaluation.commands.mcq import mcq
+from medllm_hf.evaluation.exams.batching import BatchLimits
 from medllm_hf.evaluation.exams.derive import check_run
-from medllm_hf.evaluation.exams.finishing import letters_request
+from medllm_hf.evaluation.exams.finishing import compare_letters, letters_request
 from medllm_hf.evaluation.exams.outputs import finished, is_unread, output_row
 from medllm_hf.evaluation.exams.prompts import PresentedQuestion, Prompts, candidates
 from medllm_hf.evaluation.exams.weights import load_network
@@ -220,3 +221,14 @@ def test_a_dry_run_knows_of_the_second_calls(questions, tmp_path, capsys):
     said = capsys.readouterr().out
     # Six questions, each asked twice at most, and the greeting before them.
     assert "at most: 13 calls" in said and "about: 8 calls" in said
+
+
+def test_a_reply_whose_text_has_no_room_behind_it_is_not_compared(tiny, questions):
+    """Decoded and tokenised again, a reply may have more tokens than were written; past its positions a model reads nothing."""
+    folder = Path(tiny["base"])
+    network, tokenizer = load_network(folder), load_tokenizer(folder)
+    prompts, item = Prompts(tokenizer, {}, mode="reply"), load_items(str(questions))[0]
+    one, long = PresentedQuestion(item, 0, ""), {"reply": "嗯" * 2000, "finish": "length"}
+    first, second = compare_letters(network, prompts, [(one, long), (one, {"reply": "嗯", "finish": "stop"})], BatchLimits())
+    assert first == {**long, "finishing": {"reply": "", "error": "longer than the model's 1,024 positions"}}
+    assert finished(first["finishing"]) == "" and set(second["finishing"]["logprobs"]) == set(item.options)

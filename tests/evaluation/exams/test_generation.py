@@ -2,7 +2,9 @@
 
 import json
 from array import array
+from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -14,9 +16,11 @@ from transformers import GenerationConfig
 from medllm_hf.data.mcq import load_items
 from medllm_hf.errors import UserError
 from medllm_hf.evaluation.commands.mcq import mcq
-from medllm_hf.evaluation.exams.batching import BatchLimits
+from medllm_hf.evaluation.exams.batching import CPU_WORK, BatchLimits
 from medllm_hf.evaluation.exams.generation import batches, replies, stop_ids
 from medllm_hf.evaluation.exams.prompts import Prompts
+from medllm_hf.evaluation.exams.run import Examinee, fit_batches, load_examinee
+from medllm_hf.evaluation.exams.settings import BATCH_TOKENS, READINGS, Settings, resolve_defaults
 from medllm_hf.evaluation.exams.weights import load_network
 from medllm_hf.evaluation.runs.folder import read_run
 from medllm_hf.pretrained import load_tokenizer
@@ -67,6 +71,27 @@ def test_what_is_wanted_alone_is_written_in_the_same_batches(written, monkeypatc
     assert dict(replies(network, tokenizer, prompts, {2, 5}, 12, BatchLimits(150))) == {i: whole[i] for i in (2, 5)}
     assert 0 < len(seen) < len(batches_of_all)
     assert all(batch in batches_of_all for batch in seen)
+
+
+def test_every_token_is_told_while_replies_are_written(written):
+    """A batch takes as long as its longest reply, and a bar that stood still as long would say nothing."""
+    network, tokenizer, prompts, alone = written
+    heard: list[tuple[int, int]] = []
+    found = dict(replies(network, tokenizer, prompts, {0, 1}, 4, BatchLimits(1), tell=lambda *said: heard.append(said)))
+    assert heard == [(1, token) for token in (1, 2, 3, 4)] * 2
+    assert found == {i: {"reply": text(tokenizer, alone[i][:4]), "finish": "length"} for i in (0, 1)}, "and stops nothing"
+
+
+def test_on_a_cpu_the_batches_of_every_reading_take_some_seconds(written, tiny):
+    """As many tokens as the weights allow, since a kill loses a batch; of replies, counted at their longest, twice as many."""
+    who = load_examinee(resolve_defaults(Settings(str(tiny["base"]), TEST)))
+    large = Examinee(who.record, None, Mock(device="cpu", count=lambda: CPU_WORK // 1000), who.tokenizer)
+    on_gpu = Examinee(who.record, None, Mock(device="cuda", count=lambda: CPU_WORK), who.tokenizer)
+    for mode in READINGS:
+        asked = resolve_defaults(Settings(str(tiny["base"]), TEST, mode=mode))
+        found = (fit_batches(asked, one).batch_tokens for one in (who, large, on_gpu))
+        assert tuple(found) == (BATCH_TOKENS, 2000 if asked.written else 1000, BATCH_TOKENS)
+        assert fit_batches(replace(asked, batch_tokens=7), large).batch_tokens == 7
 
 
 def test_a_reply_ends_at_the_first_end_token(written):

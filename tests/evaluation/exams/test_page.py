@@ -4,8 +4,10 @@ import json
 import re
 from html.parser import HTMLParser
 
+from support.chat_server import ChatServer
 from support.exam_runs import answered, as_shown, questions, reported, right_with, run_folder, two_runs
 
+from medllm_hf.evaluation.commands.mcq import mcq
 from medllm_hf.evaluation.exams import page as pages
 
 NASTY = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)> ![x](http://e.example/x.png) | $a$ `c` _d_"
@@ -85,3 +87,26 @@ def test_many_questions_go_on_further_pages(tmp_path, monkeypatch):
     long = answered(as_shown(questions(6)), lambda row: "想" * 1500)
     reported(tmp_path, run_folder(tmp_path / "long", long, mode="generate"), out="pages")
     assert len(list((tmp_path / "pages").glob("*.html"))) == 6
+
+
+def test_the_second_answer_stands_below_the_reply_that_was_unread(tmp_path):
+    """A reader of the page sees what was asked once more, and by what letters the finished accuracy counts it."""
+    (tmp_path / "two.jsonl").write_text("\n".join(map(json.dumps, questions(2, kind="single", options=4))), encoding="utf-8")
+
+    def script(body):
+        return json.dumps({"answer": "C"}) if "response_format" in body else "说不好。"
+
+    with ChatServer(script) as server:
+        flags = {"url": f"{server.url}#m", "mode": "reply", "finish": "letters"}
+        assert mcq(None, str(tmp_path / "two.jsonl"), str(tmp_path / "run"), **flags) == 0
+    reported(tmp_path, tmp_path / "run")
+    text = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert text.count("<pre>说不好。</pre>") == text.count("asked once more: <span") == 2
+    assert text.count("</span>, chose <b>C</b>") == 2 and "<pre>C</pre>" not in text, "letters alone are told once"
+
+
+def test_a_tie_is_no_empty_reply(tmp_path):
+    rows = answered(as_shown(questions(3)), lambda row: "")
+    reported(tmp_path, run_folder(tmp_path / "tied", rows), run_folder(tmp_path / "mute", rows, mode="reply"))
+    text = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert text.count("no single best answer") == 3 == text.count("(empty reply)")

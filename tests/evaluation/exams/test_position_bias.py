@@ -8,6 +8,7 @@ from support.exam_runs import answered, as_shown, questions, right_with, run_fol
 
 from medllm_hf.evaluation.commands.report import report
 from medllm_hf.evaluation.exams.derive import read_answers
+from medllm_hf.evaluation.exams.outputs import Rules
 from medllm_hf.evaluation.exams.position_bias import confusion, position_bias
 from medllm_hf.metrics.mcq_accuracy.scoring import score_answers
 
@@ -27,7 +28,7 @@ def simulated(answer):
     """For each seed: the metrics and the bias of an exam with new questions, shuffled in every other one."""
     for seed in SEEDS:
         rows = answered(as_shown(questions(QUESTIONS, seed), shuffle=seed if seed % 2 else None), answer(seed))
-        answers = read_answers(rows, lambda prediction, options, question: prediction)
+        answers = read_answers(rows, lambda prediction, item, rules: prediction)
         metrics = score_answers(
             predictions=[row["prediction"] for row in rows],
             references=[row["reference"] for row in rows],
@@ -126,7 +127,8 @@ def test_counts_are_those_of_the_answers():
             "options": {"A": "甲", "B": "乙", "D": "丁"}}  # fmt: skip
     rows = [shown(item | {"id": str(n)}, "ABD") for n in range(5)]
     replies = ["D", "A", "A", "故选AB", "不知道"]
-    answers = choices([row | {"prediction": reply} for row, reply in zip(rows, replies, strict=True)])
+    scored = [row | {"prediction": reply} for row, reply in zip(rows, replies, strict=True)]
+    answers = read_answers(scored, rules=Rules(by_kind=False))  # by earlier rules two letters are an answer to it
     places = {place["name"]: place for place in position_bias(answers)["letter"]["places"]}
     assert list(places) == ["A", "B", "D"]
     assert [places[name]["predicted"] for name in "ABD"] == [2, 0, 1]
@@ -134,6 +136,7 @@ def test_counts_are_those_of_the_answers():
     assert [places[name]["expected"] for name in "ABD"] == [1.0, 1.0, 1.0]
     table = confusion(answers)
     assert table["rows"]["D"] == {"A": 2, "B": 0, "D": 1, "several": 1, "unparsed": 1}
+    assert confusion(choices(scored))["rows"]["D"] == {"A": 2, "B": 0, "D": 1, "several": 0, "unparsed": 2}
 
 
 def test_the_report_names_the_biases_of_run_folders(tmp_path):

@@ -220,3 +220,22 @@ def test_another_prompt_model_or_data_file_is_refused_with_the_reason(exam, tmp_
     assert f"found {named}" in str(refused.value) and "where the run in" in str(refused.value)
     assert "--overwrite or choose another folder" in str(refused.value)
     assert {file.name: file.read_bytes() for file in (tmp_path / "run").iterdir()} == before
+
+
+def test_ctrl_c_keeps_what_was_answered_and_says_how_to_go_on(exam, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(likelihood, "PORTION", 10)
+    real, written = RunFolder.append, []
+
+    def interrupted(self, row):
+        real(self, row)
+        written.append(row)
+        if len(written) == 7:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(RunFolder, "append", interrupted)
+    assert mcq(str(exam[0]), str(exam[1]), str(tmp_path / "run")) == 1
+    assert capsys.readouterr().err.strip().splitlines()[-1] == (
+        "medllm: interrupted; what was answered is kept; run the same command again to go on"
+    )
+    assert len(names(tmp_path / "run")) == 7
+    assert mcq(str(exam[0]), str(exam[1]), str(tmp_path / "run")) == 0 and len(names(tmp_path / "run")) == 30

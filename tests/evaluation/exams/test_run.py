@@ -223,6 +223,9 @@ def test_bad_questions_and_models_are_refused(tiny, tmp_path, refused):
     assert "source" in refused(*command, "--model", str(tiny["source"]), "--data", TEST)
     assert "no file and no benchmark cmexm" in refused(*command, *base, "--data", "cmexm")
     assert "no split val of cmb" in refused(*command, *base, "--data", "cmb", "--split", "val", "--data-path", str(tmp_path))
+    (tmp_path / "model.gguf").touch()
+    assert "URL#MODEL" in refused(*command, "--model", str(tmp_path / "model.gguf"), "--data", TEST)
+    assert "give its folder" in refused(*command, "--model", TEST, "--data", TEST)
     assert "no folder and no Hub repository org/absent" in refused(*command, "--model", "org/absent", "--data", TEST)
     assert not (tmp_path / "run").exists()
 
@@ -250,6 +253,7 @@ URL = ("--url", "http://127.0.0.1:9/v1#m")
         (("--shots", "500", "--examples", TRAIN), "500 for --shots"),
         (("--concurrency", "3"), "--concurrency without --url"),
         (("--concurrency", "0", *URL), "concurrency 0"),
+        (("--budget", "3"), "--budget with a local --model"),
         (("--key-env", "KEY"), "--key-env without --url"),
         (("--max-new-tokens", "9"), "--max-new-tokens with likelihood"),
         (("--max-new-tokens", "9", "--mode", "likelihood,reasoning"), "--max-new-tokens with likelihood"),
@@ -324,6 +328,10 @@ def test_a_reply_that_the_context_has_no_room_for_is_refused_with_what_fits(tiny
     assert "8,192 of its reply" in told
     most = re.search("--reasoning-tokens to at most ([0-9]+)", told)[1]
     assert 0 < int(most) < 1024
+    # What is compared behind a reply needs its place too: the last token is scored and never read.
+    with_cue = refused(*asked, "--mode", "reasoning", "--reasoning-tokens", "8192", "--finish", "letters")
+    fewer = re.search("--reasoning-tokens to at most ([0-9]+)", with_cue)[1]
+    assert "(those of --finish included)" in with_cue and 3 < int(most) - int(fewer) < 24
     # Where nobody has asked for so many, it is what fits.
     settings = resolve_defaults(Settings(str(tiny["base"]), str(questions), mode="reasoning"))
     assert prepare_exam(settings, read_questions(str(questions))).manifest["settings"]["max_new_tokens"] == int(most)

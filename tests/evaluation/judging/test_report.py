@@ -12,6 +12,7 @@ from support.judged_runs import KEYS, asked_score, dialogue, honest, judged, ver
 
 from medllm_hf.evaluation.commands.import_scores import import_scores
 from medllm_hf.evaluation.commands.report import report
+from medllm_hf.evaluation.runs.folder import read_run
 from tests.evaluation.exchange.test_published_verdicts import CMB_CLIN, CMD, CMID, DEPARTMENTS, INTENTS
 
 SYSTEMS = ("a-7b", "b-7b")
@@ -34,7 +35,8 @@ def made(tmp_path, name, script=honest, rows=None, **flags):
     """The folder of a judge run that the real verb wrote with a scripted judge."""
     file = write(tmp_path / f"{name}.jsonl", *(dialogues() if rows is None else rows))
     with ChatServer(script) as server:
-        assert judged(server, file, tmp_path / name, **flags) == 0
+        code = judged(server, file, tmp_path / name, **flags)
+    assert code == (read_run(tmp_path / name)["metrics"]["headline"] is None)
     return tmp_path / name
 
 
@@ -112,6 +114,8 @@ def test_a_judge_that_is_not_believed_has_no_headline(tmp_path):
     assert "No headline figure: the judge does not score canary/empty low" in text
     assert f"| a-7b |{' withheld |' * (len(KEYS) + 1)} 8 | 0 |" in text
     assert "Differences on the same cases" not in text and "4 of 4 | no |" in text
+    assert f"| a-7b |{' withheld |' * (len(KEYS) + 1)}\n" in text and "at the ceiling" not in text, "full marks are scores too"
+    assert "mean score" not in text and not list((tmp_path / "out").glob("*.png")), "no picture of nothing"
     assert results["sets"][0]["systems"][0]["overall"] == 5 and results["sets"][0]["comparisons"][0]["difference"] == 0
 
 

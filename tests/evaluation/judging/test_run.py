@@ -145,8 +145,8 @@ def test_too_many_unscored_give_no_headline(tmp_path, capsys):
     found, _ = judged_run(script, tmp_path, *[dialogue(i) for i in range(10)])
     assert found["metrics"]["headline"] is None
     assert found["metrics"]["no_headline"] == ["1 of 10 replies are unscored, more than 5%"]
-    said = capsys.readouterr().out
-    assert "no headline figure: 1 of 10" in said and "overall" not in said
+    said = capsys.readouterr()
+    assert said.err.startswith("no headline figure: 1 of 10") and said.err.count("\n") == 1 and "overall" not in said.out
 
 
 CANARY_WORDS = [
@@ -168,7 +168,7 @@ def test_a_judge_that_scores_a_canary_high_is_not_believed(tmp_path, capsys, wor
     (reason,) = found["metrics"]["no_headline"]
     assert reason.startswith(f"the judge does not score {name} low: proactivity 5")
     assert [row["id"] for row in found["metrics"]["canaries"] if not row["passed"]] == [name]
-    assert "no headline figure: the judge does not score" in capsys.readouterr().out
+    assert "no headline figure: the judge does not score" in capsys.readouterr().err
 
 
 def test_a_canary_without_a_score_counts_as_not_low(tmp_path):

@@ -121,8 +121,8 @@ def test_too_many_unscored_give_no_headline(tmp_path, capsys):
     found, _ = compared_run(script, tmp_path, FIRST, SECOND)
     assert found["metrics"]["headline"] is None
     assert found["metrics"]["no_headline"] == ["2 of 16 replies are unscored, more than 5%"]
-    said = capsys.readouterr().out
-    assert "no headline figure: 2 of 16" in said and "win rate" not in said
+    said = capsys.readouterr()
+    assert said.err.startswith("no headline figure: 2 of 16") and said.err.count("\n") == 1 and "win rate" not in said.out
 
 
 def dictated(body: dict) -> bool:

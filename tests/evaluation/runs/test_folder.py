@@ -30,7 +30,7 @@ def test_a_finished_run_is_read_back(tmp_path):
     assert run["outputs"] == ROWS, "in the order that finish was given, with signs that end a line inside"
     assert (run["scores"], run["metrics"]) == ([{"id": "0"}, {"id": "1"}, {"id": "2"}], {"accuracy": 0.5})
     assert run["manifest"].items() >= MANIFEST.items()
-    assert set(run["manifest"]) == {*MANIFEST, "started", "ended", "versions", "hardware"}
+    assert set(run["manifest"]) == {*MANIFEST, "schema", "started", "ended", "versions", "hardware"}
     assert sorted(os.listdir(tmp_path / "run")) == ["manifest.json", "metrics.json", "outputs.jsonl", "scores.jsonl"]
 
 

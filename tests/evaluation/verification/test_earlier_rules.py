@@ -12,12 +12,14 @@ from support.pair_judges import honest as honest_pair
 from medllm_hf.errors import UserError
 from medllm_hf.evaluation.exams.derive import derive as derive_exam
 from medllm_hf.evaluation.exams.derive import read_questions_asked
+from medllm_hf.evaluation.exams.outputs import Rules, rules_of
 from medllm_hf.evaluation.judging import derive as judging
 from medllm_hf.evaluation.preferences.derive import derive as derive_pairs
 from medllm_hf.evaluation.preferences.records import stored_run
 from medllm_hf.evaluation.preferences.report import check_pair_run
 from medllm_hf.evaluation.runs.folder import read_run, write_jsonl
 from medllm_hf.evaluation.verification.dialogues import judgements, preferences
+from medllm_hf.evaluation.verification.exams import output_finding
 from medllm_hf.evaluation.verification.findings import CONFIRMED
 from medllm_hf.folders import write_json
 
@@ -70,7 +72,7 @@ def test_an_exam_that_took_the_first_of_tied_answers(tmp_path):
     rows = [{**row, "prediction": "A"} for row in as_shown(questions(20))]
     folder = run_folder(tmp_path / "run", rows)
     outputs = [{"id": row["id"], "rotation": 0, "order": row["order"], "logprobs": {"A": -1.0, "B": -1.0}} for row in rows]
-    earlier = derive_exam(read_questions_asked(rows), outputs, break_ties=True)
+    earlier = derive_exam(read_questions_asked(rows), outputs, rules=Rules(break_ties=True))
     for name, content in (("outputs.jsonl", outputs), ("scores.jsonl", earlier.scores)):
         (folder / name).unlink()
         write_jsonl(folder / name, content)
@@ -79,4 +81,22 @@ def test_an_exam_that_took_the_first_of_tied_answers(tmp_path):
     assert results["results"][0]["accuracy"] == earlier.metrics["accuracy"] > 0
     set_metrics(folder, earlier.metrics | {"ties": 0})
     with pytest.raises(UserError, match="other predictions"):
+        reported(tmp_path, folder, out="again")
+
+
+def test_an_exam_whose_replies_were_read_without_the_kind_of_their_question(tmp_path):
+    """Two letters were an answer to a question for one, so its reply was not asked once more either."""
+    rows = [{**row, "prediction": "故选A、B。"} for row in as_shown(questions(6))]
+    folder = run_folder(tmp_path / "run", rows, mode="reply", normalization="none")
+    asked, outputs = read_questions_asked(rows), read_run(folder)["outputs"]
+    earlier = derive_exam(asked, outputs, rules=Rules(by_kind=False)).metrics
+    assert (earlier["unparsed"], read_run(folder)["metrics"]["unparsed"]) == (0, 6)
+    set_metrics(folder, earlier)
+    results, _ = reported(tmp_path, folder)
+    assert results["results"][0]["unparsed"] == 0
+    settings = read_run(folder)["manifest"]["settings"] | {"finish": "letters"}
+    assert output_finding("run", asked, outputs, settings, rules_of(earlier)) is None
+    assert "finishing" in output_finding("run", asked, outputs, settings, rules_of(None)).why
+    set_metrics(folder, earlier | {"kinds": {"single": 6}})
+    with pytest.raises(UserError, match="another unparsed"):
         reported(tmp_path, folder, out="again")

@@ -15,11 +15,13 @@ from support.published_model import consultation, publish
 from medllm_hf.cli import main
 from medllm_hf.data.mcq import McqItem
 from medllm_hf.evaluation.commands.mcq import mcq
+from medllm_hf.evaluation.exams.outputs import PRESENT, Rules
 from medllm_hf.evaluation.exams.prompts import present_options
 from medllm_hf.evaluation.runs.folder import read_run, weights_hash
 from medllm_hf.evaluation.verification.exams import draw, exam
 from medllm_hf.evaluation.verification.findings import CONFIRMED, DECLARED, DIFFERENT, UNKNOWN, Known, Rerun
 from medllm_hf.evaluation.verification.power import ItemCheck
+from medllm_hf.evaluation.verification.reply_check import reader
 from medllm_hf.evaluation.verification.rerun import compare, finding
 from medllm_hf.folders import read_json, sha256, write_json
 from medllm_hf.pretrained import load_tokenizer
@@ -253,6 +255,16 @@ def test_an_altered_answer_is_seen_where_its_least_alteration_is():
     assert check(far, far, "tokens", four, lengths=lengths).refuted
     assert not check(far, far, "bytes", four, lengths={"A": 2, "B": 2}).seen
     assert check(far, far, "bytes", lengths, lengths={"A": 2, "B": 2}).seen
+
+
+def test_letters_of_altered_replies_are_read_by_the_rules_of_the_run():
+    one = questions(1)[0]
+    output = {"id": "0", "rotation": 0, "order": "AB", "reply": "答案：A", "finish": "length"}
+    new, old = (reader(one, output, "", "reply", rules) for rules in (PRESENT, Rules(by_kind=False)))
+    assert (new("答案：B"), new("答案：AB")) == ("B", None) and old("答案：AB") == "AB"
+    # What a prompt has opened is a thought still, unless the reply ends it.
+    thinking = reader(one, output, "<think>\n", "reasoning", PRESENT)
+    assert (thinking("答案：B"), thinking("想</think>答案：B")) == (None, "B")
 
 
 def test_what_is_found_is_told_in_words():

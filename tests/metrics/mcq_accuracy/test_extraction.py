@@ -21,7 +21,8 @@ UNCLEAR = {"ambiguous", "refusal", "empty", "foreign"}
 
 def wrong(rows):
     """The rows that are read otherwise than labelled, with what was read."""
-    read = [(row, extract_choice(row["reply"], ITEMS[row["item"]], row.get("question", ""))) for row in rows]
+    told = [(row, (row["reply"], ITEMS[row["item"]], row.get("question", ""), row.get("kind", ""))) for row in rows]
+    read = [(row, extract_choice(*given)) for row, given in told]
     return [(row, found) for row, found in read if found != row["chosen"]]
 
 
@@ -31,7 +32,9 @@ def test_labelled_replies(kind):
 
 
 def test_the_replies_cover_what_they_should():
-    assert len({(row["item"], row["reply"], row.get("question")) for row in REPLIES}) == len(REPLIES) >= 1_200
+    distinct = {(row["item"], row["reply"], row.get("question"), row.get("kind")) for row in REPLIES}
+    assert len(distinct) == len(REPLIES) >= 1_400
+    assert min(sum(row.get("kind") == kind for row in REPLIES) for kind in ("single", "multi")) >= 10
     kinds = Counter(row["class"] for row in REPLIES)
     assert set(kinds) == {
         *("letter", "verdict", "negation", "fullwidth", "bracket", "list", "reasoning", "text", "nested", "term", "boxed"),

@@ -101,6 +101,18 @@ def test_each_row_has_its_own_stem(metric):
     assert (result["n"], result["accuracy"], result["unparsed"]) == (4, 0.5, 2)
 
 
+def test_each_row_has_its_own_kind(metric):
+    """Two letters answer a question for several and none for one; a kind never reaches another row."""
+    metric.add_batch(predictions=["故选A、C。"] * 3, references=["AC"] * 3, kinds=["multi", "single", None])
+    metric.add_batch(predictions=["故选A、C。"], references=["AC"], groups=["x"])
+    assert (result := metric.compute())["unparsed"] == 1 and result["accuracy"] == 0.75
+    listed = {"predictions": ["A. 青霉素\nB. 链霉素"], "references": ["AB"], "options": [OPTIONS]}
+    for kinds, accuracy in ((["multi"], 1.0), (["single"], 0.0), ([None], 0.0), (None, 0.0)):
+        assert metric.compute(**listed, kinds=kinds)["accuracy"] == accuracy
+    metric.add(prediction="A. 青霉素\nB. 链霉素", reference="AB")
+    assert metric.compute(options=[OPTIONS], kinds=["multi"])["accuracy"] == 1.0
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -109,6 +121,11 @@ def test_each_row_has_its_own_stem(metric):
         ({"predictions": ["A"], "references": ["A"], "groups": ["x", "y"]}, "2 groups for 1"),
         ({"predictions": ["A"], "references": ["A"], "questions": ["x", "y"]}, "2 questions for 1"),
         ({"predictions": ["A"], "references": ["A"], "questions": [3]}, r"questions\[0\] is a int; give the stem as text"),
+        ({"predictions": ["A"], "references": ["A"], "kinds": ["single", None]}, "2 kinds for 1"),
+        (
+            {"predictions": ["A"], "references": ["A"], "kinds": ["multiple"]},
+            r"kinds\[0\] is 'multiple'; give 'single' or 'multi'",
+        ),
         ({"predictions": ["A"]}, "references missing"),
         ({"predictions": ["A", "A"], "references": ["A", "F"]}, r"references\[1\] = 'F' does not name options ABCDE"),
         ({"predictions": ["A"], "references": ["C"], "options": [OPTIONS[:2]]}, "'C' does not name options AB;"),
@@ -244,7 +261,7 @@ def test_what_evaluate_needs_of_the_script():
     assert all(len(node.names) == 1 for node in imports if isinstance(node, ast.Import))
     assert not any(isinstance(node, ast.ImportFrom) and node.module == "evaluate" for node in imports)
     assert not re.search(r"^(?:import|from)\b.*#", text, re.MULTILINE)
-    siblings = {"clauses", "extraction", "named_letters", "plain_text", "scoring", "stems"}
+    siblings = {path.stem for path in FOLDER.glob("*.py")} - {"app", "mcq_accuracy", "tests"}
     assert set(re.findall(r"^from \.(\w+) ", text, re.MULTILINE)) == siblings
     for path in FOLDER.glob("*.py"):
         assert set(re.findall(r"from \.(\w+) ", path.read_text(encoding="utf-8"))) <= siblings
@@ -260,7 +277,7 @@ def test_examples_of_the_card_and_of_the_docstring(monkeypatch):
     blocks = re.findall(r"^```python\n(.*?)^```", CARD, re.MULTILINE | re.DOTALL)
     assert len(blocks) == 4
     outcome = examples("\n".join(blocks))
-    assert (outcome.failed, outcome.attempted) == (0, 16)
+    assert (outcome.failed, outcome.attempted) == (0, 18)
     inputs = evaluate.load("mcq_accuracy").inputs_description
     assert examples(inputs) == (0, 3)
 

@@ -1,0 +1,241 @@
+"""What is true of a case, fact by fact: the records, how a file of cases has them, and which of them a dialogue brought out."""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal, TypedDict, get_args
+
+from medllm_hf.data.files import BadRow
+from medllm_hf.errors import kind_of
+from medllm_hf.evaluation.consultations.matching import FactWords, Question, read_questions, told
+from medllm_hf.evaluation.consultations.numerals import plain
+from medllm_hf.metrics.llm_judge.rubrics import Point, Turn
+
+Kind = Literal["symptom", "duration", "value", "history", "finding", "diagnosis"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+# The diagnosis is hidden: neither the patient nor the doctor is told, and no count has it.
+HIDDEN: Kind = "diagnosis"
+Check = Literal["must_ask", "red_flag", "refer", "harmful"]
+# What a point of a checklist is worth where the file does not say; a harmful thing takes points away.
+WEIGHTS: dict[Check, float] = {"must_ask": 1, "red_flag": 2, "refer": 2, "harmful": -2}
+Told = Literal["opening", "told_asked", "told_open", "told_unasked"]
+# Of the rules by which dialogues are matched with facts.
+VERSION = "1"
+# Stands in what the patient is told for the names of the diagnosis.
+MASK = "……"
+
+
+@dataclass(frozen=True)
+class Fact:
+    """One thing that is true of a case.
+
+    Attributes:
+        id: Unique within the case.
+        text: The words of the case that say it.
+        aliases: What a doctor may ask with and a patient may tell it by. Blanks separate words that must stand in one sentence.
+    """
+
+    id: str
+    kind: Kind
+    text: str
+    aliases: tuple[str, ...] = ()
+
+    @cached_property
+    def words(self) -> FactWords:
+        """The fact as the rules of matching read it."""
+        return FactWords(self.kind, self.text, self.aliases)
+
+
+@dataclass(frozen=True)
+class CheckPoint:
+    """A point of the checklist of a case: what a good doctor does, or with a weight below 0 what none does."""
+
+    kind: Check
+    point: str
+    weight: float
+
+
+@dataclass(frozen=True)
+class CaseFacts:
+    """The facts and the checklist of a case, each possibly empty."""
+
+    facts: tuple[Fact, ...] = ()
+    checklist: tuple[CheckPoint, ...] = ()
+
+    @cached_property
+    def known(self) -> tuple[Fact, ...]:
+        """What the patient knows: all but the diagnosis."""
+        return tuple(fact for fact in self.facts if fact.kind != HIDDEN)
+
+    @cached_property
+    def diagnoses(self) -> tuple[Fact, ...]:
+        """The hidden ones."""
+        return tuple(fact for fact in self.facts if fact.kind == HIDDEN)
+
+    @property
+    def points(self) -> list[Point]:
+        """The checklist as a judge is given it."""
+        return [{"point": one.point, "weight": one.weight, "kind": one.kind} for one in self.checklist]
+
+
+class FactCounts(TypedDict):
+    """Which facts of its case a dialogue brought out, by their ids; the four lists of what was told have none in common.
+
+    `facts` is how many the patient knows. `opening` was told in the patient's first words, `told_asked` after the doctor had
+    asked for it, `told_open` in answer to a question that names nothing ("哪里不舒服？"), `told_unasked` without any. `asked`
+    has all that the doctor asked for by name, told or not. `questions` are the doctor's, `repeated` those of them that ask
+    nothing but what an earlier question asked.
+    """
+
+    facts: int
+    opening: list[str]
+    asked: list[str]
+    told_asked: list[str]
+    told_open: list[str]
+    told_unasked: list[str]
+    questions: int
+    repeated: int
+
+
+def letters(text: str) -> str:
+    """`text` in one form of its letters, without blanks and punctuation but those inside numbers."""
+    return re.sub(r"(?<!\d)[\W_]+|[\W_]+(?!\d)", "", plain(text))
+
+
+def text_hash(description: str) -> str:
+    """The SHA-256 of a case's description, to which its facts belong."""
+    return hashlib.sha256(description.encode(errors="backslashreplace")).hexdigest()
+
+
+def facts_record(cases: Iterable[CaseFacts | None]) -> dict | None:
+    """What a manifest says of the facts of cases: how many have any, their hash and the rules; None where none has."""
+    own = [case for case in cases if case is not None]
+    if not own:
+        return None
+    rows = [[[fact.id, fact.kind, fact.text, list(fact.aliases)] for fact in case.facts] for case in own]
+    lists = [[[one.kind, one.point, one.weight] for one in case.checklist] for case in own]
+    digest = hashlib.sha256(json.dumps([rows, lists], ensure_ascii=False).encode(errors="backslashreplace"))
+    return {"version": VERSION, "n": len(own), "sha256": digest.hexdigest()}
+
+
+def read_case_facts(row: Mapping, description: str) -> CaseFacts | None:
+    """The facts in a row of a file of cases, None where it has none.
+
+    Raises:
+        BadRow: they are no facts, belong to another description, or one is no quote of it; the first one is named.
+    """
+    if row.get("facts") is None and row.get("checklist") is None:
+        return None
+    made = row.get("made")
+    if isinstance(made, dict) and made.get("case_sha256") not in (None, text_hash(description)):
+        raise BadRow("facts", "of another text of this case; bring its text back, or run `medllm eval cases` on it again")
+    facts = [_fact(one, f"facts[{number}]", description, row) for number, one in enumerate(_list(row, "facts"))]
+    if again := next((fact.id for number, fact in enumerate(facts) if fact.id in [one.id for one in facts[:number]]), None):
+        raise BadRow("facts", f"the id {again!r} a second time")
+    points = [_point(one, f"checklist[{number}]") for number, one in enumerate(_list(row, "checklist"))]
+    if points and not any(one.weight > 0 for one in points):
+        raise BadRow("checklist", "no point with a weight above 0")
+    return CaseFacts(tuple(facts), tuple(points))
+
+
+def _list(row: Mapping, name: str) -> list:
+    value = row.get(name)
+    if value is None:
+        return []
+    if not isinstance(value, list):
+        raise BadRow(name, f"{kind_of(value)}, not a list")
+    return value
+
+
+def _fact(one: object, place: str, description: str, row: Mapping) -> Fact:
+    if not isinstance(one, dict) or not all(isinstance(one.get(name), str) for name in ("id", "kind", "text")):
+        raise BadRow(place, "no object with the texts id, kind and text")
+    if one["kind"] not in KINDS:
+        raise BadRow(f"{place}.kind", f"{one['kind']!r}, not one of {', '.join(KINDS)}")
+    aliases = one.get("aliases", [])
+    if not isinstance(aliases, list) or not all(isinstance(alias, str) and letters(alias) for alias in aliases):
+        raise BadRow(f"{place}.aliases", "not a list of texts with a letter each")
+    sources = [description, row.get("diagnosis")] if one["kind"] == HIDDEN else [description]
+    if not letters(one["text"]) or not any(isinstance(text, str) and quoted(one["text"], text) for text in sources):
+        raise BadRow(f"{place}.text", f"{one['text']!r} is no quote of the case")
+    return Fact(one["id"], one["kind"], one["text"], tuple(aliases))
+
+
+def _point(one: object, place: str) -> CheckPoint:
+    if not isinstance(one, dict) or not isinstance(one.get("point"), str) or not one["point"].strip():
+        raise BadRow(place, "no object with a point that is a text")
+    if one.get("kind") not in WEIGHTS:
+        raise BadRow(f"{place}.kind", f"{one.get('kind')!r}, not one of {', '.join(WEIGHTS)}")
+    weight = one.get("weight", WEIGHTS[one["kind"]])
+    if not isinstance(weight, int | float) or isinstance(weight, bool) or not -100 <= weight <= 100 or weight == 0:
+        raise BadRow(f"{place}.weight", "not a number from -100 to 100 other than 0")
+    return CheckPoint(one["kind"], one["point"].strip(), weight)
+
+
+def quoted(text: str, source: str) -> str | None:
+    """The words of `source` that `text` quotes, but for blanks, punctuation and the width of letters; None if it does not."""
+    wanted = letters(text)
+    if text in source:
+        return text
+    if not wanted:
+        return None
+    signs = [(sign, place) for place, whole in enumerate(source) for sign in plain(whole) if re.match(r"[^\W_]", sign)]
+    place = "".join(sign for sign, _ in signs).find(re.sub(r"[\W_]", "", wanted))
+    if place < 0:
+        return None
+    last = place + len(re.sub(r"[\W_]", "", wanted)) - 1
+    found = source[signs[place][1] : signs[last][1] + 1]
+    # 3.8 and 38 have the same letters.
+    return found if letters(found) == wanted else None
+
+
+def patient_text(description: str, facts: CaseFacts | None) -> str:
+    """What the patient is told of a case: its description without the names of the diagnosis, where they are known."""
+    names = {
+        name for fact in (facts.diagnoses if facts else ()) for name in (fact.text, *fact.aliases) if len(letters(name)) > 1
+    }
+    if not names:
+        return description
+    return re.sub("|".join(map(re.escape, sorted(names, key=len, reverse=True))), MASK, description, flags=re.I)
+
+
+def match_dialogue(turns: Sequence[Turn], facts: CaseFacts) -> FactCounts:
+    """Which facts a dialogue brought out, by the rules of `matching` and the aliases of the facts; no model is asked.
+
+    The work grows with the length of the dialogue times the number of aliases.
+    """
+    counts: FactCounts = {
+        "facts": len(facts.known), "opening": [], "asked": [], "told_asked": [], "told_open": [], "told_unasked": [],
+        "questions": 0, "repeated": 0,
+    }  # fmt: skip
+    last: list[Question] | None = None
+    asked: dict[str, None] = {}
+    heard: set[str] = set()
+    seen: set[tuple[str, str]] = set()
+    for turn in turns:
+        if turn["role"] == "doctor":
+            last = read_questions(turn["content"], facts.known)
+            counts["questions"] += len(last)
+            for question in last:
+                counts["repeated"] += bool(question.keys) and question.keys <= seen
+                seen |= question.keys
+                asked |= dict.fromkeys(question.asks)
+            continue
+        for name in told(turn["content"], facts.known, last or []):
+            if name not in heard:
+                heard.add(name)
+                counts[_how(name, asked, last)].append(name)
+    counts["asked"] = list(asked)
+    return counts
+
+
+def _how(name: str, asked: Mapping[str, None], last: Sequence[Question] | None) -> Told:
+    """How a fact was told that is heard for the first time after the doctor's last questions, None before any word of his."""
+    if last is None:
+        return "opening"
+    if name in asked:
+        return "told_asked"
+    return "told_open" if any(question.is_open for question in last) else "told_unasked"
