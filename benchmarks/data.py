@@ -197,13 +197,14 @@ def planted(rng: random.Random, kind: str, stems: list[str], before: list[list[d
 
 
 def found(folder: Path) -> Counter[str]:
-    """How many rows the build lists for each reason."""
+    """How many rows the build lists for each reason; those that it repairs are among the rejected."""
     rows = {}
     with (folder / "problems.jsonl").open(encoding="utf-8") as file:
         for line in file:
             problem = json.loads(line)
             rows[problem["verdict"], problem["line"]] = None
-    return Counter(verdict for verdict, _ in rows)
+    # A broken row that begins with an answer and goes on is read from its first question on, and listed as repaired.
+    return Counter("rejected" if verdict == "repaired" else verdict for verdict, _ in rows)
 
 
 def resident(root: int) -> int:

@@ -23,6 +23,7 @@ NEEDED = {
     "eval consult": "--cases OUT.jsonl --doctor http://127.0.0.1:9/v1#m --patient http://127.0.0.1:9/v1#m --out OUT",
     "eval judge": "--dialogues OUT.jsonl --judge http://127.0.0.1:9/v1#m --out OUT",
     "eval pair": "--first OUT.jsonl --second OUT.jsonl --judge http://127.0.0.1:9/v1#m --out OUT",
+    "verify": "OUT",
     "chat": "http://127.0.0.1:9/v1#m",
     "web": "http://127.0.0.1:9/v1#m",
 }

@@ -38,7 +38,7 @@ def test_every_figure_of_an_untouched_model_is_confirmed(whole, capsys):
     assert all(line.startswith("confirmed ") for line in derived), lines
     assert summary.endswith(" confirmed, 0 different, 0 not derivable; 22 declared, 0 unexamined")
     assert "does not mean that these weights gave the outputs" in proves
-    assert any(line.startswith("declared ") and "eval/exam/manifest.json: started" in line for line in lines)
+    assert any(line.startswith("declared ") and "eval/exam/manifest.json started: " in line for line in lines)
     named = ("eval/exam/metrics.json accuracy", "eval/talk/judge/metrics.json headline", "rubric.sha256", "prompt_sha256")
     for figure in (*named, "model.weights_sha256", 'README.md "| exam |', "model-index accuracy of exam", "exam.yaml value"):
         assert any(figure in line for line in lines), figure

@@ -103,6 +103,7 @@ def test_every_verb_that_writes_is_here():
         "turns",
         "device",
         "doctor_system",
+        "patient_style",
         *(f"{who}{name}" for who in ("", "doctor_", "patient_", "judge_") for name in ("key_env", "extra_body")),
     }
     writers = set()

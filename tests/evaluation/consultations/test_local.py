@@ -74,8 +74,8 @@ def test_a_local_party_is_known_by_its_weights_and_its_template(tiny, tmp_path):
         return parties.parse_model(str(model), "UNUSED", concurrency=1, timeout=1).record
 
     before = record()
-    assert set(before) == {"id", "weights_sha256", "settings_sha256"}
+    assert set(before) == {"id", "weights_sha256", "files_sha256", "settings_sha256"}
     assert before | {"id": "base"} == parties.parse_model(str(tiny["base"]), "UNUSED", concurrency=1, timeout=1).record
     (model / "chat_template.jinja").write_text("{{ messages }}", encoding="utf-8")
     after = record()
-    assert {name for name in before if before[name] != after[name]} == {"settings_sha256"}
+    assert {name for name in before if before[name] != after[name]} == {"files_sha256", "settings_sha256"}

@@ -20,6 +20,7 @@ from medllm_hf.evaluation.commands.report import report
 from medllm_hf.evaluation.exams import ready
 from medllm_hf.evaluation.exams.batching import CPU_WORK, tokens_for
 from medllm_hf.evaluation.exams.settings import BATCH_TOKENS, Settings, resolve_defaults
+from medllm_hf.evaluation.runs.behaviour import behaviour_hashes
 from medllm_hf.evaluation.runs.folder import read_run, weights_hash
 from medllm_hf.hub.publish import check_runs
 from medllm_hf.pretrained import load_tokenizer
@@ -177,7 +178,8 @@ def test_an_adapter_answers_as_its_merged_weights_do(tiny, adapter, tmp_path, fl
     assert results(tmp_path / "adapter") == results(tmp_path / "run")
     model = run["manifest"]["model"]
     assert model["id"] == "adapter" and model["weights_sha256"] != model["base"]["weights_sha256"]
-    assert model["base"] == {"id": Path(tiny["base"]).name, "weights_sha256": weights_hash(tiny["base"])}
+    hashes = {"weights_sha256": weights_hash(tiny["base"]), "files_sha256": behaviour_hashes(Path(tiny["base"]))}
+    assert model["base"] == {"id": Path(tiny["base"]).name, **hashes}
 
 
 def test_an_adapter_has_the_template_and_the_end_that_it_was_trained_with(tiny, adapter, tmp_path):

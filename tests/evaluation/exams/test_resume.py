@@ -193,7 +193,7 @@ def change_data(model: Path, data: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "flags", "named"),
     [
-        (change_template, {}, "settings.prompt_sha256"),
+        (change_template, {}, "model.files_sha256.chat_template.jinja"),
         (change_weights, {}, "model.weights_sha256"),
         (change_data, {}, "data.sha256"),
         (None, {"shots": 3}, "data.examples.ids"),

@@ -25,6 +25,7 @@ from medllm_hf.evaluation.exams.prompts import Prompts, answers, candidates, dra
 from medllm_hf.evaluation.exams.run import load_examinee, prepare_exam
 from medllm_hf.evaluation.exams.settings import Settings, resolve_defaults
 from medllm_hf.evaluation.exams.weights import load_network
+from medllm_hf.evaluation.runs.behaviour import behaviour_hashes
 from medllm_hf.evaluation.runs.folder import read_run, weights_hash
 from medllm_hf.pretrained import load_tokenizer, snapshot
 
@@ -291,6 +292,7 @@ def test_a_model_of_the_hub_is_found_in_the_cache(tiny, tmp_path, monkeypatch):
     assert (folder.name, revision) == (commit, commit)
     assert load_examinee(resolve_defaults(Settings("org/tiny", TEST))).record == {
         "id": "org/tiny", "revision": commit, "weights_sha256": weights_hash(tiny["base"]),
+        "files_sha256": behaviour_hashes(folder),
     }  # fmt: skip
 
 
