@@ -289,7 +289,9 @@ def test_the_verb_passes_the_honest_and_refutes_swapped_weights(tiny, other, ask
     assert main(["verify", str(forged), *data]) == 0
     assert "does not mean that these weights gave the outputs" in capsys.readouterr().out
     assert main(["verify", str(forged), *data, "--rerun", "6"]) == 1
-    wrong = [line for line in capsys.readouterr().out.splitlines() if line.startswith("different ")]
+    first, *lines = capsys.readouterr().out.splitlines()
+    assert first.endswith("(seed 0)")
+    wrong = [line for line in lines if line.startswith("different ")]
     assert len(wrong) == 2 and all("outputs.jsonl rerun: 6 of 6 of 6 items are not" in line for line in wrong)
     code = main(["verify", str(honest), *data, "--rerun", "4", "--seed", "9"])
     first, *lines, proves = capsys.readouterr().out.splitlines()
