@@ -7,7 +7,7 @@ from medllm_hf.errors import UserError
 from medllm_hf.evaluation.runs.folder import FinishedRun, combined_hash, read_rows, read_run
 from medllm_hf.evaluation.verification.dialogues import consultations, held_by, judgements, preferences
 from medllm_hf.evaluation.verification.exams import exam
-from medllm_hf.evaluation.verification.findings import Finding, Known, guarded
+from medllm_hf.evaluation.verification.findings import DECLARED, Finding, Known, guarded
 from medllm_hf.folders import sha256
 
 RUN_FILES = ("manifest.json", "outputs.jsonl", "scores.jsonl", "metrics.json")
@@ -80,9 +80,11 @@ def _run_findings(where: str, path: Path, known: Known, runs: list[dict]) -> Ite
             held = held_by(run, consultations_in(sorted(path.parent.glob("*/"))))
             runs.append({**run, "name": path.name, "metrics": metrics, "held": held})
         yield from found
+        yield from _not_rerun(where, known, "comparisons", "verdicts")
     else:
         dialogues = read_rows(path / DIALOGUES)
         yield from consultations(where, run, known, dialogues)
+        yield from _not_rerun(where, known, "consultations", "turns")
         if (path / JUDGE).is_dir():
             judged = _judge_findings(f"{where}/{JUDGE}", run, dialogues, known, runs)
             yield from guarded(f"{where}/{JUDGE}", judged)
@@ -96,6 +98,14 @@ def _judge_findings(where: str, held: FinishedRun, dialogues: list[dict], known:
         cases = _cases(held["manifest"])
         runs.append({**run, "name": f"{path.name}/{JUDGE}", "cases": cases, "metrics": metrics})
     yield from found
+    yield from _not_rerun(where, known, "a judge's run", "verdicts")
+
+
+def _not_rerun(where: str, known: Known, kind: str, said: str) -> Iterator[Finding]:
+    """Says of a run of which nothing is computed again that it is so, where that was asked for."""
+    if known.rerun:
+        why = f"not rerun: {kind}, whose scores were read again from the {said}; who gave these is the publisher's word"
+        yield Finding(f"{where}/outputs.jsonl rerun", DECLARED, why)
 
 
 def repository_hash(folder: Path) -> str:

@@ -126,6 +126,11 @@ def test_a_model_on_the_hub_is_verified_without_its_weights(whole, tmp_path):
         fetched = [path for _, path in hub.requests if "/resolve/" in path]
         assert any(path.endswith("outputs.jsonl") for path in fetched)
         assert not any(path.endswith(".safetensors") for path in fetched)
+        done = run("medllm", "verify", "org/tiny-7b", "--data", *data, "--rerun", "60", cwd=tmp_path, env=environment)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert done.stdout.startswith("up to 60 answers of each exam are computed again on the published weights (seed 0)\n")
+        assert done.stdout.count("outputs.jsonl rerun: 8 of 8 items again") == 1
+        assert any("/resolve/" in path and path.endswith(".safetensors") for _, path in hub.requests)
         assert "org/other" in one_line_error(run("medllm", "verify", "org/other", cwd=ROOT, env=environment))
     finally:
         hub.close()

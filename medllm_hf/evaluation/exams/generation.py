@@ -107,14 +107,14 @@ def _written(
     for batch in filter(share.takes(wanted), batches([len(prompt) for prompt in prompts], new_tokens, limits)):
         width = len(prompts[batch[0]])
         # An end token among the ids would end the reply before the step that is compared.
-        check_cache(network, [token for token in prompts[batch[0]] if token not in stops], _generated)
+        check_cache(network, [token for token in prompts[batch[0]] if token not in stops], generated)
         ids = torch.tensor([[pad] * (width - len(prompts[i])) + list(prompts[i]) for i in batch])
         mask = torch.tensor([[0] * (width - len(prompts[i])) + [1] * len(prompts[i]) for i in batch])
         heard = {"stopping_criteria": [_Listener(tell, width)]} if tell else {}
         with torch.inference_mode():
             whole = network.generate(ids.to(network.device), attention_mask=mask.to(network.device), **heard)
         rows = zip(batch, whole[:, width:].tolist(), strict=True)
-        yield {i: _reply(tokenizer, row, stops, chat) for i, row in rows}
+        yield {i: reply_of(tokenizer, row, stops, chat) for i, row in rows}
 
 
 class _Listener(StoppingCriteria):
@@ -128,7 +128,7 @@ class _Listener(StoppingCriteria):
         return torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
 
 
-def _generated(network: Any, ids: list[int]) -> torch.Tensor:
+def generated(network: Any, ids: list[int]) -> torch.Tensor:
     """The logits `(vocab,)` after `ids`, the last one being the first that `generate` writes."""
     begin = torch.tensor([ids[:-1]], device=network.device)
     written = network.generate(
@@ -165,16 +165,17 @@ def stop_ids(network: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, chat:
     return sorted({*ids, *written, tokenizer.eos_token_id} - {None})
 
 
-def _reply(tokenizer: PreTrainedTokenizerBase, row: list[int], stops: list[int], chat: bool) -> dict:
+def reply_of(tokenizer: PreTrainedTokenizerBase, row: list[int], stops: list[int], chat: bool) -> dict:
+    """{"reply", "finish"} of the tokens that were written, without what comes after the first end; see `replies`."""
     end = next((place for place, token in enumerate(row) if token in stops), len(row))
-    text = _decoded(tokenizer, row[:end])
+    text = decoded(tokenizer, row[:end])
     ended = end < len(row)
     if not chat and BLANK in text.strip():
         text, ended = text.strip().split(BLANK)[0], True
     return {"reply": text, "finish": "stop" if ended else "length"}
 
 
-def _decoded(tokenizer: PreTrainedTokenizerBase, row: list[int]) -> str:
+def decoded(tokenizer: PreTrainedTokenizerBase, row: list[int]) -> str:
     """The text of a reply; of the tokens that steer a model, only the marks of thoughts are in it."""
     steering = control_tokens(tokenizer)
     dropped = {id for token, id in steering.items() if not is_mark(token)}

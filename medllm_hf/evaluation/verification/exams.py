@@ -1,6 +1,7 @@
 """A published exam run, done again from its outputs: scores, metrics, and the hashes of questions, prompts and weights."""
 
 import math
+import random
 from collections import Counter
 from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -19,29 +20,34 @@ from medllm_hf.evaluation.exams.prompts import (
     questions_hash,
     read_questions,
 )
-from medllm_hf.evaluation.exams.settings import READINGS
+from medllm_hf.evaluation.exams.settings import NEW_TOKENS, READINGS
 from medllm_hf.evaluation.runs.folder import FinishedRun
 from medllm_hf.evaluation.runs.records import DataRecord, read_record
 from medllm_hf.evaluation.verification.benchmarks import benchmark_findings
 from medllm_hf.evaluation.verification.bounded import bounded
 from medllm_hf.evaluation.verification.findings import (
     CONFIRMED,
+    DECLARED,
     DIFFERENT,
     UNKNOWN,
     Finding,
     Known,
+    Rerun,
     behaviour_findings,
     compared,
+    guarded,
     key_finding,
     metric_findings,
     row_finding,
 )
+from medllm_hf.placement import DTYPE
 from medllm_hf.pretrained import load_tokenizer
 
 LANGUAGES = ("zh", "en")
 ROUNDING = 1e-5
 # Seconds that a tokenizer may take to be loaded, and a prompt to be made: many times what they take.
 LOADING, PROMPT = 60, 0.05
+Answered = tuple[PresentedQuestion, Output]
 
 
 class Model(TypedDict):
@@ -84,6 +90,9 @@ class Settings(TypedDict):
     enable_thinking: NotRequired[bool]
     finish: NotRequired[str]
     encoding: NotRequired[str]
+    max_new_tokens: NotRequired[int]
+    dtype: NotRequired[str]
+    quantization: NotRequired[str]
 
 
 class Manifest(TypedDict):
@@ -127,19 +136,53 @@ def exam(where: str, run: FinishedRun, known: Known) -> Generator[Finding, None,
     prompts = prompt_findings(where, manifest, sets, known)
     yield from prompts
     if known.rerun:
-        yield from _rerun(where, run, manifest, known, prompts[-1])
+        figure = f"{where}/outputs.jsonl rerun"
+        again = _rerun(figure, manifest, sets, outputs, rules, known) if prompts[-1].state == CONFIRMED else None
+        yield from guarded(figure, again or iter([Finding(figure, UNKNOWN, "its prompts are not confirmed")]))
     return derived.metrics
 
 
-def _rerun(where: str, run: FinishedRun, manifest: Manifest, known: Known, prompts: Finding) -> Iterator[Finding]:
-    """Some answers again, where the prompts are those of the run."""
-    examples = read_drawn(where, manifest, known)
-    if prompts.state != CONFIRMED or isinstance(examples, str):
-        yield Finding(f"{where}/outputs.jsonl rerun", UNKNOWN, "its prompts are not confirmed")
+def _rerun(
+    figure: str,
+    manifest: Manifest,
+    sets: Sequence[tuple[McqItem, ...]],
+    outputs: Sequence[Output],
+    rules: Rules,
+    known: Known,
+) -> Iterator[Finding]:
+    """Some answers again, of a run whose prompts are confirmed."""
+    assert known.rerun
+    settings = manifest["settings"]
+    if "endpoint" in manifest["model"]:
+        yield Finding(figure, DECLARED, "not rerun: the replies are those of an endpoint")
         return
-    from medllm_hf.evaluation.verification.rerun import rerun_exam  # torch, which takes seconds
+    if settings.get("quantization"):
+        why = f"not rerun: computed with weights in {settings['quantization']}, which are not those published"
+        yield Finding(figure, UNKNOWN, why)
+        return
+    examples = read_drawn(figure, manifest, known)
+    assert not isinstance(examples, str)  # else no prompt would be confirmed
+    prompts = run_prompts(manifest, examples, known)
+    items = next(items for items in sets if prompts.digest(items) == settings["prompt_sha256"])
+    shown = present_options(items, settings["seed"], settings["shuffle_options"], settings["circular"])
+    pairs = {(row["id"], row["rotation"]): row for row in outputs}
+    answered = [(one, pairs[one.key]) for one in shown if one.key in pairs]
+    drawn = draw(answered, known.rerun)
+    # A template may know a question and go on for ever at that one alone.
+    bounded("a tokenizer or template", lambda: [len(prompts.text(one.item)) for one, _ in drawn], LOADING + PROMPT * len(drawn))
+    from medllm_hf.evaluation.verification.rerun import Exam, rerun_exam  # torch, which takes seconds
 
-    yield from rerun_exam(where, run, run_prompts(manifest, examples, known), known)
+    told = reading_of(manifest), settings["normalization"], settings.get("max_new_tokens", NEW_TOKENS)
+    exam = Exam(known.folder, prompts, settings.get("dtype", DTYPE), *told, rules)
+    yield rerun_exam(figure, exam, drawn, len(answered), known.rerun.seed)
+    if finished := sum("finishing" in output for _, output in answered):
+        yield Finding(f"{figure} finishing", DECLARED, f"not rerun: {finished} answers to being asked once more")
+
+
+def draw(answered: Sequence[Answered], rerun: Rerun) -> list[Answered]:
+    """The answers that a rerun computes again, in their order; they follow from the seed and the number of answers alone."""
+    count = min(rerun.count, len(answered))
+    return [answered[i] for i in sorted(random.Random(rerun.seed).sample(range(len(answered)), count))]
 
 
 def question_sets(

@@ -1,7 +1,7 @@
 """How likely a sample of published items finds that some were altered."""
 
 from dataclasses import dataclass
-from math import ceil, comb
+from math import ceil, exp, lgamma
 
 from medllm_hf.evaluation.exams.prompts import PresentedQuestion
 
@@ -17,6 +17,11 @@ class ItemCheck:
     parts: float
     seen: bool
 
+    @property
+    def refuted(self) -> bool:
+        """Whether the weights do not give it."""
+        return not self.parts <= 1  # nan parts too
+
 
 def item_name(one: PresentedQuestion) -> str:
     """How a finding calls a question as it was put."""
@@ -30,14 +35,15 @@ def caught(drawn: int, total: int, altered: int, seen: float) -> float:
         drawn: items drawn without replacement of `total`, of which so many are `altered`.
         seen: the probability that an altered item which is drawn is found.
     """
-    ways = comb(total, drawn)
-    most = min(drawn, altered)
-    missed = sum(
-        comb(altered, hit) * comb(total - altered, drawn - hit) / ways * (1 - seen) ** hit
-        for hit in range(most + 1)
-        if drawn - hit <= total - altered
-    )
-    return 1 - missed
+    hits = range(max(0, drawn - (total - altered)), min(drawn, altered) + 1)
+    ways = _log_ways(total, drawn)
+    chances = (exp(_log_ways(altered, hit) + _log_ways(total - altered, drawn - hit) - ways) for hit in hits)
+    return max(0.0, 1 - sum(chance * (1 - seen) ** hit for hit, chance in zip(hits, chances, strict=True)))
+
+
+def _log_ways(total: int, drawn: int) -> float:
+    """The logarithm of the number of ways to draw; the number itself has thousands of digits."""
+    return lgamma(total + 1) - lgamma(drawn + 1) - lgamma(total - drawn + 1)
 
 
 def needed(total: int, altered: int, seen: float, aim: float = AIM) -> int | None:

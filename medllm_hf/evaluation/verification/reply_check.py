@@ -1,94 +1,221 @@
-"""Whether the published weights would have written a published reply, greedily: one forward a reply, no sampling."""
+"""Whether the published weights would have written a published reply, greedily: mostly one forward a reply, no sampling."""
 
-from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from math import inf
 from typing import Any
 
 import torch
+from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, PreTrainedTokenizerBase
 
-from medllm_hf.evaluation.exams.batching import BatchLimits
-from medllm_hf.evaluation.exams.generation import replies, stop_ids
-from medllm_hf.evaluation.exams.outputs import Output
-from medllm_hf.evaluation.exams.prompts import PresentedQuestion, Prompts
+from medllm_hf.evaluation.exams.generation import decoded, generated, reply_of, stop_ids
+from medllm_hf.evaluation.exams.outputs import Output, Rules, predict, read_letters
+from medllm_hf.evaluation.exams.prompts import BLANK, PresentedQuestion, Prompts
+from medllm_hf.evaluation.exams.shared_prefix import language_model
 from medllm_hf.evaluation.exams.thoughts import opened_thought
 from medllm_hf.evaluation.verification.power import ItemCheck, item_name
+from medllm_hf.key_value_cache import check_cache
 
-# Logits of the model's own precision are rounded coarser than log-probabilities in float32.
-ROUNDER = 2.0
+# Logits that are there at a time: 1 GiB in float32.
+LOGITS_AT_ONCE = 2**28
+# Tokens of a reply, from its end on, that are tried for an altered letter.
+_TRIED = 32
+# Tokens of which a reply keeps nothing, such as the beginning of a turn.
+_SILENT = 64
+
+
+@dataclass(frozen=True)
+class Writer:
+    """A model as it writes replies; `tolerance` is how far below the best logit a token may lie."""
+
+    network: Any  # a PreTrainedModel, whose `generate` is a tensor for mypy
+    tokenizer: PreTrainedTokenizerBase
+    chat: bool
+    new_tokens: int
+    tolerance: float
+
+    @cached_property
+    def stops(self) -> list[int]:
+        return stop_ids(self.network, self.tokenizer, self.chat)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """The tokens of a reply, the logits `(tokens + 1, vocab)` before each and behind all, and how far below the best they lie.
+
+    Attributes:
+        logits: of the last `_TRIED` tokens alone, where there are more.
+        parts: of the worst token, in parts of the tolerance.
+    """
+
+    tokens: list[int]
+    logits: torch.Tensor
+    parts: float
 
 
 def check_replies(
     network: Any,
     prompts: Prompts,
-    drawn: Sequence[PresentedQuestion],
-    outputs: Sequence[Output],
-    settings: dict,
+    drawn: Sequence[tuple[PresentedQuestion, Output]],
+    new_tokens: int,
+    rules: Rules,
     tolerance: float,
-) -> list[ItemCheck]:
-    """What came of each reply: how far below the best one its worst token lies, in parts of the tolerance.
+) -> Iterator[ItemCheck]:
+    """Yields what comes of each reply: how far below the best one its worst token lies, in parts of the tolerance.
 
     A greedy reply may take another way where two tokens lie within rounding, so each published token is judged behind the
-    published ones before it. A text may be tokenised otherwise than it was written: where a token seems wrong, the reply is
-    written again, and it is right if it comes out the same.
+    published ones before it. Where the text was tokenised otherwise when it was written, its tokens are looked for.
     """
-    stops = stop_ids(network, prompts.required_tokenizer, settings["chat_template"])
-    found = []
-    for one, output in zip(drawn, outputs, strict=True):
+    writer = Writer(network, prompts.required_tokenizer, prompts.chat, new_tokens, tolerance)
+    for one, output in drawn:
         text = prompts.text(one.item)
         (ids,) = prompts.ids([text])
-        reply = output["reply"].removeprefix(opened_thought(text))
-        parts, seen = judge_tokens(network, prompts, ids, reply, output, one, stops, tolerance * ROUNDER)
-        if parts > 1:
-            again = _write_again(network, prompts, ids, settings)
-            parts = 0.0 if again == {"reply": reply, "finish": output.get("finish")} else parts
-        found.append(ItemCheck(item_name(one), parts, seen))
-    return found
+        thought = opened_thought(text)
+        reply = output["reply"].removeprefix(thought)
+        judged = judge(writer, ids, {"reply": reply, "finish": output.get("finish")})
+        parts = judged.parts if output["reply"].startswith(thought) else inf
+        read = reader(one, output, thought, prompts.mode, rules)
+        yield ItemCheck(item_name(one), parts, _another_letter_shows(writer, one, judged, read, reply))
 
 
-def _write_again(network: Any, prompts: Prompts, ids: list[int], settings: dict) -> dict:
-    limits, chat = BatchLimits(settings.get("batch_tokens") or BatchLimits.tokens), settings["chat_template"]
-    asked = (network, prompts.required_tokenizer, [array("i", ids)], {0}, settings["max_new_tokens"])
-    return dict(replies(*asked, limits, chat))[0]
+def judge(writer: Writer, ids: list[int], answer: dict) -> Judged:
+    """The reply {"reply", "finish"} to the prompt `ids` as the weights see it."""
+    tokens = writer.tokenizer(answer["reply"], add_special_tokens=False)["input_ids"]
+    stopped = answer["finish"] == "stop"
+    judged = _forced(writer, ids, tokens, stopped)
+    # An end token among the others, or a cut before the limit, is no reply of a model.
+    whole = not set(tokens) & set(writer.stops) and (stopped or len(tokens) == writer.new_tokens)
+    if whole and judged.parts <= 1:
+        return judged
+    found, parts = follow(writer, ids, answer)
+    if found is None:
+        return Judged(tokens, judged.logits, max(judged.parts, parts))
+    return Judged(found, _forced(writer, ids, found, stopped).logits, parts)
 
 
 @torch.inference_mode()
-def judge_tokens(
-    network: Any,
-    prompts: Prompts,
-    ids: list[int],
-    reply: str,
-    output: Output,
-    one: PresentedQuestion,
-    stops: Sequence[int],
-    tolerance: float,
-) -> tuple[float, bool]:
-    """How far the reply's worst token lies below the best, in parts of `tolerance`; whether another letter would have shown."""
-    tokenizer = prompts.required_tokenizer
-    written = tokenizer(reply, add_special_tokens=False)["input_ids"]
-    row = torch.tensor([[*ids, *written]], device=network.device)
-    logits = network(input_ids=row, use_cache=False, logits_to_keep=len(written) + 1).logits[0].float()
-    best = logits.max(-1).values
-    taken = logits[torch.arange(len(written)), torch.tensor(written, dtype=torch.long)] if written else logits.new_zeros(0)
-    below = (best[: len(written)] - taken).tolist()
-    if output.get("finish") == "stop":
-        below.append(float(best[-1] - logits[-1, list(stops)].max()))
-    return max(below, default=0.0) / tolerance, _another_letter_shows(tokenizer, logits, written, one, tolerance)
+def _forced(writer: Writer, ids: list[int], tokens: list[int], stopped: bool) -> Judged:
+    """Each token behind the published ones before it."""
+    row = torch.tensor([[*ids, *tokens]], device=writer.network.device)
+    wanted = torch.tensor([*tokens, 0], device=row.device)
+    below: list[float] = []
+    tail = torch.empty(0)
+    at_once = max(1, LOGITS_AT_ONCE // language_model(writer.network).config.vocab_size)
+    for start in range(0, len(wanted), at_once):
+        places = torch.arange(start, min(start + at_once, len(wanted)), device=row.device)
+        kept = len(wanted) if len(places) == len(wanted) else places + len(ids) - 1  # a number suits every model
+        logits = writer.network(input_ids=row, use_cache=False, logits_to_keep=kept).logits[0].float()
+        below += (logits.max(-1).values - logits.gather(1, wanted[places, None])[:, 0]).tolist()
+        tail = torch.cat([tail.to(row.device).reshape(-1, logits.shape[-1]), logits[-_TRIED - 1 :]])[-_TRIED - 1 :]
+    below[-1:] = [float(tail[-1].max() - tail[-1, writer.stops].max())] if stopped else []
+    return Judged(tokens, tail, max(below, default=0.0) / writer.tolerance)
 
 
-def _another_letter_shows(
-    tokenizer: Any, logits: torch.Tensor, written: list[int], one: PresentedQuestion, tolerance: float
-) -> bool:
-    """Whether the last letter of an option in a reply lies further above every other letter than the tolerance."""
-    letters = list(one.item.options)
-    for place in range(len(written) - 1, -1, -1):
-        text = tokenizer.decode([written[place]])
+def follow(writer: Writer, ids: list[int], answer: dict) -> tuple[list[int] | None, float]:
+    """The tokens by which the weights may have written a reply, each within the tolerance; None where there are none.
+
+    Of the tokens within the tolerance the best is taken that the text goes on with, without coming back.
+    """
+    network, reply = writer.network, answer["reply"]
+    guide = _Guide(writer, len(ids), answer)
+    # No token but those that leave nothing gives less than a byte.
+    most = max(1, min(writer.new_tokens, len(reply.encode(errors="replace")) + _SILENT))
+    with _greedy(network, writer.stops, most), torch.inference_mode():
+        check_cache(network, [token for token in ids if token not in writer.stops], generated)
+        begin = torch.tensor([ids], device=network.device)
+        row = network.generate(begin, attention_mask=torch.ones_like(begin), logits_processor=LogitsProcessorList([guide]))[
+            0, len(ids) :
+        ].tolist()
+    if guide.lost or reply_of(writer.tokenizer, row, writer.stops, writer.chat) != answer:
+        return None, inf
+    end = next((place for place, token in enumerate(row) if token in writer.stops), len(row))
+    return row[:end], guide.worst / writer.tolerance
+
+
+@contextmanager
+def _greedy(network: Any, stops: list[int], most: int) -> Iterator[None]:
+    """Has `generate` write greedily, without the publisher's sampling settings, which it would merge into any it is given."""
+    kept = network.generation_config
+    network.generation_config = GenerationConfig(
+        max_new_tokens=most, do_sample=False, eos_token_id=stops, pad_token_id=stops[0]
+    )
+    try:
+        yield
+    finally:
+        network.generation_config = kept
+
+
+class _Guide(LogitsProcessor):
+    """Leaves of each step the token alone by which a text goes on.
+
+    Attributes:
+        worst: how far below the best logit one of them lay.
+        lost: whether none within the tolerance was one.
+    """
+
+    def __init__(self, writer: Writer, begin: int, answer: dict):
+        self.writer, self.begin, self.answer = writer, begin, answer
+        self.worst, self.lost = 0.0, False
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        row, stops = input_ids[0, self.begin :].tolist(), self.writer.stops
+        token = stops[0]
+        if not self.lost and not self._blank(row):
+            logits = scores[0].float()
+            near = torch.nonzero(logits >= logits.max() - self.writer.tolerance)[:, 0]
+            order = near[logits[near].argsort(descending=True)].tolist()
+            found = next((one for one in order if self._goes_on([*row, one])), None)
+            self.lost = found is None
+            token = token if found is None else found
+            self.worst = max(self.worst, float(logits.max() - logits[token]))
+        chosen = torch.full_like(scores, -inf)
+        chosen[0, token] = 0
+        return chosen
+
+    def _blank(self, row: list[int]) -> bool:
+        """Whether what comes next was dropped: a plain reply ends at a blank line."""
+        return not self.writer.chat and BLANK in decoded(self.writer.tokenizer, row).strip()
+
+    def _goes_on(self, row: list[int]) -> bool:
+        """Whether tokens are a beginning of the reply, or with an end token the whole of it."""
+        tokenizer, stops, chat = self.writer.tokenizer, self.writer.stops, self.writer.chat
+        if row[-1] in stops or self._blank(row):
+            return reply_of(tokenizer, row, stops, chat) == self.answer
+        # The last character may be there by half, and blanks may be dropped later.
+        text = decoded(tokenizer, row).rstrip("\ufffd \n")
+        return self.answer["reply"].startswith(text) or (not chat and self.answer["reply"].startswith(text.lstrip()))
+
+
+Reader = Callable[[str], str | None]
+
+
+def reader(one: PresentedQuestion, output: Output, thought: str, mode: str, rules: Rules) -> Reader:
+    """What gives the letters of another reply in the place of an output's, read as `eval mcq` reads; behind the `thought`."""
+
+    def read(reply: str) -> str | None:
+        changed: Output = {**output, "reply": thought + reply}
+        return read_letters(predict(changed, mode, rules), one.item, rules)
+
+    return read
+
+
+def _another_letter_shows(writer: Writer, one: PresentedQuestion, judged: Judged, read: Reader, reply: str) -> bool:
+    """Whether the letter from which the answer is read lies further above every other one than the tolerance."""
+    tokenizer, letters, tokens = writer.tokenizer, list(one.item.options), judged.tokens
+    published = read(reply)
+    for back in range(1, min(_TRIED, len(tokens)) + 1):
+        place = len(tokens) - back
+        text = decoded(tokenizer, [tokens[place]])
         if (letter := text.strip()) not in letters:
             continue
-        others = [
-            tokenizer(text.replace(letter, other), add_special_tokens=False)["input_ids"]
-            for other in letters
-            if other != letter
-        ]
-        single = [ids[0] for ids in others if len(ids) == 1]
-        return bool(single) and float(logits[place, written[place]] - logits[place, single].max()) > tolerance
+        altered = []
+        for other in (other for other in letters if other != letter):
+            ids = tokenizer(text.replace(letter, other), add_special_tokens=False)["input_ids"]
+            if len(ids) == 1 and read(decoded(tokenizer, [*tokens[:place], *ids, *tokens[place + 1 :]])) != published:
+                altered += ids
+        if altered:
+            logits = judged.logits[-back - 1]
+            return float(logits[tokens[place]] - logits[altered].max()) > writer.tolerance
     return False

@@ -9,6 +9,11 @@ PROVES = (
     "outputs, nor that what is declared is true; unexamined files were not read."
 )
 
+RERUN_PROVES = (
+    "Confirmed means: the figure follows from the outputs published beside it, and of each exam with a confirmed rerun the "
+    "drawn answers are those of these weights. It does not mean that what is declared is true; unexamined files were not read."
+)
+
 
 def verify(
     repository: str,
@@ -33,6 +38,8 @@ def verify(
     known = known_files(data or [])
     if rerun is not None and rerun < 1:
         raise UserError(f"--rerun {rerun}", "1 or more", "60 find 5% of altered answers with 95% where each is seen")
+    if rerun:  # before weights are fetched and hashed
+        print(f"up to {rerun} answers of each exam are computed again on the published weights (seed {seed or 0})", flush=True)
     published = find_published(repository, revision, weights=rerun is not None)
     if published.commit:
         print(f"{repository} at commit {published.commit}")
@@ -43,5 +50,5 @@ def verify(
         passes = passes and one.passes
     derived, rest = (", ".join(f"{counts[state]} {state}" for state in states) for states in (DERIVED, STATES[len(DERIVED) :]))
     print(f"{visible(repository)}: {derived}; {rest}")
-    print(PROVES)
+    print(RERUN_PROVES if rerun else PROVES)
     return 0 if passes and counts[CONFIRMED] else 1

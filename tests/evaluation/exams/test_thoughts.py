@@ -2,7 +2,7 @@
 
 import pytest
 
-from medllm_hf.evaluation.exams.generation import _decoded
+from medllm_hf.evaluation.exams.generation import decoded
 from medllm_hf.evaluation.exams.thoughts import end_of_thought, has_mark, is_mark, opened_thought, without_marks
 from medllm_hf.metrics.mcq_accuracy.extraction import extract_choice
 
@@ -77,5 +77,5 @@ class Tokenizer:
 
 
 def test_marks_that_are_special_tokens_stay_in_a_reply():
-    assert _decoded(Tokenizer(), [1, 3, 2, 4, 0]) == "<seed:think>想A</seed:think>答B"
+    assert decoded(Tokenizer(), [1, 3, 2, 4, 0]) == "<seed:think>想A</seed:think>答B"
     assert is_mark("<|channel|>") and is_mark("[THINK]") and not is_mark("<|im_end|>")
