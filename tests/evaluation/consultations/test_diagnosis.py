@@ -265,3 +265,41 @@ def test_the_question_goes_into_the_patient_s_last_words():
     sent = diagnosis_messages(turns, "en", None)
     assert [one["role"] for one in sent] == ["user", "assistant", "user"]
     assert sent[1]["content"] == "……" and sent[2]["content"] == f"再见\n\n{QUESTIONS['en']}"
+
+
+@pytest.mark.parametrize(
+    ("reply", "names"),
+    [
+        ('```json\n["肺炎", "流感"]\n```', ["肺炎", "流感"]),
+        ('{"diagnoses": [{"name": "肺炎", "p": 0.9}, "流感"]}', ["肺炎", "流感"]),
+        ('{"1": "肺炎", "2": "流感"}', ["肺炎", "流感"]),
+        ("| 排名 | 诊断 |\n|---|---|\n| 1 | 肺炎 |\n| 2 | 流感 |", ["肺炎", "流感"]),
+        ("1. 肺炎 90%\n2. 流感 8.5%", ["肺炎", "流感"]),
+        ("1.支气管炎；2.肺炎；3.流感", ["支气管炎", "肺炎", "流感"]),
+        ("① 哮喘 ② 肺炎 ③ 流感", ["哮喘", "肺炎", "流感"]),
+        ("1. 肺炎（不考虑）\n2. 流感", ["流感"]),
+    ],
+)
+def test_diagnoses_in_other_forms_are_read(reply, names):
+    assert given_diagnoses(reply) == names
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "1.急性阑尾炎 2.高血压",
+        "诊断：急性阑尾炎",
+        "急性阑尾炎（化脓性）",
+        "急性阑尾炎 Acute appendicitis",
+        "急性阑尾炎合并高血压",
+    ],
+)
+def test_a_case_s_diagnosis_is_matched_however_it_is_written(written):
+    found = check_diagnosis("1. 急性阑尾炎", Case("1", "set", "", "病例", "", written))
+    assert found is not None and found["top1"]
+
+
+def test_what_is_not_seen_and_what_only_ends_alike_is_another():
+    assert not any(is_same_disease(given, "肺炎") for given in ("未见肺炎", "并非肺炎", "未发现肺炎"))
+    assert not is_same_disease("门静脉高血压", "高血压") and not is_same_disease("假性痛风", "痛风")
+    assert is_same_disease("大叶性肺炎", "肺炎")
