@@ -48,6 +48,7 @@ def test_a_table_by_columns_is_called_so(tmp_path):
     assert read_as(path, "auto", Policy()).startswith("a table by its columns in a JSON object, UTF-8, user in question")
 
 
+@pytest.mark.slow
 def test_a_large_table_by_columns_is_known_by_its_beginning(tmp_path):
     for name, table in (("a", list), ("b", lambda texts: {str(i): text for i, text in enumerate(texts)})):
         path = tmp_path / f"{name}.json"

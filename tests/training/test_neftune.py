@@ -77,6 +77,7 @@ def test_lengths_of_samples():
         pass
 
 
+@pytest.mark.slow
 def test_a_run_has_noise_and_its_evaluation_has_none(tiny, tmp_path):
     """A learning rate of zero: the weights stay, so that every difference is the noise."""
     data = write_dialogues(tmp_path / "data", 8, 3)

@@ -330,6 +330,7 @@ def test_no_input_is_overwritten(tiny, data, out, whole, tmp_path):
     assert files(base) == before and files(out) == files(whole) and files(lessons) == files(data)
 
 
+@pytest.mark.slow
 def test_two_ranks_refuse_alike_and_other_ranks_are_another_run(tiny, data, tmp_path):
     out, half = tmp_path / "out", {**BASIC, "per_device_train_batch_size": 2}
     finished(tmp_path / "logs", *words(tiny["base"], data, out, **half), ranks=2)

@@ -96,7 +96,7 @@ def edit(folder, file, work):
     (folder / file).write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("dtype", ["float32", pytest.param("bfloat16", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("way", WAYS)
 def test_honest_answers_pass_however_they_were_computed(tiny, asked, tmp_path, way, dtype):
     folder = answered(tiny["base"], asked, tmp_path / "run", dtype=dtype, **WAYS[way])
@@ -167,7 +167,7 @@ EDITS = {
 
 
 @pytest.mark.parametrize("name", EDITS)
-@pytest.mark.parametrize("chat", [True, False])
+@pytest.mark.parametrize("chat", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_a_reply_that_was_edited_is_named(tiny, asked, tmp_path, name, chat):
     folder = answered(tiny["base"], asked, tmp_path / "run", dtype="float32", chat_template=chat, **WRITTEN)
     edit(folder, "outputs.jsonl", lambda number, row: EDITS[name](row) if number == 1 else None)
