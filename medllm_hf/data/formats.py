@@ -129,12 +129,12 @@ def _without_repeats(asked: list[dict], answered: list[dict], names: Names) -> l
 
 
 def question(row: dict, names: Names, positions: Positions = lambda: None) -> list[dict]:
-    """An exam question as one round: the stem with its options, answered by the right ones."""
+    """An exam question as one round: the stem without its options, answered by the text of the right options."""
     try:
         item = item_from_row(row, positions)
     except ValueError as error:
         raise BadRow("question", str(error)) from error
-    return _round(*item.as_round())
+    return _round(item.question, item.answer_prefix + item.option_text(item.answer))
 
 
 def _has_named_columns(row: dict, names: Names) -> bool:

@@ -50,16 +50,10 @@ class McqItem:
         joint = "; " if self.language == "en" else "、"
         return joint.join(text for letter, text in self.options.items() if letter in chosen)
 
-    def as_round(self) -> tuple[str, str]:
-        """What a dialogue says of the question: it with its lettered options, and the right ones with their texts.
-
-        Words are put around these in Chinese, Japanese, Korean and English alone.
-        """
-        lines = [f"{letter}. {text}" for letter, text in self.options.items()]
-        asked = "\n".join([self.question, *lines])
-        joint = "; " if self.language == "en" else "、"
-        right = joint.join(line for letter, line in zip(self.options, lines, strict=True) if letter in self.answer)
-        return asked, _said_before(asked, self.language) + right
+    @property
+    def answer_prefix(self) -> str:
+        """What stands before an answer in a dialogue, in Chinese, Japanese, Korean and English alone."""
+        return _said_before(self.question, self.language)
 
     def prompt(self, options: bool, reasoning: bool = False) -> str:
         """The user turn: the bare question, or instruction, question and lettered options.

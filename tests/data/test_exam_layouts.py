@@ -82,25 +82,24 @@ def test_numbers_beside_numbered_options_count_as_the_file_does(tmp_path):
     """In a file that counts from 0, 1 is the second option and not the one that is called option1."""
     rows = [{"question": f"第{i}题", "option1": "甲", "option2": "乙", "option3": "丙", "correct_idx": i} for i in range(3)]
     accepted, _, _ = reading([write_lines(tmp_path / "a.jsonl", rows)])
-    assert [row["messages"][1]["content"] for row in accepted] == ["答案：A. 甲", "答案：B. 乙", "答案：C. 丙"]
+    assert [row["messages"][1]["content"] for row in accepted] == ["答案：甲", "答案：乙", "答案：丙"]
 
 
 @pytest.mark.parametrize(
     ("question", "options", "reply"),
     [
-        ("选哪个？", TEXTS, "答案：B. 乙"),
-        ("どれですか", TEXTS, "正解：B. 乙"),
-        ("무엇입니까", ["하나", "둘"], "정답: B. 둘"),
-        ("Which one?", ["one", "two"], "Answer: B. two"),
-        ("Which is the sign 気 of, in short, among these of old?", ["one", "two"], "Answer: B. two"),
-        ("¿Cuál es la más pequeña de las células según él?", ["óvulo é", "glía ó"], "B. glía ó"),
-        ("Что это?", ["одно", "два"], "B. два"),
+        ("选哪个？", TEXTS, "答案：乙"),
+        ("どれですか", TEXTS, "正解：乙"),
+        ("무엇입니까", ["하나", "둘"], "정답: 둘"),
+        ("Which one?", ["one", "two"], "Answer: two"),
+        ("Which is the sign 気 of, in short, among these of old?", ["one", "two"], "Answer: two"),
+        ("¿Cuál es la más pequeña de las células según él?", ["óvulo é", "glía ó"], "glía ó"),
+        ("Что это?", ["одно", "два"], "два"),
     ],
 )
 def test_the_words_around_an_answer_are_of_its_language(question, options, reply):
     whole, _ = dialogue({"question": question, "options": options, "answer": "B"}, "auto", "x", Policy())
-    lines = [f"{letter}. {text}" for letter, text in zip("ABC", options, strict=False)]
-    assert [turn["content"] for turn in whole["messages"]] == ["\n".join([question, *lines]), reply]
+    assert [turn["content"] for turn in whole["messages"]] == [question, reply]
 
 
 def test_questions_beside_open_ones_and_tags(tmp_path, capsys):
@@ -112,7 +111,7 @@ def test_questions_beside_open_ones_and_tags(tmp_path, capsys):
     )
     assert check([str(tmp_path / "a.json")]) == 0 and "accepted 3" in capsys.readouterr().out
     accepted, _, _ = reading([str(tmp_path / "a.json")])
-    assert [row["messages"][1]["content"] for row in accepted] == ["答案：A. 甲", "答案：B. 乙", "多休息。"]
+    assert [row["messages"][1]["content"] for row in accepted] == ["答案：甲", "答案：乙", "多休息。"]
 
 
 def test_of_two_names_that_are_alike_the_filled_one_counts():

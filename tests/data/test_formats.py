@@ -130,20 +130,17 @@ PUBLISHED = {
             (
                 {"id": "q1", "question": "解热药是", "options": OPTIONS, "answer": "A"},
                 "q1",
-                [{"role": "user", "content": f"解热药是\n{LINES}"}, {"role": "assistant", "content": "答案：A. 阿司匹林"}],
+                [{"role": "user", "content": "解热药是"}, {"role": "assistant", "content": "答案：阿司匹林"}],
             ),
             (
                 {"id": "q2", "question": "注射的有", "options": OPTIONS, "answer": "CB"},
                 "q2",
-                [
-                    {"role": "user", "content": f"注射的有\n{LINES}"},
-                    {"role": "assistant", "content": "答案：B. 青霉素、C. 胰岛素"},
-                ],
+                [{"role": "user", "content": "注射的有"}, {"role": "assistant", "content": "答案：青霉素、胰岛素"}],
             ),
             (
                 {"id": 3, "question": "解热药是", "options": json.dumps(OPTIONS), "answer": "A"},
                 "3",
-                [{"role": "user", "content": f"解热药是\n{LINES}"}, {"role": "assistant", "content": "答案：A. 阿司匹林"}],
+                [{"role": "user", "content": "解热药是"}, {"role": "assistant", "content": "答案：阿司匹林"}],
             ),
         ],
         ({"question": "解热药是", "options": OPTIONS, "answer": "D"}, "question", "answer 'D'"),

@@ -152,9 +152,7 @@ def test_csv_of_other_formats(tmp_path):
     table = [{"instruction": "没有", "input": "", "output": "多休息。", "history": '[["头痛两天", "发热吗？"]]'}]
     assert reading([write_csv(tmp_path / "a.csv", table, list(table[0]))])[0][0]["messages"] == TWO_ROUNDS
     table = [{"id": "1", "question": "解热药是", "options": json.dumps(OPTIONS), "answer": "A"}]
-    assert (
-        reading([write_csv(tmp_path / "b.csv", table, list(table[0]))])[0][0]["messages"][1]["content"] == "答案：A. 阿司匹林"
-    )
+    assert reading([write_csv(tmp_path / "b.csv", table, list(table[0]))])[0][0]["messages"][1]["content"] == "答案：阿司匹林"
     (tmp_path / "c.csv").write_bytes("instruction,output\n你好,好\n问题,你好\n".encode() + b"\xc4\xe3\xff,x\n")
     assert "Unicode" in reading([str(tmp_path / "c.csv")])[2][0].reason
 

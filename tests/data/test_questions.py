@@ -35,9 +35,7 @@ def test_positions_count_from_where_the_file_does(tmp_path):
         items = load_items(str(tmp_path / f"{name}.jsonl"))
         assert "".join(letter for item in items for letter in item.answer) == letters
         rows = [examine(tmp_path / f"{name}.jsonl", 1, row, "auto", Policy())[0] for row in positions(*answers)]
-        assert [row["messages"][1]["content"] for row in rows] == [
-            f"答案：{one}. {'甲乙丙'['ABC'.index(one)]}" for one in letters
-        ]
+        assert [row["messages"][1]["content"] for row in rows] == ["答案：" + "甲乙丙"["ABC".index(one)] for one in letters]
     neither = "line 1: answer . is a position"
     for answers, said in (((1, 2), neither), ((0, 3), neither), ((*[0] * 20, 3), "line 21: answer 3 does not name")):
         write_lines(tmp_path / "bad.jsonl", positions(*answers))
@@ -52,7 +50,7 @@ def test_one_answer_that_is_missing_does_not_shift_the_others(tmp_path):
     """A 0 that stands for no answer, in a file that counts from 1."""
     write_lines(tmp_path / "one.jsonl", positions(0, *[1, 2, 3] * 20))
     accepted, _, rejected = reading([str(tmp_path / "one.jsonl")])
-    assert {row["messages"][1]["content"] for row in accepted[:3]} == {"答案：A. 甲", "答案：B. 乙", "答案：C. 丙"}
+    assert {row["messages"][1]["content"] for row in accepted[:3]} == {"答案：甲", "答案：乙", "答案：丙"}
     assert (len(accepted), [problem.line for problem in rejected]) == (60, [1])
 
 
@@ -64,7 +62,7 @@ def test_positions_in_an_archive_and_in_another_encoding(tmp_path):
     policy = Policy(encoding="big5")
     rows = [examine(tmp_path / "a.csv", line, raw, "auto", policy)[0] for line, raw in file_rows(tmp_path / "a.csv", "big5")]
     for found in (rows, reading([str(tmp_path / "a.zip")])[0]):
-        assert [row["messages"][1]["content"] for row in found] == ["答案：A. 甲型", "答案：B. 乙型"]
+        assert [row["messages"][1]["content"] for row in found] == ["答案：甲型", "答案：乙型"]
 
 
 def test_held_out_questions_in_an_archive(tmp_path):
@@ -105,10 +103,7 @@ def test_published_layouts_are_known_by_their_columns(tmp_path, layout, capsys):
     assert load_items(path) == [expected]
     assert question_set(path).items == (expected,)
     dialogue, problem = examine(tmp_path / "whatever.jsonl", 1, json.dumps(row).encode(), "auto", Policy())
-    assert problem is None and [turn["content"] for turn in dialogue["messages"]] == [
-        "选丙\nA. 甲\nB. 乙\nC. 丙",
-        "答案：C. 丙",
-    ]
+    assert problem is None and [turn["content"] for turn in dialogue["messages"]] == ["选丙", "答案：丙"]
     assert check([path]) == 0 and "accepted 1" in capsys.readouterr().out
 
 

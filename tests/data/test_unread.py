@@ -13,7 +13,6 @@ from medllm_hf.data.unread import MOST_NAMES, count, unread_lines
 from tests.data.test_formats import GOOD, write_lines
 
 ASKED, ANSWERED = (turn["content"] for turn in GOOD)
-WITH_OPTIONS = f"{ASKED}\nA. 甲\nB. 乙"
 
 
 def left(row, columns=None):
@@ -38,11 +37,11 @@ def left(row, columns=None):
         ({"title": ASKED, "ask": "无", "answer": ANSWERED}, ASKED, {"ask": 1}),
         (
             {"question": ASKED, "options": ["甲", "乙"], "answer": "B", "explanation": "因为", "facts": ["一"], "field": "外"},
-            WITH_OPTIONS,
+            ASKED,
             {"explanation": 1, "facts": 1, "field": 1},
         ),
-        ({"题目": ASKED, "A": "甲", "B": "乙", "答案": "A", "题型": "单选", "答案来源": "原题"}, WITH_OPTIONS, {"答案来源": 1}),
-        ({"q": ASKED, "o": ["甲", "乙"], "a": "B", "ex": "因为"}, WITH_OPTIONS, {"ex": 1}),
+        ({"题目": ASKED, "A": "甲", "B": "乙", "答案": "A", "题型": "单选", "答案来源": "原题"}, ASKED, {"答案来源": 1}),
+        ({"q": ASKED, "o": ["甲", "乙"], "a": "B", "ex": "因为"}, ASKED, {"ex": 1}),
     ],
 )  # fmt: skip
 def test_what_is_read_and_what_is_left(row, question, unread):

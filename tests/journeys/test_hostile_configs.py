@@ -305,7 +305,7 @@ def test_a_harmless_checkpoint_is_served_and_trained(hostile, hub, work, tmp_pat
     folder, name = hostile("harmless")
     commands = [words_of("sft", name, work, tmp_path / "sft"), words_of("judge", str(folder), work, tmp_path / "judge")]
     for command, outcome in zip(commands, outcomes(commands, hub, tmp_path), strict=True):
-        assert outcome.code == "0", (command, outcome)
+        assert outcome.code == ("1" if "judge" in command else "0"), (command, outcome)
     saved = [path.read_text() for path in (tmp_path / "sft").glob("*.json")]
     assert len(saved) >= 3 and not any("auto_map" in text for text in saved)
 

@@ -317,7 +317,7 @@ def test_settings_out_of_range_are_refused(flags, tmp_path, refused):
 def test_a_local_checkpoint_as_the_judge(tiny, tmp_path):
     """The tiny model writes nonsense, so nothing is scored, and the run says so."""
     file = write(tmp_path / "d.jsonl", dialogue(1))
-    assert judge(file, str(tiny["base"]), str(tmp_path / "run"), max_new_tokens=8) == 0
+    assert judge(file, str(tiny["base"]), str(tmp_path / "run"), max_new_tokens=8) == 1
     found = read_run(tmp_path / "run")
     assert set(found["manifest"]["judge"]) >= {"id", "weights_sha256"} and "endpoint" not in found["manifest"]["judge"]
     assert {(row["form"], row["schema"], len(row["attempts"])) for row in found["outputs"]} == {("lines", False, 2)}

@@ -137,7 +137,7 @@ def test_settings_out_of_range_are_refused(flags, sides, tmp_path, refused):
 def test_a_local_checkpoint_as_the_judge(tiny, tmp_path):
     """The tiny model writes nonsense, so nothing is scored, and the run says so."""
     sides = write(tmp_path / "a.jsonl", FIRST[0]), write(tmp_path / "b.jsonl", SECOND[0])
-    assert pair(*sides, str(tiny["base"]), str(tmp_path / "run"), max_new_tokens=8) == 0
+    assert pair(*sides, str(tiny["base"]), str(tmp_path / "run"), max_new_tokens=8) == 1
     found = read_run(tmp_path / "run")
     assert "weights_sha256" in found["manifest"]["judge"] and {row["form"] for row in found["outputs"]} == {"lines"}
     assert found["metrics"]["unscored"] == 1 and found["metrics"]["criteria"]["overall"]["win_rate"] is None
