@@ -75,6 +75,7 @@ _TOLD = re.compile(
     r"(?:进行|完善|给予|采取|口服|外用|物理降温|静脉|搔抓|监测|引起重视|用物理|密切|评估|就医|就诊|排除|明确)"
     r"|(?:及时|尽快|尽早|立即|马上|必要时)(?:就医|就诊|到医院|前往|去医院|送医|口服|咨询|复查)"
     r"|(?:初步|首先|需要?|可)?考虑(?:是|为|有)?[^，,。]{0,8}(?:感染|可能|炎|病|症|引起|所致)|忌食|禁食辛辣|提示[^，,。]{0,12}(?:升高|异常|感染|可能|炎)"
+    r"|(?:\d+小时|[一每][天日])(?:内)?不(?:要|能|可|得|宜)?超过[\d一二两三四五六]+[次片粒]"
     r"|控制饮食|清淡饮食，|戒烟限酒|遵医嘱|医生(?:通常|一般|可能)?会(?:开|建议|根据|进行|使用|安排|给[您你]|让[您你])"
 )
 # Explained as textbooks do; only in sentences that neither ask nor speak of oneself.
@@ -152,9 +153,11 @@ def turn_faults(case: Case, turns: Sequence[Turn], text: str, ended: bool, may_e
         return [] if ended and may_end else ["end_alone"] if ended else ["empty"]
     doctor = [turn["content"] for turn in turns if turn["role"] == "doctor"]
     own = "\n".join([case.description, *(turn["content"] for turn in turns if turn["role"] == "patient")])
+    speaks = speaks_as_doctor(text, case.description)
     checks: dict[Fault, bool] = {
-        "speaks_as_doctor": speaks_as_doctor(text, case.description),
-        "copies": any(copies(text, words, own) for words in doctor) or copies(text, told, case.description, ECHOED_SHARE),
+        "speaks_as_doctor": speaks,
+        "copies": any(copies(text, words, own) or (speaks and _repeats(text, words)) for words in doctor)
+        or copies(text, told, case.description, ECHOED_SHARE),
         "names_diagnosis": names_diagnosis(case, turns, text),
         "not_in_case": bool(unknown_numbers(text, [case.description, *(turn["content"] for turn in turns)]))
         or _changes_sex(case.description, text),
@@ -196,6 +199,12 @@ def _is_doctors(sentence: str) -> bool:
         and not _QUESTION.search(sentence)
         and any(words.search(sentence) for words in (_TOLD, _TOLD_EN, _LECTURE))
     )
+
+
+def _repeats(text: str, words: str) -> bool:
+    """Whether a whole sentence of a doctor's `words` stands in a text that speaks as one, with whatever else."""
+    said = _letters(text)
+    return any(len(sentence) > RUN and sentence in said for sentence in map(_letters, _SENTENCE.findall(words)))
 
 
 def copies(text: str, words: str, own: str = "", share: float = COPIED_SHARE) -> bool:

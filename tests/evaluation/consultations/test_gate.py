@@ -1,4 +1,4 @@
-"""The gate of simulated patients: 201 labelled turns, what is no fault, and what a run does with a bad turn."""
+"""The gate of simulated patients: 441 labelled turns, what is no fault, and what a run does with a bad turn."""
 
 import json
 from pathlib import Path
@@ -59,7 +59,7 @@ def test_labelled_turns():
         "查了，贫血，缺铁的。",
     ]
     assert not false
-    assert len(other) <= 3
+    assert not other
 
 
 NOTE = AGAIN["zh"][0] + FAULT_WORDS["zh"]["speaks_as_doctor"] + AGAIN["zh"][1]

@@ -19,7 +19,7 @@ from medllm_hf.evaluation.costs.estimate import DOCTOR, PATIENT, Length, verdict
 from medllm_hf.evaluation.runs.folder import read_run
 
 ROW = re.compile(r"^(\w+), (at most|about): ([\d,]+) calls, ([\d,]+) \+ ([\d,]+) tokens(?:, ([\d.,e-]+) USD)?$", re.M)
-FEW = ("--doctor-max-new-tokens", "40", "--patient-max-new-tokens", "16")
+FEW = ("--doctor-max-new-tokens", "120", "--patient-max-new-tokens", "16")
 ASKED = "例003号家属，他头痛，怎么办？"
 
 
@@ -58,8 +58,7 @@ def test_the_most_is_exact_when_every_reply_is_at_its_limit(four, tmp_path, caps
     calls = {role: sum(one.body["model"] == f"{role}-model" for one in server.requests) for role in said}
     for role, row in said.items():
         assert row["at most"][:3] == (calls[role], *bill.tokens[f"{role}-model"]), role
-        # Replies of a doctor that may have 40 tokens are about all cut there.
-        assert row["about"][0] <= calls[role] and row["about"][1] < row["at most"][1] and row["about"][2] <= row["at most"][2]
+        assert row["about"][0] <= calls[role] and row["about"][1] < row["at most"][1] and row["about"][2] < row["at most"][2]
     assert calls == {"patient": 4 + 11, "doctor": 12, "judge": 3 * (4 + 4)}
     assert sum(row["at most"][3] for row in said.values()) == pytest.approx(bill.total(), abs=2e-4)
     # A patient may be asked twice again for each of its turns, but not for the canaries; nobody else may.
