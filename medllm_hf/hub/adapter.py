@@ -7,6 +7,7 @@ from huggingface_hub import ModelCard, ModelCardData
 
 from medllm_hf.errors import UserError
 from medllm_hf.folders import check_apart, check_free, new_folder, read_json, write_json
+from medllm_hf.hub.cards import WARNING
 from medllm_hf.hub.licences import check_licence, terms_of
 from medllm_hf.hub.publish import check_tensors
 from medllm_hf.hub.repository import check_name
@@ -72,7 +73,7 @@ def adapter_card(repo_id: str, config: dict, license: str, base_model: str) -> M
 A LoRA adapter of rank {config.get("r")} on {named} of [{base_model}](https://huggingface.co/{base_model}), for
 Chinese medical consultation. 中文医疗问诊对话模型的 LoRA 适配器。
 
-**Not a medical device. Its answers do not replace a doctor's diagnosis. 本模型不是医疗器械，回答不能代替医生的诊断。**
+{WARNING}
 
 ## Use · 使用
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from medllm_hf.evaluation.runs.behaviour import BEHAVIOUR
 from medllm_hf.evaluation.verification.findings import DECLARED, UNEXAMINED, Finding
 from medllm_hf.hub.checks import PICKLED, is_pickle
+from medllm_hf.hub.repository import links_within
 from medllm_hf.hub.runs import DIALOGUES, RUN_FILES
 
 # Files of which this many are named; a folder that has more is hardly a model's.
@@ -80,7 +81,6 @@ def files_in(folder: Path) -> tuple[list[str], list[Finding]]:
     files: list[str] = []
     odd: list[Finding] = []
     root = folder.resolve()
-    blobs = root.parent.parent / "blobs" if root.parent.name == "snapshots" else None
     left = [""]
     while left and len(files) + len(odd) < _MOST:
         inner = left.pop()
@@ -94,9 +94,7 @@ def files_in(folder: Path) -> tuple[list[str], list[Finding]]:
             if entry.is_dir(follow_symlinks=False):
                 left.append(path)
             elif entry.is_symlink():
-                target = Path(os.path.realpath(entry.path))
-                inside = target.is_relative_to(root) or (blobs is not None and target.is_relative_to(blobs))
-                if inside and target.is_file():
+                if links_within(Path(entry.path), root):
                     files.append(path)
                 else:
                     odd.append(Finding(path, UNEXAMINED, f"a link to {os.readlink(entry.path)}, not followed", alarm=True))

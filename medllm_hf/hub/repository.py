@@ -73,29 +73,33 @@ def _files(root: Path) -> Iterator[Path]:
 
 
 def check_links(root: Path) -> None:
-    """Check that no link leads out of a folder or round in it, and that it has files and folders alone.
-
-    A snapshot in the cache of the Hub's library, whose files are links to its blobs, is a folder like any other.
+    """Check that no link leads out of a folder or round in it (see `links_within`), and that it has files and folders alone.
 
     Raises:
         UserError: the first that does.
     """
-    found, blobs = root.resolve(), None
-    if found.parent.name == "snapshots":
-        blobs = found.parent.parent / "blobs"
+    found = root.resolve()
     for folder, folders, names in os.walk(found):
         folders[:] = [name for name in folders if not (name.startswith(".") and name != ".eval_results")]
         for name in (*folders, *names):
             path = Path(folder, name)
             shown = path.relative_to(found)
             if path.is_symlink():
-                target = Path(os.path.realpath(path))
-                inside = target.is_relative_to(found) or (blobs is not None and target.is_relative_to(blobs))
-                if not inside or not target.is_file():
+                if not links_within(path, found):
                     expected = "files of the folder itself"
                     raise UserError(f"the link {shown} to {os.readlink(path)}", expected, "put the file itself there")
             elif not (path.is_dir() or path.is_file()) and not name.startswith("."):
                 raise UserError(f"a pipe or a device at {shown}", "files and folders", "remove it")
+
+
+def links_within(link: Path, root: Path) -> bool:
+    """Whether a link leads to a file of the resolved folder `root` itself.
+
+    A snapshot in the cache of the Hub's library, whose files are links to its blobs, is a folder like any other.
+    """
+    target = Path(os.path.realpath(link))
+    places = [root, root.parent.parent / "blobs"] if root.parent.name == "snapshots" else [root]
+    return target.is_file() and any(map(target.is_relative_to, places))
 
 
 def check_dataset(found: Repository) -> None:

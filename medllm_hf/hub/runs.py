@@ -21,12 +21,12 @@ def published(folder: Path) -> list[dict]:
     comparison with "held": which side's dialogues are those of which consultations, see `held_by`.
     """
     runs: list[dict] = []
-    for path in _folders(folder):
+    for path in run_folders(folder):
         run = read_run(path)
         if run["manifest"]["kind"] == "mcq":
             runs.append({**run, "name": path.name})
         elif run["manifest"]["kind"] == "pair":
-            runs.append({**run, "name": path.name, "held": held_by(run, consultations_in(_folders(folder)))})
+            runs.append({**run, "name": path.name, "held": held_by(run, consultations_in(run_folders(folder)))})
         elif (path / JUDGE).is_dir():
             runs.append({**read_run(path / JUDGE), "name": f"{path.name}/{JUDGE}", "cases": _cases(run["manifest"])})
     return runs
@@ -49,7 +49,8 @@ def consultations_in(folders: Iterable[Path]) -> dict[str, list[dict]]:
     return {path.name: read_rows(path / DIALOGUES) for path in folders if (path / DIALOGUES).is_file()}
 
 
-def _folders(folder: Path) -> list[Path]:
+def run_folders(folder: Path) -> list[Path]:
+    """The folders under `eval/`; a link to another place is none of them."""
     return [path for path in sorted((folder / "eval").glob("*/")) if not path.is_symlink()]
 
 
@@ -64,7 +65,7 @@ def rederived(folder: Path, known: Known) -> tuple[list[Finding], list[dict]]:
 
 def verify_runs(folder: Path, known: Known, runs: list[dict]) -> Iterator[Finding]:
     """Yields each finding of `rederived` as soon as it is made, and adds its runs to `runs`."""
-    for path in _folders(folder):
+    for path in run_folders(folder):
         where = f"eval/{path.name}"
         yield from guarded(where, _run_findings(where, path, known, runs))
 

@@ -5,6 +5,7 @@ diagnosis, give numbers that the case does not have. They read sentence by sente
 patient's question and "建议您去皮肤科。" is none.
 """
 
+import math
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
@@ -75,7 +76,7 @@ _TOLD = re.compile(
     r"(?:进行|完善|给予|采取|口服|外用|物理降温|静脉|搔抓|监测|引起重视|用物理|密切|评估|就医|就诊|排除|明确)"
     r"|(?:及时|尽快|尽早|立即|马上|必要时)(?:就医|就诊|到医院|前往|去医院|送医|口服|咨询|复查)"
     r"|(?:初步|首先|需要?|可)?考虑(?:是|为|有)?[^，,。]{0,8}(?:感染|可能|炎|病|症|引起|所致)|忌食|禁食辛辣|提示[^，,。]{0,12}(?:升高|异常|感染|可能|炎)"
-    r"|(?:\d+小时|[一每][天日])(?:内)?不(?:要|能|可|得|宜)?超过[\d一二两三四五六]+[次片粒]"
+    r"|(?:\d小时|[一每][天日])内?不(?:要|能|可|得|宜)?超过[\d一二两三四五六]+[次片粒]"
     r"|控制饮食|清淡饮食，|戒烟限酒|遵医嘱|医生(?:通常|一般|可能)?会(?:开|建议|根据|进行|使用|安排|给[您你]|让[您你])"
 )
 # Explained as textbooks do; only in sentences that neither ask nor speak of oneself.
@@ -336,10 +337,11 @@ def _place(text: str, name: str) -> int:
 
 
 _NUMBER = re.compile(r"(?<![A-Za-z\d.])\d+(?:\.\d+)?(?!\d|[A-Za-z]?型)")
-_NUMERAL = re.compile(r"[一二两三四五六七八九十]+")
+# No longer than people say, and not begun within another, so that a row of figures is read once.
+_NUMERAL = re.compile(r"(?<![一二两三四五六七八九十])[一二两三四五六七八九十]{1,6}")
 # An amount in words, but for one and two, which people say of anything: 三十九度二, 十斤.
 _AMOUNT = re.compile(
-    r"([一二两三四五六七八九十]+)(?:多|几)?(?:(度)([一二三四五六七八九])?|公斤|斤|岁|毫克|毫升|片|包|支|个月|周|年|天(?!两头))"
+    rf"({_NUMERAL.pattern})(?:多|几)?(?:(度)([一二三四五六七八九])?|公斤|斤|岁|毫克|毫升|片|包|支|个月|周|年|天(?!两头))"
 )
 _ITEM = re.compile(r"^\s*\d+[.、)）](?!\d)", re.M)
 _DIGITS = dict(zip("一二两三四五六七八九", (1, 2, 2, 3, 4, 5, 6, 7, 8, 9), strict=True))
@@ -371,10 +373,13 @@ def unknown_numbers(text: str, sources: Iterable[str]) -> list[str]:
         known |= {float(number) for number in re.findall(r"\d+(?:\.\d+)?", source)}
         known |= {float(_value(numeral)) for numeral in _NUMERAL.findall(source)}
         # Half a kilogram is a 斤.
-        known |= {2 * float(number) for number in re.findall(r"(\d+(?:\.\d+)?)\s*(?:公斤|千克|kg)", source, re.I)}
+        known |= {
+            2 * float(number) for number in re.findall(r"(?<![\d.])(\d{1,6}(?:\.\d{1,6})?)\s?(?:公斤|千克|kg)", source, re.I)
+        }
         known |= {2.0 * _value(numeral) for numeral in re.findall(rf"({_NUMERAL.pattern})公斤", source)}
         known |= {float(_WORDS[word]) for word in re.findall(r"[a-z]+", source.casefold()) if word in _WORDS}
-    known |= {float(int(number)) for number in known} | {float(round(number)) for number in known}
+    finite = {number for number in known if math.isfinite(number)}  # four hundred figures in a row are none
+    known |= {float(int(number)) for number in finite} | {float(round(number)) for number in finite}
     written = _ITEM.sub("", unicodedata.normalize("NFKC", text))
     claims = " ".join(sentence for sentence in _SENTENCE.findall(written) if not _QUESTION.search(sentence))
     amounts = {found[0]: _value(found[1]) + _DIGITS.get(found[3], 0) / 10 for found in _AMOUNT.finditer(claims)}

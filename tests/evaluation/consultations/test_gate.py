@@ -132,6 +132,14 @@ def test_amounts_in_words():
     assert not unknown_numbers("瘦了六斤，抽了四十年，一天一包，吃了两片药。要吃五天吗？", ["瘦了3公斤，吸烟四十年。"])
 
 
+@pytest.mark.parametrize("sign", ["9", "一", "十", "1.", "三公斤", "没有"])
+def test_a_row_of_signs_without_an_end_is_read_in_one_go(sign):
+    """A broken server repeats one sign; no number is so long, and no rule reads the row from each of its signs again."""
+    words = sign * (20_000 // len(sign))
+    case = Case("1", "", "", "女，34岁。牙疼三天。")
+    turn_faults(case, [{"role": "doctor", "content": words}, {"role": "patient", "content": words}], words, False, False)
+
+
 def test_the_mark_alone_ends_only_where_the_patient_may_end():
     case = labelled("heart")
     assert turn_faults(case, [], "", ended=True, may_end=False) == ["end_alone"]
