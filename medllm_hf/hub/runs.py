@@ -8,6 +8,7 @@ from medllm_hf.evaluation.runs.folder import FinishedRun, combined_hash, read_ro
 from medllm_hf.evaluation.verification.dialogues import consultations, held_by, judgements, preferences
 from medllm_hf.evaluation.verification.exams import exam
 from medllm_hf.evaluation.verification.findings import DECLARED, Finding, Known, guarded
+from medllm_hf.evaluation.verification.judge_rerun import judge_again
 from medllm_hf.folders import sha256
 
 RUN_FILES = ("manifest.json", "outputs.jsonl", "scores.jsonl", "metrics.json")
@@ -99,7 +100,10 @@ def _judge_findings(where: str, held: FinishedRun, dialogues: list[dict], known:
         cases = _cases(held["manifest"])
         runs.append({**run, "name": f"{path.name}/{JUDGE}", "cases": cases, "metrics": metrics})
     yield from found
-    yield from _not_rerun(where, known, "a judge's run", "verdicts")
+    if known.rerun and known.rerun.judge and metrics:
+        yield from guarded(f"{where}/outputs.jsonl rerun", judge_again(where, run, known))
+    else:
+        yield from _not_rerun(where, known, "a judge's run", "verdicts")
 
 
 def _not_rerun(where: str, known: Known, kind: str, said: str) -> Iterator[Finding]:
