@@ -4,10 +4,10 @@
 
 Runs are made by `medllm eval mcq`: honest ones in each precision with other batches and other kernels (torch's and oneDNN's own
 switches), and runs of other weights (every matrix moved by 0.3% or 3% of its spread), by another template and by another
-prompt. They are kept in DIR, and those that are there are not made again. Then each answer is computed again as `verify` does, and every published run is tested in 5,000 draws of 60 answers, with replacement: as it is, and
-edited. Of edits of single answers 5% of the answers are edited, of the others all. Written replies, of the first --replies
-questions, are judged as they are and edited. The last lines say, one a target: NAME value=… target=… met|missed. Exit 1 if any
-is missed.
+prompt. They are kept in DIR, and those that are there are not made again. Then each answer is computed again as `verify` does,
+and every published run is tested in 5,000 draws of 60 answers, with replacement: as it is, and edited. Of edits of single
+answers 5% of the answers are edited, of the others all. Written replies, of the first --replies questions, are judged as they
+are and edited. The last lines say, one a target: NAME value=… target=… met|missed. Exit 1 if any is missed.
 """
 
 import argparse
@@ -38,6 +38,7 @@ from medllm_hf.evaluation.runs.folder import read_run
 from medllm_hf.evaluation.verification.power import (
     ALARMS,
     ALTERED,
+    FEW,
     LEAST,
     WIDER,
     Apart,
@@ -188,7 +189,7 @@ def share(honest: Sequence[Apart], forged: Sequence[Apart], altered: float, draw
     published = np.array([[one.published for one in rows] for rows in (honest, forged)])
     own = np.array([one.own for one in honest])[places]
     values = published[(rng.random(places.shape) < altered).astype(int), places]
-    gross = (values > np.maximum(LEAST, WIDER * own.max(1))[:, None]).any(1)
+    gross = (values > np.maximum(LEAST, WIDER * own.max(1) * (1 + FEW / drawn))[:, None]).any(1)
     further = (values > np.maximum(LEAST, WIDER * own)).sum(1)
     fewest = next(count for count in range(drawn // 2 + 1, drawn + 2) if chance(count, drawn) < ALARMS)
     return float((gross | (further >= fewest)).mean())
@@ -206,7 +207,7 @@ def letters(bench: Bench, dtype: str, targets: dict[str, tuple[float, float, flo
         bound, seen = bound_of(honest), sum(one.seen for one in check_items(honest)) / len(honest)
         further, own = max(one.published for one in honest), max(one.own for one in honest)
         print(f"{dtype} {way}: n={len(honest)}, furthest {further:.6f} (own rounding {own:.6f}, tolerance {bound:.4f})")
-        alarms = {drawn: share(honest, honest, 0, drawn) for drawn in (6, DRAWN, 200)}
+        alarms = {drawn: share(honest, honest, 0, drawn) for drawn in (1, 6, DRAWN, 200)}
         print(f"  false alarms by N: {', '.join(f'{drawn}: {value:.4f}' for drawn, value in alarms.items())}")
         targets[f"{dtype}_{way}_false_alarms"] = (max(alarms.values()), 0.0, 0.01)
         told = caught(DRAWN, 10**6, int(ALTERED * 10**6), seen)
@@ -259,7 +260,8 @@ def replies(bench: Bench, dtype: str, targets: dict[str, tuple[float, float, flo
         stored = bench.run(f"{dtype}-replies-{name.replace(' ', '-')}", model, dtype, bench.replies, [*WRITTEN, *flags], {})
         rows = {(row["id"], row["rotation"]): row for row in stored.outputs}
         for edit in (dict, other_letter, cut) if name == "usual" else (dict,):
-            drawn: Any = [(one, edit(rows[one.key])) for one in stored.questions]
+            edited: Any = [(one, edit(rows[one.key])) for one in stored.questions]
+            drawn = [(one, row) for one, row in edited if edit is dict or row != rows[one.key]]
             new = stored.manifest["settings"]["max_new_tokens"]
             found = compare_replies(network, bench.prompts(stored), drawn, new, PRESENT, in_float32(network))
             checks, honest = check_items(found), edit is dict and name != "moved3%"

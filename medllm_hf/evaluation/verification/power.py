@@ -12,6 +12,8 @@ ALTERED, AIM = 0.05, 0.95
 LEAST = 5e-4
 # How many times as far as it is here an honest answer may lie from the exact one: other hardware rounds otherwise.
 WIDER = 2
+# Of few items the furthest may be near by chance, and of n this part of n more is allowed.
+FEW = 4
 # How likely what is honest is taken for altered by a sign test, at most.
 ALARMS = 0.005
 
@@ -48,7 +50,8 @@ class ItemCheck:
 
 def bound_of(found: Sequence[Apart]) -> float:
     """How far an honest answer to any of the items may lie from the exact one."""
-    return max(LEAST, WIDER * max((one.own for one in found), default=0.0))
+    furthest = max((one.own for one in found), default=0.0)
+    return max(LEAST, WIDER * furthest * (1 + FEW / max(1, len(found))))
 
 
 def check_items(found: Sequence[Apart]) -> list[ItemCheck]:
