@@ -138,9 +138,10 @@ def compare(one: PresentedQuestion, published: Output, exact: dict, own: dict[st
         exact: "logprobs", and as "lengths" the tokens of each answer.
     """
     theirs, ours, tokens = published["logprobs"], exact["logprobs"], exact["lengths"]
-    if theirs.keys() != ours.keys() or (normalization == "tokens" and published.get("lengths") != tokens):
+    divisors = dict.fromkeys(ours, 1) if normalization == "none" else published.get("lengths", {})
+    same = theirs.keys() == ours.keys() == divisors.keys()
+    if not same or (normalization == "tokens" and divisors != tokens):
         return Apart(item_name(one), inf, distance(own, ours, tokens), inf)
-    divisors = published["lengths"] if normalization != "none" else dict.fromkeys(ours, 1)
     altered = approached(theirs, divisors)
     return Apart(item_name(one), *(distance(values, ours, tokens) for values in (theirs, own, altered)))
 

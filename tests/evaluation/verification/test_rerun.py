@@ -255,6 +255,9 @@ def test_distances_are_of_scored_tokens_and_of_differences():
     four = {"A": 4, "B": 4}
     assert check({"A": -1.2, "B": -1.2}, normalization="tokens", tokens=4, lengths=four).published == approx(0.1)
     assert check(exact, normalization="tokens", tokens=4, lengths={"A": 1, "B": 4}).published == inf
+    assert (
+        check(exact, normalization="bytes").published == check(exact, normalization="bytes", lengths={"A": 1}).published == inf
+    )
     # By bytes the best two meet elsewhere: at -0.5 a byte of A, of which there are two, is no more than -0.5 of B.
     assert check({"A": -1.0, "B": -0.5}, normalization="bytes", lengths={"A": 2, "B": 1}).altered == approx(0.7)
 
