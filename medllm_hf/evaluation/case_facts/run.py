@@ -265,7 +265,7 @@ def run_summary(out: str | Path) -> str:
     if figures["unusable"]:
         first, reasons = next(iter(figures["unusable"].items()))
         lines.append(f"{len(figures['unusable'])} cases lack some, the first is {first}: {', '.join(reasons.values())}")
-    cost = f", {cost_text(figures['cost'])}" if "cost" in figures else ""
+    cost = f", {cost_text(figures['cost']).en}" if "cost" in figures else ""
     file = Path(out) / FACTS_FILE
     lines.append(f"{figures['usage']['writer']['calls']} replies{cost}; {file}: read and edit it before it is used")
     return "\n".join(lines)

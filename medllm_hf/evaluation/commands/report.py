@@ -23,7 +23,8 @@ from medllm_hf.evaluation.preferences.tables import pair_blocks
 from medllm_hf.evaluation.runs.folder import FinishedRun, read_run
 from medllm_hf.evaluation.runs.names import distinct_names, nested_runs
 from medllm_hf.folders import check_free, new_folder, write_json, write_text
-from medllm_hf.reporting.blocks import Block, markdown
+from medllm_hf.reporting.blocks import Block, in_language, markdown
+from medllm_hf.reporting.phrases import LANGUAGES, Language
 
 
 @dataclass(frozen=True)
@@ -39,8 +40,8 @@ class Kind:
     check: Callable[[str, FinishedRun], Any]
     values: Callable[[list], dict]
     blocks: Callable[[dict], list[Block]]
-    draw: Callable[[dict, Path], None] | None
-    write_page: Callable[[list[Block], dict, list, Path], int]
+    draw: Callable[[dict, Path, Language], None] | None
+    write_page: Callable[[list[Block], dict, list, Path, Language], int]
     browsed: str
 
 
@@ -54,8 +55,8 @@ KINDS = {
 _AS = {"consult": "judge"}
 
 
-def report(runs: list[str], out: str, overwrite: bool = False) -> None:
-    """Writes what the runs found: tables, plots, a page to browse, and all figures as data.
+def report(runs: list[str], out: str, language: Language = LANGUAGES[0], overwrite: bool = False) -> None:
+    """Writes what the runs found, in a language: tables, plots, a page to browse, and all figures as data.
 
     A folder of several readings, benchmarks or styles of patients stands for all the runs in it.
 
@@ -75,21 +76,21 @@ def report(runs: list[str], out: str, overwrite: bool = False) -> None:
     if kind not in KINDS:
         raise UserError(f"{names[0]} of kind {kind}", f"one of {', '.join([*KINDS, *_AS])}", "see `medllm eval`")
     with new_folder(out, overwrite) as folder:
-        summary, *headlines = _write_report(KINDS[kind], dict(zip(names, read, strict=True)), folder)
+        summary, *headlines = _write_report(KINDS[kind], dict(zip(names, read, strict=True)), folder, language)
     print("\n".join([f"wrote {out}/report.md and {out}/report.html: {summary}", *headlines]))
 
 
-def _write_report(kind: Kind, runs: dict[str, FinishedRun], folder: Path) -> list[str]:
+def _write_report(kind: Kind, runs: dict[str, FinishedRun], folder: Path, language: Language) -> list[str]:
     """Writes the report of runs of one kind into `folder`; returns a line on what is in it, and the headlines of exams."""
     checked = [kind.check(name, run) for name, run in runs.items()]
     found = kind.values(checked)
-    blocks = kind.blocks(found)
+    blocks = in_language(kind.blocks(found), language)
     write_json(folder / "results.json", found)
     write_text(folder / "report.md", markdown(blocks))
     if kind.draw:
-        kind.draw(found, folder)
-    count = kind.write_page(blocks, found, checked, folder)
+        kind.draw(found, folder, language)
+    count = kind.write_page(blocks, found, checked, folder, language)
     datasets = found.get("datasets", ())
-    headlines = [group["headline"]["en"] for dataset in datasets for group in dataset["readings"]]
-    headlines += [one["en"] for dataset in datasets for one in dataset["headlines"]]
+    headlines = [group["headline"][language] for dataset in datasets for group in dataset["readings"]]
+    headlines += [one[language] for dataset in datasets for one in dataset["headlines"]]
     return [f"{len(checked)} {'run' if len(checked) == 1 else 'runs'}, {count:,} {kind.browsed}", *headlines]

@@ -410,7 +410,7 @@ def summary(out: str | Path) -> str:
     lines = [f"warning: {text}" for text in metrics["warnings"]]
     for name, found in (metrics["headline"] or {}).items():
         counts = f"n={found['n']}, unscored {found['unscored']}"
-        ends = ends_text(found["interval"], found["n"] - found["unscored"])
+        ends = ends_text(found["interval"], found["n"] - found["unscored"]).en
         lines.append(f"{name}: overall {found['overall']:.2f} (95% interval {ends}, {counts})")
-    cost = f", {cost_text(metrics['cost'])}" if "cost" in metrics else ""
+    cost = f", {cost_text(metrics['cost']).en}" if "cost" in metrics else ""
     return "\n".join([*lines, f"{metrics['usage']['calls']} calls{cost}, run folder {out}"])
