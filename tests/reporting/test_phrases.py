@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import get_args
 
 import pytest
+from support.chinese import english_in
 
 from medllm_hf.evaluation.consultations.axes import AXES, Source
 from medllm_hf.evaluation.consultations.derive import FINDINGS
@@ -27,11 +28,6 @@ HOLDERS = (
     *("evaluation.judging.consultation_tables", "evaluation.preferences.phrases", "evaluation.consultations.axes"),
     *("evaluation.consultations.figures", "evaluation.statistics.bootstrap", "evaluation.costs.prices", "reporting.blocks"),
 )
-# What a Chinese sentence has in Latin letters: names of tests, methods and files, and options as they are typed.
-LATIN = set(
-    "McNemar Wilson Holm Newcombe Cochran Spearman Kappa kappa Krippendorff Alpha alpha SHA DISC MLEC QA README few shot json "
-    "html results report safety medllm eval cases ask diagnosis reply reasoning likelihood".split()
-)
 
 
 def texts(value):
@@ -42,11 +38,6 @@ def texts(value):
         yield from (one for part in value.values() for one in texts(part))
     elif isinstance(value, tuple | list):
         yield from (one for part in value for one in texts(part))
-
-
-def english_in(chinese):
-    """The English words that a Chinese text must not have."""
-    return set(re.findall(r"[A-Za-z]{2,}", re.sub(r"\{\w+\}|`[^`]*`", "", chinese))) - LATIN
 
 
 @pytest.mark.parametrize("holder", HOLDERS)
