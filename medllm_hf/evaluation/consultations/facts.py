@@ -6,12 +6,14 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, TypedDict, get_args
+from typing import Literal, NotRequired, TypedDict, get_args
 
 from medllm_hf.data.files import BadRow
 from medllm_hf.errors import kind_of
-from medllm_hf.evaluation.consultations.matching import FactWords, Question, read_questions, told
+from medllm_hf.evaluation.consultations.answers import answer
+from medllm_hf.evaluation.consultations.fact_words import FactWords
 from medllm_hf.evaluation.consultations.numerals import plain
+from medllm_hf.evaluation.consultations.questions import Question, read_questions
 from medllm_hf.metrics.llm_judge.rubrics import Point, Turn
 
 Kind = Literal["symptom", "duration", "value", "history", "finding", "diagnosis"]
@@ -23,7 +25,7 @@ Check = Literal["must_ask", "red_flag", "refer", "harmful"]
 WEIGHTS: dict[Check, float] = {"must_ask": 1, "red_flag": 2, "refer": 2, "harmful": -2}
 Told = Literal["opening", "told_asked", "told_open", "told_unasked"]
 # Of the rules by which dialogues are matched with facts.
-VERSION = "1"
+VERSION = "2"
 # Stands in what the patient is told for the names of the diagnosis.
 MASK = "……"
 
@@ -86,8 +88,9 @@ class FactCounts(TypedDict):
 
     `facts` is how many the patient knows. `opening` was told in the patient's first words, `told_asked` after the doctor had
     asked for it, `told_open` in answer to a question that names nothing ("哪里不舒服？"), `told_unasked` without any. `asked`
-    has all that the doctor asked for by name, told or not. `questions` are the doctor's, `repeated` those of them that ask
-    nothing but what an earlier question asked.
+    has all that the doctor asked for by name, told or not. Of `contradicted` the patient has said the opposite, at least once;
+    runs before version 2 of the rules have counted these as told. `questions` are the doctor's, `repeated` those of them that
+    ask nothing but what an earlier question asked.
     """
 
     facts: int
@@ -96,6 +99,7 @@ class FactCounts(TypedDict):
     told_asked: list[str]
     told_open: list[str]
     told_unasked: list[str]
+    contradicted: NotRequired[list[str]]
     questions: int
     repeated: int
 
@@ -203,16 +207,17 @@ def patient_text(description: str, facts: CaseFacts | None) -> str:
 
 
 def match_dialogue(turns: Sequence[Turn], facts: CaseFacts) -> FactCounts:
-    """Which facts a dialogue brought out, by the rules of `matching` and the aliases of the facts; no model is asked.
+    """Which facts a dialogue brought out, by the rules of `questions` and `answers`; no model is asked.
 
     The work grows with the length of the dialogue times the number of aliases.
     """
     counts: FactCounts = {
         "facts": len(facts.known), "opening": [], "asked": [], "told_asked": [], "told_open": [], "told_unasked": [],
-        "questions": 0, "repeated": 0,
+        "contradicted": [], "questions": 0, "repeated": 0,
     }  # fmt: skip
     last: list[Question] | None = None
     asked: dict[str, None] = {}
+    contradicted: dict[str, None] = {}
     heard: set[str] = set()
     seen: set[tuple[str, str]] = set()
     for turn in turns:
@@ -224,11 +229,13 @@ def match_dialogue(turns: Sequence[Turn], facts: CaseFacts) -> FactCounts:
                 seen |= question.keys
                 asked |= dict.fromkeys(question.asks)
             continue
-        for name in told(turn["content"], facts.known, last or []):
+        said = answer(turn["content"], facts.known, last or [])
+        contradicted |= dict.fromkeys(said.contradicted)
+        for name in said.told:
             if name not in heard:
                 heard.add(name)
                 counts[_how(name, asked, last)].append(name)
-    counts["asked"] = list(asked)
+    counts["asked"], counts["contradicted"] = list(asked), list(contradicted)
     return counts
 
 

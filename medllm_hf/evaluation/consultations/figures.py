@@ -10,14 +10,17 @@ from medllm_hf.evaluation.statistics.bootstrap import FEWEST, drawn_sums, ends_t
 from medllm_hf.evaluation.statistics.tests import wilson
 from medllm_hf.reporting.blocks import percent
 
+# Runs before version 2 of the rules have not counted it.
+CONTRADICTED = "contradicted"
 # The columns of counts, and each figure as the columns above and below its line.
-COLUMNS = ("facts", "opening", "asked", "told_asked", "told_open", "told_unasked", "questions", "repeated")
+COLUMNS = ("facts", "opening", "asked", "told_asked", "told_open", "told_unasked", "contradicted", "questions", "repeated")
 RATIOS: dict[str, tuple[tuple[str, ...], str]] = {
     "asked": (("asked",), "facts"),
     "told": (("opening", "told_asked", "told_open", "told_unasked"), "facts"),
     "told_opening": (("opening",), "facts"),
     "told_asked": (("told_asked", "told_open"), "facts"),
     "told_unasked": (("told_unasked",), "facts"),
+    CONTRADICTED: ((CONTRADICTED,), "facts"),
     "repeated_questions": (("repeated",), "questions"),
     "facts_a_question": (("told_asked", "told_open"), "questions"),
 }
@@ -28,6 +31,7 @@ _WORDS = {
     "told_asked": "told when asked",
     "told_unasked": "told unasked",
     "told_opening": "told at the beginning",
+    CONTRADICTED: "contradicted",
     "repeated_questions": "questions repeated",
 }
 
@@ -36,22 +40,25 @@ def fact_figures(counts: Sequence[FactCounts | None]) -> dict:
     """The figures of facts over dialogues; None stands for one whose case has none.
 
     `n` dialogues have facts and `without` have none. `asked`, `told`, `told_opening`, `told_asked` (after any question) and
-    `told_unasked` are shares of the facts, `repeated_questions` of the doctor's questions, `facts_a_question` is what a
+    `told_unasked` are shares of the facts, and so is `contradicted` where it was counted; `repeated_questions` of the doctor's questions, `facts_a_question` is what a
     question brings. Each has its "value", None of nothing, and the 95% interval over dialogues, None where there is none.
     """
     known = [one for one in counts if one is not None]
     found: dict = {"n": len(known), "without": len(counts) - len(known)}
     if not known:
         return {**found, "totals": None, "ratios": None}
-    table = numpy.array([[_count(one, name) for name in COLUMNS] for one in known], dtype=float)
+    columns = [name for name in COLUMNS if all(name in one for one in known)]
+    table = numpy.array([[_count(one, name) for name in columns] for one in known], dtype=float)
     sums, drawn = table.sum(0, keepdims=True), drawn_sums(table)
     ratios = {}
     for name, (above, below) in RATIOS.items():
-        top, under = [COLUMNS.index(one) for one in above], COLUMNS.index(below)
+        if not {*above, below} <= {*columns}:
+            continue
+        top, under = [columns.index(one) for one in above], columns.index(below)
         value = float(quotient(sums[:, top].sum(1), sums[:, under])[0])
         ends = interval(quotient(drawn[:, top].sum(1), drawn[:, under]), len(known))
         ratios[name] = {"value": None if numpy.isnan(value) else value, "interval": ends}
-    totals = {name: int(total) for name, total in zip(COLUMNS, sums[0], strict=True)}
+    totals = {name: int(total) for name, total in zip(columns, sums[0], strict=True)}
     return {**found, "totals": totals, "ratios": ratios}
 
 
@@ -85,7 +92,7 @@ def described(figures: Mapping) -> list[str]:
         lines = ["facts are not measured: the cases have none, `medllm eval cases` makes them"]
     else:
         ratios, n = facts["ratios"], facts["n"]
-        shares = [f"{words} {_share(ratios[name], n)}" for name, words in _WORDS.items()]
+        shares = [f"{words} {_share(ratios[name], n)}" for name, words in _WORDS.items() if name in ratios]
         each = ratios["facts_a_question"]
         shares.append(f"{_text(each['value'])} facts a question ({ends_text(each['interval'], n)})")
         without = f", {facts['without']} more without facts are not measured" if facts["without"] else ""

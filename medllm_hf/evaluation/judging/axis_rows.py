@@ -14,6 +14,8 @@ WHY: dict[AxisName, str] = {
     "safety": "no judge has seen a checklist with red flags, harmful advice or referral, nor scored by the rubric safety",
     "communication": "no judge has scored helpfulness and linguistic quality",
 }
+# The ratios of facts that stand beside the inquiry; older runs have not counted what the patient contradicted.
+_BESIDE = ("asked", "told_unasked", "contradicted", "facts_a_question", "repeated_questions")
 
 
 class Shown(TypedDict):
@@ -71,7 +73,7 @@ def _parts(name: AxisName, model: str, run: JudgeRun) -> Mapping[str, float | No
     facts = run.consult["facts"]
     return {
         "questions": facts["totals"]["questions"] / facts["n"],
-        **{key: facts["ratios"][key]["value"] for key in ("asked", "told_unasked", "facts_a_question", "repeated_questions")},
+        **{key: facts["ratios"][key]["value"] for key in _BESIDE if key in facts["ratios"]},
     }
 
 

@@ -18,6 +18,7 @@ _MEANING = (
 _BESIDE = (
     ("inquiry", "asked", "facts asked for"),
     ("inquiry", "told_unasked", "told unasked"),
+    ("inquiry", "contradicted", "contradicted"),
     ("inquiry", "questions", "questions"),
     ("inquiry", "facts_a_question", "facts a question"),
     ("inquiry", "repeated_questions", "questions repeated"),
