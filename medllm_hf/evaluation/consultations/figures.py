@@ -39,9 +39,10 @@ _WORDS = {
 def fact_figures(counts: Sequence[FactCounts | None]) -> dict:
     """The figures of facts over dialogues; None stands for one whose case has none.
 
-    `n` dialogues have facts and `without` have none. `asked`, `told`, `told_opening`, `told_asked` (after any question) and
-    `told_unasked` are shares of the facts, and so is `contradicted` where it was counted; `repeated_questions` of the doctor's questions, `facts_a_question` is what a
-    question brings. Each has its "value", None of nothing, and the 95% interval over dialogues, None where there is none.
+    `n` dialogues have facts and `without` have none. `asked`, `told`, `told_opening`, `told_asked` (after any question),
+    `told_unasked` and, where it was counted, `contradicted` are shares of the facts, `repeated_questions` one of the doctor's
+    questions, `facts_a_question` is what a question brings. Each has its "value", None of nothing, and the 95% interval over
+    dialogues, None where there is none.
     """
     known = [one for one in counts if one is not None]
     found: dict = {"n": len(known), "without": len(counts) - len(known)}
@@ -88,6 +89,8 @@ def diagnosis_figures(given: Sequence[DiagnosisGiven | None]) -> dict:
 def described(figures: Mapping) -> list[str]:
     """What the metrics of a run say of facts and diagnoses in words, and what of these they do not measure."""
     facts, diagnosis = figures.get("facts"), figures.get("diagnosis")
+    if figures.get("n") == 0:
+        return ["nothing is measured: no dialogue is whole"]
     if not facts or not facts["n"]:
         lines = ["facts are not measured: the cases have none, `medllm eval cases` makes them"]
     else:

@@ -4,7 +4,7 @@ The dialogues stand in the page as data; its script shows those that are asked f
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from medllm_hf.evaluation.judging.derive import Judged, JudgeRun, Unscored
@@ -20,14 +20,16 @@ _ESCAPED = str.maketrans({letter: f"\\u{ord(letter):04x}" for letter in "<>&\u20
 
 def write_page(blocks: list[Block], values: dict, runs: list[JudgeRun], folder: Path) -> int:
     """Writes report.html and returns the number of dialogues in it."""
-    data = page_data(values, judge_sets(runs))
+    data = page_data(values, judge_sets(runs), [run for run in runs if not run.is_judged])
     text = page_of("evaluation/judging/dialogues")(blocks=blocks, pictures=pictures(folder), data=safe_json(data))
     write_text(folder / "report.html", text)
     return sum(len(one["rows"]) for one in data["sets"])
 
 
-def page_data(values: dict, sets: list[list[JudgeRun]]) -> dict:
+def page_data(values: dict, sets: list[list[JudgeRun]], unjudged: Sequence[JudgeRun] = ()) -> dict:
     """What the page's script shows: each transcript once, and each set's rows with the numbers of their system and group.
+
+    Each of the runs that are `unjudged` is a set without criteria.
 
     A row is [system, case, group, transcript, scores with the overall score last or null, why unscored, replies, attempts,
     lines on the reference].
@@ -38,15 +40,7 @@ def page_data(values: dict, sets: list[list[JudgeRun]]) -> dict:
         systems = systems_of(runs)
         rows = []
         for place, system in enumerate(systems):
-            for judged in system.dialogues:
-                turns = json.dumps([[turn["role"], turn["content"]] for turn in judged.turns], ensure_ascii=False)
-                verdict = judged.verdict
-                scores = None if isinstance(verdict, Unscored) else [*verdict.scores.values(), verdict.overall]
-                reason = verdict.reason if isinstance(verdict, Unscored) else None
-                case = "/".join(filter(None, judged.case))
-                group, text = one["groups"].index(judged.group), numbers.setdefault(turns, len(numbers))
-                replies = (judged.item["replies"], judged.attempts)
-                rows.append([place, case, group, text, scores, reason, *replies, list_reference(judged, system.run.told)])
+            rows += [[place, *_row(judged, one["groups"], numbers, system.run.told)] for judged in system.dialogues]
         found.append(
             {
                 "name": f"{one['name']}, judged by {one['judge_label']}",
@@ -57,7 +51,23 @@ def page_data(values: dict, sets: list[list[JudgeRun]]) -> dict:
                 "rows": rows,
             }
         )
+    for run in unjudged:
+        groups = list(dict.fromkeys(one.group for one in run.dialogues))
+        names = {"name": f"{run.name}, not judged", "systems": list(run.systems), "groups": groups}
+        rows = [[0, *_row(one, groups, numbers, run.told)] for one in run.dialogues]
+        found.append({**names, "criteria": [], "range": [0, 1], "rows": rows})
     return {"sets": found, "transcripts": [json.loads(turns) for turns in numbers]}
+
+
+def _row(judged: Judged, groups: list[str], numbers: dict[str, int], told: Mapping[str, str]) -> list:
+    """What a row has behind the number of its system; a transcript that is new gets the next of the `numbers`."""
+    turns = json.dumps([[turn["role"], turn["content"]] for turn in judged.turns], ensure_ascii=False)
+    verdict = judged.verdict
+    scores = None if isinstance(verdict, Unscored) else [*verdict.scores.values(), verdict.overall]
+    reason = verdict.reason if isinstance(verdict, Unscored) else None
+    case, text = "/".join(filter(None, judged.case)), numbers.setdefault(turns, len(numbers))
+    replies = (judged.item["replies"], judged.attempts)
+    return [case, groups.index(judged.group), text, scores, reason, *replies, list_reference(judged, told)]
 
 
 def list_reference(judged: Judged, told: Mapping[str, str]) -> list[str]:

@@ -26,7 +26,7 @@ from medllm_hf.reporting.blocks import (
 
 def judge_blocks(values: dict) -> list[Block]:
     """The whole report without the single dialogues."""
-    blocks: list[Block] = [Heading(1, "Consultations scored by a judge")]
+    blocks: list[Block] = [Heading(1, "Consultations scored by a judge" if values["sets"] else "Consultations without a judge")]
     blocks += [*axis_blocks(values["axes"]), *style_blocks(values["styles"])]
     if len(values["sets"]) > 1:
         other = "Scores by another judge or rubric, by one that was shown the cases and one that was not, or of other dialogues"

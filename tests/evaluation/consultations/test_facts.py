@@ -5,6 +5,7 @@ import json
 import pytest
 from support.consulting import write_cases
 
+from medllm_hf.evaluation.consultations.answers import answer
 from medllm_hf.evaluation.consultations.cases import read_cases
 from medllm_hf.evaluation.consultations.facts import (
     CaseFacts,
@@ -16,10 +17,9 @@ from medllm_hf.evaluation.consultations.facts import (
     text_hash,
 )
 from medllm_hf.evaluation.consultations.figures import fact_figures
-from medllm_hf.evaluation.consultations.answers import answer
-from medllm_hf.evaluation.consultations.questions import read_questions
 from medllm_hf.evaluation.consultations.numerals import lengths_in, numbers_in
 from medllm_hf.evaluation.consultations.patient import patient_messages
+from medllm_hf.evaluation.consultations.questions import read_questions
 
 # Written by hand for a case of our own: fever, cough and a headache of different lengths, and what was found.
 FACTS = CaseFacts(
