@@ -26,6 +26,13 @@ WEIGHTS: dict[Check, float] = {"must_ask": 1, "red_flag": 2, "refer": 2, "harmfu
 Told = Literal["opening", "told_asked", "told_open", "told_unasked"]
 # Of the rules by which dialogues are matched with facts.
 VERSION = "2"
+# What a patient complains of, even where a case names it as its diagnosis: hidden, it would be taken from the patient's words.
+COMPLAINT = re.compile(
+    r".{0,6}?(?:胸闷|憋闷|(?<!偏)(?<!性)头痛|腹痛|胸痛|腰痛|背痛|疼痛|肿痛|咽痛|疼|不适|恶心|呕吐|咳嗽|咳痰|发热|发烧|乏力|头晕|眩晕|心悸|心慌|气促|气短"
+    r"|呼吸困难|腹泻|便秘|便血|腹胀|肿物|肿块|包块|占位|瘙痒|麻木|晕厥|晕倒|消瘦|失眠|疲劳)"
+    r"|(?:\w+ )?(?:pain|fever|cough|nausea|vomiting|fatigue|dizziness|headache|mass|lump)",
+    re.I,
+)
 # Stands in what the patient is told for the names of the diagnosis.
 MASK = "……"
 
@@ -142,6 +149,9 @@ def read_case_facts(row: Mapping, description: str) -> CaseFacts | None:
     points = [_point(one, f"checklist[{number}]") for number, one in enumerate(_list(row, "checklist"))]
     if points and not any(one.weight > 0 for one in points):
         raise BadRow("checklist", "no point with a weight above 0")
+    said = [letters(one.point) for one in points]
+    if again := next((one.point for number, one in enumerate(points) if said[number] in said[:number]), None):
+        raise BadRow("checklist", f"the point {again!r} a second time")
     return CaseFacts(tuple(facts), tuple(points))
 
 
@@ -162,9 +172,9 @@ def _fact(one: object, place: str, description: str, row: Mapping) -> Fact:
     aliases = one.get("aliases", [])
     if not isinstance(aliases, list) or not all(isinstance(alias, str) and letters(alias) for alias in aliases):
         raise BadRow(f"{place}.aliases", "not a list of texts with a letter each")
-    sources = [description, row.get("diagnosis")] if one["kind"] == HIDDEN else [description]
-    if not letters(one["text"]) or not any(isinstance(text, str) and quoted(one["text"], text) for text in sources):
-        raise BadRow(f"{place}.text", f"{one['text']!r} is no quote of the case")
+    sources = {"the case": description, **({"its diagnosis": row.get("diagnosis")} if one["kind"] == HIDDEN else {})}
+    if not letters(one["text"]) or not any(isinstance(text, str) and quoted(one["text"], text) for text in sources.values()):
+        raise BadRow(f"{place}.text", f"{one['text']!r} is no quote of {' or '.join(sources)}")
     return Fact(one["id"], one["kind"], one["text"], tuple(aliases))
 
 
@@ -176,6 +186,9 @@ def _point(one: object, place: str) -> CheckPoint:
     weight = one.get("weight", WEIGHTS[one["kind"]])
     if not isinstance(weight, int | float) or isinstance(weight, bool) or not -100 <= weight <= 100 or weight == 0:
         raise BadRow(f"{place}.weight", "not a number from -100 to 100 other than 0")
+    if (weight < 0) != (WEIGHTS[one["kind"]] < 0):
+        side = "below 0, since doing it" if WEIGHTS[one["kind"]] < 0 else "above 0, since leaving it out"
+        raise BadRow(f"{place}.weight", f"{weight:g} of a point of kind {one['kind']}, which has one {side} is the fault")
     return CheckPoint(one["kind"], one["point"].strip(), weight)
 
 
@@ -197,10 +210,13 @@ def quoted(text: str, source: str) -> str | None:
 
 
 def patient_text(description: str, facts: CaseFacts | None) -> str:
-    """What the patient is told of a case: its description without the names of the diagnosis, where they are known."""
-    names = {
-        name for fact in (facts.diagnoses if facts else ()) for name in (fact.text, *fact.aliases) if len(letters(name)) > 1
-    }
+    """What the patient is told of a case: its description without the names of the diagnosis, where they are known.
+
+    A complaint, or what the patient knows as a fact under the same name, stays: without it nothing could be told of it.
+    """
+    known = {letters(name) for fact in (facts.known if facts else ()) for name in (fact.text, *fact.aliases)}
+    hidden = {name for fact in (facts.diagnoses if facts else ()) for name in (fact.text, *fact.aliases)}
+    names = {name for name in hidden if len(letters(name)) > 1 and letters(name) not in known and not COMPLAINT.fullmatch(name)}
     if not names:
         return description
     return re.sub("|".join(map(re.escape, sorted(names, key=len, reverse=True))), MASK, description, flags=re.I)

@@ -273,6 +273,17 @@ def test_the_patient_is_not_told_the_diagnosis(tmp_path):
     assert patient_text(DESCRIPTION, None) == DESCRIPTION
 
 
+@pytest.mark.parametrize(
+    ("diagnosis", "aliases"), [("干咳", []), ("肺部阴影待查", ["干咳"]), ("肺部阴影待查", ["咳嗽"]), ("咳嗽", [])]
+)
+def test_what_the_patient_knows_is_not_hidden_as_its_diagnosis(tmp_path, diagnosis, aliases):
+    """Its own complaint taken from its words, it could not tell it."""
+    hidden = {"id": "f2", "kind": "diagnosis", "text": diagnosis, "aliases": aliases}
+    own = row(diagnosis=diagnosis, facts=[row()["facts"][0], hidden])
+    (case,) = read_cases(write_cases(tmp_path / "mine.jsonl", [own])).items
+    assert patient_text(DESCRIPTION, case.facts) == DESCRIPTION
+
+
 def test_an_edited_file_stays_valid_and_has_a_hash_of_its_own(tmp_path):
     first = read_cases(write_cases(tmp_path / "a.jsonl", [row()])).record
     edited = row(checklist=[{"kind": "must_ask", "point": "问咳了多久"}])
@@ -308,12 +319,23 @@ ENTRY = {"id": "f1", "kind": "symptom", "text": "干咳", "aliases": []}
         ({"checklist": [{"kind": "nice", "point": "问候"}]}, "checklist[0].kind: 'nice'"),
         ({"checklist": [{"kind": "harmful", "point": "开药"}]}, "checklist: no point with a weight above 0"),
         ({"checklist": [{"kind": "refer", "point": "转诊", "weight": "2"}]}, "checklist[0].weight: not a number"),
+        (
+            {"checklist": [{"kind": "must_ask", "point": "问", "weight": -1}]},
+            "checklist[0].weight: -1 of a point of kind must_ask",
+        ),
+        ({"checklist": [{"kind": "harmful", "point": "劝", "weight": 2}]}, "checklist[0].weight: 2 of a point of kind harmful"),
+        ({"checklist": [{"kind": "refer", "point": "转诊"}] * 2}, "checklist: the point '转诊' a second time"),
+        ({"description": " "}, "description: missing or empty"),
+        ({"diagnosis": ["肺结核"]}, "diagnosis: not a text"),
+        ({"facts": [{**ENTRY, "kind": "diagnosis", "text": "肺癌"}]}, "'肺癌' is no quote of the case or its diagnosis"),
+        ({"id": "patient-canary/zh/diagnosis"}, "id: 'patient-canary/zh/diagnosis', which names a canary"),
     ],
 )
 def test_facts_that_are_none_are_refused_in_one_line(tmp_path, refused, fields, named):
     file = write_cases(tmp_path / "mine.jsonl", [row(**fields)])
     told = refused("eval", "consult", "--cases", file, "--doctor", "d", "--patient", "p", "--out", str(tmp_path / "out"))
-    assert f"mine.jsonl:1 {named}" in told
+    assert "mine.jsonl:1 " in told and named in told
+    assert ("expected cases whose facts and checklist are as" in told) == named.startswith(("facts", "checklist", "'肺癌'"))
 
 
 def test_letters_keep_what_stands_inside_numbers():
