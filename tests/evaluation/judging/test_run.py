@@ -211,7 +211,7 @@ def test_the_checklist_takes_points_from_the_file(tmp_path):
     assert found["metrics"]["headline"]["doctor-7b"]["overall"] == 0.5
     assert any("| 建议就诊" in user(one) for one in server.requests)
     assert [row["passed"] for row in found["metrics"]["canaries"]] == [True] * 4
-    with pytest.raises(UserError, match="doctor-7b/1: .*does not go with checklist"):
+    with pytest.raises(UserError, match="no points for the rubric checklist in doctor-7b/1.*--cases"):
         judged(server, write(tmp_path / "b.jsonl", dialogue(1)), tmp_path / "b", rubric="checklist")
 
 
