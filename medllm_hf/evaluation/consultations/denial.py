@@ -21,7 +21,7 @@ _TWICE = re.compile(
 _EMPTY = re.compile(
     r"(?<=[忍止停控睡受吃喘起动走站坐看听熬憋顶改治咳吐])不(?=[住着了下上来动开好出])"
     r"|不(?=仅|光|但|只|止|单|停|断|住|时|由|小心|舒服|适|好|得[了不]|行|知|明|久|规律|管|论|能|敢|足|良|振|佳|清|稳|安|愈|过(?!敏|了)|太?舒)"
-    r"|没有?(?=力|劲|胃口|精神|食欲|办法|法子?|用|效|事|关系|问题|好|退|停|断|消(?!瘦|化)|减|缓|见好|改|想|多久|多长|几|过[几多两三一]|去|吃|看(?![到见])|睡|休|治|管|少)"
+    r"|没有?(?=力|劲|胃口|精神|食欲|办法|法子?|用(?!过)|效|事|关系|问题|好|退|停|断|消(?!瘦|化)|减|缓|见好|改|想|多久|多长|几|过[几多两三一]|去(?!过)|吃(?!过)|看(?![到见过])|睡(?!过)|休|治(?!过)|管|少)"
     r"|无(?=力|故|论|奈|法|缘|意|明显诱因|诱因)|未(?=婚|必|来|治|予|服|进|处|愈)"
     r"|\bnot only\b|\bcan(?:'t|not) (?:stop|help)\b|\bnot (?:sure|certain)\b"
 )
@@ -32,14 +32,14 @@ _BREAK = re.compile(
 _HEDGE = rf"{_NO}(?:很|太|怎么|咋|大|特别|非常|那么|算|十分|总是?|常|经常)(?:会|觉得|感到|感觉|出现)?"
 # What may stand between a denial and what it denies.
 _FILLING = re.compile(
-    r"(?:再|觉得?|感到|感觉|感|出现|发生|发现|发|见|得|有过|过|什么|啥|任何|明显的?|听到|查出|摸到|看到|伴有?|会|说|敢|爱|做|开|患|犯|的|药物?|都|也"
-    r"|从来|以前)*"
+    r"(?:再|觉得?|感到|感觉|感|出现|发生|发现|发|见|得|有过|过|什么|啥|任何|明显的?|听到|查出|摸到|看到|伴有?|会|说|敢|爱|做|开|患|犯|的|药物?|都|也|[\u4e00-\u9fff]过"
+    r"|从来|以前){0,6}"
 )
 # A list that goes on behind the name, and a denial at its end.
 _LIST = r"(?:(?: |和|或者?|跟|及|与)[^ ,没不无]{1,6}?)*(?:都|全|也)?"
 _BEHIND = re.compile(
     rf"[过的史]?(?:{_LIST}(?:等|这些|那些|这种|症状|情况|现象|什么的|之类的?|倒|是|都|全|也|还|就|真|从来|一直|目前|暂时|现在){{0,4}})"
-    r"(?:没有|没得|没|不|无|否认)(?:过|的|啊|呢|哦|吧|出现|发生)*(?P<past>了)?\W*$"
+    r"(?:没有|没得|没|不|无|否认)(?:过|的|啊|呢|哦|吧|出现|发生)*(?:(?:什么|啥|怎么|太大|明显)*(?:变化?|改变|异常))?(?P<past>了)?\W*$"
 )
 # In an item of a list that is denied nothing happens.
 _HAPPENS = re.compile(r"[了还就才总后因所吃用去睡休治住停]|有(?!过)|一直|时")
@@ -76,9 +76,11 @@ def _is_denied_before(before: str) -> bool:
     """Whether the words before a name deny it."""
     for found in reversed(list(re.finditer(_NO, before))):
         *listed, last = re.split(r" |和|或者?|及|跟|与|以及", before[found.end() :])
-        if any(len(item) > 8 or _HAPPENS.search(item) for item in [*listed, last]):
+        if any(len(item) > 8 or _HAPPENS.search(item) for item in listed):
             continue
-        if _FILLING.fullmatch(last) or listed or found[0] in ("没有", "无", "未", "否认", "从未"):
+        if _FILLING.fullmatch(last):
+            return True
+        if len(last) <= 8 and not _HAPPENS.search(last) and (listed or found[0] in ("没有", "无", "未", "否认", "从未")):
             return True
     return False
 

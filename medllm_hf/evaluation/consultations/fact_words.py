@@ -24,7 +24,7 @@ _NOT_SO_MUCH = re.compile(r"(?:没有?|不|未)(?:到|超过|是|够|足)")
 # In one clause: it was so, and is no longer.
 _BEFORE = re.compile(r"以前|之前|原来|后来|现在|今天|刚才|过")
 # Between the last letter of a word and the rest: 头有点痛, 发过烧, 肚子不怎么痛.
-_FILLING = "[不没有很点些儿也还在总是过了得一直会特别非常怎么太经常偶尔都又老]{0,4}"
+_FILLING = "[不没有很点些儿也还在总是过了得一直会特别非常怎么太经常偶尔都又老一两次回]{0,4}"
 # What makes another thing of a word of one sign.
 _OTHERS = {"咳": "血", "吐": "痰", "痛": "经|风|快"}
 # What stands for a whole word where it is asked for or answered: 烧不烧, 还咳吗, 不痛.
@@ -105,7 +105,9 @@ class FactWords:
     def echo(self) -> re.Pattern:
         """An answer of nothing but the first sign of one of its aliases: 抽, 不抽."""
         signs = "".join(sorted({alias[0] for alias in self.aliases if len(alias) > 1 and not alias.isascii()})) or "\0"
-        return re.compile(rf"[不没有也都还]{{0,3}}[{re.escape(signs)}][过了的啊呢]{{0,2}}")
+        return re.compile(
+            rf"(?:以前|之前|原来|现在|平时|偶尔|经常|一直)?[不没有也都还]{{0,3}}[{re.escape(signs)}][过了的啊呢]{{0,2}}"
+        )
 
     @cached_property
     def lengths(self) -> set[float]:

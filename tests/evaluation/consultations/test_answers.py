@@ -33,19 +33,43 @@ FACTS = (
     Fact("stool", "symptom", "大便发黑", ("大便 黑", "黑便")),
     Fact("rale", "finding", "左下肺湿啰音", ("湿啰音", "听诊")),
 )
+# Another one, whose lines were written when the rules stood: 43 of 50 were right before the kinds of the others were mended.
+SECOND = (
+    Fact("belly", "symptom", "上腹部疼痛", ("肚子疼", "胃疼", "上腹痛")),
+    Fact("acid", "symptom", "反酸", ("烧心", "返酸")),
+    Fact("days", "duration", "腹痛2周", ()),
+    Fact("no-fever", "symptom", "无发热", ("发热", "发烧")),
+    Fact("no-diarr", "symptom", "否认腹泻", ("拉肚子", "腹泻")),
+    Fact("weight", "symptom", "体重下降", ("瘦了", "体重")),
+    Fact("kg", "value", "体重下降5kg", ("体重",)),
+    Fact("pylori", "history", "幽门螺杆菌阳性", ("幽门螺杆菌", "HP")),
+    Fact("nsaid", "history", "长期服用布洛芬", ("布洛芬", "止痛药")),
+    Fact("no-allergy", "history", "无药物过敏史", ("过敏", "药物过敏")),
+    Fact("family", "history", "父亲胃癌", ("家族", "父亲", "胃癌")),
+    Fact("no-smoke", "history", "不吸烟", ("抽烟", "吸烟")),
+    Fact("drink", "history", "饮酒10年", ("喝酒", "饮酒")),
+    Fact("stool", "symptom", "无黑便", ("黑便", "大便发黑")),
+    Fact("appetite", "symptom", "食欲差", ("食欲", "胃口", "吃饭")),
+    Fact("hb", "value", "血红蛋白98g/L", ("血红蛋白", "血色素")),
+    Fact("tender", "finding", "上腹压痛", ("压痛", "按着疼")),
+)
 LINES = json.loads((Path(__file__).parent / "answer_lines.json").read_text(encoding="utf-8"))
 # Those that the rules read otherwise than the labels: what stands before a question is said, and "烧到" names no temperature.
-MISSED = {"development": ["咳嗽是不是要拍片？"], "held out": ["最高烧到39.2。"]}
+MISSED = {
+    "development": ["咳嗽是不是要拍片？"],
+    "held out": ["最高烧到39.2。"],
+    "second case": ["烟酒都不沾。", "不差，吃得挺好。", "不是不疼，是忍着。"],
+}
 
 
-@pytest.mark.parametrize("part", ["development", "held out"])
+@pytest.mark.parametrize("part", ["development", "held out", "second case"])
 def test_labelled_lines(part):
-    wrong = []
+    wrong, facts = [], SECOND if part == "second case" else FACTS
     for line in (one for one in LINES if one["part"] == part):
-        said = answer(line["words"], FACTS, read_questions(line["before"], FACTS))
+        said = answer(line["words"], facts, read_questions(line["before"], facts))
         if (set(said.told), set(said.contradicted)) != (set(line["told"]), set(line["contradicted"])):
             wrong.append(line["words"])
-    assert wrong == MISSED[part], f"of {len(LINES) // 2}"
+    assert wrong == MISSED[part]
 
 
 def test_a_long_list_is_denied_as_a_whole():

@@ -76,6 +76,7 @@ def test_facts_are_counted_and_recorded(two, tmp_path, capsys):
     (first, second) = lines(tmp_path / "run" / "scores.jsonl")
     assert first["facts"] == second["facts"] == {
         "facts": 3, "opening": ["head"], "asked": ["days"], "told_asked": [], "told_open": [], "told_unasked": ["teeth"],
+        "contradicted": [],
         "questions": 2, "repeated": 1,
     }  # fmt: skip
     assert "diagnosis" not in first and "diagnosis" not in metrics(tmp_path / "run")
