@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from medllm_hf.reporting.phrases import LIST, Language, Phrase, Text, Words, joined, say
+from medllm_hf.reporting.phrases import DEFAULT, LIST, Language, Phrase, Text, Words, joined, say
 
 # The most names that a list spells out.
 MOST_NAMED = 20
@@ -64,7 +64,7 @@ def in_language(blocks: Iterable[Block], language: Language) -> list[Block]:
     return found
 
 
-def markdown(blocks: Iterable[Block], language: Language = "en") -> str:
+def markdown(blocks: Iterable[Block], language: Language = DEFAULT) -> str:
     """The blocks as a Markdown page in a language."""
     parts = []
     for block in in_language(blocks, language):

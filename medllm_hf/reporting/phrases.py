@@ -7,6 +7,7 @@ from typing import Literal, get_args
 
 Language = Literal["en", "zh"]
 LANGUAGES: tuple[Language, ...] = get_args(Language)
+DEFAULT: Language = "en"
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from medllm_hf.reporting.phrases import Language, Words, say
+from medllm_hf.reporting.phrases import DEFAULT, Language, Words, say
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -62,7 +62,7 @@ Draw = Callable[[Lettering], "Figure"]
 
 
 @contextmanager
-def style(names: Iterable[str], language: Language = "en") -> Iterator[None]:
+def style(names: Iterable[str], language: Language = DEFAULT) -> Iterator[None]:
     """Has pictures drawn in the block look alike, with the `names` as they are written and no chance in the SVG."""
     from matplotlib import rc_context
 
@@ -79,7 +79,7 @@ def style(names: Iterable[str], language: Language = "en") -> Iterator[None]:
         yield
 
 
-def save(draw: Draw, folder: Path, name: str, language: Language = "en") -> None:
+def save(draw: Draw, folder: Path, name: str, language: Language = DEFAULT) -> None:
     """Writes what `draw` makes as PNG and SVG, without the time and the program.
 
     Args:

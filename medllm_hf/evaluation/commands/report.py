@@ -13,18 +13,18 @@ from medllm_hf.evaluation.exams.plots import draw as draw_exams
 from medllm_hf.evaluation.exams.report import values
 from medllm_hf.evaluation.exams.settings import READINGS
 from medllm_hf.evaluation.exams.tables import report_blocks
-from medllm_hf.evaluation.judging.derive import load_judge_run
 from medllm_hf.evaluation.judging.page import write_page
 from medllm_hf.evaluation.judging.plots import draw as draw_judged
 from medllm_hf.evaluation.judging.report import judge_values
 from medllm_hf.evaluation.judging.tables import judge_blocks
+from medllm_hf.evaluation.judging.unjudged import load_talks
 from medllm_hf.evaluation.preferences.report import check_pair_run, pair_values, write_pair_page
 from medllm_hf.evaluation.preferences.tables import pair_blocks
 from medllm_hf.evaluation.runs.folder import FinishedRun, read_run
 from medllm_hf.evaluation.runs.names import distinct_names, nested_runs
 from medllm_hf.folders import check_free, new_folder, write_json, write_text
 from medllm_hf.reporting.blocks import Block, in_language, markdown
-from medllm_hf.reporting.phrases import LANGUAGES, Language
+from medllm_hf.reporting.phrases import DEFAULT, Language
 
 
 @dataclass(frozen=True)
@@ -48,14 +48,14 @@ class Kind:
 # By the kind in the manifest.
 KINDS = {
     "mcq": Kind(check_run, values, report_blocks, draw_exams, write_pages, "questions to browse"),
-    "judge": Kind(load_judge_run, judge_values, judge_blocks, draw_judged, write_page, "dialogues to read"),
+    "judge": Kind(load_talks, judge_values, judge_blocks, draw_judged, write_page, "dialogues to read"),
     "pair": Kind(check_pair_run, pair_values, pair_blocks, None, write_pair_page, "cases to read"),
 }
-# Consultations are reported by the judge run inside their folder.
+# Consultations are reported by the judge run inside their folder, or by what is counted of them where they have none.
 _AS = {"consult": "judge"}
 
 
-def report(runs: list[str], out: str, language: Language = LANGUAGES[0], overwrite: bool = False) -> None:
+def report(runs: list[str], out: str, language: Language = DEFAULT, overwrite: bool = False) -> None:
     """Writes what the runs found, in a language: tables, plots, a page to browse, and all figures as data.
 
     A folder of several readings, benchmarks or styles of patients stands for all the runs in it.

@@ -11,14 +11,17 @@ from medllm_hf.evaluation.statistics.tests import wilson
 from medllm_hf.reporting.blocks import percent, score
 from medllm_hf.reporting.phrases import COMMA, SAME, Phrase, Text, joined
 
+# Runs before version 2 of the rules have not counted it.
+CONTRADICTED = "contradicted"
 # The columns of counts, and each figure as the columns above and below its line.
-COLUMNS = ("facts", "opening", "asked", "told_asked", "told_open", "told_unasked", "questions", "repeated")
+COLUMNS = ("facts", "opening", "asked", "told_asked", "told_open", "told_unasked", "contradicted", "questions", "repeated")
 RATIOS: dict[str, tuple[tuple[str, ...], str]] = {
     "asked": (("asked",), "facts"),
     "told": (("opening", "told_asked", "told_open", "told_unasked"), "facts"),
     "told_opening": (("opening",), "facts"),
     "told_asked": (("told_asked", "told_open"), "facts"),
     "told_unasked": (("told_unasked",), "facts"),
+    CONTRADICTED: ((CONTRADICTED,), "facts"),
     "repeated_questions": (("repeated",), "questions"),
     "facts_a_question": (("told_asked", "told_open"), "questions"),
 }
@@ -29,9 +32,11 @@ _WORDS = {
     "told_asked": Phrase("told when asked {share}", "问后说出 {share}"),
     "told_unasked": Phrase("told unasked {share}", "未问而说出 {share}"),
     "told_opening": Phrase("told at the beginning {share}", "开头就说出 {share}"),
+    CONTRADICTED: Phrase("contradicted {share}", "说反 {share}"),
     "repeated_questions": Phrase("questions repeated {share}", "重复提问 {share}"),
 }
 _A_QUESTION = Phrase("{n} facts a question ({ends})", "每问得到 {n} 条事实（{ends}）")
+_NOTHING = Phrase("nothing is measured: no dialogue is whole", "没有测量：没有一段完整的对话")
 _NO_FACTS = Phrase(
     "facts are not measured: the cases have none, `medllm eval cases` makes them",
     "没有测量事实：病例没有事实清单，可用 `medllm eval cases` 生成",
@@ -50,23 +55,27 @@ _SHARE = Phrase("{value} ({ends})", "{value}（{ends}）")
 def fact_figures(counts: Sequence[FactCounts | None]) -> dict:
     """The figures of facts over dialogues; None stands for one whose case has none.
 
-    `n` dialogues have facts and `without` have none. `asked`, `told`, `told_opening`, `told_asked` (after any question) and
-    `told_unasked` are shares of the facts, `repeated_questions` of the doctor's questions, `facts_a_question` is what a
-    question brings. Each has its "value", None of nothing, and the 95% interval over dialogues, None where there is none.
+    `n` dialogues have facts and `without` have none. `asked`, `told`, `told_opening`, `told_asked` (after any question),
+    `told_unasked` and, where it was counted, `contradicted` are shares of the facts, `repeated_questions` one of the doctor's
+    questions, `facts_a_question` is what a question brings. Each has its "value", None of nothing, and the 95% interval over
+    dialogues, None where there is none.
     """
     known = [one for one in counts if one is not None]
     found: dict = {"n": len(known), "without": len(counts) - len(known)}
     if not known:
         return {**found, "totals": None, "ratios": None}
-    table = numpy.array([[_count(one, name) for name in COLUMNS] for one in known], dtype=float)
+    columns = [name for name in COLUMNS if all(name in one for one in known)]
+    table = numpy.array([[_count(one, name) for name in columns] for one in known], dtype=float)
     sums, drawn = table.sum(0, keepdims=True), drawn_sums(table)
     ratios = {}
     for name, (above, below) in RATIOS.items():
-        top, under = [COLUMNS.index(one) for one in above], COLUMNS.index(below)
+        if not {*above, below} <= {*columns}:
+            continue
+        top, under = [columns.index(one) for one in above], columns.index(below)
         value = float(quotient(sums[:, top].sum(1), sums[:, under])[0])
         ends = interval(quotient(drawn[:, top].sum(1), drawn[:, under]), len(known))
         ratios[name] = {"value": None if numpy.isnan(value) else value, "interval": ends}
-    totals = {name: int(total) for name, total in zip(COLUMNS, sums[0], strict=True)}
+    totals = {name: int(total) for name, total in zip(columns, sums[0], strict=True)}
     return {**found, "totals": totals, "ratios": ratios}
 
 
@@ -96,11 +105,13 @@ def diagnosis_figures(given: Sequence[DiagnosisGiven | None]) -> dict:
 def described(figures: Mapping) -> list[Text]:
     """What the metrics of a run say of facts and diagnoses in words, and what of these they do not measure."""
     facts, diagnosis = figures.get("facts"), figures.get("diagnosis")
+    if figures.get("n") == 0:
+        return [_NOTHING]
     if not facts or not facts["n"]:
         lines: list[Text] = [_NO_FACTS]
     else:
         ratios, n = facts["ratios"], facts["n"]
-        shares = [phrase(share=_share(ratios[name], n)) for name, phrase in _WORDS.items()]
+        shares = [phrase(share=_share(ratios[name], n)) for name, phrase in _WORDS.items() if name in ratios]
         each = ratios["facts_a_question"]
         if each["value"] is not None:
             shares.append(_A_QUESTION(n=score(each["value"]), ends=ends_text(each["interval"], n)))

@@ -12,7 +12,7 @@ from medllm_hf.evaluation.exams.derive import Answer, Run, reading_of
 from medllm_hf.folders import write_text
 from medllm_hf.reporting.blocks import Block
 from medllm_hf.reporting.html import page_of, pictures
-from medllm_hf.reporting.phrases import Language, Text, say
+from medllm_hf.reporting.phrases import DEFAULT, Language, Text, say
 
 # What a browser lays out without a pause, and what a phone loads.
 MOST_ITEMS, MOST_LETTERS = 1000, 4_000_000
@@ -59,7 +59,7 @@ def _page_words(number: int, shown: range, total: int, language: Language) -> di
     return {name: say(phrase(**parts.get(name, {})), language) for name, phrase in phrases.PAGE.items()}
 
 
-def failed_items(members: list[Run], runs: list[str], language: Language = "en") -> Iterator[dict]:
+def failed_items(members: list[Run], runs: list[str], language: Language = DEFAULT) -> Iterator[dict]:
     """What the page shows of each question that some run of one dataset answered wrongly or unreadably."""
     by_name = {run.name: run for run in members}
     for name in dict.fromkeys(name for run in members for name in run.items):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from medllm_hf.evaluation.exams import phrases
 from medllm_hf.reporting.blocks import figure_name, span
-from medllm_hf.reporting.phrases import Language
+from medllm_hf.reporting.phrases import DEFAULT, Language
 from medllm_hf.reporting.plotting import COLOURS, Lettering, save, style
 from medllm_hf.reporting.terms import term
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 MOST_SUBJECTS, MOST_MAPS = 60, 12
 
 
-def draw(values: dict, folder: Path, language: Language = "en") -> None:
+def draw(values: dict, folder: Path, language: Language = DEFAULT) -> None:
     """Writes each dataset's pictures into `folder`."""
     results = {row["run"]: row for row in values["results"]}
     with style([*results, *(group["group"] for row in values["results"] for group in row["groups"])], language):

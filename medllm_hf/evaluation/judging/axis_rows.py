@@ -23,6 +23,8 @@ WHY: dict[AxisName, Phrase] = {
     ),
     "communication": Phrase("no judge has scored helpfulness and linguistic quality", "没有裁判给有用性和语言质量打分"),
 }
+# The ratios of facts that stand beside the inquiry; older runs have not counted what the patient contradicted.
+_BESIDE = ("asked", "told_unasked", "contradicted", "facts_a_question", "repeated_questions")
 
 
 class Shown(TypedDict):
@@ -80,7 +82,7 @@ def _parts(name: AxisName, model: str, run: JudgeRun) -> Mapping[str, float | No
     facts = run.consult["facts"]
     return {
         "questions": facts["totals"]["questions"] / facts["n"],
-        **{key: facts["ratios"][key]["value"] for key in ("asked", "told_unasked", "facts_a_question", "repeated_questions")},
+        **{key: facts["ratios"][key]["value"] for key in _BESIDE if key in facts["ratios"]},
     }
 
 

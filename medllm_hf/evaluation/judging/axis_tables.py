@@ -26,6 +26,7 @@ _MEANING = Phrase(
 _BESIDE = (
     ("inquiry", "asked", Phrase("facts asked for", "问到的事实")),
     ("inquiry", "told_unasked", Phrase("told unasked", "未问而说出")),
+    ("inquiry", "contradicted", Phrase("contradicted", "说反")),
     ("inquiry", "questions", Phrase("questions a dialogue", "每段提问数")),
     ("inquiry", "facts_a_question", Phrase("facts a question", "每问得到的事实")),
     ("inquiry", "repeated_questions", Phrase("questions repeated", "重复提问")),

@@ -10,13 +10,13 @@ from functools import cached_property
 from typing import NotRequired, TypedDict, cast
 
 from medllm_hf.errors import UserError
-from medllm_hf.evaluation.consultations import derive as consultations
 from medllm_hf.evaluation.consultations.manners import STYLES
 from medllm_hf.evaluation.costs.prices import check_costs, with_cost
 from medllm_hf.evaluation.judging.axes import judged_axes
 from medllm_hf.evaluation.judging.benchmarks import published_score
 from medllm_hf.evaluation.judging.canaries import HIGHEST, canaries
 from medllm_hf.evaluation.judging.cases import ADDED, check_dialogues, read_texts
+from medllm_hf.evaluation.judging.consult_runs import load_consult_run
 from medllm_hf.evaluation.judging.dialogues import record
 from medllm_hf.evaluation.judging.judged import Judged as Judged
 from medllm_hf.evaluation.judging.judged import Scored as Scored
@@ -255,6 +255,11 @@ class JudgeRun:
         return {model: [one for one in self.judged if one.dialogue["model"] == model] for model in self.manifest["systems"]}
 
     @property
+    def is_judged(self) -> bool:
+        """Whether it has a judge; of consultations without one there are counted figures alone."""
+        return "judge" in self.manifest
+
+    @property
     def criteria(self) -> list[str]:
         return self.manifest["rubric"]["criteria"]
 
@@ -337,28 +342,30 @@ def _contradiction(stored: StoredRun) -> str | None:
     return None
 
 
+def is_judged(run: FinishedRun) -> bool:
+    """Whether a judge run, or a consult run with a judge run in it."""
+    return run["manifest"]["kind"] == "judge" or (run["folder"] / "judge" / "manifest.json").is_file()
+
+
 def _find_judge(name: str, run: FinishedRun) -> tuple[FinishedRun, dict | None]:
     """The judge run in `run`: itself, or the folder `judge` of a consult run, with the figures of that."""
     if run["manifest"]["kind"] == "judge":
         return run, None
     do = f"run `medllm eval judge --dialogues {run['folder']} --out {run['folder'] / 'judge'}` with its --judge"
-    if not (run["folder"] / "judge" / "manifest.json").is_file():
+    if not is_judged(run):
         raise UserError(f"no judge run in {name}", "dialogues with scores", do)
-    stored = consultations.stored_run(name, run)
-    held = consultations.derive(stored.manifest, stored.outputs, stored.cases, stored.scores).dialogues
-    gate = stored.manifest["settings"].get("patient_gate")
-    figures = with_cost(consultations.metrics(stored.scores, stored.outputs, gate), run["manifest"])
+    held = load_consult_run(name, run)
     inner = read_run(run["folder"] / "judge")
     given = {row["id"]: _dialogue(row) for row in read_records(inner["scores"], ScoreRow, f"{name}/judge/scores.jsonl")}
-    check_metrics(name, figures, run["metrics"], "outputs", "run `medllm eval` again")
-    asked = read_record(inner["manifest"], JudgeManifest, f"{name}/judge/manifest.json").get("cases", stored.manifest["data"])
+    data = held.stored.manifest["data"]
+    asked = read_record(inner["manifest"], JudgeManifest, f"{name}/judge/manifest.json").get("cases", data)
     # What the judge was told of a case is no part of the dialogue.
     words = [{key: value for key, value in one.items() if key not in ADDED} for one in given.values()]
     same = {
-        "dialogues": record(held, "")["sha256"] == record(words, "")["sha256"],
-        "cases": asked["sha256"] == stored.manifest["data"]["sha256"],
+        "dialogues": record(held.dialogues, "")["sha256"] == record(words, "")["sha256"],
+        "cases": asked["sha256"] == data["sha256"],
     }
     if other := [what for what, equal in same.items() if not equal]:
         found = f"a judge run in {name}/judge on other {other[0]} than {name} has held"
         raise UserError(found, "one on its own", f"{do} --overwrite")
-    return inner, figures | {"patient": stored.manifest["patient"]["id"]}
+    return inner, held.figures | {"patient": held.stored.manifest["patient"]["id"]}

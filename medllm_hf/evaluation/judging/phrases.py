@@ -3,6 +3,8 @@
 from medllm_hf.reporting.phrases import Phrase
 
 TITLE = Phrase("Consultations scored by a judge", "裁判模型评分的问诊")
+TITLE_UNJUDGED = Phrase("Consultations without a judge", "没有裁判的问诊")
+UNJUDGED = Phrase("{run}, not judged", "{run}（没有裁判）")
 NOT_COMPARABLE = Phrase(
     "Scores by another judge or rubric, by one that was shown the cases and one that was not, or of other dialogues, cannot be "
     "compared with each other.",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 from medllm_hf.evaluation.judging import phrases
 from medllm_hf.reporting.blocks import figure_name
-from medllm_hf.reporting.phrases import Language
+from medllm_hf.reporting.phrases import DEFAULT, Language
 from medllm_hf.reporting.plotting import COLOURS, Lettering, save, style
 from medllm_hf.reporting.terms import term
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 MOST_GROUPS = 40
 
 
-def draw(values: dict, folder: Path, language: Language = "en") -> None:
+def draw(values: dict, folder: Path, language: Language = DEFAULT) -> None:
     """Writes the pictures of each set into `folder`."""
     sets = values["sets"]
     names = [name for one in sets for name in (*(system["name"] for system in one["systems"]), *one["groups"])]

@@ -28,6 +28,7 @@ _LEFT_ROLE = Phrase(
 _UNSCORED: tuple[tuple[str, str], ...] = (
     ("empty reply", "回复为空"),
     ("no reply", "没有回复"),
+    ("no judge has seen it", "没有裁判看过"),
     ("no verdict", "没有评分"),
     ("the reply ends within its thoughts", "回复在思考中就结束了"),
     ("no (?:score|verdict) for (?P<names>.+)", "缺 {names} 的评分"),

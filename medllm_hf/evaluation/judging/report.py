@@ -31,10 +31,10 @@ _POOLED = ("ceiling", "distribution", "length")
 
 
 def judge_sets(runs: list[JudgeRun]) -> list[list[JudgeRun]]:
-    """The runs that can stand in one table: those of one judge, which was shown the same, one rubric and dialogues from the
-    same sources."""
+    """The judged runs that can stand in one table: those of one judge, which was shown the same, one rubric and dialogues from
+    the same sources."""
     sets: dict[str, list[JudgeRun]] = {}
-    for run in runs:
+    for run in (one for one in runs if one.is_judged):
         sources = sorted({case[0] for case in (one.case for one in run.dialogues)})
         sets.setdefault(repr((run.manifest["judge"], _shown(run), run.manifest["rubric"], sources)), []).append(run)
     return list(sets.values())
@@ -46,12 +46,13 @@ def _shown(run: JudgeRun) -> str:
 
 def judge_values(runs: list[JudgeRun]) -> dict:
     """The content of results.json: one entry a set, and what is said across sets."""
+    pairs = combinations([run for run in runs if run.is_judged], 2)
     return {
         "kind": "judge",
         "axes": axis_rows(runs),
         "styles": style_drops(runs),
         "sets": [_set(members) for members in judge_sets(runs)],
-        "agreement": [row for pair in combinations(runs, 2) if (row := _agreement(*pair)) is not None],
+        "agreement": [row for pair in pairs if (row := _agreement(*pair)) is not None],
         "consultations": [{"run": run.name, "patients": run.style, **run.consult} for run in runs if run.consult],
     }
 

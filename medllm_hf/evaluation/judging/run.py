@@ -400,6 +400,9 @@ def _with_reference(one: Dialogue, rubric: str) -> Dialogue:
     try:
         reference = scoring.reference(one.get("reference"), rubric)
     except ValueError as error:
+        if rubric == "checklist" and not one.get("reference"):
+            found, do = f"no points for the rubric checklist in {one['id']}", "name the cases with their checklists by --cases"
+            raise UserError(found, "a checklist of each case", do) from error
         raise UserError(f"{one['id']}: {error}", "a reference that suits the rubric", "mend the file or --rubric") from error
     return one if reference is None else {**one, "reference": reference}
 

@@ -29,7 +29,7 @@ from medllm_hf.reporting.terms import term, value_text
 
 def judge_blocks(values: dict) -> list[Block]:
     """The whole report without the single dialogues."""
-    blocks: list[Block] = [Heading(1, phrases.TITLE)]
+    blocks: list[Block] = [Heading(1, phrases.TITLE if values["sets"] else phrases.TITLE_UNJUDGED)]
     blocks += [*axis_blocks(values["axes"]), *style_blocks(values["styles"])]
     if len(values["sets"]) > 1:
         blocks += [Paragraph(phrases.NOT_COMPARABLE)]

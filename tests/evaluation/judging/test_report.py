@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 
 import pytest
 from support.chat_server import ChatServer
@@ -184,15 +183,10 @@ def test_what_does_not_follow_is_refused(tmp_path, refused, file, old, new, said
     assert not (tmp_path / "out").exists()
 
 
-def test_kinds_do_not_mix_and_a_consult_run_needs_its_judge(tmp_path, refused):
+def test_kinds_do_not_mix(tmp_path, refused):
     exam = run_folder(tmp_path / "exam", answered(as_shown(questions(4)), right_with(0.5, 1)))
     folder = made(tmp_path, "run")
     assert "runs of one kind" in refused("report", str(folder), str(exam), "--out", str(tmp_path / "out"))
-    consult = tmp_path / "consult"
-    shutil.copytree(folder, consult)
-    manifest = json.loads((consult / "manifest.json").read_text(encoding="utf-8"))
-    (consult / "manifest.json").write_text(json.dumps(manifest | {"kind": "consult"}), encoding="utf-8")
-    assert "no judge run in consult" in refused("report", str(consult), "--out", str(tmp_path / "out"))
 
 
 def test_a_consult_run_is_reported_by_its_judge(tmp_path, refused):
