@@ -43,6 +43,7 @@ ALLOWED = {
     "evaluation.commands": {*_DERIVED, "evaluation.verification", "evaluation.exchange", "evaluation.case_facts"},
     "hub": {
         *("data.screening.pii", "data.benchmarks", "checkpoint.merge", "evaluation.verification", "evaluation.runs"),
+        *("checkpoint.training_record", "evaluation.consultations.canaries"),
         *("evaluation.statistics", "evaluation.exams.derive", "evaluation.consultations.derive", "evaluation.judging.derive"),
         # The row and the table of an exam stand in the report and in the card.
         *("evaluation.preferences.derive", "evaluation.exams.report"),

@@ -31,7 +31,7 @@ from medllm_hf.evaluation.runs.compare import check_metrics
 from medllm_hf.evaluation.runs.folder import FinishedRun
 from medllm_hf.evaluation.runs.records import Fields, check_fields
 from medllm_hf.metrics.mcq_accuracy.scoring import score_answers
-from medllm_hf.reporting.blocks import Table, interval, percent, table_lines
+from medllm_hf.reporting.blocks import interval, percent
 
 _AGAIN = "run `medllm eval mcq` again with --overwrite"
 METRICS = ("accuracy", "n", "unparsed", "interval_low", "interval_high", "macro_accuracy", "partial_credit")
@@ -393,19 +393,6 @@ def reading_of(manifest: Mapping) -> Mode:
 def accuracy_text(share: Mapping) -> str:
     """An accuracy with its interval."""
     return f"{percent(share['accuracy'])} ({interval(share['interval_low'], share['interval_high'])})"
-
-
-def results_table(rows: list[dict]) -> list[str]:
-    """The lines of a Markdown table with n, unparsed replies and the interval of each run, and how its answers were read."""
-    again = any("finished" in row for row in rows)
-    head = ("run", "model", "questions", "reading", "accuracy", "95% interval", "n", "unparsed", *["asked once more"] * again)
-    cells = [
-        (row["run"], row["model"], row["data"], row["reading"], percent(row["accuracy"]),
-         interval(row["interval_low"], row["interval_high"]), str(row["n"]), str(row["unparsed"]),
-         *[finished_text(row)] * again)
-        for row in rows
-    ]  # fmt: skip
-    return table_lines(Table(head, tuple(cells)))
 
 
 def finished_text(row: Mapping) -> str:
