@@ -166,6 +166,8 @@ def training_lines(values: Mapping, provenance: Mapping) -> list[str]:
         return []
     run, settings, hardware = values.get("run", {}), values.get("settings", {}), values.get("hardware", {})
     rows = [(name, format(run[key], form)) for name, key, form in TRAINING if key in run]
+    if settings.get("max_steps", -1) != -1:  # they count in the place of epochs
+        settings = {key: value for key, value in settings.items() if key != "num_train_epochs"}
     rows += [(name, str(settings[key])) for key, name in OPTIONS.items() if settings.get(key, -1) != -1]
     lora: Mapping[str, Any] = next((one for one in adapters if one), {})
     rows += [(name, _value(lora[key])) for key, name in _LORA.items() if lora.get(key) not in (None, False, [])]

@@ -15,19 +15,12 @@ _FREE = frozenset(
 )
 _DATA = ("name", "split", "sha256", "n", "of")
 _HEAD = (
-    *("run 评测", "model 模型", "questions 题目", "reading 读取方式", "accuracy 正确率", "95% interval 区间"),
-    *("chance 随机水平", "n", "unparsed 未读出"),
+    *("run 评测", "model 模型", "accuracy 正确率", "95% interval 区间", "chance 随机水平", "n", "unparsed 未读出"),
+    *("questions 题目", "reading 读取方式"),
 )
 _CHANGES = (
-    *(
-        "questions 题目",
-        "reading 读取方式",
-        "base 基座",
-        "this model 本模型",
-        "difference, points 差异（百分点）",
-        "95% interval 区间",
-    ),
-    *("p", "n", "only this 仅本模型", "only base 仅基座"),
+    *("base 基座", "this model 本模型", "difference, points 差异（百分点）", "95% interval 区间", "p", "n"),
+    *("only this 仅本模型", "only base 仅基座", "questions 题目", "reading 读取方式"),
 )
 _NOTES = (
     "Chance is the accuracy of guessing. Unparsed replies, from which no answer could be read, count as wrong.",
@@ -64,7 +57,7 @@ def exam_lines(runs: Sequence[dict], base: str | None) -> list[str]:
         who = _base_name(run, base) if "of_base" in run else "this model 本模型"
         ends = interval(row["interval_low"], row["interval_high"])
         figures = (percent(row["accuracy"]), ends, percent(row["chance"]), str(row["n"]), str(row["unparsed"]))
-        rows.append((run["name"], who, row["data"], row["reading"], *figures, *[finished_text(row)] * again))
+        rows.append((run["name"], who, *figures, row["data"], row["reading"], *[finished_text(row)] * again))
     lines = [*table_lines(Table((*_HEAD, *["asked once more 再问一次"] * again), tuple(rows))), "", *_NOTES]
     if changes := pairs(runs):
         cells = tuple(_change_cells(own, other) for own, other in changes)
@@ -121,8 +114,10 @@ def _change_cells(own: dict, base: dict) -> tuple[str, ...]:
     shares = [(found["both"] + found[side]) / found["n"] for side in ("only_second", "only_first")]
     row = result_row(own)
     return (
-        *(row["data"] + ("" if first else " (all rotations 全部轮换)"), row["reading"], *map(percent, shares)),
+        *map(percent, shares),
         f"{100 * found['difference']:+.1f}",
         f"{100 * found['interval_low']:+.1f} to {100 * found['interval_high']:+.1f}",
         *(chance_text(found["p"]), str(found["n"]), str(found["only_first"]), str(found["only_second"])),
+        row["data"] + ("" if first else " (all rotations 全部轮换)"),
+        row["reading"],
     )

@@ -47,11 +47,10 @@ def test_the_card_has_both_and_the_difference_on_the_same_questions(runs, reposi
     shares = [f"{100 * (found['both'] + found[side]) / 8:.1f}%" for side in ("only_second", "only_first")]
     change = f"{100 * found['difference']:+.1f}"
     ends = f"{100 * found['interval_low']:+.1f} to {100 * found['interval_high']:+.1f}"
-    assert f"| eight.jsonl | likelihood | {' | '.join(shares)} | {change} | {ends} |" in text
-    assert "| eight.jsonl (all rotations 全部轮换) | likelihood |" in text
+    assert f"| {' | '.join(shares)} | {change} | {ends} |" in text
+    assert "| eight.jsonl (all rotations 全部轮换) | likelihood |" in text and "| eight.jsonl | likelihood |" in text
     assert "| exam | this model 本模型 |" in text and "| eval-base/exam | base 基座 org/base |" in text
     assert "- `eval-base/exam`: `" in text
-    assert len(json.dumps(text)) > 0 and text.count("org/tiny-7b") > 3
 
 
 def test_verify_derives_both_and_declares_whose_weights_the_base_is(runs, repository, capsys):
