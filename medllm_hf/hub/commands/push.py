@@ -191,7 +191,7 @@ def write_full(options: argparse.Namespace, path: str, out: str, overwrite: bool
     standing = find_standing(options)
     check_standing(standing, options.replace_card)
     # What follows reads all weights several times, and imports what takes seconds.
-    print(f"checking {path}: {size:,} bytes of weights, runs: {', '.join(options.eval_run) or 'none'}", flush=True)
+    print(f"checking {options.path}: {size:,} bytes of weights, runs: {', '.join(options.eval_run) or 'none'}", flush=True)
     publish_model(
         path,
         options.repo_id,
