@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import cast
 
 from medllm_hf.errors import UserError
-from medllm_hf.evaluation.exams.derive import check_run, finished_text, result_row
+from medllm_hf.evaluation.exams.derive import check_run, result_row
+from medllm_hf.evaluation.exams.phrases import finished_text
 from medllm_hf.evaluation.exams.report import FIRST_ROTATION, comparison
 from medllm_hf.evaluation.runs.folder import FinishedRun
 from medllm_hf.reporting.blocks import Table, chance_text, interval, percent, table_lines
@@ -55,9 +56,9 @@ def exam_lines(runs: Sequence[dict], base: str | None) -> list[str]:
     for run in runs:
         row = result_row(run)
         who = _base_name(run, base) if "of_base" in run else "this model 本模型"
-        ends = interval(row["interval_low"], row["interval_high"])
+        ends = interval(row["interval_low"], row["interval_high"]).en
         figures = (percent(row["accuracy"]), ends, percent(row["chance"]), str(row["n"]), str(row["unparsed"]))
-        rows.append((run["name"], who, *figures, row["data"], row["reading"], *[finished_text(row)] * again))
+        rows.append((run["name"], who, *figures, row["data"], row["reading"], *[finished_text(row).en] * again))
     lines = [*table_lines(Table((*_HEAD, *["asked once more 再问一次"] * again), tuple(rows))), "", *_NOTES]
     if changes := pairs(runs):
         cells = tuple(_change_cells(own, other) for own, other in changes)

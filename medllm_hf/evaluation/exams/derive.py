@@ -31,7 +31,6 @@ from medllm_hf.evaluation.runs.compare import check_metrics
 from medllm_hf.evaluation.runs.folder import FinishedRun
 from medllm_hf.evaluation.runs.records import Fields, check_fields
 from medllm_hf.metrics.mcq_accuracy.scoring import score_answers
-from medllm_hf.reporting.blocks import interval, percent
 
 _AGAIN = "run `medllm eval mcq` again with --overwrite"
 METRICS = ("accuracy", "n", "unparsed", "interval_low", "interval_high", "macro_accuracy", "partial_credit")
@@ -388,19 +387,3 @@ def reading_of(manifest: Mapping) -> Mode:
     """How the answers of a run were taken; what the manifest calls otherwise is taken for a likelihood."""
     mode = str(manifest["settings"].get("mode"))
     return next((one for one in READINGS if one == ALIASES.get(mode, mode)), READINGS[0])
-
-
-def accuracy_text(share: Mapping) -> str:
-    """An accuracy with its interval."""
-    return f"{percent(share['accuracy'])} ({interval(share['interval_low'], share['interval_high'])})"
-
-
-def finished_text(row: Mapping) -> str:
-    """The accuracy of a run whose unread replies were asked once more, and how many they are; a dash for another run."""
-    found = row.get("finished")
-    return f"{accuracy_text(found)}, {found['asked']} asked{of_prompts(row)}" if found else "–"
-
-
-def of_prompts(row: Mapping) -> str:
-    """Behind a count of outputs beside counts of questions: of how many, where each was asked in all rotations."""
-    return f" of {row['circular']['rotations']} prompts" if "circular" in row else ""
