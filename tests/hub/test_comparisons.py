@@ -18,7 +18,10 @@ from medllm_hf.cli import main
 from medllm_hf.errors import UserError
 
 PAIR = "eval/pair"
-HEAD = "| run | first | second | judge | rubric | win rate of the first | 95% interval | wins | ties | losses | inconsistent |"
+HEAD = (
+    "| run 评测 | first 甲 | second 乙 | judge 评审模型 | rubric 量表 | win rate of the first 甲胜率 | 95% interval 区间 | "
+    "wins 胜 | ties 平 | losses 负 | inconsistent 不一致 |"
+)
 
 
 @pytest.fixture(scope="module")
