@@ -26,7 +26,7 @@ def tables(runs: list[dict], base: str | None = None) -> list[str]:
     parts = [exam_lines(exams, base)] if exams else []
     if judges:
         head = (
-            *("run 评测", "judge 评审模型", "rubric 量表", "cases 病例", "overall 总分", "95% interval 区间", "n"),
+            *("run 评测", "judge 裁判模型", "rubric 量表", "cases 病例", "overall 总分", "95% interval 区间", "n"),
             *("unscored 未评分", "by criterion 各项"),
         )
         notes = ["", *_CASE_NOTES] if any("cases" in run["manifest"] for run in judges) else []
@@ -37,18 +37,18 @@ def tables(runs: list[dict], base: str | None = None) -> list[str]:
 
 
 _PAIR_HEAD = (
-    *("run 评测", "first 甲", "second 乙", "judge 评审模型", "rubric 量表"),
+    *("run 评测", "first 甲", "second 乙", "judge 裁判模型", "rubric 量表"),
     *("win rate of the first 甲胜率", "95% interval 区间", "wins 胜", "ties 平", "losses 负", "inconsistent 不一致", "n"),
-    *("unscored 未评分", "canaries 探针", "by criterion 各项"),
+    *("unscored 未评分", "canaries 陷阱样例", "by criterion 各项"),
 )
 _PAIR_NOTES = (
     "Comparisons: the judge read both consultations on each case in both orders. Wins and losses, on which the orders agree,",
     "are those of the first system. Ties, and cases on which the orders disagree, count half in the win rate. n counts the",
     "unscored cases too. Canaries are pairs of which it is known how they compare.",
     "",
-    "成对比较：评审模型对每个病例的两份对话按两种先后顺序各读一次。胜负以第一个系统计，两种顺序的结论一致才算；"
+    "成对比较：裁判模型对每个病例的两份对话按两种先后顺序各读一次。胜负以第一个系统计，两种顺序的结论一致才算；"
     "平局和两种顺序结论不一致的病例在胜率（win rate）中各计一半。n 包括未能评分（unscored）的病例。"
-    "探针（canaries）是已知优劣的对话对，用来检验评审模型。",
+    "陷阱样例（canary）是已知优劣的对话对，用来检验裁判模型。",
 )
 
 
@@ -56,7 +56,7 @@ _CASE_NOTES = (
     "Shown the cases: the judge read the description and diagnosis of each case beside the dialogue. The texts of the cases",
     "are not under `eval/`, only the SHA-256 of each; who has the file of cases can confirm them.",
     "",
-    "标有 shown the cases 的评审模型在读对话的同时能看到病例资料（描述和诊断）。`eval/` 中没有病例原文，"
+    "标有 shown the cases 的裁判模型在读对话的同时能看到病例资料（描述和诊断）。`eval/` 中没有病例原文，"
     "只有每份原文的 SHA-256；持有病例文件的人可以核对。",
 )
 
