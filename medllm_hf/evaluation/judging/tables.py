@@ -6,6 +6,7 @@ from medllm_hf.evaluation.consultations.figures import described
 from medllm_hf.evaluation.consultations.manners import STYLES
 from medllm_hf.evaluation.costs.prices import cost_text
 from medllm_hf.evaluation.judging.axis_tables import axis_blocks, style_blocks
+from medllm_hf.evaluation.judging.inventions import inventions_text
 from medllm_hf.evaluation.judging.report import CEILING
 from medllm_hf.evaluation.statistics.bootstrap import NO_INTERVAL, ends_text, score_text
 from medllm_hf.reporting.blocks import (
@@ -261,8 +262,7 @@ def _gate(row: dict) -> str:
     cases = f" (cases {listed(gate['cases'])}: {faults})" if gate["invalid"] else ""
     kept = {row["id"]: "kept" if row["passed"] else ", ".join(map(words, row["faults"])) for row in gate["canaries"]}
     tempted = ", ".join(f"{name} ({how})" for name, how in kept.items())
-    unchecked = "What the patient invents in words, and not in numbers, is not checked."
-    return f"{text}{cases}. Canaries of the patient: {tempted}. {unchecked}"
+    return f"{text}{cases}. Canaries of the patient: {tempted}. {inventions_text(row['inventions'])}."
 
 
 def _repeated(one: dict) -> Iterator[Block]:
