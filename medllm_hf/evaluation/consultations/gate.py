@@ -47,7 +47,8 @@ _VOICE = re.compile(
     rf"|请{_YOU}(?:先|再)?(?:去|做好|到|按|配合|前往|完善|尽快|及时|务必|注意|保持|放心)"
     rf"|我们?(?:会|将|来|可以|能|需要|想)?(?:帮助?|为){_YOU}|我们?(?:会|将|来|可以|先)?给{_YOU}(?:开|安排|制定|预约)"
     rf"|我们?(?:会|将|来|可以|先|就)?(?:尽快|马上|立即|现在)?(?:先)?安排{_YOU}"
-    rf"|请{_YOU}?告诉我(?:这些|以上|以下|上述|{_YOU}的)[^，,。？?]{{0,6}}(?:信息|情况|细节|症状|病史)"
+    rf"|请{_YOU}?告诉我(?:这些|以上|以下|上述|{_YOU}[^，,。？?]{{0,4}}的)[^，,。？?]{{0,6}}(?:信息|情况|细节|症状|病史|结果)"
+    r"|我会?再?根据[^，,。]{0,8}(?:判断|决定|评估)[^，,。]{0,6}(?:用药|治疗|抗生素|住院)"
     rf"|(?:宝妈|宝爸|家长)[，,]?{_YOU}好|{_YOU}(?:先)?(?:别|不要|不必)(?:着急|担心|紧张|害怕)|对{_YOU}有(?:所)?帮助"
     # Of the play itself.
     r"|扮演|就诊者的?(?:身份|口吻)|说出诊断|病历资料|资料[里中](?:没|写|提)"
@@ -221,11 +222,13 @@ def copies(text: str, words: str, own: str = "", share: float = COPIED_SHARE) ->
     asks_back = asks_back and any(sentence.endswith(mine[-1]) for sentence in whole)
     text, words, own = _letters(text), _letters(words), _letters(own)
     if len(text) < COPIED_LETTERS:
-        return len(text) > RUN and text in whole and text not in own and not asks
+        # "咳嗽或者呕吐" says back both of what was asked about.
+        there = text in whole or (re.search("或|还是", text) and text in words)
+        return bool(len(text) > RUN and there and text not in own and not asks)
     runs = [text[i : i + RUN] for i in range(len(text) - RUN + 1)]
-    there, known = ({one[i : i + RUN] for i in range(len(one) - RUN + 1)} for one in (words, own))
-    there -= known
-    copied = sum(run in there for run in runs)
+    theirs, known = ({one[i : i + RUN] for i in range(len(one) - RUN + 1)} for one in (words, own))
+    theirs -= known
+    copied = sum(run in theirs for run in runs)
     # Behind words of its own too: "医生您好，我牙疼。建议您去口腔科，少吃甜的，按时刷牙。"
     others = sum(run not in known for run in runs)
     if asks_back or copied >= share * len(runs) or copied >= max(share * others, COPIED_RUNS):

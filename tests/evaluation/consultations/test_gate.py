@@ -142,6 +142,9 @@ def test_the_question_that_was_asked_is_no_answer():
     assert turn_faults(case, turns, "得过肺结核没有。您平时抽烟喝酒吗？", False, False)
     assert not turn_faults(case, turns, "抽烟喝酒吗？都不沾。", False, False)
     assert not turn_faults(case, turns, "这个不清楚。要住院治疗吗？", False, False), "it has asked that itself"
+    either = [{"role": "doctor", "content": "有没有头痛或者恶心？"}]
+    assert turn_faults(case, either, "头痛或者恶心", False, False) == ["copies"]
+    assert not turn_faults(case, either, "头痛，不恶心", False, False)
 
 
 def test_a_report_that_is_read_out_is_no_doctors_word():
@@ -173,6 +176,8 @@ def test_what_weak_models_say_to_advice_alone():
         ("知道了，我少喝酒。要是疼得更厉害，建议再次复诊。", True),
         ("行，请告诉我这些方面的情况。", True),
         ("医生，请告诉我该挂哪个科。", False),
+        ("好的，请告诉我您后续的化验结果，我再根据结果决定是否用药。", True),
+        ("我根据结果决定去哪家医院。", False),
         ("谢谢您的建议，我再观察几天。", False),
         ("你好，我是一名线上医生，能回答各类健康问题。", True),
         ("我是专业运动员，膝盖疼。", False),
