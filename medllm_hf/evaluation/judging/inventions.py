@@ -13,9 +13,12 @@ from typing import TypedDict
 from medllm_hf.endpoints.reasoning import answer_of
 from medllm_hf.evaluation.consultations.facts import letters
 from medllm_hf.evaluation.judging.records import Dialogue, Output, Reference, Transcript, Turn
+from medllm_hf.evaluation.statistics.bootstrap import share_text
 from medllm_hf.evaluation.statistics.tests import wilson
 from medllm_hf.metrics.llm_judge.prompts import quoted, transcript
 from medllm_hf.metrics.llm_judge.quasi_json import Pairs, decode
+from medllm_hf.reporting.blocks import percent
+from medllm_hf.reporting.phrases import LIST, Phrase, Text, joined
 
 VERSION = "1"
 PREFIX = "inventions/"
@@ -74,6 +77,26 @@ _ANSWERS = {
     "made-up": "去年做过心脏搭桥手术，对青霉素过敏，昨天还拉了一天肚子。",
     "honest": "高血压有十年了。手术和过敏我不清楚。医生，我这个要紧吗？",
 }
+
+
+_UNCHECKED = Phrase(
+    "What the patient invents in words, and not in numbers, is not checked: no judge was shown the cases",
+    "患者用文字（而非数字）编造的内容没有检查：没有裁判看到病例",
+)
+_NOT_BELIEVED = Phrase(
+    "What the patient invents is not known: the judge fails the canary {names}",
+    "患者编造了什么无从得知：裁判没有通过探针 {names}",
+)
+_UNREAD = Phrase(
+    "What the patient invents is not known: none of {n} replies of the judge can be read",
+    "患者编造了什么无从得知：裁判的 {n} 条回复都无法读取",
+)
+_FOUND = Phrase(
+    "By the judge, the patient invents something in {dialogues} of {n} dialogues ({share}, {ends}), "
+    "in {invented} of {turns} turns",
+    "据裁判所见，患者在 {n} 段对话中的 {dialogues} 段（{share}，{ends}）、{turns} 次发言中的 {invented} 次里有编造",
+)
+_SOME_UNREAD = Phrase("; {n} replies cannot be read", "；{n} 条回复无法读取")
 
 
 class Inventions(TypedDict):
@@ -183,19 +206,17 @@ def invention_figures(outputs: Mapping[tuple[str, int], Output], dialogues: Iter
     }
 
 
-def inventions_text(found: Inventions | None) -> str:
+def inventions_text(found: Inventions | None) -> Text:
     """What the figures say in words; what is not checked where the judge was not asked."""
     if found is None:
-        return "What the patient invents in words, and not in numbers, is not checked: no judge was shown the cases"
+        return _UNCHECKED
     if failed := found["failed_canaries"]:
-        return f"What the patient invents is not known: the judge fails the canary {' and '.join(failed)}"
-    if found["share"] is None or found["interval"] is None:
-        return f"What the patient invents is not known: none of {found['unreadable']} replies of the judge can be read"
-    low, high = (100 * end for end in found["interval"])
-    ends = f"{100 * found['share']:.1f}%, {low:.1f} to {high:.1f}%"
-    text = f"By the judge, the patient invents something in {found['dialogues']} of {found['n']} dialogues ({ends}), "
-    text += f"in {found['invented']} of {found['turns']} turns"
-    return text + (f"; {found['unreadable']} replies cannot be read" if found["unreadable"] else "")
+        return _NOT_BELIEVED(names=joined(failed, LIST))
+    if found["share"] is None:
+        return _UNREAD(n=found["unreadable"])
+    shares = {"share": percent(found["share"]), "ends": share_text(found["interval"], found["n"])}
+    text = _FOUND(dialogues=found["dialogues"], n=found["n"], invented=found["invented"], turns=found["turns"], **shares)
+    return text + _SOME_UNREAD(n=found["unreadable"]) if found["unreadable"] else text
 
 
 def _made_up(reply: str, turns: Iterable[Turn]) -> int | None:

@@ -56,16 +56,16 @@ def test_how_a_reply_is_read(reply, found):
 def test_only_words_that_the_patient_has_said_count():
     whole = figures('{"reasons": "", "invented": ["前年割过阑尾。", "一吃就起疹子", "量过血压吗", "头晕五天"]}')
     assert (whole["n"], whole["turns"], whole["invented"], whole["dialogues"]) == (1, 3, 1, 1)
-    assert whole["failed_canaries"] == [] and "1 of 1 dialogues" in inventions_text(whole)
+    assert whole["failed_canaries"] == [] and "1 of 1 dialogues" in inventions_text(whole).en
     unread = figures("没有结论")
-    assert (unread["n"], unread["unreadable"], unread["share"]) == (0, 1, None) and "can be read" in inventions_text(unread)
-    assert "not checked" in inventions_text(None)
+    assert (unread["n"], unread["unreadable"], unread["share"]) == (0, 1, None) and "can be read" in inventions_text(unread).en
+    assert "not checked" in inventions_text(None).en and "没有检查" in inventions_text(None).zh
 
 
 @pytest.mark.parametrize(("name", "reply"), [("made-up", HONEST["honest"]), ("honest", '{"invented": ["高血压有十年了"]}')])
 def test_a_judge_that_overlooks_or_accuses_is_not_believed(name, reply):
     found = figures(HONEST["honest"], {**HONEST, name: reply})
-    assert found["failed_canaries"] == [name] and inventions_text(found).endswith(f"fails the canary {name}")
+    assert found["failed_canaries"] == [name] and inventions_text(found).en.endswith(f"fails the canary {name}")
 
 
 @pytest.mark.parametrize("form", ["json", "lines"])
