@@ -85,7 +85,7 @@ _UNCHECKED = Phrase(
 )
 _NOT_BELIEVED = Phrase(
     "What the patient invents is not known: the judge fails the canary {names}",
-    "患者编造了什么无从得知：裁判没有通过探针 {names}",
+    "患者编造了什么无从得知：裁判没有通过陷阱样例 {names}",
 )
 _UNREAD = Phrase(
     "What the patient invents is not known: none of {n} replies of the judge can be read",
