@@ -49,10 +49,21 @@ def in_words(number: int) -> str:
     return "十" * ten + ("零一二三四五六七八九"[one] if one or not ten else "")
 
 
+def on_inventions(body: dict) -> str | None:
+    """The reply of a judge that finds nothing made up but in the canary; None where it is asked for something else."""
+    question, talk = body["messages"][0]["content"], body["messages"][-1]["content"]
+    if "编造" not in question and "made up" not in question:
+        return None
+    found = ["去年做过心脏搭桥手术"] if "搭桥" in talk else []
+    return json.dumps({"invented": found}, ensure_ascii=False)
+
+
 def judging(body: dict):
     """The patient and the doctor of every script, and a judge that gives one point for everything."""
     if body["model"] != "judge-model":
         return reply(body)
+    if said := on_inventions(body):
+        return said
     return "\n".join(f"{name}: 1" for name in CRITERIA)
 
 

@@ -171,7 +171,7 @@ def _judge(out: str, judge: str, plan: Plan, spent: Fraction) -> int:
 def _origin(plan: Plan, gate: PatientGate | None) -> Origin:
     """Where the judge's dialogues come from; their cases are not shown to a blind one."""
     cases = None if plan.settings.judge_blind else Cases(plan.cases, plan.manifest["data"])
-    return Origin("dialogues.jsonl", gate=gate, cases=cases)
+    return Origin("dialogues.jsonl", gate=gate, cases=cases, simulated=True)
 
 
 def _judge_settings(plan: Plan) -> JudgeSettings:

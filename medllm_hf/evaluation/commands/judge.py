@@ -36,7 +36,7 @@ def judge(
     benchmark = read_benchmark(dialogues, answers)
     found = benchmark.dialogues if benchmark else read_dialogues(dialogues)
     about, gate = (benchmark.record, None) if benchmark else (None, read_gate(dialogues))
-    origin = Origin(Path(dialogues).name, about, gate, cases_of(dialogues, cases))
+    origin = Origin(Path(dialogues).name, about, gate, cases_of(dialogues, cases), simulated=gate is not None)
     plan = plan_of(found, judge, Settings(**flags), origin)
     if gate is not None and not cases:
         print(f"the judge is not shown the cases; `--cases` with the file of {dialogues} shows it them")

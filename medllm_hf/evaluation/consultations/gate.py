@@ -16,13 +16,13 @@ from medllm_hf.metrics.llm_judge.rubrics import Turn
 
 Fault = Literal["empty", "end_alone", "speaks_as_doctor", "copies", "names_diagnosis", "not_in_case"]
 FAULTS: tuple[Fault, ...] = get_args(Fault)
-VERSION = "2"
+VERSION = "3"
 # How often a patient is asked again, and the highest share of dialogues with a bad turn with which a headline is given.
 AGAIN, INVALID_LIMIT = 2, 0.1
 # A text of at least so many letters copies the other side where this share of its runs of letters stands there too.
 COPIED_LETTERS, COPIED_SHARE, RUN = 9, 0.75, 5
-# How many runs copy where they follow words of one's own.
-COPIED_RUNS = 12
+# How many runs copy where they follow words of one's own, and the share where a whole sentence of the other side is among them.
+COPIED_RUNS, COPIED_WITH_SENTENCE = 12, 0.5
 # The share for what the patient was told of its role, which small models say again in the first person.
 ECHOED_SHARE = 0.6
 
@@ -37,7 +37,8 @@ AS_DOCTOR = (
 # Sentences that only these say.
 _VOICE = re.compile(
     rf"{AS_DOCTOR}"
-    r"|我是(?:您的|你的)?(?:一[名位个])?(?:[\u4e00-\u9fff]{0,4}科)?(?:主治)?(?:AI|医生|医师|大夫|人工智能|语言模型|大?模型|助手)(?!的|说|家)"
+    r"|我是(?:您的|你的)?(?:一[名位个])?(?:[\u4e00-\u9fff]{0,4}科)?(?:主治|在线|线上|网络|专业|家庭|值班|智能)*"
+    r"(?:AI|医生|医师|大夫|人工智能|语言模型|大?模型|助手|助理)(?!的|说|家)"
     r"|\A\W*(?:医生|大夫|医师|Doctor)\s*[:：]"
     rf"|祝{_YOU}?.{{0,4}}(?:早日|尽快|健康|康复|平安)|希望(?!我|他|她).{{0,8}}早日(?:康复|恢复|痊愈)|(?:感谢|谢谢){_YOU}的(?:咨询|信任|提问|描述|配合)"
     rf"|欢迎.{{0,6}}(?:咨询|提问|联系)|为{_YOU}(?:服务|解答|提供|分析)|随时(?:联系|咨询|告诉|问|可以问)我|不客气|有什么(?:我)?(?:可以|能)(?:我)?帮"
@@ -45,10 +46,13 @@ _VOICE = re.compile(
     rf"|请{_YOU}?(?:先|再)?(?:详细|具体|简单)?地?(?:描述|提供|补充|说明一?下{_YOU})"
     rf"|请{_YOU}(?:先|再)?(?:去|做好|到|按|配合|前往|完善|尽快|及时|务必|注意|保持|放心)"
     rf"|我们?(?:会|将|来|可以|能|需要|想)?(?:帮助?|为){_YOU}|我们?(?:会|将|来|可以|先)?给{_YOU}(?:开|安排|制定|预约)"
+    rf"|我们?(?:会|将|来|可以|先|就)?(?:尽快|马上|立即|现在)?(?:先)?安排{_YOU}"
+    rf"|请{_YOU}?告诉我(?:这些|以上|以下|上述|{_YOU}[^，,。？?]{{0,4}}的)[^，,。？?]{{0,6}}(?:信息|情况|细节|症状|病史|结果)"
+    r"|我会?再?根据[^，,。]{0,8}(?:判断|决定|评估)[^，,。]{0,6}(?:用药|治疗|抗生素|住院)"
     rf"|(?:宝妈|宝爸|家长)[，,]?{_YOU}好|{_YOU}(?:先)?(?:别|不要|不必)(?:着急|担心|紧张|害怕)|对{_YOU}有(?:所)?帮助"
     # Of the play itself.
     r"|扮演|就诊者的?(?:身份|口吻)|说出诊断|病历资料|资料[里中](?:没|写|提)"
-    rf"|我(?:还)?需要(?:进一步|更多|先)?(?:了解|知道)(?:一下)?(?:更多|{_YOU}|关于)|以便(?:我|更好)|为了(?:更好|更准确|能够?更好)地?(?:帮助|了解|判断|诊断)"
+    rf"|我(?:还)?需要(?:进一步|更多|先)?(?:了解|知道)(?:一下)?(?:更多|{_YOU}|关于|(?:{_THEM}的)?(?:症状|病史))|以便(?:我|更好)|为了(?:更好|更准确|能够?更好)地?(?:帮助|了解|判断|诊断)"
     r"|\bhow (?:can|may) I (?:help|assist)\b"
     r"|\bI(?:'| a)m (?:here|happy|glad) to (?:help|assist)\b|\bI hope you (?:feel|get|recover)|\bget well soon\b"
     r"|\bfeel free to\b"
@@ -63,7 +67,7 @@ _GIVER = re.compile(
 )
 _ADVICE = re.compile(
     r"建议(?=您|你|患者|病人|孩子|老人|及时|尽快|立即|马上|先|到|去|带|做|多|避免|控制|清淡|进行|完善|在|可以|咨询|注意|采取|定期|口服|"
-    r"使用|服用|继续|卧床|饮食|保持|前往|选择|住院|检查|适当|寻求|就)|有助于(?=恢复|康复|缓解|改善|减轻)"
+    r"使用|服用|继续|卧床|饮食|保持|前往|选择|住院|检查|适当|寻求|就|再次|复诊|复查|随诊|观察|休息|密切|每)|有助于(?=恢复|康复|缓解|改善|减轻)"
 )
 _MUST = r"(?:可以|应该|应当|需要|必须|最好|不要|要|可能|尽量|务必|得|不能|不宜|应)"
 # Told to somebody else than oneself; only in sentences that neither ask nor speak of oneself.
@@ -75,6 +79,7 @@ _TOLD = re.compile(
     r"|(?:需要|应该?|应当|可以?|建议|必要时|避免|注意)(?:尽早|进一步|立即|及时|定期|先)?"
     r"(?:进行|完善|给予|采取|口服|外用|物理降温|静脉|搔抓|监测|引起重视|用物理|密切|评估|就医|就诊|排除|明确)"
     r"|(?:及时|尽快|尽早|立即|马上|必要时)(?:就医|就诊|到医院|前往|去医院|送医|口服|咨询|复查)"
+    r"|(?<!说)(?<!说这)(?<!说那)是正常的?(?:现象|反应)?[，,]?(?:不需要|不用|无需|不必)"
     r"|(?:初步|首先|需要?|可)?考虑(?:是|为|有)?[^，,。]{0,8}(?:感染|可能|炎|病|症|引起|所致)|忌食|禁食辛辣|提示[^，,。]{0,12}(?:升高|异常|感染|可能|炎)"
     r"|(?:\d小时|[一每][天日])内?不(?:要|能|可|得|宜)?超过[\d一二两三四五六]+[次片粒]"
     r"|控制饮食|清淡饮食，|戒烟限酒|遵医嘱|医生(?:通常|一般|可能)?会(?:开|建议|根据|进行|使用|安排|给[您你]|让[您你])"
@@ -211,16 +216,26 @@ def _repeats(text: str, words: str) -> bool:
 def copies(text: str, words: str, own: str = "", share: float = COPIED_SHARE) -> bool:
     """Whether most of `text` stands in `words`, which the other side has said, and not in what is the patient's `own`."""
     asks, whole = _QUESTION.search(text), {_letters(sentence) for sentence in _SENTENCE.findall(words)}
+    mine = [_letters(sentence) for sentence in _SENTENCE.findall(text)]
+    # The question that was asked, in place of an answer or behind a piece of one.
+    asks_back = bool(asks and mine and len(mine[-1]) >= RUN and mine[-1] not in _letters(own))
+    asks_back = asks_back and any(sentence.endswith(mine[-1]) for sentence in whole)
     text, words, own = _letters(text), _letters(words), _letters(own)
     if len(text) < COPIED_LETTERS:
-        return len(text) > RUN and text in whole and text not in own and not asks
+        # "咳嗽或者呕吐" says back both of what was asked about.
+        there = text in whole or (re.search("或|还是", text) and text in words)
+        return bool(len(text) > RUN and there and text not in own and not asks)
     runs = [text[i : i + RUN] for i in range(len(text) - RUN + 1)]
-    there, known = ({one[i : i + RUN] for i in range(len(one) - RUN + 1)} for one in (words, own))
-    there -= known
-    copied = sum(run in there for run in runs)
+    theirs, known = ({one[i : i + RUN] for i in range(len(one) - RUN + 1)} for one in (words, own))
+    theirs -= known
+    copied = sum(run in theirs for run in runs)
     # Behind words of its own too: "医生您好，我牙疼。建议您去口腔科，少吃甜的，按时刷牙。"
     others = sum(run not in known for run in runs)
-    return copied >= share * len(runs) or copied >= max(share * others, COPIED_RUNS)
+    if asks_back or copied >= share * len(runs) or copied >= max(share * others, COPIED_RUNS):
+        return True
+    # "好的，我来验个血，看看结果。这几天多休息，吃清淡一些。": the last sentence is the doctor's to the letter.
+    said = [sentence for sentence in mine if len(sentence) >= COPIED_LETTERS and sentence in whole and sentence not in own]
+    return bool(said) and copied >= COPIED_WITH_SENTENCE * len(runs)
 
 
 def _letters(text: str) -> str:
@@ -233,6 +248,12 @@ _PREFIX = re.compile(
     r"\A(?:急性|亚急性|慢性|原发性|继发性|先天性|复发性|重症|轻度|中度|重度|早期|晚期|非?典型|单纯性|[左右双]侧|[0-9一二ⅠⅡI]+型|"
     r"小儿|化脓性|坏疽性|穿孔性|出血性|缺血性|梗阻性|感染性|细菌性|渗出性|浸润性|特发性|"
     r"acute |chronic |primary |type [12I]+ )+",
+    re.I,
+)
+# What is left of 小儿腹泻 or 慢性咳嗽 without these words is a complaint, which gives nothing away.
+_COMPLAINT = re.compile(
+    r"(?:腹泻|腹痛|腹胀|便秘|便血|呕吐|恶心|咳嗽|咯血|发[热烧]|头[痛晕疼]|眩晕|胸[痛闷]|心悸|失眠|乏力|水肿|消瘦|厌食|皮疹|瘙痒|"
+    r"疼痛|[腰背颈肩膝关节]+[痛疼]|血尿|尿频|黄疸|抽搐|惊厥|鼻出血|流鼻血|耳鸣|痛经|打鼾|diarrh?o?ea|cough|fever|headache|vomiting|pain)",
     re.I,
 )
 _CALLED = (
@@ -294,11 +315,11 @@ def names_diagnosis(case: Case, turns: Sequence[Turn], text: str) -> bool:
     Not what is denied ("我不是高血压"), a relative's disease that the case tells, or a name in the patient's first question.
     """
     heard = "\n".join(turn["content"] for turn in turns)
-    for name in disease_names(case.diagnosis):
-        if _was_named(heard, name):
-            return False
+    names = [name for name in disease_names(case.diagnosis) if not _COMPLAINT.fullmatch(name)]
+    if any(_was_named(heard, name) for name in names):
+        return False
     for clause in _CLAUSE.findall(text):
-        for name in disease_names(case.diagnosis):
+        for name in names:
             place = _loose_place(clause, name)
             if place < 0 or (_KIN.search(clause[:place]) and _has(case.description, name)):
                 continue
@@ -371,6 +392,7 @@ def unknown_numbers(text: str, sources: Iterable[str]) -> list[str]:
     for source in sources:
         source = unicodedata.normalize("NFKC", source)
         known |= {float(number) for number in re.findall(r"\d+(?:\.\d+)?", source)}
+        known |= {float(".".join(parts)) for parts in re.findall(r"(?<![\d.,])(\d{1,6}),(\d{1,2})(?![\d.,])", source)}  # 39,4
         known |= {float(_value(numeral)) for numeral in _NUMERAL.findall(source)}
         # Half a kilogram is a 斤.
         known |= {

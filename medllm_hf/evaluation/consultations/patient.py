@@ -10,7 +10,7 @@ from medllm_hf.evaluation.consultations.facts import patient_text
 from medllm_hf.evaluation.consultations.gate import Fault
 from medllm_hf.evaluation.consultations.manners import STYLES, Manner, style_rule, words_of
 
-VERSION = "2"
+VERSION = "3"
 # A patient that has been served ends its last words with this, where the number of rounds is left to it.
 END = "【问诊结束】"
 # Stands for words that are empty, in what the other side is sent: some servers refuse a turn without text.
@@ -85,34 +85,38 @@ ENDINGS = {
         "treatment, tests or daily life.",
     },
 }
-# Said to a patient whose last words did not keep to its role; what was wrong with them comes between the two halves.
-AGAIN = {
-    "zh": ("（系统提示，不是医生的话）你上一句不符合就诊者的身份：", "。请重说这一句，只输出就诊者对医生说的话。"),
-    "en": (
-        "(A note on the role, not from the doctor.) Your last words do not fit the patient: ",
-        ". Say it again: only the patient's words.",
-    ),
-}
-FAULT_WORDS: dict[str, dict[Fault, str]] = {
+# Said to a patient whose last words did not keep to its role, behind the doctor's. It is not shown those words again, nor told
+# what is wrong with them: small models say once more what they have said, and read a reproof out.
+HINTS: dict[str, dict[Fault, str]] = {
     "zh": {
-        "empty": "没有说话",
-        "end_alone": "谈话还没有结束",
-        "speaks_as_doctor": "你像医生那样提问、给建议或祝愿。你是来看病的，只说自己的情况和疑问",
-        "copies": "你照抄了医生的话。请用自己的话回答医生的问题",
-        "names_diagnosis": "医生还没有说出诊断，你先说了病名",
-        "not_in_case": "你说了资料里没有的数字。资料里没有的，就说“不清楚”",
+        "empty": "（请以“医生，”开头，说说您的情况，或问一件您担心的事。）",
+        "end_alone": "（谈话还没有结束，请以“医生，”开头，再问一件您担心的事。）",
+        "speaks_as_doctor": "（请以“医生，”开头，只说您自己的情况，或问一件您担心的事。）",
+        "copies": "（请以“医生，”开头，用您自己的话说您的情况，或问一件您担心的事。）",
+        "names_diagnosis": "（请以“医生，”开头，只说哪里不舒服，不提病名。）",
+        "not_in_case": "（资料里没有这个数字，请回答：“医生，这个我不清楚。”）",
     },
     "en": {
-        "empty": "you said nothing",
-        "end_alone": "the talk is not over",
-        "speaks_as_doctor": "you ask, advise or wish like a doctor. You seek advice: tell your own complaints and doubts",
-        "copies": "you copied the doctor. Answer in your own words",
-        "names_diagnosis": "you named the diagnosis before the doctor did",
-        "not_in_case": "you gave a number that the record does not have. Say that you do not know",
+        "empty": '(Begin with "Doctor," and tell of your complaint, or ask about one thing that worries you.)',
+        "end_alone": '(The talk is not over. Begin with "Doctor," and ask about one more thing that worries you.)',
+        "speaks_as_doctor": '(Begin with "Doctor," and tell your own complaint only, or ask about one thing that worries you.)',
+        "copies": '(Begin with "Doctor," and tell your complaint in your own words, or ask about a thing that worries you.)',
+        "names_diagnosis": '(Begin with "Doctor," and tell what is wrong with you without naming a disease.)',
+        "not_in_case": '(The record does not have this number. Answer: "Doctor, I do not know.")',
     },
+}
+# The last time it is asked, it has only to go on with a sentence, but for a number that its record does not have.
+LAST_HINTS = {
+    "zh": "（不提病名，请把这句话说完：“医生，我最担心的是”）",
+    "en": '(Without naming a disease, finish this sentence: "Doctor, what worries me most is")',
 }
 # What the doctor is taken to have said before the first words, since many chat templates want the other side to begin.
 OPENINGS = {"zh": "您好，请问有什么可以帮您？", "en": "Hello, what can I do for you?"}
+# In its place where the patient is asked for its first words again: an assistant has an answer to that, a patient to this.
+OPENINGS_AGAIN = {
+    "zh": "请说说您的情况：哪里不舒服，多久了？",
+    "en": "Please tell me about yourself: what is wrong, and since when?",
+}
 
 
 def language(case: Case) -> str:
@@ -147,23 +151,28 @@ def _disc_prompt(spoken: str) -> str:
     )
 
 
-def ask_again(case: Case, reply: str, faults: Sequence[Fault]) -> list[dict[str, str]]:
-    """What follows a patient's `reply` with these faults, so that it is said again."""
-    spoken = language(case)
-    head, tail = AGAIN[spoken]
-    wrong = ("；" if spoken == "zh" else "; ").join(FAULT_WORDS[spoken][fault] for fault in faults)
-    return [{"role": "assistant", "content": reply.strip() or SILENCE}, {"role": "user", "content": head + wrong + tail}]
+def ask_again(case: Case, messages: Sequence[dict[str, str]], faults: Sequence[Fault], last: bool) -> list[dict[str, str]]:
+    """What is sent in place of `messages` so that a patient whose reply to them has these faults says its turn again.
+
+    Args:
+        last: whether it is asked for the last time.
+    """
+    spoken, fault = language(case), faults[0]
+    words = OPENINGS_AGAIN[spoken] if len(messages) == len(patient_messages(case, False)) else messages[-1]["content"]
+    hint = LAST_HINTS[spoken] if last and fault != "not_in_case" else HINTS[spoken][fault]
+    return [*messages[:-1], {**messages[-1], "content": f"{words}\n{hint}"}]
 
 
 def told_of_role(case: Case) -> str:
-    """What the patient is told of its role by the prompt and the notes on its last words, and has no cause to say itself.
+    """What the patient is told of its role by the prompt and when it is asked again, and has no cause to say itself.
 
     Without the answers that it is offered, such as "不清楚", and the questions that it may ask.
     """
     spoken = language(case)
     prompt = re.sub(r"^2\..*$", "", PROMPTS[spoken].replace("{case}", ""), flags=re.M)
-    notes = [words for fault, words in FAULT_WORDS[spoken].items() if fault != "not_in_case"]
-    return "\n".join([prompt, *AGAIN[spoken], *notes])
+    hints = [words for fault, words in HINTS[spoken].items() if fault != "not_in_case"]
+    # Said by the patient of itself too.
+    return "\n".join([prompt, OPENINGS_AGAIN[spoken], *hints, *(words.replace("您", "我") for words in hints)])
 
 
 def said(reply: str) -> str:
@@ -178,7 +187,7 @@ def ends(reply: str) -> bool:
 
 def prompt_record(manner: Manner = STYLES[0]) -> dict[str, str]:
     """What a manifest says of the patient's prompt: the hash covers all texts that the patient may be sent by us."""
-    said = [PROMPTS, ENDINGS, OPENINGS, SILENCE, AGAIN, FAULT_WORDS]
+    said = [PROMPTS, ENDINGS, OPENINGS, SILENCE, OPENINGS_AGAIN, HINTS, LAST_HINTS]
     own = {"plain": [], "disc": [DISC_RULES]}.get(manner, words_of(manner))
     texts = json.dumps([*said, *own], ensure_ascii=False, sort_keys=True)
     return {"version": VERSION, "sha256": hashlib.sha256(texts.encode()).hexdigest()}

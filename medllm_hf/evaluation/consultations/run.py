@@ -252,7 +252,7 @@ async def hold(
                 faults: list[Fault] = []
                 while not replies or (faults and len(replies) <= AGAIN):
                     reply = await client.complete(
-                        messages + (ask_again(case, replies[-1].text, faults) if replies else []),
+                        ask_again(case, messages, faults, last=len(replies) == AGAIN) if replies else messages,
                         max_tokens=limits[role],
                         limit_flag=f"--{role}-max-new-tokens",
                         temperature=warmth[role],
@@ -360,7 +360,8 @@ def _expected(
             messages = next_messages(case, rows, plan.settings.auto, plan.settings.doctor_system)
             volumes[role] += guesses[role].call(messages)
             if role == "patient" and again:
-                repeated += guesses[role].call(messages + ask_again(case, guesses[role].text, FAULTS))
+                asked = (guesses[role].call(ask_again(case, messages, [fault], last=False)) for fault in FAULTS)
+                repeated += max(asked, key=lambda one: one.prompt_tokens)
             rows.append(uncalled(case.id, len(rows), guesses[role].text, "length"))
         if not is_refused(rows):
             dialogues.append(dialogue(case, rows, plan.doctor))

@@ -6,6 +6,7 @@ from medllm_hf.evaluation.consultations.figures import described
 from medllm_hf.evaluation.consultations.manners import STYLES
 from medllm_hf.evaluation.costs.prices import cost_text
 from medllm_hf.evaluation.judging import phrases
+from medllm_hf.evaluation.judging.inventions import inventions_text
 from medllm_hf.reporting.blocks import Block, Heading, Paragraph, Table, listed, percent
 from medllm_hf.reporting.phrases import COMMA, LIST, Phrase, Text, Words, joined
 from medllm_hf.reporting.terms import term
@@ -37,17 +38,14 @@ _DISC = Phrase(
 _GATE = Phrase(
     "{run}: of {turns} turns of the patient {again} were asked for again, since they did not keep to its role; "
     "{invalid} of {of} "
-    "dialogues stayed so and are not judged{cases}. Canaries of the patient: {canaries}. {unchecked}",
+    "dialogues stayed so and are not judged{cases}. Canaries of the patient: {canaries}. {inventions}.",
     "{run}：患者的 {turns} 次发言中有 {again} 次没有守住角色，被要求重说；{of} 段对话中有 {invalid} 段仍未改正，"
     "不予评分{cases}。"
-    "患者的陷阱样例：{canaries}。{unchecked}",
+    "患者的陷阱样例：{canaries}。{inventions}。",
 )
 _CASES = Phrase(" (cases {names}: {faults})", "（病例 {names}：{faults}）")
 _COUNT, _CANARY = Phrase("{name} {n}", "{name} {n}"), Phrase("{name} ({how})", "{name}（{how}）")
 _KEPT = Phrase("kept", "守住")
-_UNCHECKED = Phrase(
-    "What the patient invents in words, and not in numbers, is not checked.", "患者用文字（而非数字）编造的内容没有检查。"
-)
 
 
 def consultation_blocks(rows: list[dict]) -> Iterator[Block]:
@@ -86,4 +84,4 @@ def _gate(row: dict) -> Text:
     kept = {one["id"]: _KEPT if one["passed"] else joined(map(term, one["faults"]), LIST) for one in gate["canaries"]}
     canaries = joined((_CANARY(name=name, how=how) for name, how in kept.items()), COMMA)
     counts = {"turns": gate["turns"], "again": gate["asked_again"], "invalid": gate["invalid"], "of": gate["of"]}
-    return _GATE(run=row["run"], cases=cases, canaries=canaries, unchecked=_UNCHECKED, **counts)
+    return _GATE(run=row["run"], cases=cases, canaries=canaries, inventions=inventions_text(row["inventions"]), **counts)

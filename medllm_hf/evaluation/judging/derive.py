@@ -18,6 +18,7 @@ from medllm_hf.evaluation.judging.canaries import HIGHEST, canaries
 from medllm_hf.evaluation.judging.cases import ADDED, check_dialogues, read_texts
 from medllm_hf.evaluation.judging.consult_runs import load_consult_run
 from medllm_hf.evaluation.judging.dialogues import record
+from medllm_hf.evaluation.judging.inventions import invention_figures, invention_ids
 from medllm_hf.evaluation.judging.judged import Judged as Judged
 from medllm_hf.evaluation.judging.judged import Scored as Scored
 from medllm_hf.evaluation.judging.judged import Unscored as Unscored
@@ -69,7 +70,7 @@ def derive(
         ValueError: a system without a dialogue, or a reference that does not suit the rubric.
         KeyError: a reply that the outputs lack.
     """
-    rows, rubric = {(row["id"], row["sample"]): row for row in outputs}, manifest["rubric"]
+    rows, rubric, dialogues = {(row["id"], row["sample"]): row for row in outputs}, manifest["rubric"], list(dialogues)
     judged = [_judged(one, rows, rubric, manifest["settings"]["samples"]) for one in dialogues]
     # Published replies were asked for elsewhere, without canaries.
     low = [] if manifest.get("imported") else canaries(rubric["name"] == "checklist")
@@ -83,6 +84,8 @@ def derive(
     if version > 2:
         own = {system: [one for one in judged if one.dialogue["model"] == system] for system in manifest["systems"]}
         metrics["axes"] = {system: judged_axes(ones, rubric) for system, ones in own.items()}
+    if "inventions" in manifest:
+        metrics["inventions"] = invention_figures(rows, dialogues)
     return Derived(judged, scores, with_cost(metrics, dict(manifest)))
 
 
@@ -337,6 +340,7 @@ def _contradiction(stored: StoredRun) -> str | None:
     there = {(row["id"], row["sample"]) for row in stored.outputs}
     low = [] if manifest.get("imported") else canaries(rubric["name"] == "checklist")
     wanted = [(one["id"], 0) for one in low] + [(one["id"], sample) for one in dialogues for sample in range(samples)]
+    wanted += [(name, 0) for name in invention_ids(dialogues)] if "inventions" in manifest else []
     if lacking := next((f"no output {name} {sample}" for name, sample in wanted if (name, sample) not in there), None):
         return lacking
     return None

@@ -34,12 +34,14 @@ class Origin:
         benchmark: What it says of the benchmark that they are answers to.
         gate: What `read_gate` says of the consult run whose dialogues they are.
         cases: Their cases, where the judge is to be shown them.
+        simulated: Whether a program plays their patients, who may then know nothing but the case.
     """
 
     name: str
     benchmark: BenchmarkRecord | None = None
     gate: PatientGate | None = None
     cases: Cases | None = None
+    simulated: bool = False
 
 
 def read_dialogues(path: str) -> list[Dialogue]:

@@ -103,4 +103,5 @@ class JudgeManifest(TypedDict):
     cases: NotRequired[DataRecord]  # where the judge was shown the case of each dialogue
     imported: NotRequired[bool]
     patient_gate: NotRequired[PatientGate]
+    inventions: NotRequired[dict[str, str]]  # where the judge was asked what the patient makes up
     benchmark: NotRequired[BenchmarkRecord]

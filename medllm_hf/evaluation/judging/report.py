@@ -53,7 +53,11 @@ def judge_values(runs: list[JudgeRun]) -> dict:
         "styles": style_drops(runs),
         "sets": [_set(members) for members in judge_sets(runs)],
         "agreement": [row for pair in pairs if (row := _agreement(*pair)) is not None],
-        "consultations": [{"run": run.name, "patients": run.style, **run.consult} for run in runs if run.consult],
+        "consultations": [
+            {"run": run.name, "patients": run.style, **run.consult, "inventions": run.metrics.get("inventions")}
+            for run in runs
+            if run.consult
+        ],
     }
 
 

@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol, cast
+from typing import cast
 
 from tqdm import tqdm
 
@@ -15,16 +15,18 @@ from medllm_hf.endpoints.address import Endpoint
 from medllm_hf.endpoints.client import LIMIT_FLAG, ChatClient, EndpointError, RequestAccount, ask_all
 from medllm_hf.errors import UserError
 from medllm_hf.evaluation.consultations.privacy import check_personal_data
-from medllm_hf.evaluation.costs.estimate import Estimate, Guess, Seen, Volume, about, at_most, preview_costs, seen_reply
+from medllm_hf.evaluation.costs.estimate import Estimate, Seen, Volume, about, at_most, preview_costs, seen_reply
 from medllm_hf.evaluation.costs.estimate import verdict as usual_verdict
 from medllm_hf.evaluation.costs.ledger import Spending
 from medllm_hf.evaluation.costs.prices import cost_text, record_prices
+from medllm_hf.evaluation.judging.asking import Asking, Outputs, form_of
 from medllm_hf.evaluation.judging.canaries import canaries
 from medllm_hf.evaluation.judging.cases import case_texts, with_checklists, with_hash, write_texts
 from medllm_hf.evaluation.judging.derive import derive, usage
 from medllm_hf.evaluation.judging.dialogues import Origin, record
-from medllm_hf.evaluation.judging.records import Dialogue, JudgeManifest, Output, Reference, Transcript
-from medllm_hf.evaluation.judging.settings import ATTEMPTS, Form, Settings, check_settings
+from medllm_hf.evaluation.judging.inventions import invention_record, invention_units, inventions_text
+from medllm_hf.evaluation.judging.records import Dialogue, JudgeManifest, Output, Transcript
+from medllm_hf.evaluation.judging.settings import ATTEMPTS, Settings, check_settings
 from medllm_hf.evaluation.models import ModelSpec, serve_models
 from medllm_hf.evaluation.runs.compare import version_of
 from medllm_hf.evaluation.runs.folder import RunFolder, open_run, outputs_in, read_run
@@ -36,67 +38,6 @@ from medllm_hf.metrics.llm_judge import scoring
 KEY = ("id", "sample")
 # What a server answers to a request that it will never take; after the canaries, it is the dialogue that it does not take.
 REFUSED = (400, 413, 422)
-# As long as the longest reason why a reply of one criterion is not usable.
-_REASON = "x" * 50
-Outputs = Mapping[tuple, Output]
-
-
-class Questions(Protocol):
-    """The words in which a verdict is asked for, and how a reply is read: the metric, or what compares pairs by it."""
-
-    def messages(
-        self, turns: list, rubric: str, language: str, reference: Reference, form: str, again: str | None
-    ) -> list[dict]:
-        """The chat messages that ask for a verdict; `again`: why the last reply was not usable."""
-
-    def response_format(self, rubric: str, reference: Reference) -> dict:
-        """The schema that goes with the form "json"."""
-
-    def verdict(self, reply: str, rubric: str, reference: Reference) -> tuple[dict | None, str | None]:
-        """What a reply says and None, or None and why it says nothing."""
-
-
-@dataclass(frozen=True)
-class Asking:
-    """How a judge is asked: in which words, by which settings, and in which form, "json" or "lines"."""
-
-    questions: Questions
-    settings: Settings
-    form: str
-
-    def prompt(self, one: Transcript, again: str | None = None) -> tuple[list[dict], dict | None]:
-        """The messages and the response format that ask for a verdict on a dialogue."""
-        reference, rubric = one.get("reference"), self.settings.rubric
-        messages = self.questions.messages(one["turns"], rubric, self.settings.language, reference, self.form, again)
-        return messages, self.questions.response_format(rubric, reference) if self.form == "json" else None
-
-    def verdict(self, one: Transcript, reply: str) -> tuple[dict | None, str | None]:
-        """What a reply on a dialogue says and None, or None and why it says nothing."""
-        return self.questions.verdict(reply, self.settings.rubric, one.get("reference"))
-
-    def volume(self, one: Transcript, guess: Guess, attempts: int) -> Volume:
-        """The calls for one verdict on a dialogue when all attempts but the last bring an unusable reply."""
-        first = guess.call(*self.prompt(one))
-        again = [guess.call(*self.prompt(one, self._longest_reason(one)))] * (attempts - 1) if attempts > 1 else []
-        return sum(again, first)
-
-    def fields(self, one: Transcript) -> list[str]:
-        """The criteria, or points of a checklist, that a verdict on a dialogue has."""
-        schema = self.questions.response_format(self.settings.rubric, one.get("reference"))["json_schema"]["schema"]
-        return [name for name in schema["required"] if name != "reasons"]
-
-    def _longest_reason(self, one: Transcript) -> str:
-        named = self.fields(one)
-        lacking = "no score for " + ", ".join(name for name in named if name != min(named, key=len))
-        return max(lacking, _REASON, key=len)
-
-
-def form_of(rows: Outputs, first: Transcript, party: ModelSpec, form: Form) -> str:
-    """The form of verdicts to ask for: "json", or "lines" where the first canary's reply shows that no schema is taken."""
-    if form == "lines":
-        return form
-    row = rows.get((first["id"], 0))
-    return "json" if (row["schema"] if row else party.endpoint) else "lines"
 
 
 def judge_estimate(
@@ -245,10 +186,12 @@ class Plan:
     told: dict[str, str]
 
     def wanted(self, samples: int) -> list[tuple[Transcript, int]]:
-        """(dialogue as the judge reads it, sample) of every reply, the canaries' first."""
+        """(dialogue as the judge reads it, sample) of every reply: on canaries, on dialogues, on what patients make up."""
         told = {name: {"reference": text} for name, text in self.told.items()}
         read = [cast(Transcript, {**one, **told.get(one["id"], {})}) for one in self.dialogues]
-        return [(one, 0) for one in self.first] + [(one, sample) for one in read for sample in range(samples)]
+        checked = invention_units(self.dialogues, self.told) if "inventions" in self.manifest else []
+        scored = [(one, sample) for one in read for sample in range(samples)]
+        return [(one, 0) for one in self.first] + scored + [(one, 0) for one in checked]
 
 
 @dataclass(frozen=True)
@@ -294,6 +237,7 @@ def plan_of(dialogues: Sequence[Dialogue], judge: str, settings: Settings, origi
         "systems": list(dict.fromkeys(dialogue["model"] for dialogue in dialogues)),
         **({"cases": cases.record} if cases else {}),
         **({"patient_gate": origin.gate} if origin.gate else {}),
+        **({"inventions": invention_record(settings.language)} if cases and origin.simulated else {}),
         **({"benchmark": dict(origin.benchmark)} if origin.benchmark else {}),
         **record_prices(settings.prices, {"judge": party}, settings.budget),
     }
@@ -415,5 +359,7 @@ def summary(out: str | Path) -> str:
         counts = f"n={found['n']}, unscored {found['unscored']}"
         ends = ends_text(found["interval"], found["n"] - found["unscored"]).en
         lines.append(f"{name}: overall {found['overall']:.2f} (95% interval {ends}, {counts})")
+    if "inventions" in metrics:
+        lines.append(inventions_text(metrics["inventions"]).en)
     cost = f", {cost_text(metrics['cost']).en}" if "cost" in metrics else ""
     return "\n".join([*lines, f"{metrics['usage']['calls']} calls{cost}, run folder {out}"])

@@ -11,9 +11,10 @@ from medllm_hf.evaluation.consultations.transcript import Dialogue
 from medllm_hf.evaluation.costs.estimate import preview_costs
 from medllm_hf.evaluation.costs.ledger import Spending
 from medllm_hf.evaluation.costs.prices import cost_text, record_prices
+from medllm_hf.evaluation.judging.asking import Asking, Outputs, form_of
 from medllm_hf.evaluation.judging.dialogues import read_dialogues, record
 from medllm_hf.evaluation.judging.records import Output, Reference, Transcript
-from medllm_hf.evaluation.judging.run import KEY, Asking, Outputs, fill, form_of, judge_estimate, missing, outputs_of, words_of
+from medllm_hf.evaluation.judging.run import KEY, fill, judge_estimate, missing, outputs_of, words_of
 from medllm_hf.evaluation.judging.settings import Settings, check_settings
 from medllm_hf.evaluation.models import ModelSpec
 from medllm_hf.evaluation.preferences.canaries import pair_canaries

@@ -14,6 +14,7 @@ from medllm_hf.evaluation.judging import derive as judged
 from medllm_hf.evaluation.judging.canaries import canaries
 from medllm_hf.evaluation.judging.cases import ADDED, case_texts, check_dialogues, with_hash
 from medllm_hf.evaluation.judging.dialogues import gate_in, record
+from medllm_hf.evaluation.judging.inventions import invention_ids
 from medllm_hf.evaluation.judging.records import Dialogue, JudgeManifest
 from medllm_hf.evaluation.preferences import records as pairs
 from medllm_hf.evaluation.preferences.canaries import pair_canaries
@@ -113,6 +114,7 @@ def judgements(
     first = canaries(rubric["name"] == "checklist")
     wanted = [(one["id"], 0) for one in first]
     wanted += [(one["id"], sample) for one in asked for sample in range(manifest["settings"]["samples"])]
+    wanted += [(one, 0) for one in invention_ids(asked)] if "inventions" in manifest else []
     lines = key_finding(f"{where}/outputs.jsonl", run["outputs"], wanted, ("id", "sample"))
     found = [
         compared(f"{name} data.sha256", data["sha256"], manifest["data"]["sha256"]),

@@ -18,7 +18,7 @@ from medllm_hf.evaluation.consultations.gate import (
     turn_faults,
     unknown_numbers,
 )
-from medllm_hf.evaluation.consultations.patient import AGAIN, END, FAULT_WORDS
+from medllm_hf.evaluation.consultations.patient import END, HINTS, LAST_HINTS, OPENINGS_AGAIN, ask_again, patient_messages
 from medllm_hf.evaluation.consultations.transcript import patient_faults
 
 LABELLED = json.loads(Path(__file__).with_name("patient_turns.json").read_text(encoding="utf-8"))
@@ -62,20 +62,17 @@ def test_labelled_turns():
     assert not other
 
 
-NOTE = AGAIN["zh"][0] + FAULT_WORDS["zh"]["speaks_as_doctor"] + AGAIN["zh"][1]
-
-
 @pytest.mark.parametrize(
     ("name", "echoed"),
     [
-        ("gall", NOTE),
-        ("gall", "我像医生那样提问、给建议或祝愿了。我是来看病的，只说自己的情况和疑问；我照抄了医生的话。"),
+        ("gall", HINTS["zh"]["speaks_as_doctor"]),
+        ("gall", "好的，以“医生”开头，用我自己的话说我的情况，或问一件我担心的事。"),
         ("gall", "只说资料里写着的事。医生问到哪一点才答哪一点，没有问到的，不要主动说。"),
-        ("migraine", "My last words do not fit the patient: you ask, advise or wish like a doctor. Only the patient's words."),
+        ("migraine", "I begin with Doctor, and tell my own complaint only, or ask about one thing that worries you."),
     ],
 )
 def test_what_it_is_told_of_its_role_is_no_answer(name, echoed):
-    """Small models recite the note that asks them to say their words again."""
+    """Small models recite what asks them to say their words again."""
     assert "copies" in patient_faults(labelled(name), [], echoed, auto=False)
     before = [{"case": name, "turn": 0, "role": "patient", "content": echoed}]
     assert "copies" in patient_faults(labelled(name), before, echoed, auto=False), "said before, it is not its own"
@@ -106,6 +103,50 @@ def test_loose_names_of_a_diagnosis(diagnosis, said, asked, given_away):
     assert names_diagnosis(case, [{"role": "doctor", "content": said}], asked) == given_away
 
 
+@pytest.mark.parametrize(
+    ("diagnosis", "said", "given_away"),
+    [
+        ("小儿腹泻", "宝宝从昨晚开始腹泻，一天五六次。", False),
+        ("慢性咳嗽", "我咳嗽两个月了。", False),
+        ("小儿肺炎", "是不是肺炎？", True),
+        ("小儿腹泻、轮状病毒感染", "腹泻，像是轮状病毒感染。", True),
+    ],
+)
+def test_a_complaint_gives_no_diagnosis_away(diagnosis, said, given_away):
+    case = Case("c", "", "", "宝宝腹泻，咳嗽。", "", diagnosis)
+    assert names_diagnosis(case, [], said) is given_away
+
+
+@pytest.mark.parametrize(
+    ("said", "copied"),
+    [
+        ("好的，我来抽个血，等结果回来再看下一步。这几天少出门，多喝点温水。", True),
+        ("好的，我去抽血。这几天我会少出门，多喝点温水的。", False),
+        ("好的，抽血我去。吃饭有什么讲究？大人也要查吗，家里还有一个孩子。", False),
+    ],
+)
+def test_a_sentence_of_the_doctors_to_the_letter(said, copied):
+    """Words of its own before it do not make an advice the patient's."""
+    asked = "可能是病毒。先去抽个血，等结果回来再看下一步。这几天少出门，多喝点温水。"
+    case = Case("c", "", "", "男，30岁。发热两天。", "", "")
+    assert ("copies" in turn_faults(case, [{"role": "doctor", "content": asked}], said, False, False)) is copied
+
+
+def test_the_question_that_was_asked_is_no_answer():
+    case = Case("c", "", "", "男，30岁。发热两天。", "", "")
+    turns = [
+        {"role": "patient", "content": "要住院治疗吗？"},
+        {"role": "doctor", "content": "得过肺结核没有？要住院治疗吗？您平时抽烟喝酒吗？"},
+    ]
+    assert turn_faults(case, turns, "得过肺结核没有。抽烟喝酒吗？", False, False) == ["copies"]
+    assert turn_faults(case, turns, "得过肺结核没有。您平时抽烟喝酒吗？", False, False)
+    assert not turn_faults(case, turns, "抽烟喝酒吗？都不沾。", False, False)
+    assert not turn_faults(case, turns, "这个不清楚。要住院治疗吗？", False, False), "it has asked that itself"
+    either = [{"role": "doctor", "content": "有没有头痛或者恶心？"}]
+    assert turn_faults(case, either, "头痛或者恶心", False, False) == ["copies"]
+    assert not turn_faults(case, either, "头痛，不恶心", False, False)
+
+
 def test_a_report_that_is_read_out_is_no_doctors_word():
     report = "CT检查发现肺里有数枚结节，考虑右肺炎性假瘤的可能性大。"
     case = Case("1", "", "", "男，50岁。咳嗽一周。CT检查：肺里见数枚结节，考虑右肺炎性假瘤可能性大。")
@@ -125,6 +166,30 @@ def test_what_weak_models_say_to_advice_alone():
     ]
     assert not turn_faults(case, turns, "好的，我去口腔科看看，少吃甜的。要休息几天？", False, False)
     assert turn_faults(case, [], "我是一个男性，34岁，牙疼三天。", False, False) == ["not_in_case"]
+
+
+@pytest.mark.parametrize(
+    ("said", "doctors"),
+    [
+        ("好，我马上安排您去拍片。", True),
+        ("您什么时候安排我住院？", False),
+        ("知道了，我少喝酒。要是疼得更厉害，建议再次复诊。", True),
+        ("行，请告诉我这些方面的情况。", True),
+        ("医生，请告诉我该挂哪个科。", False),
+        ("好的，请告诉我您后续的化验结果，我再根据结果决定是否用药。", True),
+        ("我根据结果决定去哪家医院。", False),
+        ("谢谢您的建议，我再观察几天。", False),
+        ("你好，我是一名线上医生，能回答各类健康问题。", True),
+        ("我是专业运动员，膝盖疼。", False),
+        ("小孩咳几声是正常的，无需处理。", True),
+        ("您好，我需要了解宝宝的病史和用药。", True),
+        ("我想了解孩子的病情要不要紧。", False),
+        ("社区医生说是正常的，不用管。", False),
+    ],
+)
+def test_a_doctors_part_behind_a_yes(said, doctors):
+    """What weak models add once they have agreed: they go on as the one who has advised."""
+    assert speaks_as_doctor(said) is doctors
 
 
 def test_amounts_in_words():
@@ -176,6 +241,11 @@ def test_a_patient_may_repeat_its_own_words_where_the_doctor_has_repeated_them()
     assert turn_faults(labelled("heart"), turns, "右下腹一直隐隐作痛，走路更疼", ended=False, may_end=False) == []
 
 
+def test_a_decimal_comma_of_the_record():
+    assert not unknown_numbers("昨晚烧到38.7度。", ["体温38,7℃"])
+    assert unknown_numbers("昨晚烧到38.7度。", ["体温38,9℃"]) == ["38.7"]
+
+
 def test_numbers_in_words_and_parts():
     assert unknown_numbers("疼了2个小时，血糖11点多", ["两小时前开始，空腹血糖11.8mmol/L"]) == []
     assert unknown_numbers("I'm 19, for 2 months", ["Woman, 19, for two months"]) == []
@@ -212,16 +282,28 @@ def two(tmp_path) -> str:
 def test_a_bad_turn_is_said_again(two, tmp_path, capsys):
     with ChatServer(script_of(ADVICE, "我烧到39.9度了")) as server:
         assert consult(server, two, tmp_path / "run", "--turns", "2") == 0
-        asked = [one.body["messages"] for one in server.requests if AGAIN["zh"][0] in str(one.body["messages"])]
+        asked = [one.body["messages"] for one in server.requests if "（" in one.body["messages"][-1]["content"]]
     assert "2 dialogues" in (told := capsys.readouterr().out) and "1 of 4 turns were asked for again" in told
     row = next(row for row in turns_in(tmp_path / "run") if (row["case"], row["turn"]) == ("001", 2))
     assert row["attempts"] == [ADVICE, "我烧到39.9度了"] and "faults" not in row
     assert (row["prompt_tokens"], row["completion_tokens"]) == (3 * 7, 3 * 3)
-    # Each time the patient is shown what it has just said and what is wrong with it.
-    assert [one[-2]["content"] for one in asked] == row["attempts"]
-    assert "像医生" in asked[0][-1]["content"] and "数字" in asked[1][-1]["content"]
+    # It hears the doctor's words and how to answer them, never its own bad ones.
+    hints = [HINTS["zh"][fault] for fault in ("speaks_as_doctor", "not_in_case")]
+    assert [one[-1]["content"] for one in asked] == [f"医生答第1句\n{hint}" for hint in hints]
+    assert all(bad not in str(one) for one in asked for bad in row["attempts"])
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text(encoding="utf-8"))
     assert (metrics["n"], metrics["gate"]["asked_again"], metrics["gate"]["invalid"]) == (2, 1, 0)
+
+
+@pytest.mark.parametrize("name", ["gall", "migraine"])
+def test_first_words_are_asked_for_in_another_way(name):
+    """Small models answer "what can I do for you?" as the assistants that they are, and copy it when they are asked again."""
+    case = labelled(name)
+    spoken, first = ("zh" if name == "gall" else "en"), patient_messages(case, auto=False)
+    again, last = (ask_again(case, first, ["copies"], last=last)[-1]["content"] for last in (False, True))
+    assert again == f"{OPENINGS_AGAIN[spoken]}\n{HINTS[spoken]['copies']}"
+    assert last == f"{OPENINGS_AGAIN[spoken]}\n{LAST_HINTS[spoken]}"
+    assert ask_again(case, first, ["not_in_case"], last=True)[-1]["content"].endswith(HINTS[spoken]["not_in_case"])
 
 
 def test_what_stays_bad_is_not_judged_and_takes_the_headline(two, tmp_path, capsys):

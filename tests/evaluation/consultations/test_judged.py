@@ -44,5 +44,5 @@ def test_a_judge_that_fails_costs_no_dialogue(two, tmp_path, capsys):
         asked, broken = len(server.requests), False
         assert consult(server, two, tmp_path / "run", *judge) == 0
         assert {one.body["model"] for one in server.requests[asked:]} == {"judge-model"}
-        assert len(server.requests) == asked + 1
+        assert len(server.requests) == asked + 2, "its score, and what its patient makes up"
     assert len(lines(tmp_path / "run" / "judge" / "scores.jsonl")) == 2

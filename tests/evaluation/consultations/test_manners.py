@@ -35,8 +35,8 @@ def faults(name: str, asked: str, text: str) -> list[str]:
 
 
 def test_the_plain_patient_is_told_what_it_was_before_there_were_others():
-    digest = "0076f2362414a0f85477c47e9f94c1bce55d2535b653056e2c755118f8d94741"
-    assert prompt_record() == {"version": "2", "sha256": digest}
+    digest = "202f4aa9ca53b1aa178cb756e9659ddcf4851c5fbde6b346f51be5ea9c77ee22"
+    assert prompt_record() == {"version": "3", "sha256": digest}
     assert len({prompt_record(manner)["sha256"] for manner in (*STYLES, "disc")}) == len(STYLES) + 1
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from support.billing import Bill, full, limit, rule, some, write_prices
 from support.chat_server import Behaviour, ChatServer, completion
-from support.consulting import case, judging, reply, write_cases
+from support.consulting import case, judging, on_inventions, reply, write_cases
 from support.judged_runs import dialogue, honest, write
 from support.paths import SAMPLE
 
@@ -59,7 +59,7 @@ def test_the_most_is_exact_when_every_reply_is_at_its_limit(four, tmp_path, caps
     for role, row in said.items():
         assert row["at most"][:3] == (calls[role], *bill.tokens[f"{role}-model"]), role
         assert row["about"][0] <= calls[role] and row["about"][1] < row["at most"][1] and row["about"][2] < row["at most"][2]
-    assert calls == {"patient": 4 + 11, "doctor": 12, "judge": 3 * (4 + 4)}
+    assert calls == {"patient": 4 + 11, "doctor": 12, "judge": 3 * (4 + 4 + 2 + 4)}
     assert sum(row["at most"][3] for row in said.values()) == pytest.approx(bill.total(), abs=2e-4)
     # A patient may be asked twice again for each of its turns, but not for the canaries; nobody else may.
     assert asked_again["patient"]["at most"][0] == 4 + 3 * 11
@@ -139,7 +139,7 @@ def test_what_is_left_of_a_run_and_its_own_ratio(four, tmp_path, capsys):
         and left["patient"]["at most"][0] == 3
         and left["doctor"]["at most"][0] == 2
     )
-    assert left["judge"]["at most"][0] == whole["judge"]["at most"][0] == 3 * 8
+    assert left["judge"]["at most"][0] == whole["judge"]["at most"][0] == 3 * (8 + 6)
     for role in ("patient", "doctor"):
         prompts = sum(sum(len(message["content"]) for message in body["messages"]) / 2 for body in calls[role])
         assert left[role]["about"][2] == 7 * len(calls[role])
@@ -166,7 +166,7 @@ def test_a_dry_run_starts_no_server_for_a_checkpoint(tiny, four, tmp_path, capsy
     model = str(tiny["base"])
     words = ["eval", "consult", "--cases", four, "--doctor", model, "--patient", model, "--judge", model, "--out"]
     said = expected(capsys, *words, str(tmp_path / "run"), *FEW, "--prices", write_prices(tmp_path))
-    assert [row["at most"][0] for row in said.values()] == [4 + 3 * 11, 12, 24]
+    assert [row["at most"][0] for row in said.values()] == [4 + 3 * 11, 12, 24 + 3 * (2 + 4)]
     assert {row["at most"][3] for row in said.values()} == {None}, "what we serve ourselves costs nothing"
     assert not (tmp_path / "run").exists()
 
@@ -214,7 +214,9 @@ def usual(rng: random.Random):
     """Counts of tokens as real runs have them: 0.7 a character, a doctor's replies of 145 in the median, a patient's of 28."""
 
     def counts(body: dict) -> tuple[int, int]:
-        length = {"doctor-model": DOCTOR, "patient-model": PATIENT, "judge-model": verdict(4)}[body["model"]]
+        length = {"doctor-model": DOCTOR, "patient-model": PATIENT, "judge-model": verdict(1 if on_inventions(body) else 4)}[
+            body["model"]
+        ]
         tokens = round(rng.lognormvariate(math.log(length.median), length.spread))
         return round(0.7 * sum(len(message["content"]) for message in body["messages"])), min(limit(body), tokens)
 

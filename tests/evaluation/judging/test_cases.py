@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from support.chat_server import ChatServer
-from support.consulting import CRITERIA, SECRET, case, consult, lines, reply, write_cases
+from support.consulting import CRITERIA, SECRET, case, consult, lines, on_inventions, reply, write_cases
 from support.judged_runs import dialogue, honest, judged, write
 
 from medllm_hf.cli import main
@@ -22,6 +22,8 @@ def scripted(body: dict) -> str:
     """Patient and doctor, and a judge that gives a point for everything in the form of any rubric in English or Chinese."""
     if body["model"] != "judge-model":
         return reply(body)
+    if said := on_inventions(body):
+        return said
     schema = body.get("response_format")
     names = schema["json_schema"]["schema"]["required"] if schema else CRITERIA
     return json.dumps(dict.fromkeys(names, 1)) if schema else "\n".join(f"{name}: 1" for name in names)
@@ -34,10 +36,11 @@ def two(tmp_path) -> str:
 
 
 def visit(cases: str, out: Path, *words: str) -> list[dict]:
-    """What the judge was sent, request by request, in a judged consult run."""
+    """What the judge was sent for scores, request by request, in a judged consult run."""
     with ChatServer(scripted) as server:
         assert consult(server, cases, out, "--judge", server.url + "#judge-model", *words) == 0
-        return [one.body for one in server.requests if one.body["model"] == "judge-model"]
+        asked = [one.body for one in server.requests if one.body["model"] == "judge-model"]
+    return [body for body in asked if not on_inventions(body)]
 
 
 def case_notes(body: dict) -> list[str] | None:
