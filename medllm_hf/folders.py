@@ -321,10 +321,12 @@ def read_text(path: Path | str, most: int = LARGEST) -> str:
 def unique_keys(pairs: list[tuple[str, object]]) -> dict:
     """The object of these pairs, for `json.loads`: readers differ in which of two values of one key they take.
 
+    A key is one object however many lines have it: of long files they are the most part.
+
     Raises:
         ValueError: a key twice.
     """
-    found = dict(pairs)
+    found = {sys.intern(name): value for name, value in pairs}
     if len(found) < len(pairs):
         raise ValueError(f"the key {Counter(name for name, _ in pairs).most_common(1)[0][0]!r} twice")
     return found

@@ -20,7 +20,7 @@ from medllm_hf.data.recognition import recognise
 from medllm_hf.errors import UserError, kind_of
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class McqItem:
     """One question. `answer` holds the right letters; `kind` is "single" or "multi" and is told to the examinee.
 

@@ -13,7 +13,7 @@ from medllm_hf.evaluation.runs.folder import combined_hash
 from medllm_hf.folders import LARGEST, check_file, read_json, sha256
 from medllm_hf.hub.licences import terms_of
 from medllm_hf.hub.results import FOLDER, model_index, tables
-from medllm_hf.hub.runs import run_folders
+from medllm_hf.hub.runs import log_words, run_folders
 
 DATASETS = "datasets"
 # Between these lines stand the publisher's own words, which are kept and not compared.
@@ -165,7 +165,7 @@ def dataset_lines(folder: Path, dataset: str) -> list[str]:
 
 def evidence_lines(folder: Path) -> list[str]:
     """The hash of each run's files, and of each file of `.eval_results`."""
-    lines = [f"- `eval/{run.name}`: `{evidence_hash(run)}`" for run in run_folders(folder)]
+    lines = [f"- `eval/{run.name}`: `{evidence_hash(run)}`{log_words(run)}" for run in run_folders(folder)]
     return lines + [f"- `{FOLDER}/{file.name}`: `{sha256(file)}`" for file in sorted((folder / FOLDER).glob("*.yaml"))]
 
 

@@ -9,15 +9,16 @@ from safetensors import SafetensorError, safe_open
 from medllm_hf.errors import UserError, first_line
 from medllm_hf.evaluation.runs.behaviour import BEHAVIOUR
 from medllm_hf.evaluation.runs.folder import FinishedRun, read_run, weights_hash
+from medllm_hf.evaluation.runs.log import count_runs
 from medllm_hf.evaluation.runs.names import distinct_names, nested_runs
 from medllm_hf.evaluation.verification.dialogues import held_by
-from medllm_hf.folders import check_apart, check_free, new_folder, read_json
+from medllm_hf.folders import check_apart, check_free, new_folder, read_json, write_json
 from medllm_hf.hub.cards import About, dataset_file, model_card
 from medllm_hf.hub.checks import check_repository
 from medllm_hf.hub.licences import check_licence, terms_of
 from medllm_hf.hub.repository import check_name
 from medllm_hf.hub.results import parse_benchmark, write_entry
-from medllm_hf.hub.runs import DIALOGUES, JUDGE, RUN_FILES, consultations_in, published
+from medllm_hf.hub.runs import DIALOGUES, IN_LOG, JUDGE, RUN_FILES, consultations_in, published
 from medllm_hf.pretrained import check_known, check_weights, load_config, load_tokenizer
 from medllm_hf.vocabulary import check_ids
 from medllm_hf.weight_files import INDEX_FILE, check_regular, header_shapes, published_files, read_provenance, weight_files
@@ -64,6 +65,7 @@ def publish_model(
             shutil.copyfile(file, folder / file.name)
         for run, name in zip(read, evidence_names(read), strict=True):
             copy_run(run["folder"], folder / "eval" / name)
+            declare_count(run, folder / "eval" / name)
         for dataset in datasets:
             copy_dataset_card(dataset, folder)
         found = published(folder)
@@ -82,6 +84,12 @@ def copy_run(run: Path, evidence: Path) -> None:
             shutil.copyfile(run / name, evidence / name)
     if (run / JUDGE / "manifest.json").exists():
         copy_run(run / JUDGE, evidence / JUDGE)
+
+
+def declare_count(run: FinishedRun, evidence: Path) -> None:
+    """Writes into the published manifest of a run how many runs of these weights on this benchmark the publisher's log has."""
+    if count := count_runs(run["folder"], run["manifest"]):
+        write_json(evidence / "manifest.json", {**run["manifest"], IN_LOG: count})
 
 
 def copy_dataset_card(text: str, folder: Path) -> None:

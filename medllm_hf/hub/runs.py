@@ -4,14 +4,20 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from medllm_hf.errors import UserError
-from medllm_hf.evaluation.runs.folder import FinishedRun, combined_hash, read_rows, read_run
+from medllm_hf.evaluation.runs.folder import SCORES, FinishedRun, combined_hash, read_rows, read_run
 from medllm_hf.evaluation.verification.dialogues import consultations, held_by, judgements, preferences
 from medllm_hf.evaluation.verification.exams import exam
 from medllm_hf.evaluation.verification.findings import DECLARED, Finding, Known, guarded
-from medllm_hf.folders import sha256
+from medllm_hf.folders import read_json, sha256
 
 RUN_FILES = ("manifest.json", "outputs.jsonl", "scores.jsonl", "metrics.json")
 DIALOGUES, JUDGE = "dialogues.jsonl", "judge"
+# The field of a published manifest that says how many runs the publisher's log has, and what the card makes of it.
+IN_LOG = "runs_in_log"
+LOG_WORDS = (
+    "; {0} runs of these weights on this benchmark stand in the publisher's log (declared)"
+    " 发布者的日志记有这些权重在该题集上的 {0} 次运行（自述）"
+)
 
 
 def published(folder: Path) -> list[dict]:
@@ -54,6 +60,15 @@ def run_folders(folder: Path) -> list[Path]:
     return [path for path in sorted((folder / "eval").glob("*/")) if not path.is_symlink()]
 
 
+def log_words(run: Path) -> str:
+    """What the card says of the log of a published run; nothing where its manifest has no number."""
+    try:
+        count = read_json(run / "manifest.json", names=True).get(IN_LOG)
+    except (UserError, OSError):  # told as a finding on the run
+        return ""
+    return LOG_WORDS.format(count) if type(count) is int and count > 0 else ""
+
+
 def rederived(folder: Path, known: Known) -> tuple[list[Finding], list[dict]]:
     """The findings on every run under `eval/`, and the runs of `published` with the metrics that follow from their outputs.
 
@@ -71,11 +86,13 @@ def verify_runs(folder: Path, known: Known, runs: list[dict]) -> Iterator[Findin
 
 
 def _run_findings(where: str, path: Path, known: Known, runs: list[dict]) -> Iterator[Finding]:
-    run = read_run(path)
+    run = read_run(path, scores=False)
     if run["manifest"].get("kind") == "mcq":
         metrics = yield from exam(where, run, known)
         runs.append({**run, "name": path.name, "metrics": metrics})
-    elif run["manifest"].get("kind") == "pair":
+        return
+    run["scores"] = read_rows(path / SCORES)
+    if run["manifest"].get("kind") == "pair":
         found, metrics = preferences(where, run)
         if metrics:
             held = held_by(run, consultations_in(sorted(path.parent.glob("*/"))))

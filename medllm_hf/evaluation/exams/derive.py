@@ -298,8 +298,8 @@ class StoredRun:
     outputs: list[Output]
 
 
-def stored_run(where: str, run: FinishedRun) -> StoredRun:
-    """The exam run in `run`, which `read_run` gave.
+def stored_run(where: str, run: FinishedRun, scores: Iterable[Mapping] | None = None) -> StoredRun:
+    """The exam run in `run`, which `read_run` gave; `scores` are its rows of scores one by one, where it has none of them.
 
     Raises:
         UserError: a record without a field that it must have, or with one that cannot be.
@@ -308,7 +308,7 @@ def stored_run(where: str, run: FinishedRun) -> StoredRun:
     try:
         check_manifest(manifest)
         outputs = read_outputs(run["outputs"], counted="endpoint" in manifest["model"])
-        stored = StoredRun(manifest, read_questions_asked(run["scores"]), outputs)
+        stored = StoredRun(manifest, read_questions_asked(run["scores"] if scores is None else scores), outputs)
     except ValueError as error:
         raise UserError(f"a damaged run in {where}: {error}", "what the format says", _AGAIN) from error
     check_costs(manifest, ["model"], f"{where}/manifest.json")
