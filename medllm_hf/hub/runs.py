@@ -5,10 +5,12 @@ from pathlib import Path
 
 from medllm_hf.errors import UserError
 from medllm_hf.evaluation.runs.folder import SCORES, FinishedRun, combined_hash, read_rows, read_run
+from medllm_hf.evaluation.verification.contradictions import contradictions
 from medllm_hf.evaluation.verification.dialogues import consultations, held_by, judgements, preferences
 from medllm_hf.evaluation.verification.exams import exam
 from medllm_hf.evaluation.verification.findings import DECLARED, Finding, Known, guarded
-from medllm_hf.folders import read_json, sha256
+from medllm_hf.folders import check_file, read_json
+from medllm_hf.hub.plan import hash_files
 
 RUN_FILES = ("manifest.json", "outputs.jsonl", "scores.jsonl", "metrics.json")
 DIALOGUES, JUDGE = "dialogues.jsonl", "judge"
@@ -83,6 +85,7 @@ def verify_runs(folder: Path, known: Known, runs: list[dict]) -> Iterator[Findin
     for path in run_folders(folder):
         where = f"eval/{path.name}"
         yield from guarded(where, _run_findings(where, path, known, runs))
+    yield from contradictions(runs)
 
 
 def _run_findings(where: str, path: Path, known: Known, runs: list[dict]) -> Iterator[Finding]:
@@ -134,7 +137,9 @@ def repository_hash(folder: Path) -> str:
     Raises:
         UserError: no safetensors.
     """
-    hashes = {file.name: sha256(file) for file in folder.glob("*.safetensors")}
-    if not hashes:
+    shards = {file.name: file for file in folder.glob("*.safetensors")}
+    if not shards:
         raise UserError(f"no .safetensors in {folder}", "a converted or trained checkpoint", "run `medllm convert` first")
-    return combined_hash(hashes)
+    for file in shards.values():
+        check_file(file)
+    return combined_hash(hash_files(shards))

@@ -9,7 +9,7 @@ from types import NoneType
 from typing import Any, NotRequired, TypedDict
 
 from medllm_hf.data.exam_prompts import KINDS
-from medllm_hf.data.mcq import McqItem
+from medllm_hf.data.mcq import LANGUAGE, McqItem
 from medllm_hf.errors import UserError
 from medllm_hf.evaluation.costs.prices import check_costs, sum_usage, with_cost
 from medllm_hf.evaluation.exams.outputs import (
@@ -218,7 +218,7 @@ class Answer:
         return self.shown.item.question, self.own_options, self.own(self.reference)
 
 
-def read_question(row: Mapping, where: str, language: str = McqItem.language) -> PresentedQuestion:
+def read_question(row: Mapping, where: str, language: str = LANGUAGE) -> PresentedQuestion:
     """The question in a row of scores.jsonl as it was put; its `language` is not written there.
 
     Raises:

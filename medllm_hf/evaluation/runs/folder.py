@@ -356,7 +356,7 @@ def read_run(folder: Path | str, scores: bool = True) -> FinishedRun:
     folder = Path(folder)
     manifest = read_json(folder / "manifest.json", names=True)
     schema = manifest.get("schema", 1)
-    if not isinstance(schema, int) or schema > SCHEMA:
+    if type(schema) is not int or schema not in range(1, SCHEMA + 1):
         raise UserError(f"a manifest of schema {schema} in {folder}", f"one of {SCHEMA} or less", "take a newer medllm_hf")
     if "ended" not in manifest:
         raise UserError(f"an unfinished run in {folder}", "a finished run folder", "run the same `medllm eval` again")
