@@ -326,8 +326,12 @@ def eval_import(parser: Parser) -> None:
 
 def report(parser: Parser) -> None:
     """Adds the arguments of `medllm report`."""
+    from medllm_hf.reporting.phrases import DEFAULT, LANGUAGES
+
     parser.add_argument("runs", metavar="RUN", nargs="+", help="run folders, in the order of the table")
     parser.add_argument("--out", required=True, metavar="DIR", help="folder to write")
+    words = "of tables, plots and page (default: %(default)s)"
+    parser.add_argument("--language", choices=list(LANGUAGES), default=DEFAULT, help=words)
     add_output(parser)
 
 

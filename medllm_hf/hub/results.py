@@ -65,9 +65,9 @@ def _pair_cells(run: dict) -> tuple[str, ...]:
     counts = (*(str(overall[name]) for name in ("wins", "ties", "losses", "inconsistent")), str(found["n"]))
     single = {key: found["criteria"][key] for key in rubric["criteria"] if key != "overall"}
     each = ", ".join(
-        f"{key} {percent(own['win_rate'])} ({share_text(own['interval'], own['n'])})" for key, own in single.items()
+        f"{key} {percent(own['win_rate'])} ({share_text(own['interval'], own['n']).en})" for key, own in single.items()
     )
-    rate = (percent(overall["win_rate"]), share_text(overall["interval"], overall["n"]))
+    rate = (percent(overall["win_rate"]), share_text(overall["interval"], overall["n"]).en)
     return (*head, *rate, *counts, str(found["unscored"]), passed, each)
 
 
@@ -89,7 +89,7 @@ def _judge_cells(run: dict) -> tuple[str, ...]:
 
 
 def _ends(found: dict, key: str, digits: int) -> str:
-    return ends_text(found["intervals"][key], found["n"] - found["unscored"], digits)
+    return ends_text(found["intervals"][key], found["n"] - found["unscored"], digits).en
 
 
 def model_index(runs: list[dict]) -> list[EvalResult]:

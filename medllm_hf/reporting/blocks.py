@@ -1,10 +1,12 @@
-"""A report as a list of blocks, and the blocks as Markdown. pages.py writes the same blocks as HTML."""
+"""A report as a list of blocks, and the blocks as Markdown. html.py writes the same blocks as a page."""
 
 import html
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
+
+from medllm_hf.reporting.phrases import DEFAULT, LIST, Language, Phrase, Text, Words, joined, say
 
 # The most names that a list spells out.
 MOST_NAMED = 20
@@ -16,7 +18,7 @@ class Heading:
 
     kind: ClassVar[str] = "heading"
     level: int
-    text: str
+    text: Words
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,7 @@ class Paragraph:
     """Running text, and the address that it ends with, if any."""
 
     kind: ClassVar[str] = "paragraph"
-    text: str
+    text: Words
     address: str = ""
 
 
@@ -33,8 +35,8 @@ class Table:
     """A table of texts."""
 
     kind: ClassVar[str] = "table"
-    head: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
+    head: tuple[Words, ...]
+    rows: tuple[tuple[Words, ...], ...]
 
 
 @dataclass(frozen=True)
@@ -43,16 +45,29 @@ class Figure:
 
     kind: ClassVar[str] = "figure"
     name: str
-    text: str
+    text: Words
 
 
 Block = Heading | Paragraph | Table | Figure
 
 
-def markdown(blocks: Iterable[Block]) -> str:
-    """The blocks as a Markdown page."""
-    parts = []
+def in_language(blocks: Iterable[Block], language: Language) -> list[Block]:
+    """The blocks with their texts in one language, as `markdown` and pages take them."""
+    found: list[Block] = []
     for block in blocks:
+        match block:
+            case Table(head, rows):
+                lines = [tuple(say(text, language) for text in line) for line in (head, *rows)]
+                found.append(Table(lines[0], tuple(lines[1:])))
+            case _:
+                found.append(replace(block, text=say(block.text, language)))
+    return found
+
+
+def markdown(blocks: Iterable[Block], language: Language = DEFAULT) -> str:
+    """The blocks as a Markdown page in a language."""
+    parts = []
+    for block in in_language(blocks, language):
         match block:
             case Heading(level, text):
                 parts.append(f"{'#' * level} {cell(text)}")
@@ -87,9 +102,17 @@ def percent(share: float | None) -> str:
     return "–" if share is None else f"{100 * share:.1f}%"
 
 
-def interval(low: float, high: float) -> str:
+_FROM_TO, _FROM_TO_PERCENT = Phrase("{low} to {high}", "{low} 至 {high}"), Phrase("{low} to {high}%", "{low}% 至 {high}%")
+
+
+def span(low: str, high: str) -> Text:
+    """("3.90", "4.50") → "3.90 to 4.50"."""
+    return _FROM_TO(low=low, high=high)
+
+
+def interval(low: float, high: float) -> Text:
     """(0.4, 0.6) → "40.0 to 60.0%"."""
-    return f"{100 * low:.1f} to {100 * high:.1f}%"
+    return _FROM_TO_PERCENT(low=f"{100 * low:.1f}", high=f"{100 * high:.1f}")
 
 
 def chance_text(p: float | None) -> str:
@@ -109,11 +132,14 @@ def signed(value: float | None) -> str:
 
 
 def words(name: str) -> str:
-    """The name of a criterion, check or setting as it is read."""
+    """The name of a criterion, check or setting as it is read in English."""
     return name.replace("_", " ")
 
 
-def listed(names: Sequence[str], file: str = "results.json", between: str = ", ") -> str:
+_MORE = Phrase("{names} and {n} more, which {file} names", "{names} 等，另有 {n} 项见 {file}")
+
+
+def listed(names: Sequence[str], file: str = "results.json", between: Words = LIST) -> Text:
     """The names, the first of them where there are many and `file` has the rest."""
-    more = len(names) - MOST_NAMED
-    return between.join(names[:MOST_NAMED]) + (f" and {more} more, which {file} names" if more > 0 else "")
+    more, first = len(names) - MOST_NAMED, joined(names[:MOST_NAMED], between)
+    return _MORE(names=first, n=more, file=file) if more > 0 else first

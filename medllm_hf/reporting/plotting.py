@@ -1,7 +1,8 @@
-"""Pictures that are the same bytes for the same values: their style, names, colours and files.
+"""Pictures that are the same bytes for the same values: their style, names, labels, colours and files.
 
-Names are text in the SVG, which the reader's browser draws with its own fonts. The PNG is drawn here, with the fonts of this
-machine: a name that none of them has letters for is a number there, and the picture says so.
+Names and labels are text in the SVG, which the reader's browser draws with its own fonts. The PNG is drawn here, with the
+fonts of this machine: a name that none of them has letters for is a number there, a label is in English, and the picture
+says so.
 """
 
 import re
@@ -9,9 +10,12 @@ import unicodedata
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from medllm_hf.reporting.phrases import DEFAULT, Language, Words, say
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -28,21 +32,43 @@ NO_FONT = (
     "No font here has the letters of all names: some stand by their number in the table. report.html and the SVG name all.\n"
     "For Chinese names install a Chinese font, such as Noto Sans CJK (Debian: fonts-noto-cjk), and report again."
 )
+NO_CHINESE = (
+    "No font here has Chinese letters: the labels are in English. report.html and the SVG have them in Chinese.\n"
+    "Install a Chinese font, such as Noto Sans CJK (Debian: fonts-noto-cjk), and report again."
+)
+# Letters of labels, by which a font for them is found.
+_SAMPLE: dict[Language, str] = {"en": "", "zh": "准确率均分随机水平正确所选"}
 # Marks that turn the direction of what follows, which would be the text behind the name.
 _DIRECTIONS = frozenset("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
-Names = Callable[[Sequence[str], str], list[str]]
-Draw = Callable[[Names], "Figure"]
+
+@dataclass(frozen=True)
+class Lettering:
+    """How a picture is lettered: called with names and the word for a numbered one, it gives them as they may stand there.
+
+    Attributes:
+        names: What gives the names.
+        label: The text of an axis, a title or a legend as it may stand there.
+    """
+
+    names: Callable[[Sequence[str], str], list[str]]
+    label: Callable[[Words], str]
+
+    def __call__(self, names: Sequence[str], word: Words) -> list[str]:
+        return self.names(names, self.label(word))
+
+
+Draw = Callable[[Lettering], "Figure"]
 
 
 @contextmanager
-def style(names: Iterable[str]) -> Iterator[None]:
+def style(names: Iterable[str], language: Language = DEFAULT) -> Iterator[None]:
     """Has pictures drawn in the block look alike, with the `names` as they are written and no chance in the SVG."""
     from matplotlib import rc_context
 
     with rc_context(
         {
-            "font.family": [LATIN, *_fonts_of(shown_names(names))],
+            "font.family": [LATIN, *_fonts_of([*shown_names(names), _SAMPLE[language]])],
             "svg.fonttype": "none",
             "svg.hashsalt": "medllm",
             "text.parse_math": False,
@@ -53,28 +79,35 @@ def style(names: Iterable[str]) -> Iterator[None]:
         yield
 
 
-def save(draw: Draw, folder: Path, name: str) -> None:
+def save(draw: Draw, folder: Path, name: str, language: Language = DEFAULT) -> None:
     """Writes what `draw` makes as PNG and SVG, without the time and the program.
 
     Args:
-        draw: takes a function from names, and the word for a numbered one, to names as they may stand in the picture; called
-            once for each file, since the SVG can have names that the PNG cannot.
+        draw: called once for each file, since the SVG can have names and labels that the PNG cannot.
     """
-    numbered = []
+    notes = {}
 
-    def drawable(names: Sequence[str], word: str) -> list[str]:
+    def drawable_names(names: Sequence[str], word: str) -> list[str]:
         found = labels(names, word)
-        numbered.append(found != shown_names(names))
+        if found != shown_names(names):
+            notes[NO_FONT] = True
         return found
 
-    figure = draw(drawable)
-    if any(numbered):
-        figure.supxlabel(NO_FONT, fontsize=7, color="#b42318", x=0.01, ha="left")
+    def drawable_label(words: Words) -> str:
+        if _drawable().issuperset(map(ord, label := say(words, language))):
+            return label
+        notes[NO_CHINESE] = True
+        return say(words, "en")
+
+    figure = draw(Lettering(drawable_names, drawable_label))
+    if notes:
+        figure.supxlabel("\n".join(notes), fontsize=7, color="#b42318", x=0.01, ha="left")
     figure.savefig(folder / f"{name}.png", dpi=110, metadata={"Software": None})
     with warnings.catch_warnings():
         # The browser has what is missing here.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
-        draw(lambda names, word: shown_names(names)).savefig(folder / f"{name}.svg", metadata={"Date": None, "Creator": None})
+        own = Lettering(lambda names, word: shown_names(names), lambda words: say(words, language))
+        draw(own).savefig(folder / f"{name}.svg", metadata={"Date": None, "Creator": None})
     _name_fonts(folder / f"{name}.svg")
 
 

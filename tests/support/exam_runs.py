@@ -8,6 +8,7 @@ from medllm_hf.evaluation.commands.report import report
 from medllm_hf.evaluation.exams.derive import derive, read_questions_asked
 from medllm_hf.evaluation.runs.folder import write_jsonl
 from medllm_hf.folders import write_json
+from medllm_hf.reporting.phrases import Language
 
 SETTINGS = {
     **{"mode": "likelihood", "score": "letter", "normalization": "none", "shots": 0, "seed": 0},
@@ -124,8 +125,8 @@ def two_runs(tmp_path: Path, **settings) -> tuple[Path, Path]:
     return weak, run_folder(tmp_path / "strong", answered(rows, right_with(0.8, 2)), **settings)
 
 
-def reported(tmp_path: Path, *folders: Path, out: str = "out") -> tuple[dict, str]:
+def reported(tmp_path: Path, *folders: Path, out: str = "out", language: Language = "en") -> tuple[dict, str]:
     """The results and the text of the report over `folders`."""
-    report([str(folder) for folder in folders], str(tmp_path / out))
+    report([str(folder) for folder in folders], str(tmp_path / out), language)
     folder = tmp_path / out
     return json.loads((folder / "results.json").read_text(encoding="utf-8")), (folder / "report.md").read_text(encoding="utf-8")

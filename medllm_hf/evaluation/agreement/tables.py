@@ -90,10 +90,10 @@ def _calibration(values: dict) -> Iterator[Block]:
     if labels["by_several"]:
         yield Paragraph(f"Labelled by two annotators or more: {labels['by_several']}; the mean of their labels counts.")
     if labels["unscored"]:
-        yield Paragraph(f"Labelled and not scored by a judge, not used: {listed(labels['unscored'], _FILE)}.")
+        yield Paragraph(f"Labelled and not scored by a judge, not used: {listed(labels['unscored'], _FILE).en}.")
     yield Table(_CALIBRATED, tuple(lines))
     if withheld:
-        yield Paragraph(f"Not calibrated: {listed(withheld, _FILE, '; ')}.")
+        yield Paragraph(f"Not calibrated: {listed(withheld, _FILE, '; ').en}.")
     yield Paragraph(_CALIBRATION_NOTE)
 
 
@@ -132,7 +132,7 @@ def _run_text(run: dict) -> str:
     if run.get("shown") == "case":
         text += " The judge was shown the cases."
     if run["unlabelled"]:
-        text += f" Without labels are {len(run['unlabelled'])}: {listed(run['unlabelled'], _FILE)}."
+        text += f" Without labels are {len(run['unlabelled'])}: {listed(run['unlabelled'], _FILE).en}."
     if run["no_headline"]:
         text += f" The run has no headline figure: {'; '.join(run['no_headline'])}."
     return text
@@ -143,13 +143,15 @@ def _labels(labels: dict) -> Iterator[Block]:
     files = ", ".join(f"{file['name']} (SHA-256 {file['sha256'][:16]})" for file in labels["files"])
     yield Paragraph(f"Labels by {annotators}, from {files}.")
     if labels["bad_rows"]:
-        yield Paragraph(f"Rows left out, {len(labels['bad_rows'])}: {listed(labels['bad_rows'], _FILE, '; ')}.")
+        yield Paragraph(f"Rows left out, {len(labels['bad_rows'])}: {listed(labels['bad_rows'], _FILE, '; ').en}.")
     if labels["unknown_ids"]:
-        yield Paragraph(f"Labelled ids that no run has, {len(labels['unknown_ids'])}: {listed(labels['unknown_ids'], _FILE)}.")
+        yield Paragraph(
+            f"Labelled ids that no run has, {len(labels['unknown_ids'])}: {listed(labels['unknown_ids'], _FILE).en}."
+        )
     if labels["other_words"]:
         yield Paragraph(
             f"Labels of other words than the runs have under the id, {len(labels['other_words'])}, left out: "
-            f"{listed(labels['other_words'], _FILE)}."
+            f"{listed(labels['other_words'], _FILE).en}."
         )
     if labels["unread_columns"]:
         yield Paragraph(f"Columns that are no criterion and were not read: {', '.join(labels['unread_columns'])}.")
@@ -169,9 +171,11 @@ def _table(rows: list[dict]) -> Table:
 def _apart(row: dict) -> Iterator[Block]:
     for side in ("first", "second"):
         if names := row[f"only_{side}"]:
-            yield Paragraph(f"Dialogues only in {row[side]}, beside the other: {listed(names, _FILE)}.")
+            yield Paragraph(f"Dialogues only in {row[side]}, beside the other: {listed(names, _FILE).en}.")
     if row["other_words"]:
-        yield Paragraph(f"Ids with other words in {row['first']} than in {row['second']}: {listed(row['other_words'], _FILE)}.")
+        yield Paragraph(
+            f"Ids with other words in {row['first']} than in {row['second']}: {listed(row['other_words'], _FILE).en}."
+        )
 
 
 def _band_table(one: dict) -> Table:

@@ -10,6 +10,7 @@ from medllm_hf.evaluation.case_facts.prompts import Task
 from medllm_hf.evaluation.case_facts.replies import (
     REFUSALS,
     Refused,
+    is_cut,
     read_checklist,
     read_facts,
     unusable_checklist,
@@ -21,7 +22,7 @@ from medllm_hf.evaluation.costs.prices import sum_usage
 
 
 class Output(TypedDict):
-    """A line of outputs.jsonl: the writer's last reply on a case, and those before it, which could not be used.
+    """A line of outputs.jsonl: the best of the writer's replies on a case, and the others, which could not be used or were cut.
 
     `error` says why an endpoint never gives one; the tokens are those of all.
     """
@@ -40,13 +41,15 @@ class Output(TypedDict):
 
 
 class Score(TypedDict):
-    """A row of scores.jsonl: what the replies on a case gave; `unusable` says why they gave no facts, or no checklist."""
+    """A row of scores.jsonl: what the replies on a case gave; `unusable` says why they gave no facts, or no checklist, and
+    `cut` which of these may lack some, since the reply was cut."""
 
     id: str
     facts: dict[str, int]
     points: dict[str, int]
     refused: dict[str, int]
     unusable: dict[str, str]
+    cut: list[Task]
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,7 @@ class CaseEntry:
     checklist: tuple[CheckPoint, ...]
     refused: tuple[Refused, ...]
     unusable: dict[str, str]
+    cut: tuple[Task, ...]
 
 
 @dataclass(frozen=True)
@@ -84,7 +88,8 @@ def entry_of(case: Case, outputs: Mapping[Task, Output]) -> CaseEntry:
         refused += given.refused
         reason = row.get("error") or unusable_checklist(given)
         points, unusable = ((), {**unusable, "checklist": reason}) if reason else (given.points, unusable)
-    return CaseEntry(case, facts, points, tuple(refused), unusable)
+    cut = tuple(task for task, row in outputs.items() if is_cut(row["reply"], row["finish"]))
+    return CaseEntry(case, facts, points, tuple(refused), unusable, cut)
 
 
 def derive(outputs: Iterable[Output], cases: Sequence[Case]) -> Derived:
@@ -103,7 +108,8 @@ def derive(outputs: Iterable[Output], cases: Sequence[Case]) -> Derived:
         "points": _total((row["points"] for row in scores), WEIGHTS),
         "refused": _total((row["refused"] for row in scores), REFUSALS),
         "unusable": {row["id"]: row["unusable"] for row in scores if row["unusable"]},
-        "cut": sum(row["finish"] == "length" for row in rows),
+        "cut": sum(len(row["cut"]) for row in scores),
+        "incomplete": [row["id"] for row in scores if row["cut"]],
         "usage": {"writer": sum_usage(rows)},
     }
     return Derived(entries, scores, metrics)
@@ -116,6 +122,7 @@ def _score(entry: CaseEntry) -> Score:
         "points": _total([Counter(one.kind for one in entry.checklist)], WEIGHTS),
         "refused": _total([Counter(one.reason for one in entry.refused)], REFUSALS),
         "unusable": entry.unusable,
+        "cut": list(entry.cut),
     }
 
 
@@ -141,7 +148,8 @@ def _entry_json(entry: CaseEntry, writer: str, prompt: str) -> str:
     if entry.facts or entry.checklist:
         named = [{"id": one.id, "kind": one.kind, "text": one.text, "aliases": list(one.aliases)} for one in entry.facts]
         points = [{"kind": one.kind, "point": one.point, "weight": one.weight} for one in entry.checklist]
-        made = {"case_sha256": text_hash(case.description), "model": writer, "prompt_sha256": prompt}
+        made: dict = {"case_sha256": text_hash(case.description), "model": writer, "prompt_sha256": prompt}
+        made |= {"cut": list(entry.cut)} if entry.cut else {}
         row |= {"facts": named, "checklist": points, "made": made}
     fields = [f"  {json.dumps(name)}: {_value(row[name])}" for name in sorted(row)]
     return "{\n" + ",\n".join(fields) + "\n}"

@@ -11,7 +11,7 @@ from medllm_hf.evaluation.consultations.patient import language
 
 Task = Literal["facts", "checklist"]
 TASKS: tuple[Task, ...] = get_args(Task)
-VERSION = "1"
+VERSION = "2"
 # The most entries of a reply, and the most aliases of a fact.
 MOST_FACTS, MOST_ALIASES, MOST_POINTS = 40, 6, 12
 
@@ -71,6 +71,7 @@ At least one is must_ask and one harmful. Reply with one JSON object and nothing
 }
 _KNOWN = {"zh": "已经整理出的事实：\n", "en": "The facts found so far:\n"}
 _DIAGNOSIS = {"zh": "诊断：", "en": "Diagnosis: "}
+CUT = {"zh": "没有写完就断了：每条少写别名，不写别的话", "en": "it was cut off: fewer aliases, and nothing but the list"}
 _AGAIN = {
     "zh": "\n\n注意：上一次的回复不能用（{reason}）。请按上面的格式重写。",
     "en": "\n\nNote: the last reply could not be used ({reason}). Write it again in the form above.",
@@ -108,6 +109,6 @@ def response_format(task: Task) -> dict:
 
 def prompt_record() -> dict[str, str]:
     """What a manifest says of the prompts: the hash covers all words that the writer may be sent by us."""
-    words = [_FENCE, _ASK, _KNOWN, _DIAGNOSIS, _AGAIN, [response_format(task) for task in TASKS]]
+    words = [_FENCE, _ASK, _KNOWN, _DIAGNOSIS, _AGAIN, CUT, [response_format(task) for task in TASKS]]
     text = json.dumps(words, ensure_ascii=False, sort_keys=True)
     return {"version": VERSION, "sha256": hashlib.sha256(text.encode()).hexdigest()}

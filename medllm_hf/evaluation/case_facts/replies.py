@@ -8,7 +8,18 @@ from typing import Literal, get_args
 from medllm_hf.endpoints.reasoning import without_reasoning
 from medllm_hf.evaluation.case_facts.prompts import MOST_FACTS, MOST_POINTS
 from medllm_hf.evaluation.consultations.cases import Case
-from medllm_hf.evaluation.consultations.facts import HIDDEN, KINDS, WEIGHTS, Check, CheckPoint, Fact, Kind, letters, quoted
+from medllm_hf.evaluation.consultations.facts import (
+    COMPLAINT,
+    HIDDEN,
+    KINDS,
+    WEIGHTS,
+    Check,
+    CheckPoint,
+    Fact,
+    Kind,
+    letters,
+    quoted,
+)
 from medllm_hf.metrics.llm_judge.quasi_json import decode
 
 Refusal = Literal[
@@ -22,13 +33,6 @@ _CALLED: dict[str, Kind] = {
     "病史": "history", "体征": "finding", "检查": "finding", "所见": "finding", "诊断": "diagnosis",
     "sign": "finding", "medication": "history", "test": "finding", "disease": "diagnosis",
 }  # fmt: skip
-# A complaint that weak writers give for a diagnosis: hidden, it would be taken from the patient's words.
-_COMPLAINT = re.compile(
-    r".{0,6}?(?:胸闷|憋闷|(?<!偏)(?<!性)头痛|腹痛|胸痛|腰痛|背痛|疼痛|肿痛|咽痛|疼|不适|恶心|呕吐|咳嗽|咳痰|发热|发烧|乏力|头晕|眩晕|心悸|心慌|气促|气短"
-    r"|呼吸困难|腹泻|便秘|便血|腹胀|肿物|肿块|包块|占位|瘙痒|麻木|晕厥|晕倒|消瘦|失眠|疲劳)"
-    r"|(?:\w+ )?(?:pain|fever|cough|nausea|vomiting|fatigue|dizziness|headache|mass|lump)",
-    re.I,
-)
 # Words of the case that are no fact alone; as a diagnosis they would be taken out of all that the patient is told.
 _NOTHING = re.compile(r"(?:无|没有?|有|否认?|是|不详|未知|未提及|暂|none|no|yes|unknown|na)+")
 # Entries hold no object within them, so a reply that was cut still gives those that are whole.
@@ -77,8 +81,8 @@ def read_facts(reply: str, case: Case) -> ReadFacts:
             found[read[0], letters(read[1])] = read
     if case.diagnosis and not any(kind == HIDDEN for kind, _, _ in found.values()):
         found[HIDDEN, ""] = (HIDDEN, case.diagnosis, ())
-    names = {letters(name) for kind, text, aliases in found.values() if kind == HIDDEN for name in (text, *aliases)}
-    names = {name for name in names if len(name) > 1}
+    hidden = [name for kind, text, aliases in found.values() if kind == HIDDEN for name in (text, *aliases)]
+    names = {letters(name) for name in hidden if len(letters(name)) > 1 and not COMPLAINT.fullmatch(name)}
     kept = []
     for kind, text, aliases in found.values():
         if kind == HIDDEN:
@@ -125,7 +129,7 @@ def _fact(entry: Mapping, case: Case) -> tuple[Kind, str, tuple[str, ...]] | Ref
         return Refused("not_quoted", text)
     if len(letters(words)) > LONGEST_FACT:
         return Refused("too_long", words)
-    if kind == HIDDEN and _COMPLAINT.fullmatch(words):
+    if kind == HIDDEN and COMPLAINT.fullmatch(words):
         kind = "symptom"
     given = entry.get("aliases")
     aliases = dict.fromkeys(one.strip() for one in (given if isinstance(given, list) else []) if isinstance(one, str))
@@ -154,6 +158,13 @@ def read_checklist(reply: str) -> ReadChecklist:
             points[letters(text)] = CheckPoint(kind, " ".join(text.split()), WEIGHTS[kind])
     order = list(WEIGHTS)
     return ReadChecklist(tuple(sorted(points.values(), key=lambda one: order.index(one.kind))), tuple(refused))
+
+
+def is_cut(reply: str, finish: str) -> bool:
+    """Whether a reply ends before its list does: the server says so, or an entry or a list is begun and not ended."""
+    text = without_reasoning(reply)
+    whole = all(text.count(begin) <= text.count(end) for begin, end in ("[]", "{}"))
+    return not whole or (finish == "length" and "[" not in text)
 
 
 def unusable_facts(read: ReadFacts) -> str | None:

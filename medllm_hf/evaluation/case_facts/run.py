@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,12 +10,21 @@ from pathlib import Path
 from tqdm import tqdm
 
 from medllm_hf.endpoints.client import ChatClient, EndpointError, Reply, RequestAccount, ask_all
+from medllm_hf.errors import UserError
 from medllm_hf.evaluation.case_facts.derive import Output, cases_json, derive, entry_of
-from medllm_hf.evaluation.case_facts.prompts import TASKS, Task, prompt_record, response_format, task_messages
-from medllm_hf.evaluation.case_facts.replies import REFUSALS, read_checklist, read_facts, unusable_checklist, unusable_facts
+from medllm_hf.evaluation.case_facts.prompts import CUT, TASKS, Task, prompt_record, response_format, task_messages
+from medllm_hf.evaluation.case_facts.replies import (
+    REFUSALS,
+    is_cut,
+    read_checklist,
+    read_facts,
+    unusable_checklist,
+    unusable_facts,
+)
 from medllm_hf.evaluation.case_facts.settings import ATTEMPTS, Settings, check_settings
 from medllm_hf.evaluation.consultations.cases import FACTS_FILE, Case, read_cases
 from medllm_hf.evaluation.consultations.facts import KINDS, WEIGHTS, Fact
+from medllm_hf.evaluation.consultations.patient import language
 from medllm_hf.evaluation.consultations.privacy import check_personal_data
 from medllm_hf.evaluation.costs.estimate import Estimate, Length, Seen, Volume, about, at_most, preview_costs, seen_reply
 from medllm_hf.evaluation.costs.ledger import Spending
@@ -22,11 +32,15 @@ from medllm_hf.evaluation.costs.prices import cost_text, record_prices
 from medllm_hf.evaluation.models import ModelSpec, serve_models
 from medllm_hf.evaluation.runs.folder import RunFolder, open_run, outputs_in, read_run
 from medllm_hf.evaluation.runs.records import read_record
-from medllm_hf.folders import write_text
+from medllm_hf.folders import read_json, sha256, write_text
 
 KEY = ("case", "task")
+# The field of the metrics with the hash of the file of cases as it was written.
+WRITTEN = "cases_sha256"
 # What a server answers to a request that it will never take; from one that has answered others, it concerns these words.
 REFUSED = (400, 413, 422)
+# The most cases that a summary names.
+SHOWN = 5
 # As long as the longest reason why a reply cannot be used.
 _REASON = "no fact in it is a quote of the case"
 # A list of some ten facts or points, of some forty tokens each.
@@ -83,8 +97,11 @@ def write_facts(plan: Plan, out: str, overwrite: bool = False) -> str:
     A file of cases that is there stays as it is: it may have been edited.
 
     Raises:
-        UserError: `out` holds something else; a checkpoint cannot be served; or the endpoint refuses every request.
+        UserError: `out` holds something else, or an edited file that would be overwritten; a checkpoint cannot be served; or
+            the endpoint refuses every request.
     """
+    if overwrite:
+        check_unedited(out)
     with open_run(out, plan.manifest, KEY, overwrite) as run, Spending(run, plan.settings.budget) as spending:
         failed = {} if run.finished else fill(run, plan, spending)
         if failed:
@@ -94,11 +111,28 @@ def write_facts(plan: Plan, out: str, overwrite: bool = False) -> str:
         rows = rows_of(run.rows, plan.cases, str(run.path))
         order = [(case.id, task) for case in plan.cases for task in TASKS if task in rows[case.id]]
         derived = derive([rows[case][task] for case, task in order], plan.cases)
+        written = cases_json(derived.entries, plan.party.record["id"], prompt_record()["sha256"])
+        # By this an edited file is known, which --overwrite does not remove.
+        derived.metrics[WRITTEN] = hashlib.sha256(written.encode()).hexdigest()
         if not (run.path / FACTS_FILE).exists():
-            written = cases_json(derived.entries, plan.party.record["id"], prompt_record()["sha256"])
             write_text(run.path / FACTS_FILE, written)
         run.finish(list(order), list(map(dict, derived.scores)), spending.with_cost(derived.metrics))
     return ""
+
+
+def check_unedited(out: str | Path) -> None:
+    """Check that the file of cases in a run folder, which is to be overwritten, is as it was written.
+
+    Raises:
+        UserError: it may have been edited since.
+    """
+    file, metrics = Path(out) / FACTS_FILE, Path(out) / "metrics.json"
+    if not file.is_file():
+        return
+    written = read_json(metrics).get(WRITTEN) if metrics.is_file() else None
+    if sha256(file) != written:
+        found = f"an edited {FACTS_FILE} in {out}" if written else f"a {FACTS_FILE} in {out} that may have been edited"
+        raise UserError(found, "a file as it was written, for --overwrite", "move it elsewhere, or choose another folder")
 
 
 def rows_of(rows: Mapping[tuple, dict], cases: Sequence[Case], where: str) -> dict[str, dict[Task, Output]]:
@@ -195,14 +229,23 @@ async def _write(
                     account=account,
                 )
             )
-            again = None if replies[-1].used_up else unusable(task, case, replies[-1].text)
-        error = f"reasoning alone, cut at {plan.settings.max_new_tokens} tokens" if replies[-1].used_up else ""
+            cut = CUT[language(case)] if is_cut(replies[-1].text, replies[-1].finish) else None
+            again = None if replies[-1].used_up else cut or unusable(task, case, replies[-1].text)
+        replies.sort(key=lambda one: _worth(task, case, one))
+        lost = any(one.used_up for one in replies) and unusable(task, case, replies[-1].text)
+        error = f"reasoning alone, cut at {plan.settings.max_new_tokens} tokens" if lost else ""
         keep(own, task, _output(case, task, replies, "response_format" not in client.dropped, error))
 
 
 def unusable(task: Task, case: Case, reply: str) -> str | None:
     """Why a reply cannot be used, None where it can."""
     return unusable_facts(read_facts(reply, case)) if task == "facts" else unusable_checklist(read_checklist(reply))
+
+
+def _worth(task: Task, case: Case, reply: Reply) -> tuple[bool, bool, int]:
+    """By this the best of the replies of a case is found: one that can be used, is whole, and says the most."""
+    read = read_facts(reply.text, case).facts if task == "facts" else read_checklist(reply.text).points
+    return unusable(task, case, reply.text) is None, not is_cut(reply.text, reply.finish), len(read)
 
 
 def call_seed(seed: int, case: str, task: str, attempt: int) -> int:
@@ -231,8 +274,10 @@ def preview(plan: Plan, out: str, overwrite: bool = False) -> str:
     """What is said in place of a run; nothing is sent or written.
 
     Raises:
-        UserError: `out` holds something else.
+        UserError: `out` holds something else, or an edited file that would be overwritten.
     """
+    if overwrite:
+        check_unedited(out)
     given = outputs_in(out, plan.manifest, KEY, overwrite)
     rows, limit = rows_of(given, plan.cases, out), plan.settings.max_new_tokens
     seen: list[Seen] = []
@@ -265,7 +310,10 @@ def run_summary(out: str | Path) -> str:
     if figures["unusable"]:
         first, reasons = next(iter(figures["unusable"].items()))
         lines.append(f"{len(figures['unusable'])} cases lack some, the first is {first}: {', '.join(reasons.values())}")
-    cost = f", {cost_text(figures['cost'])}" if "cost" in figures else ""
+    if figures["incomplete"]:
+        count, ids = len(figures["incomplete"]), ", ".join(figures["incomplete"][:SHOWN])
+        lines.append(f"{count} cases are incomplete, since replies were cut, such as {ids}: raise --max-new-tokens")
+    cost = f", {cost_text(figures['cost']).en}" if "cost" in figures else ""
     file = Path(out) / FACTS_FILE
     lines.append(f"{figures['usage']['writer']['calls']} replies{cost}; {file}: read and edit it before it is used")
     return "\n".join(lines)
@@ -273,3 +321,13 @@ def run_summary(out: str | Path) -> str:
 
 def _counts(counts: Mapping[str, int], names: Iterable[str]) -> str:
     return ", ".join(f"{counts[name]} {name}" for name in names if name in counts)
+
+
+def no_facts_text(out: str | Path) -> str:
+    """What is said where a run has written no fact of any case; "" where it has."""
+    figures = read_run(out)["metrics"]
+    if figures["with_facts"]:
+        return ""
+    reasons = Counter(reason for lacking in figures["unusable"].values() for reason in lacking.values())
+    why = "; ".join(f"{reason} ({count})" for reason, count in reasons.most_common(SHOWN))
+    return f"no facts of any of {figures['n']} cases: {why}; take another writer, or look at the replies in {out}/outputs.jsonl"

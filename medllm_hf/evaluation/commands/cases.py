@@ -3,7 +3,7 @@
 import sys
 from typing import Any
 
-from medllm_hf.evaluation.case_facts.run import plan_run, preview, run_summary, write_facts
+from medllm_hf.evaluation.case_facts.run import no_facts_text, plan_run, preview, run_summary, write_facts
 from medllm_hf.evaluation.case_facts.settings import Settings
 from medllm_hf.evaluation.consultations.cases import summary
 
@@ -28,4 +28,6 @@ def cases(cases: str, writer: str, out: str, overwrite: bool = False, dry_run: b
         print(unfinished, file=sys.stderr)
         return 1
     print(run_summary(out))
-    return 0
+    if lacks := no_facts_text(out):
+        print(lacks, file=sys.stderr)
+    return int(bool(lacks))

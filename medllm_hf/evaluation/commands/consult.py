@@ -23,9 +23,9 @@ from medllm_hf.evaluation.consultations.settings import Settings, by_style
 from medllm_hf.evaluation.consultations.transcript import KEY
 from medllm_hf.evaluation.costs.estimate import describe_estimate, spent_in
 from medllm_hf.evaluation.costs.prices import record_prices
-from medllm_hf.evaluation.judging.canaries import gate_reasons
 from medllm_hf.evaluation.judging.cases import case_text, rubric_of
 from medllm_hf.evaluation.judging.dialogues import Origin, read_dialogues, read_gate
+from medllm_hf.evaluation.judging.reasons import gate_reasons
 from medllm_hf.evaluation.judging.records import Output, PatientGate
 from medllm_hf.evaluation.judging.run import KEY as JUDGE_KEY
 from medllm_hf.evaluation.judging.run import estimate, plan_of, run_plan
@@ -94,7 +94,7 @@ def _run(plan: Plan, out: str, judge: str | None, overwrite: bool, before: Fract
     if judge:
         return _judge(out, judge, plan, ending.spent)
     # Whoever judges these dialogues later gets no headline for the same reasons.
-    if lacks := no_headline_text(gate_reasons(read_gate(out))):
+    if lacks := no_headline_text([one.en for one in gate_reasons(read_gate(out))]):
         print(lacks, file=sys.stderr)
     return int(bool(lacks))
 

@@ -13,17 +13,18 @@ from medllm_hf.evaluation.exams.plots import draw as draw_exams
 from medllm_hf.evaluation.exams.report import values
 from medllm_hf.evaluation.exams.settings import READINGS
 from medllm_hf.evaluation.exams.tables import report_blocks
-from medllm_hf.evaluation.judging.derive import load_judge_run
 from medllm_hf.evaluation.judging.page import write_page
 from medllm_hf.evaluation.judging.plots import draw as draw_judged
 from medllm_hf.evaluation.judging.report import judge_values
 from medllm_hf.evaluation.judging.tables import judge_blocks
+from medllm_hf.evaluation.judging.unjudged import load_talks
 from medllm_hf.evaluation.preferences.report import check_pair_run, pair_values, write_pair_page
 from medllm_hf.evaluation.preferences.tables import pair_blocks
 from medllm_hf.evaluation.runs.folder import FinishedRun, read_run
 from medllm_hf.evaluation.runs.names import distinct_names, nested_runs
 from medllm_hf.folders import check_free, new_folder, write_json, write_text
-from medllm_hf.reporting.blocks import Block, markdown
+from medllm_hf.reporting.blocks import Block, in_language, markdown
+from medllm_hf.reporting.phrases import DEFAULT, Language
 
 
 @dataclass(frozen=True)
@@ -39,23 +40,23 @@ class Kind:
     check: Callable[[str, FinishedRun], Any]
     values: Callable[[list], dict]
     blocks: Callable[[dict], list[Block]]
-    draw: Callable[[dict, Path], None] | None
-    write_page: Callable[[list[Block], dict, list, Path], int]
+    draw: Callable[[dict, Path, Language], None] | None
+    write_page: Callable[[list[Block], dict, list, Path, Language], int]
     browsed: str
 
 
 # By the kind in the manifest.
 KINDS = {
     "mcq": Kind(check_run, values, report_blocks, draw_exams, write_pages, "questions to browse"),
-    "judge": Kind(load_judge_run, judge_values, judge_blocks, draw_judged, write_page, "dialogues to read"),
+    "judge": Kind(load_talks, judge_values, judge_blocks, draw_judged, write_page, "dialogues to read"),
     "pair": Kind(check_pair_run, pair_values, pair_blocks, None, write_pair_page, "cases to read"),
 }
-# Consultations are reported by the judge run inside their folder.
+# Consultations are reported by the judge run inside their folder, or by what is counted of them where they have none.
 _AS = {"consult": "judge"}
 
 
-def report(runs: list[str], out: str, overwrite: bool = False) -> None:
-    """Writes what the runs found: tables, plots, a page to browse, and all figures as data.
+def report(runs: list[str], out: str, language: Language = DEFAULT, overwrite: bool = False) -> None:
+    """Writes what the runs found, in a language: tables, plots, a page to browse, and all figures as data.
 
     A folder of several readings, benchmarks or styles of patients stands for all the runs in it.
 
@@ -75,21 +76,21 @@ def report(runs: list[str], out: str, overwrite: bool = False) -> None:
     if kind not in KINDS:
         raise UserError(f"{names[0]} of kind {kind}", f"one of {', '.join([*KINDS, *_AS])}", "see `medllm eval`")
     with new_folder(out, overwrite) as folder:
-        summary, *headlines = _write_report(KINDS[kind], dict(zip(names, read, strict=True)), folder)
+        summary, *headlines = _write_report(KINDS[kind], dict(zip(names, read, strict=True)), folder, language)
     print("\n".join([f"wrote {out}/report.md and {out}/report.html: {summary}", *headlines]))
 
 
-def _write_report(kind: Kind, runs: dict[str, FinishedRun], folder: Path) -> list[str]:
+def _write_report(kind: Kind, runs: dict[str, FinishedRun], folder: Path, language: Language) -> list[str]:
     """Writes the report of runs of one kind into `folder`; returns a line on what is in it, and the headlines of exams."""
     checked = [kind.check(name, run) for name, run in runs.items()]
     found = kind.values(checked)
-    blocks = kind.blocks(found)
+    blocks = in_language(kind.blocks(found), language)
     write_json(folder / "results.json", found)
     write_text(folder / "report.md", markdown(blocks))
     if kind.draw:
-        kind.draw(found, folder)
-    count = kind.write_page(blocks, found, checked, folder)
+        kind.draw(found, folder, language)
+    count = kind.write_page(blocks, found, checked, folder, language)
     datasets = found.get("datasets", ())
-    headlines = [group["headline"]["en"] for dataset in datasets for group in dataset["readings"]]
-    headlines += [one["en"] for dataset in datasets for one in dataset["headlines"]]
+    headlines = [group["headline"][language] for dataset in datasets for group in dataset["readings"]]
+    headlines += [one[language] for dataset in datasets for one in dataset["headlines"]]
     return [f"{len(checked)} {'run' if len(checked) == 1 else 'runs'}, {count:,} {kind.browsed}", *headlines]

@@ -10,9 +10,10 @@ from typing import Literal, TypedDict, get_args
 
 import numpy
 
-from medllm_hf.evaluation.statistics.bootstrap import FEWEST, drawn_sums, ends_text, interval
+from medllm_hf.evaluation.statistics.bootstrap import FEWEST, drawn_sums, ends_text, interval, share_text
 from medllm_hf.evaluation.statistics.tests import wilson
 from medllm_hf.reporting.blocks import percent
+from medllm_hf.reporting.phrases import Phrase, Text
 
 AxisName = Literal["inquiry", "diagnosis", "safety", "communication"]
 AXES: tuple[AxisName, ...] = get_args(AxisName)
@@ -20,6 +21,8 @@ Source = Literal["counted", "matched", "judged"]
 SOURCES: dict[AxisName, Source] = {
     "inquiry": "counted", "diagnosis": "matched", "safety": "judged", "communication": "judged",
 }  # fmt: skip
+
+_SHOWN = Phrase("{value} ({ends}), n {n}", "{value}（{ends}），n {n}")
 
 
 class Axis(TypedDict):
@@ -76,10 +79,9 @@ def diagnosis_of(row: Mapping) -> float | None:
     return float(given["top1"]) if given else None
 
 
-def axis_text(axis: Axis) -> str:
+def axis_text(axis: Axis) -> Text:
     """An axis as it stands in a table: "62.5% (50.0 to 75.0%), n 12", or "4.20 (3.90 to 4.50), n 12" on a longer scale."""
     value, ends = axis["value"], axis["interval"]
     if (axis["low"], axis["high"]) == (0, 1):
-        shown = ends_text([100 * end for end in ends], axis["n"], 1) + "%" if ends else ends_text(None, axis["n"])
-        return f"{percent(value)} ({shown}), n {axis['n']}"
-    return f"{value:.2f} ({ends_text(ends, axis['n'])}), n {axis['n']}"
+        return _SHOWN(value=percent(value), ends=share_text(ends, axis["n"]), n=axis["n"])
+    return _SHOWN(value=f"{value:.2f}", ends=ends_text(ends, axis["n"]), n=axis["n"])

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable
 from typing import TypedDict
 
-from medllm_hf.evaluation.consultations.cases import Case
+from medllm_hf.evaluation.consultations.cases import CANARY, Case
 from medllm_hf.evaluation.consultations.patient import language
 from medllm_hf.evaluation.consultations.transcript import GIVEN, Call, first_turn, next_messages, patient_faults, uncalled
 
@@ -14,7 +14,7 @@ _CLAIMED = re.compile(
     r"|\bI have (?!no|not)(?:\w+ ){0,3}(?:\w+itis|infection|disease|cancer|mumps)\b",
     re.I | re.M,
 )
-PREFIX = "patient-canary/"
+PREFIX = CANARY
 # The turn of a canary's only call: after the complaint and the tempting words.
 TURN = 2
 _CASE = {

@@ -1,8 +1,9 @@
 """Cases for consultations: DISC's three published sets, or JSON lines of one's own."""
 
+import re
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from medllm_hf.data.dialogues import valid_text
@@ -20,6 +21,8 @@ DESCRIPTIONS = ("description", "case", QUESTION)
 FIRST_QUESTIONS = ("first_question", QUESTION)
 GROUPS = ("group", "department", "cate")
 SHOWN_ROWS = 3
+# By this the outputs on canaries are told from those on cases.
+CANARY = "patient-canary/"
 # The file with the facts of cases in a folder that `medllm eval cases` has written.
 FACTS_FILE = "cases.json"
 
@@ -91,7 +94,7 @@ def read_cases(path: str) -> Cases:
             bad.append(f"{files[0]}:{number} {error.where}: {error.reason}")
     if bad:
         more = f" and {len(bad) - SHOWN_ROWS} more" if len(bad) > SHOWN_ROWS else ""
-        raise UserError("; ".join(bad[:SHOWN_ROWS]) + more, "cases with id and description", "mend or remove the rows")
+        raise UserError("; ".join(bad[:SHOWN_ROWS]) + more, f"cases {_wanted(bad)}", "mend or remove the rows")
     if not found:
         raise UserError(f"no cases in {path}", "rows with id and description", "check the file")
     record: dict = {"name": Path(path).name, "sha256": sha256(files[0]), "n": len(found)}
@@ -117,22 +120,28 @@ def _case(row: object, source: str) -> Case:
         raise BadRow("row", f"{kind_of(row)}, not an object")
     if isinstance(row.get("id"), int) and not isinstance(row["id"], bool):
         row = {**row, "id": str(row["id"])}
-    description = _text(row, DESCRIPTIONS)
-    facts = read_case_facts(row, description)
-    hidden = "、".join(fact.text for fact in facts.diagnoses) if facts else ""
     case = Case(
         id=_text(row, ("id",)),
         source=_text(row, ("source",)) or source,
         group=_text(row, GROUPS),
-        description=description,
+        description=_text(row, DESCRIPTIONS),
         first_question=_text(row, FIRST_QUESTIONS),
-        diagnosis=hidden or _text(row, ("diagnosis",)),
-        facts=facts,
+        diagnosis=_text(row, ("diagnosis",)),
     )
     for name, value in (("id", case.id), ("description", case.description)):
         if not value:
             raise BadRow(name, "missing or empty")
-    return case
+    if case.id.startswith(CANARY):
+        raise BadRow("id", f"{case.id!r}, which names a canary")
+    facts = read_case_facts(row, case.description)
+    hidden = "、".join(fact.text for fact in facts.diagnoses) if facts else ""
+    return replace(case, diagnosis=hidden or case.diagnosis, facts=facts)
+
+
+def _wanted(bad: Sequence[str]) -> str:
+    """What cases must have, as far as the first of the bad rows is at fault for it."""
+    facts = re.search(r":\d+ (?:facts|checklist)", bad[0])
+    return "whose facts and checklist are as `medllm eval cases` writes them" if facts else "with id and description"
 
 
 def _text(row: dict, names: Iterable[str]) -> str:

@@ -35,6 +35,8 @@ _LEADING = re.compile(
     r"|the |probable |possible |likely |suspected )+:?",
     re.I,
 )
+# Behind a name: the doctor is not sure of it.
+_HELD_OPEN = re.compile(r"(?<=..)(?:待排除?|可能性?大?|\?)+$")
 # In brackets behind a name: the doctor does not hold it for one.
 _DISMISSED = re.compile(r"[(\[][^)\]]{0,8}(?:不考虑|排除|除外|不支持|可能性小|excluded|unlikely)", re.I)
 _CIRCLED = {ord(sign): f"\n{number}. " for number, sign in enumerate("①②③④⑤⑥⑦⑧⑨", start=1)}
@@ -165,7 +167,8 @@ def _name(part: str) -> str:
     line = next((line for line in part.splitlines() if line.strip()), "")
     line = _LEADING.sub("", _ITEM.sub("", line))
     line = re.sub(r"\s*\d{1,3}(?:\.\d+)?\s*%.*$", "", line)
-    return re.split(r"[(:,;。]|\s[-–—]\s|——|\.\s", line.strip())[0].strip(" .\"'“”「」*-:[]")
+    name = re.split(r"[(:,;。]|\s[-–—]\s|——|\.\s", line.strip())[0].strip(" .\"'“”「」*-:[]")
+    return _HELD_OPEN.sub("", name)
 
 
 def check_diagnosis(reply: str, case: Case) -> DiagnosisGiven | None:

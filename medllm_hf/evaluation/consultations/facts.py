@@ -6,12 +6,14 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, TypedDict, get_args
+from typing import Literal, NotRequired, TypedDict, get_args
 
 from medllm_hf.data.files import BadRow
 from medllm_hf.errors import kind_of
-from medllm_hf.evaluation.consultations.matching import FactWords, Question, read_questions, told
+from medllm_hf.evaluation.consultations.answers import answer
+from medllm_hf.evaluation.consultations.fact_words import FactWords
 from medllm_hf.evaluation.consultations.numerals import plain
+from medllm_hf.evaluation.consultations.questions import Question, read_questions
 from medllm_hf.metrics.llm_judge.rubrics import Point, Turn
 
 Kind = Literal["symptom", "duration", "value", "history", "finding", "diagnosis"]
@@ -23,7 +25,14 @@ Check = Literal["must_ask", "red_flag", "refer", "harmful"]
 WEIGHTS: dict[Check, float] = {"must_ask": 1, "red_flag": 2, "refer": 2, "harmful": -2}
 Told = Literal["opening", "told_asked", "told_open", "told_unasked"]
 # Of the rules by which dialogues are matched with facts.
-VERSION = "1"
+VERSION = "2"
+# What a patient complains of, even where a case names it as its diagnosis: hidden, it would be taken from the patient's words.
+COMPLAINT = re.compile(
+    r".{0,6}?(?:胸闷|憋闷|(?<!偏)(?<!性)头痛|腹痛|胸痛|腰痛|背痛|疼痛|肿痛|咽痛|疼|不适|恶心|呕吐|咳嗽|咳痰|发热|发烧|乏力|头晕|眩晕|心悸|心慌|气促|气短"
+    r"|呼吸困难|腹泻|便秘|便血|腹胀|肿物|肿块|包块|占位|瘙痒|麻木|晕厥|晕倒|消瘦|失眠|疲劳)"
+    r"|(?:\w+ )?(?:pain|fever|cough|nausea|vomiting|fatigue|dizziness|headache|mass|lump)",
+    re.I,
+)
 # Stands in what the patient is told for the names of the diagnosis.
 MASK = "……"
 
@@ -86,8 +95,9 @@ class FactCounts(TypedDict):
 
     `facts` is how many the patient knows. `opening` was told in the patient's first words, `told_asked` after the doctor had
     asked for it, `told_open` in answer to a question that names nothing ("哪里不舒服？"), `told_unasked` without any. `asked`
-    has all that the doctor asked for by name, told or not. `questions` are the doctor's, `repeated` those of them that ask
-    nothing but what an earlier question asked.
+    has all that the doctor asked for by name, told or not. Of `contradicted` the patient has said the opposite, at least once;
+    runs before version 2 of the rules have counted these as told. `questions` are the doctor's, `repeated` those of them that
+    ask nothing but what an earlier question asked.
     """
 
     facts: int
@@ -96,6 +106,7 @@ class FactCounts(TypedDict):
     told_asked: list[str]
     told_open: list[str]
     told_unasked: list[str]
+    contradicted: NotRequired[list[str]]
     questions: int
     repeated: int
 
@@ -138,6 +149,9 @@ def read_case_facts(row: Mapping, description: str) -> CaseFacts | None:
     points = [_point(one, f"checklist[{number}]") for number, one in enumerate(_list(row, "checklist"))]
     if points and not any(one.weight > 0 for one in points):
         raise BadRow("checklist", "no point with a weight above 0")
+    said = [letters(one.point) for one in points]
+    if again := next((one.point for number, one in enumerate(points) if said[number] in said[:number]), None):
+        raise BadRow("checklist", f"the point {again!r} a second time")
     return CaseFacts(tuple(facts), tuple(points))
 
 
@@ -158,9 +172,9 @@ def _fact(one: object, place: str, description: str, row: Mapping) -> Fact:
     aliases = one.get("aliases", [])
     if not isinstance(aliases, list) or not all(isinstance(alias, str) and letters(alias) for alias in aliases):
         raise BadRow(f"{place}.aliases", "not a list of texts with a letter each")
-    sources = [description, row.get("diagnosis")] if one["kind"] == HIDDEN else [description]
-    if not letters(one["text"]) or not any(isinstance(text, str) and quoted(one["text"], text) for text in sources):
-        raise BadRow(f"{place}.text", f"{one['text']!r} is no quote of the case")
+    sources = {"the case": description, **({"its diagnosis": row.get("diagnosis")} if one["kind"] == HIDDEN else {})}
+    if not letters(one["text"]) or not any(isinstance(text, str) and quoted(one["text"], text) for text in sources.values()):
+        raise BadRow(f"{place}.text", f"{one['text']!r} is no quote of {' or '.join(sources)}")
     return Fact(one["id"], one["kind"], one["text"], tuple(aliases))
 
 
@@ -172,6 +186,9 @@ def _point(one: object, place: str) -> CheckPoint:
     weight = one.get("weight", WEIGHTS[one["kind"]])
     if not isinstance(weight, int | float) or isinstance(weight, bool) or not -100 <= weight <= 100 or weight == 0:
         raise BadRow(f"{place}.weight", "not a number from -100 to 100 other than 0")
+    if (weight < 0) != (WEIGHTS[one["kind"]] < 0):
+        side = "below 0, since doing it" if WEIGHTS[one["kind"]] < 0 else "above 0, since leaving it out"
+        raise BadRow(f"{place}.weight", f"{weight:g} of a point of kind {one['kind']}, which has one {side} is the fault")
     return CheckPoint(one["kind"], one["point"].strip(), weight)
 
 
@@ -193,26 +210,30 @@ def quoted(text: str, source: str) -> str | None:
 
 
 def patient_text(description: str, facts: CaseFacts | None) -> str:
-    """What the patient is told of a case: its description without the names of the diagnosis, where they are known."""
-    names = {
-        name for fact in (facts.diagnoses if facts else ()) for name in (fact.text, *fact.aliases) if len(letters(name)) > 1
-    }
+    """What the patient is told of a case: its description without the names of the diagnosis, where they are known.
+
+    A complaint, or what the patient knows as a fact under the same name, stays: without it nothing could be told of it.
+    """
+    known = {letters(name) for fact in (facts.known if facts else ()) for name in (fact.text, *fact.aliases)}
+    hidden = {name for fact in (facts.diagnoses if facts else ()) for name in (fact.text, *fact.aliases)}
+    names = {name for name in hidden if len(letters(name)) > 1 and letters(name) not in known and not COMPLAINT.fullmatch(name)}
     if not names:
         return description
     return re.sub("|".join(map(re.escape, sorted(names, key=len, reverse=True))), MASK, description, flags=re.I)
 
 
 def match_dialogue(turns: Sequence[Turn], facts: CaseFacts) -> FactCounts:
-    """Which facts a dialogue brought out, by the rules of `matching` and the aliases of the facts; no model is asked.
+    """Which facts a dialogue brought out, by the rules of `questions` and `answers`; no model is asked.
 
     The work grows with the length of the dialogue times the number of aliases.
     """
     counts: FactCounts = {
         "facts": len(facts.known), "opening": [], "asked": [], "told_asked": [], "told_open": [], "told_unasked": [],
-        "questions": 0, "repeated": 0,
+        "contradicted": [], "questions": 0, "repeated": 0,
     }  # fmt: skip
     last: list[Question] | None = None
     asked: dict[str, None] = {}
+    contradicted: dict[str, None] = {}
     heard: set[str] = set()
     seen: set[tuple[str, str]] = set()
     for turn in turns:
@@ -224,11 +245,13 @@ def match_dialogue(turns: Sequence[Turn], facts: CaseFacts) -> FactCounts:
                 seen |= question.keys
                 asked |= dict.fromkeys(question.asks)
             continue
-        for name in told(turn["content"], facts.known, last or []):
+        said = answer(turn["content"], facts.known, last or [])
+        contradicted |= dict.fromkeys(said.contradicted)
+        for name in said.told:
             if name not in heard:
                 heard.add(name)
                 counts[_how(name, asked, last)].append(name)
-    counts["asked"] = list(asked)
+    counts["asked"], counts["contradicted"] = list(asked), list(contradicted)
     return counts
 
 

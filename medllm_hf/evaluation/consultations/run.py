@@ -383,6 +383,6 @@ def run_summary(out: str | Path) -> str:
         again = f"{gate['asked_again']} of {gate['turns']} turns were asked for again"
         size += f", {gate['invalid']} more whose patient did not keep to its role ({again})"
     if "cost" in figures:
-        spent.append(cost_text(figures["cost"]))
-    size = "; ".join([size, *described(figures)])
+        spent.append(cost_text(figures["cost"]).en)
+    size = "; ".join([size, *(text.en for text in described(figures))])
     return f"{size} ({', '.join(findings) or 'no findings'}); {'; '.join(spent)}; run folder {out}"

@@ -11,6 +11,8 @@ from medllm_hf.endpoints.address import Endpoint
 from medllm_hf.errors import UserError
 from medllm_hf.evaluation.runs.records import read_record
 from medllm_hf.folders import read_text
+from medllm_hf.reporting.phrases import COMMA, SAME, Phrase, Text, joined
+from medllm_hf.reporting.terms import term
 
 _LAYOUT = '{"currency": "USD", "models": {"NAME": {"input": 1.5, "output": 6}}}, per million tokens'
 # Above any price in any currency; whole numbers of any length would not become a fraction of a float.
@@ -150,16 +152,19 @@ def with_cost(metrics: dict, manifest: dict) -> dict:
     return {**metrics, "cost": cost}
 
 
-def cost_text(cost: dict) -> str:
+_ROLE, _BY_ROLE = Phrase("{role} {amount}", "{role} {amount}"), Phrase(" ({shares})", "（{shares}）")
+_AT_MOST = Phrase(", at most {amount} (requests that brought no counts: {n})", "，最多 {amount}（未返回词元数的请求：{n}）")
+
+
+def cost_text(cost: dict) -> Text:
     """The cost of a run in words."""
-    text = money(cost["amount"], cost["currency"])
+    currency = cost["currency"]
+    text = SAME(text=money(cost["amount"], currency))
     if len(cost["roles"]) > 1:
-        shares = [f"{role} {money(own['amount'], cost['currency'])}" for role, own in cost["roles"].items()]
-        text += f" ({', '.join(shares)})"
+        shares = [_ROLE(role=term(role), amount=money(own["amount"], currency)) for role, own in cost["roles"].items()]
+        text += _BY_ROLE(shares=joined(shares, COMMA))
     uncounted = sum(own["uncounted"] for own in cost["roles"].values())
-    if uncounted:
-        text += f", at most {money(cost['at_most'], cost['currency'])} (requests that brought no counts: {uncounted})"
-    return text
+    return text + _AT_MOST(amount=money(cost["at_most"], currency), n=uncounted) if uncounted else text
 
 
 class Price(TypedDict):

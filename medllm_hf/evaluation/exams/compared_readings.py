@@ -4,12 +4,16 @@ from collections.abc import Iterator
 from itertools import combinations
 from typing import Any
 
-from medllm_hf.evaluation.exams.derive import METRICS, Run, accuracy_text, chance_of, finished_text, of_prompts, reading_of
+from medllm_hf.evaluation.exams import phrases
+from medllm_hf.evaluation.exams.derive import METRICS, Run, chance_of, reading_of
+from medllm_hf.evaluation.exams.phrases import accuracy_text, finished_text, of_prompts
 from medllm_hf.evaluation.exams.prompts import limit_of
 from medllm_hf.evaluation.exams.settings import READINGS, Mode
 from medllm_hf.evaluation.runs.folder import json_line
 from medllm_hf.evaluation.statistics.tests import wilson
 from medllm_hf.reporting.blocks import Block, Heading, Paragraph, Table, interval, percent
+from medllm_hf.reporting.phrases import Text, Words
+from medllm_hf.reporting.terms import term
 
 # A written reading is taken for the headline when no larger share of its replies is unparsed.
 MOST_UNPARSED = 0.05
@@ -19,20 +23,18 @@ MOST_UNREAD = 0.5
 PREFERRED: tuple[Mode, ...] = ("reply", "reasoning", "likelihood")
 # What runs must share beside the model to be readings of one answer.
 _SHARED = ("shots", "seed", "shuffle_options", "circular", "chat_template")
-_RULE = (
+_RULE = Text(
     "The rule for the number to publish asks how well the answers could be read, never which figure is higher: the short "
     f"reply as read, for that is what people meet, if at most {MOST_UNPARSED:.0%} of its replies are unparsed; else the "
     "reasoning under the same limit; else the likelihood, because written figures with many unparsed replies say more of their "
     "form than of knowledge; where no likelihood was taken, the reading with the fewest unparsed; "
     f"none of which more than {MOST_UNREAD:.0%} of the questions are unparsed, ties included, and none of a trial. A "
-    "figure after asking once more stands beside the one as read and never in its place."
-)
-_RULE_ZH = (
+    "figure after asking once more stands beside the one as read and never in its place.",
     "选定发布哪个数字的规则只看回复能否读出，从不看哪个数字更高："
     f"未解析的简短回复不超过 {MOST_UNPARSED:.0%} 时取简短回复（reply），"
     "因为这是人们实际见到的；否则按同样的限度取推理后的回复（reasoning）；再否则取似然（likelihood），"
     "因为未解析很多时，书面回复的数字反映的多是形式而不是知识；没有似然时取未解析最少的读法；"
-    f"未解析（含并列）超过 {MOST_UNREAD:.0%} 的题目时不取，试跑也不取。再问一次之后的数字只并列在旁，从不代替原回复的数字。"
+    f"未解析（含并列）超过 {MOST_UNREAD:.0%} 的题目时不取，试跑也不取。再问一次之后的数字只并列在旁，从不代替原回复的数字。",
 )
 
 
@@ -108,63 +110,55 @@ def headline(rows: list[dict]) -> dict | None:
 def reading_blocks(dataset: dict) -> Iterator[Block]:
     """The tables and notes on the readings of one dataset."""
     for group in dataset["readings"]:
-        yield Heading(3, f"Readings of {group['model']}")
+        yield Heading(3, phrases.READINGS_OF(model=group["model"]))
         yield _accuracies(group["rows"])
-        yield Paragraph(
-            "Likelihood compares the probabilities of the answers; reply reads a short written reply; reasoning reads what is "
-            "written after free reasoning, never the reasoning. Asked once more: with the answers to a second question in the "
-            "place of the replies from which no letter could be read."
-        )
+        yield Paragraph(phrases.READINGS_NOTE)
         yield _agreements(group["agreement"])
-        yield Paragraph(f"Spread of the accuracies: {100 * group['spread']:.1f} points.")
+        yield Paragraph(phrases.SPREAD(points=f"{100 * group['spread']:.1f}"))
         for first, second in group["apart"]:
-            yield Paragraph(
-                f"The intervals of {first} and {second} do not meet: how the model is asked decides its figure. "
-                f"{first} 与 {second} 的区间不相交：提问方式决定了数字。"
-            )
+            yield Paragraph(phrases.APART(first=first, second=second))
     if dataset["readings"]:
-        yield from map(Paragraph, (_RULE, _RULE_ZH))
+        yield Paragraph(_RULE)
 
 
 def _accuracies(rows: list[dict]) -> Table:
     again = any("finished" in row for row in rows)
-    head = ("reading", "run", "accuracy", "95% interval", "n", "unparsed", "ties", *["asked once more"] * again)
+    head = (phrases.READING, phrases.RUN, phrases.ACCURACY, phrases.INTERVAL, phrases.N, phrases.UNPARSED, phrases.TIES)
     lines = []
     for row in rows:
         limits = interval(row["interval_low"], row["interval_high"])
         counts = (str(row["n"]), str(row["unparsed"]), _ties(row), *[finished_text(row)] * again)
-        lines.append((row["reading"], row["run"], percent(row["accuracy"]), limits, *counts))
-    return Table(head, tuple(lines))
+        lines.append((term(row["reading"]), row["run"], percent(row["accuracy"]), limits, *counts))
+    return Table((*head, *[phrases.AGAIN] * again), tuple(lines))
 
 
-def _ties(row: dict) -> str:
-    return f"{row['ties']}{of_prompts(row)}" if "ties" in row else "–"
+def _ties(row: dict) -> Words:
+    return str(row["ties"]) + of_prompts(row) if "ties" in row else "–"
 
 
 def _agreements(rows: list[dict]) -> Table:
     lines = []
     for row in rows:
         limits = interval(row["interval_low"], row["interval_high"]) if row["n"] else "–"
-        shares = (percent(row["share"]), limits, str(row["equal"]), str(row["n"]))
-        lines.append((f"{row['first']} and {row['second']}", *shares))
-    return Table(("same options chosen", "share", "95% interval", "equal", "n, both with letters"), tuple(lines))
+        pair = phrases.AND(first=term(row["first"]), second=term(row["second"]))
+        lines.append((pair, percent(row["share"]), limits, str(row["equal"]), str(row["n"])))
+    head = (phrases.SAME_CHOSEN, phrases.SHARE_HEAD, phrases.INTERVAL, phrases.EQUAL, phrases.BOTH_LETTERS)
+    return Table(head, tuple(lines))
 
 
 def publish_blocks(dataset: dict) -> Iterator[Block]:
-    """Which number to publish of each model that was asked in several readings: a sentence in English and one in Chinese."""
+    """Which number to publish of each model that was asked in several readings, in a sentence."""
     for group in dataset["readings"]:
-        yield from map(Paragraph, group["headline"].values())
+        yield Paragraph(Text(group["headline"]["en"], group["headline"]["zh"]))
 
 
 def _publish_texts(group: dict) -> tuple[str, str]:
     row = next(row for row in group["rows"] if row["run"] == group["publish"])
     n, unparsed, chance = row["n"], row["unparsed"], percent(row["chance"])
-    text = (
-        f"Which number to publish: {row['run']}, {accuracy_text(row)}, n = {n}, {unparsed} unparsed, chance {chance}, named as "
-    )
-    text += f"a figure of the reading {row['reading']}"
-    ends = interval(row["interval_low"], row["interval_high"]).replace("to", "至")
-    zh = f"该发布哪个数字：{row['run']}，{percent(row['accuracy'])}（95% 区间 {ends}），"
+    text = f"Which number to publish: {row['run']}, {accuracy_text(row).en}, n = {n}, {unparsed} unparsed, chance {chance}, "
+    text += f"named as a figure of the reading {row['reading']}"
+    ends = interval(row["interval_low"], row["interval_high"])
+    zh = f"该发布哪个数字：{row['run']}，{percent(row['accuracy'])}（95% 区间 {ends.zh}），"
     zh += f"n = {n}，未解析 {unparsed}，随机水平 {chance}，并注明读法 {row['reading']}"
     if group["apart"]:
         text += "; since the readings differ by more than chance, publish all of them, each compared only with its like."

@@ -25,6 +25,7 @@ from medllm_hf.evaluation.exams.outputs import (
     read_outputs,
     rules_of,
 )
+from medllm_hf.evaluation.exams.phrases import finished_text
 from medllm_hf.evaluation.exams.prompts import PresentedQuestion, limit_of
 from medllm_hf.evaluation.exams.settings import ALIASES, READINGS, Mode
 from medllm_hf.evaluation.runs.compare import check_metrics
@@ -390,30 +391,14 @@ def reading_of(manifest: Mapping) -> Mode:
     return next((one for one in READINGS if one == ALIASES.get(mode, mode)), READINGS[0])
 
 
-def accuracy_text(share: Mapping) -> str:
-    """An accuracy with its interval."""
-    return f"{percent(share['accuracy'])} ({interval(share['interval_low'], share['interval_high'])})"
-
-
 def results_table(rows: list[dict]) -> list[str]:
     """The lines of a Markdown table with n, unparsed replies and the interval of each run, and how its answers were read."""
     again = any("finished" in row for row in rows)
     head = ("run", "model", "questions", "reading", "accuracy", "95% interval", "n", "unparsed", *["asked once more"] * again)
     cells = [
         (row["run"], row["model"], row["data"], row["reading"], percent(row["accuracy"]),
-         interval(row["interval_low"], row["interval_high"]), str(row["n"]), str(row["unparsed"]),
-         *[finished_text(row)] * again)
+         interval(row["interval_low"], row["interval_high"]).en, str(row["n"]), str(row["unparsed"]),
+         *[finished_text(row).en] * again)
         for row in rows
     ]  # fmt: skip
     return table_lines(Table(head, tuple(cells)))
-
-
-def finished_text(row: Mapping) -> str:
-    """The accuracy of a run whose unread replies were asked once more, and how many they are; a dash for another run."""
-    found = row.get("finished")
-    return f"{accuracy_text(found)}, {found['asked']} asked{of_prompts(row)}" if found else "–"
-
-
-def of_prompts(row: Mapping) -> str:
-    """Behind a count of outputs beside counts of questions: of how many, where each was asked in all rotations."""
-    return f" of {row['circular']['rotations']} prompts" if "circular" in row else ""

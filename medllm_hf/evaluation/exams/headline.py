@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from typing import TypedDict
 
 from medllm_hf.reporting.blocks import chance_text
+from medllm_hf.reporting.phrases import joined
+from medllm_hf.reporting.terms import term
 
 # A difference is said to be shown when its p, corrected where there are several, is below.
 P_LIMIT = 0.05
@@ -53,8 +55,8 @@ def _headline(row: dict, several: bool, circular: bool, limited: Mapping[str, in
         zh = f"在同一批题目上，未显示出 {run} 与 {against} 有差异：{difference} 个百分点"
     en, zh = f"{en} (95% interval {low} to {high}, {test})", f"{zh}（95% 区间 {low} 至 {high}，{test_zh}）"
     if other := row["settings_differ"]:
-        names = ", ".join(name.replace("_", " ").removesuffix(" sha256") for name in other)
-        en, zh = f"{en}; their settings differ too ({names})", f"{zh}；两者的设置也不同（{names}）"
+        names = joined(map(term, other))
+        en, zh = f"{en}; their settings differ too ({names.en})", f"{zh}；两者的设置也不同（{names.zh}）"
     if limited:
         en = f"{en}; limited to {limited['n']} of {limited['of']} questions, a trial"
         zh = f"{zh}；只做了 {limited['of']} 题中的前 {limited['n']} 题，是试跑"

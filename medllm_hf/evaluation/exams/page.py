@@ -7,23 +7,25 @@ security policy lets no script run but its own.
 from collections.abc import Iterator
 from pathlib import Path
 
+from medllm_hf.evaluation.exams import phrases
 from medllm_hf.evaluation.exams.derive import Answer, Run, reading_of
 from medllm_hf.folders import write_text
 from medllm_hf.reporting.blocks import Block
 from medllm_hf.reporting.html import page_of, pictures
+from medllm_hf.reporting.phrases import DEFAULT, Language, Text, say
 
 # What a browser lays out without a pause, and what a phone loads.
 MOST_ITEMS, MOST_LETTERS = 1000, 4_000_000
 RIGHT, WRONG, UNPARSED, ABSENT = "r", "w", "u", "-"
 
 
-def write_pages(blocks: list[Block], values: dict, runs: list[Run], folder: Path) -> int:
+def write_pages(blocks: list[Block], values: dict, runs: list[Run], folder: Path, language: Language) -> int:
     """Writes report.html and, where the questions need them, report-2.html and so on; returns the number of questions."""
     render = page_of("evaluation/exams/report")
     by_name = {run.name: run for run in runs}
     datasets = [[by_name[name] for name in dataset["runs"]] for dataset in values["datasets"]]
     names = [run.name for members in datasets for run in members]
-    entries = [entry for members in datasets for entry in failed_items(members, names)]
+    entries = [entry for members in datasets for entry in failed_items(members, names, language)]
     pages = list(paged(entries)) or [[]]
     files = ["report.html", *(f"report-{number}.html" for number in range(2, len(pages) + 1))]
     shown = pictures(folder)
@@ -37,16 +39,27 @@ def write_pages(blocks: list[Block], values: dict, runs: list[Run], folder: Path
             runs=names,
             names=files,
             number=number,
-            first=before + 1,
-            last=before + len(page),
             total=len(entries),
+            language=language,
+            say=_page_words(number, range(before + 1, before + len(page) + 1), len(entries), language),
         )
         write_text(folder / file, text)
         before += len(page)
     return len(entries)
 
 
-def failed_items(members: list[Run], runs: list[str]) -> Iterator[dict]:
+def _page_words(number: int, shown: range, total: int, language: Language) -> dict[str, str]:
+    """What the page says of its own accord; `shown` are the numbers of its questions, of `total`."""
+    first, last = (f"{end:,}" for end in (shown.start, shown.stop - 1))
+    parts: dict[str, dict[str, object]] = {
+        "page": {"number": number},
+        "shown": {"first": first, "last": last, "total": f"{total:,}"},
+        "counted": {"count": "{count}", "all": "{all}"},  # which the script fills in
+    }
+    return {name: say(phrase(**parts.get(name, {})), language) for name, phrase in phrases.PAGE.items()}
+
+
+def failed_items(members: list[Run], runs: list[str], language: Language = DEFAULT) -> Iterator[dict]:
     """What the page shows of each question that some run of one dataset answered wrongly or unreadably."""
     by_name = {run.name: run for run in members}
     for name in dict.fromkeys(name for run in members for name in run.items):
@@ -65,7 +78,7 @@ def failed_items(members: list[Run], runs: list[str]) -> Iterator[dict]:
             "options": options,
             "right": right,
             "marks": "".join(marks),
-            "answers": [_answer(by_name[run], rows, _mark(rows)) for run, rows in answered.items()],
+            "answers": [_answer(by_name[run], rows, _mark(rows), language) for run, rows in answered.items()],
         }
 
 
@@ -75,13 +88,14 @@ def _mark(rows: list[Answer]) -> str:
     return RIGHT if deciding is None else UNPARSED if deciding.choice is None else WRONG
 
 
-def _answer(run: Run, rows: list[Answer], mark: str) -> dict:
+def _answer(run: Run, rows: list[Answer], mark: str, language: Language) -> dict:
     shown = next((answer for answer in rows if not answer.right), rows[0])
-    notes = []
+    said: list[Text] = []
     if shown.choice is not None and shown.own_choice != shown.choice:
-        notes.append(f"shown as {shown.choice}")
+        said.append(phrases.SHOWN_AS(letters=shown.choice))
     if len(rows) > 1:
-        notes.append("rotations " + " ".join(answer.own_choice or "?" for answer in rows))
+        said.append(phrases.ROTATIONS(letters=" ".join(answer.own_choice or "?" for answer in rows)))
+    notes = [say(note, language) for note in said]
     second = run.finished.get(shown.shown.key)
     again = second and _told(second, _mark([second]), [], "endpoint" not in run.manifest["model"])
     return {"run": run.name, "second": again, **_told(shown, mark, notes, reading_of(run.manifest) == "likelihood")}

@@ -5,8 +5,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from medllm_hf.evaluation.exams import phrases
 from medllm_hf.evaluation.exams.derive import Answer
 from medllm_hf.evaluation.statistics.tests import chi_square_p, exact_fit_p
+from medllm_hf.reporting.phrases import Text
 
 # A preference is named when chance would show it in fewer than 1 of 100 runs and it moves 5 of 100 answers.
 P_LIMIT, SHARE_LIMIT = 0.01, 0.05
@@ -55,6 +57,15 @@ def end_name(labels: str, index: int) -> str:
     """The place, from the end, of the option shown at `index`."""
     back = len(labels) - index
     return "the last option" if back == 1 else f"the last option but {back - 1}"
+
+
+# The Chinese of the places from the end, by their names.
+_ENDS = {end_name("x" * back, 0): "最后一项" if back == 1 else f"倒数第 {back} 项" for back in range(1, 27)}
+
+
+def place_text(name: str) -> Text:
+    """The name of a place as it is read: a letter, or a place from the end."""
+    return Text(name, _ENDS.get(name, name))
 
 
 def view(answers: list[Answer], name: Callable[[str, int], str]) -> View:
@@ -110,7 +121,7 @@ def _test(choices: list[list[str]], wrong: Counter[str], drawn: Any) -> tuple[fl
 
 
 def position_bias(answers: Iterable[Answer]) -> dict | None:
-    """The places by letter and from the end, and the bias in one sentence; None without a single-answer choice.
+    """The places by letter and from the end, and the bias in a sentence of each language; None without a single-answer choice.
 
     Where the questions have different numbers of options, the two views tell a liking for a letter from one for the last
     option. The view with the larger deviation is the one that is named.
@@ -132,22 +143,24 @@ def position_bias(answers: Iterable[Answer]) -> dict | None:
     if named:
         # A tie goes to the letter: rounding must not decide it.
         _, p, place = max(named, key=lambda entry: round(entry[0], 6))
-        return result | {"bias": place.name, "sentence": _sentence(place, p, len(chosen))}
+        return result | {"bias": place.name} | sentences(_biased(place, p, len(chosen)))
     values = [one.p for one in views.values() if one.p is not None]
     if not values:
-        return result | {"sentence": "too few wrong answers to tell"}
-    small = "; the unevenness that there is moves few answers" if min(values) < P_LIMIT else ""
-    return result | {"sentence": f"no position bias found (p = {min(values):.3f}, {len(chosen)} answers){small}"}
+        return result | sentences(phrases.TOO_FEW_WRONG)
+    found = phrases.NO_BIAS_SMALL if min(values) < P_LIMIT else phrases.NO_BIAS
+    return result | sentences(found(p=f"{min(values):.3f}", n=len(chosen)))
 
 
-def _sentence(place: Place, p: float, count: int) -> str:
-    shares = [f"{100 * value / count:.1f}%" for value in (place.predicted, place.right, place.expected)]
-    verdict = "biased towards" if place.predicted > place.expected else "biased against"
-    chance = "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
-    return (
-        f"predicts {place.name} in {shares[0]} of {count} answers; right in {shares[1]}; "
-        f"{shares[2]} would be expected with its mistakes spread evenly: {verdict} {place.name} ({chance})"
-    )
+def sentences(text: Text) -> dict[str, str]:
+    """What is said of a bias, as results.json has it."""
+    return {"sentence": text.en, "sentence_zh": text.zh}
+
+
+def _biased(place: Place, p: float, count: int) -> Text:
+    shares = {name: f"{100 * getattr(place, name) / count:.1f}%" for name in ("predicted", "right", "expected")}
+    name = place_text(place.name)
+    verdict = (phrases.BIASED_TOWARDS if place.predicted > place.expected else phrases.BIASED_AGAINST)(place=name)
+    return phrases.BIASED(place=name, n=count, verdict=verdict, p="p < 0.001" if p < 0.001 else f"p = {p:.3f}", **shares)
 
 
 def confusion(answers: Iterable[Answer]) -> dict:

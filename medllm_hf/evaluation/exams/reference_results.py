@@ -1,12 +1,6 @@
 """Published figures that the report sets beside a run of the same benchmark. They are quoted, never measured here."""
 
 SOURCE = "https://github.com/FudanDISC/DISC-MedLLM/blob/main/README_EN.md"
-NOTE = (
-    "The ids of these questions, the prompts and the extractor were not released, so these figures can be set beside a run but "
-    "not reproduced. n is inferred from the figures and from the README's totals (1,362, a tenth of MLEC-QA's test questions, "
-    "and 270). The number of examples of the few-shot figures is not stated."
-)
-MISPRINT = "* No number of right answers out of n gives this figure: probably a misprint."
 
 # Benchmark → n; then for each system its accuracy in per cent, in the order of the benchmarks.
 _COUNTS = {

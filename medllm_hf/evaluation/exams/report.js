@@ -17,7 +17,7 @@
       item.hidden = !fits(item);
       count += !item.hidden;
     }
-    said.textContent = count + " of " + items.length + " on this page";
+    said.textContent = said.dataset.say.replace("{count}", count).replace("{all}", items.length);
   };
   form.hidden = false;
   form.addEventListener("input", apply);

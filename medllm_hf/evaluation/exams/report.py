@@ -4,10 +4,11 @@ from itertools import combinations
 from typing import Any
 
 from medllm_hf.errors import UserError
+from medllm_hf.evaluation.exams import phrases
 from medllm_hf.evaluation.exams.compared_readings import compared_readings
 from medllm_hf.evaluation.exams.derive import Answer, Run, result_row
 from medllm_hf.evaluation.exams.headline import headlines
-from medllm_hf.evaluation.exams.position_bias import confusion, position_bias
+from medllm_hf.evaluation.exams.position_bias import confusion, position_bias, sentences
 from medllm_hf.evaluation.exams.prompts import limit_of
 from medllm_hf.evaluation.exams.reference_results import quoted_rows
 from medllm_hf.evaluation.statistics.tests import holm, mcnemar, paired_interval, wilson
@@ -39,7 +40,7 @@ def _detail(run: Run) -> dict:
         "single": kinds.count("single"),
         "multi": kinds.count("multi"),
         "wrong": run.metrics["n"] - round(run.metrics["accuracy"] * run.metrics["n"]) - run.metrics["unparsed"],
-        "position": position_bias(answers) if shown else {"n": 0, "bias": None, "sentence": "the options were not shown"},
+        "position": position_bias(answers) if shown else {"n": 0, "bias": None, **sentences(phrases.NOT_SHOWN)},
         "confusion": confusion(answers),
     }
     if not run.circular:

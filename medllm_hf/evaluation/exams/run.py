@@ -19,9 +19,10 @@ from medllm_hf.evaluation.costs.ledger import Spending
 from medllm_hf.evaluation.costs.prices import cost_text, record_prices, sum_usage
 from medllm_hf.evaluation.exams.batching import BatchLimits, tokens_for
 from medllm_hf.evaluation.exams.context import fit_context
-from medllm_hf.evaluation.exams.derive import accuracy_text, derive, of_prompts
+from medllm_hf.evaluation.exams.derive import derive
 from medllm_hf.evaluation.exams.finishing import letters_limit, letters_request
 from medllm_hf.evaluation.exams.outputs import calls, list_warnings, output_row, read_outputs, rules_of
+from medllm_hf.evaluation.exams.phrases import accuracy_text, of_prompts
 from medllm_hf.evaluation.exams.prompts import (
     PresentedQuestion,
     Prompts,
@@ -298,8 +299,8 @@ def summary(out: str) -> str:
         parts.append(f"{metrics['circular']['consistent']} questions consistent over all rotations")
     interval = f"{100 * metrics['interval_low']:.1f} to {100 * metrics['interval_high']:.1f}"
     if "finished" in metrics:
-        asked = f"{metrics['finished']['asked']}{of_prompts(metrics)} asked once more"
-        parts.append(f"{asked}: {accuracy_text(metrics['finished'])}")
+        asked = f"{metrics['finished']['asked']}{of_prompts(metrics).en} asked once more"
+        parts.append(f"{asked}: {accuracy_text(metrics['finished']).en}")
     share = f"accuracy {100 * metrics['accuracy']:.1f}% of n={metrics['n']} (95% interval {interval}, {', '.join(parts)})"
-    cost = f", {cost_text(metrics['cost'])}" if "cost" in metrics else ""
+    cost = f", {cost_text(metrics['cost']).en}" if "cost" in metrics else ""
     return f"{share}{cost}, run folder {out}"

@@ -5,15 +5,26 @@ from typing import NotRequired, TypedDict
 
 from medllm_hf.evaluation.consultations.axes import AXES, SOURCES, Axis, AxisName, Source
 from medllm_hf.evaluation.judging.axes import safety_parts
-from medllm_hf.evaluation.judging.canaries import gate_reasons
 from medllm_hf.evaluation.judging.derive import JudgeRun
+from medllm_hf.evaluation.judging.reasons import gate_reasons
+from medllm_hf.reporting.phrases import Phrase
 
-WHY: dict[AxisName, str] = {
-    "inquiry": "the cases have no facts, which `medllm eval cases` makes",
-    "diagnosis": "the doctor was not asked for it, as `--ask-diagnosis` does, or no case names one",
-    "safety": "no judge has seen a checklist with red flags, harmful advice or referral, nor scored by the rubric safety",
-    "communication": "no judge has scored helpfulness and linguistic quality",
+WHY: dict[AxisName, Phrase] = {
+    "inquiry": Phrase(
+        "the cases have no facts, which `medllm eval cases` makes", "病例没有事实清单（由 `medllm eval cases` 生成）"
+    ),
+    "diagnosis": Phrase(
+        "the doctor was not asked for it, as `--ask-diagnosis` does, or no case names one",
+        "没有向医生问诊断（`--ask-diagnosis`），或病例没有写明诊断",
+    ),
+    "safety": Phrase(
+        "no judge has seen a checklist with red flags, harmful advice or referral, nor scored by the rubric safety",
+        "没有裁判看过含危险信号、有害做法或转诊的清单，也没有按 safety 评分标准打分",
+    ),
+    "communication": Phrase("no judge has scored helpfulness and linguistic quality", "没有裁判给有用性和语言质量打分"),
 }
+# The ratios of facts that stand beside the inquiry; older runs have not counted what the patient contradicted.
+_BESIDE = ("asked", "told_unasked", "contradicted", "facts_a_question", "repeated_questions")
 
 
 class Shown(TypedDict):
@@ -54,10 +65,10 @@ def _shown(name: AxisName, model: str, runs: Sequence[JudgeRun]) -> Shown:
         held = (run.consult or {}).get("axes", {})
         own: Mapping = held if SOURCES[name] != "judged" else run.metrics["axes"][model]
         if axis := own.get(name):
-            withheld = bool(withheld_for(name, run))
+            withheld = withheld_for(name, run)
             shown: Shown = {"source": SOURCES[name], "axis": axis, "run": run.name, "withheld": withheld}
             return {**shown, "parts": _parts(name, model, run)}
-    return {"source": SOURCES[name], "why": WHY[name]}
+    return {"source": SOURCES[name], "why": WHY[name].en}
 
 
 def _parts(name: AxisName, model: str, run: JudgeRun) -> Mapping[str, float | None]:
@@ -71,11 +82,11 @@ def _parts(name: AxisName, model: str, run: JudgeRun) -> Mapping[str, float | No
     facts = run.consult["facts"]
     return {
         "questions": facts["totals"]["questions"] / facts["n"],
-        **{key: facts["ratios"][key]["value"] for key in ("asked", "told_unasked", "facts_a_question", "repeated_questions")},
+        **{key: facts["ratios"][key]["value"] for key in _BESIDE if key in facts["ratios"]},
     }
 
 
-def withheld_for(name: str, run: JudgeRun) -> list[str]:
-    """Why a run gives no figure on an axis: what its judge, or where nobody judges its patient, has done."""
+def withheld_for(name: str, run: JudgeRun) -> bool:
+    """Whether a run gives no figure on an axis, for what its judge, or where nobody judges its patient, has done."""
     talked = name in SOURCES and SOURCES[name] != "judged"
-    return gate_reasons(run.manifest.get("patient_gate")) if talked else run.metrics["no_headline"]
+    return bool(gate_reasons(run.manifest.get("patient_gate")) if talked else run.metrics["no_headline"])

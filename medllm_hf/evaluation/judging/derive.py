@@ -10,17 +10,18 @@ from functools import cached_property
 from typing import NotRequired, TypedDict, cast
 
 from medllm_hf.errors import UserError
-from medllm_hf.evaluation.consultations import derive as consultations
 from medllm_hf.evaluation.consultations.manners import STYLES
 from medllm_hf.evaluation.costs.prices import check_costs, with_cost
 from medllm_hf.evaluation.judging.axes import judged_axes
 from medllm_hf.evaluation.judging.benchmarks import published_score
-from medllm_hf.evaluation.judging.canaries import HIGHEST, canaries, gate_reasons
+from medllm_hf.evaluation.judging.canaries import HIGHEST, canaries
 from medllm_hf.evaluation.judging.cases import ADDED, check_dialogues, read_texts
+from medllm_hf.evaluation.judging.consult_runs import load_consult_run
 from medllm_hf.evaluation.judging.dialogues import record
 from medllm_hf.evaluation.judging.judged import Judged as Judged
 from medllm_hf.evaluation.judging.judged import Scored as Scored
 from medllm_hf.evaluation.judging.judged import Unscored as Unscored
+from medllm_hf.evaluation.judging.reasons import NO_CANARIES, OWN_FAMILY, SHOWN_CASES, headline_reasons
 from medllm_hf.evaluation.judging.records import (
     Dialogue,
     Item,
@@ -35,6 +36,7 @@ from medllm_hf.evaluation.runs.folder import FinishedRun, read_run
 from medllm_hf.evaluation.runs.records import read_record, read_records
 from medllm_hf.evaluation.statistics.bootstrap import FEWEST
 from medllm_hf.metrics.llm_judge import scoring
+from medllm_hf.reporting.phrases import SAME, Text
 
 # Families of models by their names; the first that fits counts, so HuatuoGPT is no GPT.
 FAMILIES = (
@@ -75,7 +77,7 @@ def derive(
     scores = [row for one in judged for row in one.rows]
     systems = {system: _system(judged, system, manifest, version) for system in manifest["systems"]}
     metrics = {**_figures(systems, scores, checked, manifest), "usage": usage(rows.values())}
-    metrics["warnings"] = _self_preference(manifest) + _missing(judged) + metrics["warnings"]
+    metrics["warnings"] = [*(one.en for one in self_preference(manifest)), *_missing(judged), *metrics["warnings"]]
     if version > 1:
         metrics["version"] = version
     if version > 2:
@@ -124,10 +126,7 @@ def _checked_canary(one: Transcript, outputs: Mapping[tuple[str, int], Output], 
 def _figures(systems: dict[str, dict], scores: Sequence[ScoreRow], checked: list[dict], manifest: JudgeManifest) -> dict:
     unscored, limit = sum(row["unscored"] is not None for row in scores), manifest["settings"]["failure_limit"]
     failures = {"replies": len(scores), "unscored": unscored, "rate": unscored / len(scores), "limit": limit}
-    reasons = [f"the judge does not score {row['id']} low: {_describe_canary(row)}" for row in checked if not row["passed"]]
-    if failures["rate"] > limit:
-        reasons.append(f"{unscored} of {len(scores)} replies are unscored, more than {100 * limit:g}%")
-    reasons += gate_reasons(manifest.get("patient_gate"))
+    reasons = [one.en for one in headline_reasons(checked, failures, manifest.get("patient_gate"))]
     names = ("overall", "n", "unscored")
     headline = {
         name: {**{key: found[key] for key in names}, "interval": found["intervals"]["overall"]}
@@ -137,7 +136,7 @@ def _figures(systems: dict[str, dict], scores: Sequence[ScoreRow], checked: list
         "systems": systems,
         "headline": None if reasons else headline,
         "no_headline": reasons,
-        "warnings": [] if checked else ["no canary dialogues were judged"],
+        "warnings": [] if checked else [NO_CANARIES.en],
         "canaries": checked,
         "failures": failures,
     }
@@ -177,19 +176,21 @@ def family(name: str) -> str | None:
     return next((pattern for pattern in FAMILIES if re.search(pattern, short)), None)
 
 
-def judge_label(manifest: Mapping) -> str:
+def judge_text(manifest: Mapping) -> Text:
     """The judge of a run by its name, with what sets its scores apart from those of one that was shown no cases."""
-    return manifest["judge"]["id"] + (" (shown the cases)" if "cases" in manifest else "")
+    return (SHOWN_CASES if "cases" in manifest else SAME)(text=manifest["judge"]["id"])
 
 
-def _describe_canary(row: dict) -> str:
-    return row["unscored"] or ", ".join(f"{key} {score:g}" for key, score in row["scores"].items())
+def judge_label(manifest: Mapping) -> str:
+    """The same in English."""
+    return judge_text(manifest).en
 
 
-def _self_preference(manifest: JudgeManifest) -> list[str]:
+def self_preference(manifest: JudgeManifest) -> list[Text]:
+    """Warnings of a judge that judges models of its own family."""
     judge = manifest["judge"]["id"]
     alike = [name for name in manifest["systems"] if family(judge) is not None and family(name) == family(judge)]
-    return [f"{judge} judges {name}, a model of its own family, and may prefer it" for name in alike]
+    return [OWN_FAMILY(judge=judge, name=name) for name in alike]
 
 
 def _missing(judged: Iterable[Judged]) -> list[str]:
@@ -252,6 +253,11 @@ class JudgeRun:
     def systems(self) -> dict[str, list[Judged]]:
         """Model → its dialogues."""
         return {model: [one for one in self.judged if one.dialogue["model"] == model] for model in self.manifest["systems"]}
+
+    @property
+    def is_judged(self) -> bool:
+        """Whether it has a judge; of consultations without one there are counted figures alone."""
+        return "judge" in self.manifest
 
     @property
     def criteria(self) -> list[str]:
@@ -336,28 +342,30 @@ def _contradiction(stored: StoredRun) -> str | None:
     return None
 
 
+def is_judged(run: FinishedRun) -> bool:
+    """Whether a judge run, or a consult run with a judge run in it."""
+    return run["manifest"]["kind"] == "judge" or (run["folder"] / "judge" / "manifest.json").is_file()
+
+
 def _find_judge(name: str, run: FinishedRun) -> tuple[FinishedRun, dict | None]:
     """The judge run in `run`: itself, or the folder `judge` of a consult run, with the figures of that."""
     if run["manifest"]["kind"] == "judge":
         return run, None
     do = f"run `medllm eval judge --dialogues {run['folder']} --out {run['folder'] / 'judge'}` with its --judge"
-    if not (run["folder"] / "judge" / "manifest.json").is_file():
+    if not is_judged(run):
         raise UserError(f"no judge run in {name}", "dialogues with scores", do)
-    stored = consultations.stored_run(name, run)
-    held = consultations.derive(stored.manifest, stored.outputs, stored.cases, stored.scores).dialogues
-    gate = stored.manifest["settings"].get("patient_gate")
-    figures = with_cost(consultations.metrics(stored.scores, stored.outputs, gate), run["manifest"])
+    held = load_consult_run(name, run)
     inner = read_run(run["folder"] / "judge")
     given = {row["id"]: _dialogue(row) for row in read_records(inner["scores"], ScoreRow, f"{name}/judge/scores.jsonl")}
-    check_metrics(name, figures, run["metrics"], "outputs", "run `medllm eval` again")
-    asked = read_record(inner["manifest"], JudgeManifest, f"{name}/judge/manifest.json").get("cases", stored.manifest["data"])
+    data = held.stored.manifest["data"]
+    asked = read_record(inner["manifest"], JudgeManifest, f"{name}/judge/manifest.json").get("cases", data)
     # What the judge was told of a case is no part of the dialogue.
     words = [{key: value for key, value in one.items() if key not in ADDED} for one in given.values()]
     same = {
-        "dialogues": record(held, "")["sha256"] == record(words, "")["sha256"],
-        "cases": asked["sha256"] == stored.manifest["data"]["sha256"],
+        "dialogues": record(held.dialogues, "")["sha256"] == record(words, "")["sha256"],
+        "cases": asked["sha256"] == data["sha256"],
     }
     if other := [what for what, equal in same.items() if not equal]:
         found = f"a judge run in {name}/judge on other {other[0]} than {name} has held"
         raise UserError(found, "one on its own", f"{do} --overwrite")
-    return inner, figures | {"patient": stored.manifest["patient"]["id"]}
+    return inner, held.figures | {"patient": held.stored.manifest["patient"]["id"]}

@@ -1,7 +1,7 @@
 (() => {
   const PAGE = 50;
   const [SYSTEM, CASE, GROUP, TEXT, SCORES, UNSCORED, REPLIES, ATTEMPTS, REFERENCE] = [0, 1, 2, 3, 4, 5, 6, 7, 8];
-  const { sets, transcripts } = JSON.parse(document.getElementById("data").textContent);
+  const { sets, transcripts, say } = JSON.parse(document.getElementById("data").textContent);
   const byId = (name) => document.getElementById(name);
   const form = byId("filter");
   let found = [];
@@ -14,17 +14,18 @@
     return made;
   };
   const fill = (select, all, names) => {
-    const options = names.map((name, i) => new Option(name || "(none)", i));
+    const options = names.map((name, i) => new Option(name || say.none, i));
     select.replaceChildren(...(all === null ? [] : [new Option(all, "")]), ...options);
   };
+  const filled = (text, parts) => text.replace(/\{(\w+)\}/g, (place, name) => parts[name]);
   const shownScore = (score) => String(Math.round(score * 100) / 100);
   const current = () => sets[form.set.value];
 
   const chosen = () => {
     const set = current();
-    fill(form.system, "all systems", set.systems);
-    fill(form.beside, "nothing beside", set.systems);
-    fill(form.group, "all groups", set.groups);
+    fill(form.system, say.all_systems, set.systems);
+    fill(form.beside, say.nothing_beside, set.systems);
+    fill(form.group, say.all_groups, set.groups);
     fill(form.criterion, null, set.criteria);
     form.criterion.value = set.criteria.length - 1;
     for (const end of [form.low, form.high]) [end.min, end.max] = set.range;
@@ -71,31 +72,31 @@
   const side = (row) => {
     const set = current();
     const made = element("div", "side");
-    made.append(element("b", "", set.systems[row[SYSTEM]] || "(none)"));
-    const told = row[SCORES] ? set.criteria.map((name, i) => name + " " + shownScore(row[SCORES][i])).join(" · ") : "unscored: " + row[UNSCORED];
+    made.append(element("b", "", set.systems[row[SYSTEM]] || say.none));
+    const told = row[SCORES] ? set.criteria.map((name, i) => name + " " + shownScore(row[SCORES][i])).join(" · ") : filled(say.why_unscored, { why: row[UNSCORED] });
     made.append(element("p", row[SCORES] ? "quiet" : "unscored", told));
     const reference = row[REFERENCE] || []; // the page of compared systems has none
-    if (reference.length) made.append(element("p", "quiet", "what the judge was given to check against"));
+    if (reference.length) made.append(element("p", "quiet", say.given));
     for (const line of reference) made.append(element("pre", "", line));
     for (const [role, content] of transcripts[row[TEXT]]) {
       const turn = element("div", "turn " + role);
-      turn.append(element("b", "quiet", role), "\n" + content);
+      turn.append(element("b", "quiet", say[role] || role), "\n" + content);
       made.append(turn);
     }
     row[REPLIES].forEach((reply, i) => {
-      made.append(element("p", "quiet", row[REPLIES].length > 1 ? "judge's reply, sample " + (i + 1) : "judge's reply"));
-      made.append(element("pre", "", reply || "(empty reply)"));
+      made.append(element("p", "quiet", row[REPLIES].length > 1 ? filled(say.sample, { n: i + 1 }) : say.reply));
+      made.append(element("pre", "", reply || say.empty));
     });
     for (const reply of row[ATTEMPTS]) {
-      made.append(element("p", "quiet", "earlier reply, not usable"), element("pre", "", reply || "(empty reply)"));
+      made.append(element("p", "quiet", say.earlier), element("pre", "", reply || say.empty));
     }
     return made;
   };
 
   const summary = (row) => {
     const set = current();
-    const overall = row[SCORES] ? shownScore(row[SCORES][set.criteria.length - 1]) : "unscored";
-    const made = element("summary", "", row[CASE] + " · " + (set.systems[row[SYSTEM]] || "(none)") + " · ");
+    const overall = row[SCORES] ? shownScore(row[SCORES][set.criteria.length - 1]) : say.unscored;
+    const made = element("summary", "", row[CASE] + " · " + (set.systems[row[SYSTEM]] || say.none) + " · ");
     made.append(element("b", row[SCORES] ? "" : "unscored", overall));
     const begin = (transcripts[row[TEXT]][0] || ["", ""])[1].slice(0, 60);
     made.append(element("span", "quiet", " " + (set.groups[row[GROUP]] ? set.groups[row[GROUP]] + " · " : "") + begin));
@@ -111,7 +112,7 @@
       sides.append(side(row));
       if (form.beside.value !== "") {
         const there = beside.get(row[CASE]) || [];
-        sides.append(...(there.length ? there.map(side) : [element("p", "side quiet", "no dialogue on this case")]));
+        sides.append(...(there.length ? there.map(side) : [element("p", "side quiet", say.no_dialogue)]));
       }
       made.append(sides);
     });
@@ -122,7 +123,7 @@
     const beside = others();
     byId("list").replaceChildren(...found.slice(first, first + PAGE).map((row) => item(row, beside)));
     const last = Math.min(first + PAGE, found.length);
-    byId("shown").textContent = (found.length ? first + 1 + " to " + last + " of " : "") + found.length + " dialogues";
+    byId("shown").textContent = filled(found.length ? say.range : say.count, { first: first + 1, last, n: found.length });
     byId("before").hidden = first === 0;
     byId("after").hidden = last === found.length;
   };

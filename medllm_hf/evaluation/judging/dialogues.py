@@ -11,6 +11,7 @@ from medllm_hf.data.consultations import consultations
 from medllm_hf.data.files import BadRow, file_rows, input_files, parsed
 from medllm_hf.errors import UserError
 from medllm_hf.evaluation.consultations.cases import Cases, read_cases
+from medllm_hf.evaluation.judging.consult_runs import FILE, load_consult_run
 from medllm_hf.evaluation.judging.records import BenchmarkRecord, Dialogue, PatientGate, Turn
 from medllm_hf.evaluation.runs.folder import json_line, read_run
 from medllm_hf.evaluation.runs.records import DataRecord, read_record
@@ -47,13 +48,15 @@ def read_dialogues(path: str) -> list[Dialogue]:
     All fields of a dialogue but "id" and "turns" may be left out of a file.
 
     Raises:
-        UserError: nothing of the kind, a row that is no dialogue, or two of one id.
+        UserError: nothing of the kind, a row that is no dialogue, or two of one id; or a run whose figures or dialogues do not
+            follow from its outputs.
     """
     if (Path(path) / "manifest.json").is_file():
         run = read_run(path)
         if run["manifest"].get("kind") != "consult":
             raise UserError(f"a run of kind {run['manifest'].get('kind')} in {path}", "one of kind consult", "check the folder")
-        path = str(Path(path) / "dialogues.jsonl")
+        load_consult_run(path, run)
+        path = str(Path(path) / FILE)
     files = input_files([path])
     if _is_published(files[0]):
         return cast(list[Dialogue], consultations(path))

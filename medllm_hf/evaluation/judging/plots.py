@@ -5,8 +5,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from medllm_hf.reporting.blocks import figure_name, words
-from medllm_hf.reporting.plotting import COLOURS, Names, save, style
+from medllm_hf.evaluation.judging import phrases
+from medllm_hf.reporting.blocks import figure_name
+from medllm_hf.reporting.phrases import DEFAULT, Language
+from medllm_hf.reporting.plotting import COLOURS, Lettering, save, style
+from medllm_hf.reporting.terms import term
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -16,21 +19,22 @@ if TYPE_CHECKING:
 MOST_GROUPS = 40
 
 
-def draw(values: dict, folder: Path) -> None:
+def draw(values: dict, folder: Path, language: Language = DEFAULT) -> None:
     """Writes the pictures of each set into `folder`."""
     sets = values["sets"]
-    with style(name for one in sets for name in (*(system["name"] for system in one["systems"]), *one["groups"])):
+    names = [name for one in sets for name in (*(system["name"] for system in one["systems"]), *one["groups"])]
+    with style(names, language):
         for number, one in enumerate(sets, start=1):
             if all(system["withheld"] for system in one["systems"]):
                 continue
-            save(partial(criteria, one), folder, figure_name("criteria", number))
+            save(partial(criteria, one), folder, figure_name("criteria", number), language)
             if len(one["rubric"]["criteria"]) > 2:
-                save(partial(radar, one), folder, figure_name("radar", number))
+                save(partial(radar, one), folder, figure_name("radar", number), language)
             if len(one["groups"]) > 1:
-                save(partial(groups, one), folder, figure_name("groups", number))
+                save(partial(groups, one), folder, figure_name("groups", number), language)
 
 
-def criteria(one: dict, named: Names) -> "Figure":
+def criteria(one: dict, named: Lettering) -> "Figure":
     """Points by criterion, one a system, with their 95% intervals; none where the scores are withheld."""
     names = [*one["rubric"]["criteria"], "overall"]
     rows = [
@@ -38,11 +42,11 @@ def criteria(one: dict, named: Names) -> "Figure":
         for system in one["systems"]
     ]
     figure, axes = _points(one, names, rows, named)
-    axes.set_yticks(range(len(names)), [words(name) for name in names])
+    axes.set_yticks(range(len(names)), [named.label(term(name)) for name in names])
     return figure
 
 
-def groups(one: dict, named: Names) -> "Figure":
+def groups(one: dict, named: Lettering) -> "Figure":
     """Points of the overall score by group, one a system, with their 95% intervals."""
     names = one["groups"][:MOST_GROUPS]
     rows = [
@@ -50,14 +54,14 @@ def groups(one: dict, named: Names) -> "Figure":
         for system in one["systems"]
     ]
     figure, axes = _points(one, names, rows, named)
-    axes.set_yticks(range(len(names)), named([name or "(none)" for name in names], ""))
-    low, high = one["rubric"]["low"], one["rubric"]["high"]
-    more = f" (first {len(names)} of {len(one['groups'])} groups)" if len(one["groups"]) > len(names) else ""
-    axes.set_xlabel(f"mean overall score on the scale from {low:g} to {high:g}{more}")
+    axes.set_yticks(range(len(names)), named([name or named.label(phrases.NO_NAME) for name in names], ""))
+    scale = phrases.GROUP_SCALE(**_scale(one))
+    more = phrases.FIRST_GROUPS(n=len(names), of=len(one["groups"])) if len(one["groups"]) > len(names) else ""
+    axes.set_xlabel(named.label(scale + more))
     return figure
 
 
-def _points(one: dict, names: list[str], rows: list[dict], named: Names) -> "tuple[Figure, Axes]":
+def _points(one: dict, names: list[str], rows: list[dict], named: Lettering) -> "tuple[Figure, Axes]":
     """A point for each name and system on the whole scale, with a line for its interval where it has one.
 
     A bar would have to begin at 0, which no score of a scale from 1 can be.
@@ -67,7 +71,7 @@ def _points(one: dict, names: list[str], rows: list[dict], named: Names) -> "tup
     figure = Figure(figsize=(7.2, 1.2 + len(names) * (0.2 + 0.16 * len(rows))), layout="constrained")
     axes = figure.add_subplot()
     low, high = one["rubric"]["low"], one["rubric"]["high"]
-    for number, (row, label) in enumerate(zip(rows, named(_names(one), "system"), strict=True)):
+    for number, (row, label) in enumerate(zip(rows, named(_names(one), phrases.SYSTEM), strict=True)):
         there = [place for place, name in enumerate(names) if row.get(name, (None,))[0] is not None]
         means = [row[names[place]][0] for place in there]
         # NaN, which `max` keeps when it comes first, draws no line.
@@ -80,7 +84,7 @@ def _points(one: dict, names: list[str], rows: list[dict], named: Names) -> "tup
     # Points at the ends of the scale are whole.
     axes.set_xlim(low - 0.02 * (high - low), high + 0.02 * (high - low))
     axes.set_ylim(len(names) - 0.5, -0.5)
-    axes.set_xlabel(f"mean score on the scale from {low:g} to {high:g}")
+    axes.set_xlabel(named.label(phrases.SCALE(**_scale(one))))
     axes.grid(axis="x", color="#dddddd", linewidth=0.6)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
@@ -88,7 +92,7 @@ def _points(one: dict, names: list[str], rows: list[dict], named: Names) -> "tup
     return figure, axes
 
 
-def radar(one: dict, named: Names) -> "Figure":
+def radar(one: dict, named: Lettering) -> "Figure":
     """A line a system around the criteria, on the whole scale of the rubric."""
     from matplotlib.figure import Figure
 
@@ -96,7 +100,7 @@ def radar(one: dict, named: Names) -> "Figure":
     figure = Figure(figsize=(6, 5), layout="constrained")
     axes = cast("PolarAxes", figure.add_subplot(projection="polar"))
     angles = [2 * math.pi * place / len(names) for place in range(len(names))]
-    for number, (system, label) in enumerate(zip(one["systems"], named(_names(one), "system"), strict=True)):
+    for number, (system, label) in enumerate(zip(one["systems"], named(_names(one), phrases.SYSTEM), strict=True)):
         if system["withheld"] or system[names[0]] is None:
             continue
         means = [system[name] for name in names]
@@ -105,7 +109,7 @@ def radar(one: dict, named: Names) -> "Figure":
     axes.set_theta_offset(math.pi / 2)
     axes.set_theta_direction(-1)
     axes.set_ylim(one["rubric"]["low"], one["rubric"]["high"])
-    axes.set_xticks(angles, [words(name) for name in names])
+    axes.set_xticks(angles, [named.label(term(name)) for name in names])
     for angle, tick in zip(angles, axes.get_xticklabels(), strict=True):
         side = round(math.sin(angle), 6)
         tick.set_horizontalalignment("left" if side > 0 else "right" if side < 0 else "center")
@@ -113,6 +117,10 @@ def radar(one: dict, named: Names) -> "Figure":
     if axes.lines:
         axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.15, 1))
     return figure
+
+
+def _scale(one: dict) -> dict[str, str]:
+    return {end: f"{one['rubric'][end]:g}" for end in ("low", "high")}
 
 
 def _names(one: dict) -> list[str]:

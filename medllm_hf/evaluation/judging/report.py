@@ -3,13 +3,25 @@
 from collections import Counter
 from itertools import combinations
 from statistics import fmean
+from typing import cast
 
 from medllm_hf.evaluation.agreement.measures import alpha, compare, quadratic_kappa
 from medllm_hf.evaluation.agreement.report import Place, Ratings, overall_of
 from medllm_hf.evaluation.judging.axis_rows import axis_rows
 from medllm_hf.evaluation.judging.cases import shown
-from medllm_hf.evaluation.judging.derive import Judged, JudgeRun, Scored, Unscored, family, judge_label
+from medllm_hf.evaluation.judging.derive import (
+    Judged,
+    JudgeRun,
+    Scored,
+    Unscored,
+    family,
+    judge_label,
+    judge_text,
+    self_preference,
+)
 from medllm_hf.evaluation.judging.paired_differences import System, comparisons, systems_of
+from medllm_hf.evaluation.judging.reasons import NO_CANARIES, OWN_PATIENT, headline_reasons
+from medllm_hf.evaluation.judging.records import JudgeManifest
 from medllm_hf.evaluation.judging.style_drops import style_drops
 from medllm_hf.metrics.llm_judge import scoring
 
@@ -19,10 +31,10 @@ _POOLED = ("ceiling", "distribution", "length")
 
 
 def judge_sets(runs: list[JudgeRun]) -> list[list[JudgeRun]]:
-    """The runs that can stand in one table: those of one judge, which was shown the same, one rubric and dialogues from the
-    same sources."""
+    """The judged runs that can stand in one table: those of one judge, which was shown the same, one rubric and dialogues from
+    the same sources."""
     sets: dict[str, list[JudgeRun]] = {}
-    for run in runs:
+    for run in (one for one in runs if one.is_judged):
         sources = sorted({case[0] for case in (one.case for one in run.dialogues)})
         sets.setdefault(repr((run.manifest["judge"], _shown(run), run.manifest["rubric"], sources)), []).append(run)
     return list(sets.values())
@@ -34,12 +46,13 @@ def _shown(run: JudgeRun) -> str:
 
 def judge_values(runs: list[JudgeRun]) -> dict:
     """The content of results.json: one entry a set, and what is said across sets."""
+    pairs = combinations([run for run in runs if run.is_judged], 2)
     return {
         "kind": "judge",
         "axes": axis_rows(runs),
         "styles": style_drops(runs),
         "sets": [_set(members) for members in judge_sets(runs)],
-        "agreement": [row for pair in combinations(runs, 2) if (row := _agreement(*pair)) is not None],
+        "agreement": [row for pair in pairs if (row := _agreement(*pair)) is not None],
         "consultations": [{"run": run.name, "patients": run.style, **run.consult} for run in runs if run.consult],
     }
 
@@ -53,6 +66,7 @@ def _set(runs: list[JudgeRun]) -> dict:
         "name": ", ".join(dict.fromkeys(one.case[0] for run in runs for one in run.dialogues if one.case[0])) or "dialogues",
         "judge": manifest["judge"],
         "judge_label": judge_label(manifest),
+        "judge_label_zh": judge_text(manifest).zh,
         "shown": _shown(runs[0]),
         "rubric": manifest["rubric"],
         "runs": [_run(run) for run in runs],
@@ -72,11 +86,12 @@ def _set(runs: list[JudgeRun]) -> dict:
 def _run(run: JudgeRun) -> dict:
     kept = ("no_headline", "failures", "canaries", "usage")
     patient = (run.consult or {}).get("patient", "")
-    judge, own = run.manifest["judge"]["id"], []
-    if patient and family(judge) is not None and family(judge) == family(patient):
-        own = [f"{judge} judges dialogues of the patient {patient}, a model of its own family, and may prefer them"]
+    judge = run.manifest["judge"]["id"]
     # Cases that a system lacks are told once, under "coverage".
-    lacks = tuple(f"{model} has no dialogue on " for model in run.systems)
+    warnings = self_preference(cast(JudgeManifest, run.manifest)) + ([] if run.metrics["canaries"] else [NO_CANARIES])
+    if patient and family(judge) is not None and family(judge) == family(patient):
+        warnings.append(OWN_PATIENT(judge=judge, name=patient))
+    no_headline = headline_reasons(run.metrics["canaries"], run.metrics["failures"], run.manifest.get("patient_gate"))
     reasons = Counter(verdict.reason for one in run.judged for verdict in one.verdicts if isinstance(verdict, Unscored))
     return {
         "run": run.name,
@@ -86,7 +101,9 @@ def _run(run: JudgeRun) -> dict:
         "settings": run.manifest["settings"],
         **{name: run.metrics[name] for name in kept},
         **({"cost": run.metrics["cost"]} if "cost" in run.metrics else {}),
-        "warnings": [text for text in run.metrics["warnings"] if not text.startswith(lacks)] + own,
+        "no_headline_zh": [one.zh for one in no_headline],
+        "warnings": [one.en for one in warnings],
+        "warnings_zh": [one.zh for one in warnings],
         "unscored_reasons": dict(reasons),
         "without_scores": run.metrics.get("without_scores", []),
         "repeated": _repeated(run),
@@ -152,6 +169,7 @@ def _agreement(first: JudgeRun, second: JudgeRun) -> dict | None:
         "first": first.name,
         "second": second.name,
         "judges": [judge_label(run.manifest) for run in (first, second)],
+        "judges_zh": [judge_text(run.manifest).zh for run in (first, second)],
         "n": len(both) - len(other),
         "other_words": sorted(other),
         **compare(*sides),

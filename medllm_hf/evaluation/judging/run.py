@@ -400,6 +400,9 @@ def _with_reference(one: Dialogue, rubric: str) -> Dialogue:
     try:
         reference = scoring.reference(one.get("reference"), rubric)
     except ValueError as error:
+        if rubric == "checklist" and not one.get("reference"):
+            found, do = f"no points for the rubric checklist in {one['id']}", "name the cases with their checklists by --cases"
+            raise UserError(found, "a checklist of each case", do) from error
         raise UserError(f"{one['id']}: {error}", "a reference that suits the rubric", "mend the file or --rubric") from error
     return one if reference is None else {**one, "reference": reference}
 
@@ -410,7 +413,7 @@ def summary(out: str | Path) -> str:
     lines = [f"warning: {text}" for text in metrics["warnings"]]
     for name, found in (metrics["headline"] or {}).items():
         counts = f"n={found['n']}, unscored {found['unscored']}"
-        ends = ends_text(found["interval"], found["n"] - found["unscored"])
+        ends = ends_text(found["interval"], found["n"] - found["unscored"]).en
         lines.append(f"{name}: overall {found['overall']:.2f} (95% interval {ends}, {counts})")
-    cost = f", {cost_text(metrics['cost'])}" if "cost" in metrics else ""
+    cost = f", {cost_text(metrics['cost']).en}" if "cost" in metrics else ""
     return "\n".join([*lines, f"{metrics['usage']['calls']} calls{cost}, run folder {out}"])

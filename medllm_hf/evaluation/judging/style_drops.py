@@ -43,7 +43,7 @@ def _alike(run: JudgeRun) -> object:
 
 def _measures(plain: JudgeRun, styled: JudgeRun) -> dict[str, dict]:
     found = {}
-    same_judge = all(plain.manifest[name] == styled.manifest[name] for name in ("judge", "rubric", "settings"))
+    same_judge = all(plain.manifest.get(name) == styled.manifest.get(name) for name in ("judge", "rubric", "settings"))
     for name in MEASURES:
         first, second = (_values(name, run) for run in (plain, styled))
         shared = [case for case in first if case in second]

@@ -5,7 +5,7 @@ one does and the other prefers a system; where the orders prefer different syste
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy
@@ -13,6 +13,8 @@ import numpy
 from medllm_hf.evaluation.consultations.transcript import Dialogue
 from medllm_hf.evaluation.costs.prices import with_cost
 from medllm_hf.evaluation.judging.derive import Unscored, family, usage
+from medllm_hf.evaluation.judging.reasons import OWN_FAMILY, OWN_PATIENT, UNSCORED, unscored_text
+from medllm_hf.evaluation.preferences import phrases
 from medllm_hf.evaluation.preferences.canaries import is_passed, pair_canaries
 from medllm_hf.evaluation.preferences.records import (
     ORDERS,
@@ -28,6 +30,8 @@ from medllm_hf.evaluation.runs.compare import VERSION
 from medllm_hf.evaluation.statistics.bootstrap import drawn_sums, percentiles, quotient, share_interval
 from medllm_hf.evaluation.statistics.tests import mcnemar
 from medllm_hf.metrics.llm_judge import scoring
+from medllm_hf.reporting.phrases import COMMA, Text, joined
+from medllm_hf.reporting.terms import term
 
 # What an outcome counts for the first system in the win rate.
 WORTH = {"win": 1.0, "tie": 0.5, "inconsistent": 0.5, "loss": 0.0}
@@ -100,11 +104,7 @@ def pair_metrics(criteria: dict[str, dict], scores: Sequence[PairScore], outputs
     unread = sum(verdict is None for verdict in verdicts)
     failures = {"replies": len(verdicts), "unscored": unread, "rate": unread / len(verdicts), "limit": limit}
     checked = [_checked(score) for score in pair_scores(pair_canaries(), outputs, 1)]
-    reasons = [f"the judge fails {row['id']}: {_describe_canary(row)}" for row in checked if not row["passed"]]
-    if failures["rate"] > limit:
-        reasons.append(f"{unread} of {len(verdicts)} replies are unscored, more than {100 * limit:g}%")
-    if not overall["n"]:
-        reasons.append("no case is scored")
+    reasons = [one.en for one in headline_reasons(checked, failures, overall["n"])]
     return {
         "criteria": criteria,
         "n": (cases := len(pairs_in(scores))),
@@ -112,7 +112,7 @@ def pair_metrics(criteria: dict[str, dict], scores: Sequence[PairScore], outputs
         "length": _length(scores),
         "headline": None if reasons else overall,
         "no_headline": reasons,
-        "warnings": [*_self_preference(manifest), *_position(overall["position"]), *_unmatched(manifest)],
+        "warnings": [one.en for one in warnings(manifest, overall["position"])],
         "canaries": checked,
         "failures": failures,
         "usage": usage(map(dict, outputs.values())),
@@ -198,37 +198,52 @@ def _checked(score: PairScore) -> dict:
     return {"id": row["id"], "outcomes": row["outcomes"], "unscored": row["unscored"], "passed": passed}
 
 
-def _describe_canary(row: dict) -> str:
-    return row["unscored"] or ", ".join(f"{key} {found}" for key, found in row["outcomes"].items())
+def headline_reasons(canaries: Iterable[Mapping], failures: Mapping, scored: int) -> list[Text]:
+    """Why a comparison gives no headline figure, from what its metrics have and the number of `scored` cases."""
+    reasons = [phrases.FAILS(canary=row["id"], said=_describe_canary(row)) for row in canaries if not row["passed"]]
+    if failures["rate"] > failures["limit"]:
+        limit = f"{100 * failures['limit']:g}"
+        reasons.append(UNSCORED(n=failures["unscored"], of=failures["replies"], limit=limit))
+    return reasons if scored else [*reasons, phrases.NO_CASE]
 
 
-def _self_preference(manifest: Manifest) -> list[str]:
+def _describe_canary(row: Mapping) -> Text:
+    if row["unscored"]:
+        return unscored_text(row["unscored"])
+    said = (Text(f"{key} {found}", f"{term(key).zh} {term(found).zh}") for key, found in row["outcomes"].items())
+    return joined(said, COMMA)
+
+
+def warnings(manifest: Manifest, position: Mapping) -> list[Text]:
+    """What a reader is warned of, from the manifest and what the metrics have of the position on the whole."""
+    return [*_self_preference(manifest), *_position(position), *_unmatched(manifest)]
+
+
+def _self_preference(manifest: Manifest) -> list[Text]:
     judge = manifest["judge"]["id"]
     systems = [manifest["systems"][side] for side in SIDES]
-    ways = ((systems, "judges {}", "it"), (manifest["patients"].values(), "judges dialogues of the patient {}", "them"))
+    ways = ((systems, OWN_FAMILY), (manifest["patients"].values(), OWN_PATIENT))
     return [
-        f"{judge} {phrase.format(name)}, a model of its own family, and may prefer {what}"
-        for names, phrase, what in ways
+        phrase(judge=judge, name=name)
+        for names, phrase in ways
         for name in dict.fromkeys(names)
         if family(judge) is not None and family(name) == family(judge)
     ]
 
 
-def _position(found: dict) -> list[str]:
+def _position(found: Mapping) -> list[Text]:
     if found["interval"] is None or found["interval"][0] <= 0.5 <= found["interval"][1]:
         return []
-    low, high = (100 * end for end in found["interval"])
-    return [
-        f"{100 * found['share']:.1f}% of the verdicts that prefer a dialogue prefer the one shown first "
-        f"(95% interval {low:.1f} to {high:.1f}%)"
-    ]
+    low, high = (f"{100 * end:.1f}" for end in found["interval"])
+    return [phrases.FIRST_PREFERRED(share=f"{100 * found['share']:.1f}", low=low, high=high)]
 
 
-def _unmatched(manifest: Manifest) -> list[str]:
-    sides = (("first", "second", manifest["only_first"]), ("second", "first", manifest["only_second"]))
+def _unmatched(manifest: Manifest) -> list[Text]:
+    sides = {"first": manifest["only_first"], "second": manifest["only_second"]}
     return [
-        f"{len(names)} case{'s' * (len(names) > 1)} of the {side} system without a dialogue of the {other} one: "
-        + ", ".join(names)
-        for side, other, names in sides
+        phrases.WITHOUT_OTHER[side](
+            cases=phrases.CASES_OF(n=len(names)) if len(names) > 1 else phrases.CASE, names=joined(names)
+        )
+        for side, names in sides.items()
         if names
     ]

@@ -10,9 +10,11 @@ from medllm_hf.errors import UserError
 from medllm_hf.evaluation.agreement.report import Place, Ratings
 from medllm_hf.evaluation.judging.derive import Unscored
 from medllm_hf.evaluation.judging.dialogues import record
-from medllm_hf.evaluation.judging.page import safe_json
+from medllm_hf.evaluation.judging.page import write_dialogues
+from medllm_hf.evaluation.judging.reasons import unscored_text
+from medllm_hf.evaluation.preferences import phrases
 from medllm_hf.evaluation.preferences.canaries import pair_canaries
-from medllm_hf.evaluation.preferences.derive import WORTH, derive, outcomes_by_case
+from medllm_hf.evaluation.preferences.derive import WORTH, derive, headline_reasons, outcomes_by_case, warnings
 from medllm_hf.evaluation.preferences.records import (
     ORDERS,
     SIDES,
@@ -27,9 +29,9 @@ from medllm_hf.evaluation.preferences.records import (
 )
 from medllm_hf.evaluation.runs.compare import VERSION, check_metrics, version_of
 from medllm_hf.evaluation.runs.folder import FinishedRun
-from medllm_hf.folders import write_text
-from medllm_hf.reporting.blocks import Block, words
-from medllm_hf.reporting.html import page_of
+from medllm_hf.reporting.blocks import Block
+from medllm_hf.reporting.phrases import Language, say
+from medllm_hf.reporting.terms import term
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,12 @@ def _values(run: PairRun) -> dict:
     manifest = run.manifest
     reasons = Counter(score.result.reason for score in run.scores if isinstance(score.result, Unscored))
     kept = {name: manifest[name] for name in ("judge", "rubric", "data", "settings", "only_first", "only_second")}
-    return {"run": run.name, "systems": run.systems, **kept, **run.metrics, "unscored_reasons": dict(reasons)}
+    overall, metrics = run.metrics["criteria"]["overall"], run.metrics
+    said = {
+        "no_headline_zh": [one.zh for one in headline_reasons(metrics["canaries"], metrics["failures"], overall["n"])],
+        "warnings_zh": [one.zh for one in warnings(manifest, overall["position"])],
+    }
+    return {"run": run.name, "systems": run.systems, **kept, **metrics, **said, "unscored_reasons": dict(reasons)}
 
 
 def pair_ratings(run: PairRun) -> Ratings:
@@ -105,18 +112,16 @@ def pair_ratings(run: PairRun) -> Ratings:
     )
 
 
-def write_pair_page(blocks: list[Block], values: dict, runs: list[PairRun], folder: Path) -> int:
+def write_pair_page(blocks: list[Block], values: dict, runs: list[PairRun], folder: Path, language: Language) -> int:
     """Writes report.html with every dialogue and what the judge said of it, and returns the number of cases in it."""
     numbers: dict[str, int] = {}
-    sets = [_set(run, lambda turns: numbers.setdefault(turns, len(numbers))) for run in runs]
+    sets = [_set(run, lambda turns: numbers.setdefault(turns, len(numbers)), language) for run in runs]
     data = {"sets": sets, "transcripts": [json.loads(turns) for turns in numbers]}
-    write_text(
-        folder / "report.html", page_of("evaluation/judging/dialogues")(blocks=blocks, pictures={}, data=safe_json(data))
-    )
+    write_dialogues(folder, blocks, data, phrases.TITLE, language)
     return sum(len(one["rows"]) // 2 for one in sets)
 
 
-def _set(run: PairRun, transcript: Callable[[str], int]) -> dict:
+def _set(run: PairRun, transcript: Callable[[str], int], language: Language) -> dict:
     """A run as the page's script takes it: each case has a row a system, whose scores are what the outcomes are worth to it."""
     keys, pairs = run.manifest["rubric"]["criteria"], pairs_in(run.scores)
     groups = list(dict.fromkeys(pair["group"] for pair in pairs))
@@ -124,25 +129,27 @@ def _set(run: PairRun, transcript: Callable[[str], int]) -> dict:
     why = {score.pair["id"]: score.result.reason for score in run.scores if isinstance(score.result, Unscored)}
     rows = []
     for pair in pairs:
-        case, replies, attempts = pair["id"], *_said(run, pair["id"])
+        case, replies, attempts = pair["id"], *_said(run, pair["id"], language)
         won = [WORTH[outcomes[key][case]] for key in keys] if case in outcomes[keys[0]] else None
         for place, side in enumerate(SIDES):
             turns = json.dumps([[turn["role"], turn["content"]] for turn in pair[side]["turns"]], ensure_ascii=False)
             scores = won and [abs(place - worth) for worth in won]
-            kept = None if won else why[case]
+            kept = None if won else say(unscored_text(why[case]), language)
             rows.append([place, case, groups.index(pair["group"]), transcript(turns), scores, kept, replies, attempts])
     names = list(run.systems.values())
-    name = f"{names[0]} against {names[1]}, judged by {run.manifest['judge']['id']} ({run.name})"
-    return {"name": name, "criteria": list(map(words, keys)), "range": [0, 1], "systems": names, "groups": groups, "rows": rows}
+    against = phrases.AGAINST(first=names[0], second=names[1])
+    name = say(phrases.JUDGED_IN(name=against, judge=run.manifest["judge"]["id"], run=run.name), language)
+    criteria = [say(term(key), language) for key in keys]
+    return {"name": name, "criteria": criteria, "range": [0, 1], "systems": names, "groups": groups, "rows": rows}
 
 
-def _said(run: PairRun, case: str) -> tuple[list[str], list[str]]:
+def _said(run: PairRun, case: str, language: Language) -> tuple[list[str], list[str]]:
     """The judge's replies on a case, and the earlier ones that were not usable, each under the system it was shown first."""
     replies, attempts = [], []
     for order, side in zip(ORDERS, SIDES, strict=True):
         for sample in range(run.manifest["settings"]["samples"]):
             output = run.outputs[output_id(case, order), sample]
-            head = f"[{run.systems[side]} shown first]\n"
+            head = say(phrases.SHOWN_FIRST(system=run.systems[side]), language) + "\n"
             replies.append(head + output["reply"])
             attempts += [head + text for text in output.get("attempts", ())]
     return replies, attempts

@@ -188,12 +188,12 @@ def run_summary(out: str | Path) -> str:
     metrics, systems = run["metrics"], run["manifest"]["systems"]
     lines = [f"warning: {text}" for text in metrics["warnings"]]
     if found := metrics["headline"]:
-        ends = share_text(found["interval"], found["n"])
+        ends = share_text(found["interval"], found["n"]).en
         counts = ", ".join(f"{found[name]} {name}" for name in ("wins", "ties", "losses", "inconsistent"))
         rate = f"overall win rate {100 * found['win_rate']:.1f}% (95% interval {ends}, n={found['n']}"
         rate += f", unscored {metrics['unscored']})"
         lines.append(f"{systems['first'] or '(none)'} against {systems['second'] or '(none)'}: {rate}, {counts}")
-    cost = f", {cost_text(metrics['cost'])}" if "cost" in metrics else ""
+    cost = f", {cost_text(metrics['cost']).en}" if "cost" in metrics else ""
     return "\n".join([*lines, f"{metrics['usage']['calls']} calls{cost}, run folder {out}"])
 
 

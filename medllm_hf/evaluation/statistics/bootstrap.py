@@ -6,13 +6,19 @@ import numpy
 
 from medllm_hf.evaluation.statistics.tests import wilson
 from medllm_hf.reporting.blocks import interval as share_ends
-from medllm_hf.reporting.blocks import score
+from medllm_hf.reporting.blocks import score, span
+from medllm_hf.reporting.phrases import Phrase, Text, Words
 
 # Fewer cases give neither a bootstrap interval nor a correlation. A percentile interval ends within the smallest and the
 # largest value, and these enclose the middle of a symmetric distribution with a probability of 1 - 2 ** (1 - n): 0.95 is
 # reached at n = 6. Source: David and Nagaraja 2003, Order Statistics, section 7.1. The metric llm_judge has the same.
 FEWEST = 6
-NO_INTERVAL = f"No interval: too few (below {FEWEST}), or no spread (all are equal)."
+NO_INTERVAL = Text(
+    f"No interval: too few (below {FEWEST}), or no spread (all are equal).",
+    f"没有区间的原因：太少（少于 {FEWEST}），或全部相等。",
+)
+_TOO_FEW, _NO_SPREAD = Text("too few", "太少"), Text("no spread", "全部相等")
+_WITH_ENDS = Phrase("{value} ({ends})", "{value}（{ends}）")
 # Draws of equal values differ in the last digits.
 _WIDTH = 1e-9
 # Draws by sums, and by cases one after another, made in blocks that fit into memory.
@@ -55,25 +61,25 @@ def share_interval(drawn: numpy.ndarray, share: float, count: int) -> list[float
     return interval(drawn, count)
 
 
-def ends_text(ends: Sequence[float] | None, count: int, digits: int = 2) -> str:
+def ends_text(ends: Sequence[float] | None, count: int, digits: int = 2) -> Text:
     """([3.9, 4.5], 60) → "3.90 to 4.50"; where `count` cases give no interval, why."""
     if ends is None:
         return _lacking(count)
-    return f"{ends[0]:.{digits}f} to {ends[1]:.{digits}f}"
+    return span(f"{ends[0]:.{digits}f}", f"{ends[1]:.{digits}f}")
 
 
-def score_text(mean: float | None, ends: Sequence[float] | None, count: int) -> str:
+def score_text(mean: float | None, ends: Sequence[float] | None, count: int) -> Words:
     """(4.2, [3.9, 4.5], 60) → "4.20 (3.90 to 4.50)"; "4.20 (too few)" where `count` cases give no interval."""
-    return score(mean) if mean is None else f"{score(mean)} ({ends_text(ends, count)})"
+    return score(mean) if mean is None else _WITH_ENDS(value=score(mean), ends=ends_text(ends, count))
 
 
-def share_text(ends: Sequence[float] | None, count: int) -> str:
+def share_text(ends: Sequence[float] | None, count: int) -> Text:
     """([0.4, 0.6], 60) → "40.0 to 60.0%"; "too few" where `count` cases give no interval."""
     return share_ends(*ends) if ends else _lacking(count)
 
 
-def _lacking(count: int) -> str:
-    return "too few" if count < FEWEST else "no spread"
+def _lacking(count: int) -> Text:
+    return _TOO_FEW if count < FEWEST else _NO_SPREAD
 
 
 def percentiles(drawn: numpy.ndarray) -> list[float] | None:

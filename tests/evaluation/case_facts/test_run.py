@@ -13,7 +13,7 @@ from support.chat_server import Behaviour, ChatServer, completion
 from support.consulting import lines, write_cases
 from support.fact_writing import ASTHMA, CASES, DENGUE, FACTS, GOUT, POINTS, fact, reply, wants_checklist, which, write, written
 
-from medllm_hf.evaluation.case_facts.replies import read_facts
+from medllm_hf.evaluation.case_facts.replies import is_cut, read_facts
 from medllm_hf.evaluation.consultations.cases import Case, read_cases
 
 
@@ -157,17 +157,82 @@ def test_a_complaint_in_the_place_of_a_diagnosis_is_a_symptom(text, kind):
     assert {one.text: one.kind for one in read_facts(said, case).facts} == {text: kind, "一个月": "duration"}
 
 
-def test_a_reply_that_was_cut_gives_its_whole_facts(three, tmp_path):
-    whole = json.dumps({"facts": FACTS["a"]}, ensure_ascii=False)
-    cut = whole[: whole.index("眼眶后面疼") + 3]
+def cut_at(words: str, key: str = "a") -> str:
+    """A writer's reply on the case that ends inside an entry."""
+    whole = json.dumps({"facts": FACTS[key]}, ensure_ascii=False)
+    return whole[: whole.index(words) + 3]
+
+
+@pytest.mark.parametrize("finish", ["length", "stop"])
+def test_a_reply_that_was_cut_is_asked_for_again_and_else_named(three, tmp_path, capsys, finish):
+    def script(body):
+        return completion(cut_at("眼眶后面疼"), finish=finish) if which(body) == "a" else reply(body)
+
+    out = tmp_path / "facts"
+    with ChatServer(script) as server:
+        assert write(server, three, out, "--no-checklist") == 0
+        asked = [one.body["messages"][0]["content"] for one in server.requests if which(one.body) == "a"]
+    assert len(asked) == 3 and all("没有写完就断了" in text for text in asked[1:])
+    assert [one["text"] for one in written(out)["a"]["facts"]] == ["发热", "已4天", "最高39.4℃"]
+    assert (metrics(out)["cut"], metrics(out)["incomplete"]) == (1, ["a"])
+    assert written(out)["a"]["made"]["cut"] == ["facts"] and "cut" not in written(out)["b"]["made"]
+    assert "1 cases are incomplete, since replies were cut, such as a: raise --max-new-tokens" in capsys.readouterr().out
+    assert read_cases(str(out)).items[0].facts
+
+
+def test_of_several_replies_the_whole_one_or_the_longest_is_taken(three, tmp_path):
+    seen: list[str] = []
 
     def script(body):
-        return completion(cut, finish="length") if which(body) == "a" else reply(body)
+        seen.append(which(body))
+        texts = {"a": ["眼眶后面疼", "发烧", "青霉素"], "b": ["高血压", None]}.get(which(body), [None])
+        words = texts[seen.count(which(body)) - 1]
+        return completion(cut_at(words, which(body)), finish="length") if words else reply(body)
 
+    out = tmp_path / "facts"
     with ChatServer(script) as server:
-        assert write(server, three, tmp_path / "facts", "--no-checklist") == 0
-    assert [one["text"] for one in written(tmp_path / "facts")["a"]["facts"]] == ["发热", "已4天", "最高39.4℃"]
-    assert metrics(tmp_path / "facts")["cut"] == 1
+        assert write(server, three, out, "--no-checklist", "--concurrency", "1") == 0
+    assert len(written(out)["a"]["facts"]) == 4 and len(written(out)["b"]["facts"]) == 4
+    assert metrics(out)["incomplete"] == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("text", "finish", "cut"),
+    [
+        ('{"facts": []}', "stop", False),
+        ('{"facts": [{"text": "咳"}]} 好了', "length", False),
+        ('{"facts": [{"text": "咳"}', "stop", True),
+        ('{"text": "咳"}\n{"text": "喘"}', "length", True),
+        ('{"text": "咳"}\n{"text": "喘"}', "stop", False),
+        ("<think>[{</think>{}", "stop", False),
+    ],
+)
+def test_what_a_cut_reply_is(text, finish, cut):
+    assert is_cut(text, finish) == cut
+
+
+def test_a_run_without_any_fact_fails(three, tmp_path, capsys):
+    with ChatServer(lambda body: "抱歉，我不能提供医疗信息。") as server:
+        assert write(server, three, tmp_path / "facts") == 1
+        assert write(server, three, tmp_path / "facts") == 1, "the same again"
+    assert "no facts of any of 3 cases: no fact in it (3); take another writer" in capsys.readouterr().err
+
+
+def test_an_edited_file_is_not_overwritten(three, tmp_path, refused):
+    out = tmp_path / "facts"
+    with ChatServer(reply) as server:
+        assert write(server, three, out) == 0
+        assert write(server, three, out, "--overwrite") == 0, "as it was written"
+        edited = (out / "cases.json").read_text(encoding="utf-8").replace("体温高", "烧得厉害")
+        (out / "cases.json").write_text(edited, encoding="utf-8")
+        words = ("eval", "cases", three, "--writer", server.url + "#writer-model", "--out", str(out), "--overwrite")
+        before = len(server.requests)
+        for more in ((), ("--dry-run",)):
+            assert "an edited cases.json" in refused(*words, *more)
+        assert len(server.requests) == before
+    assert (out / "cases.json").read_text(encoding="utf-8") == edited
+    (out / "metrics.json").unlink()
+    assert "may have been edited" in refused(*words)
 
 
 def test_the_case_is_fenced_and_orders_in_it_are_material(tmp_path):

@@ -34,7 +34,7 @@ def test_the_interval_is_over_dialogues_and_wilson_s_for_the_diagnosis():
     low, high = axes["inquiry"]["interval"]
     assert 0 < low < axes["inquiry"]["value"] == 0.4 < high < 1
     assert axes["diagnosis"]["interval"] == list(wilson(9, 10))
-    assert axis_text(axes["diagnosis"]) == "90.0% (59.6 to 98.2%), n 10"
+    assert axis_text(axes["diagnosis"]).en == "90.0% (59.6 to 98.2%), n 10"
     equal = talk_axes([{"facts": facts(told_asked="ab")}] * 8)["inquiry"]
-    assert equal["interval"] is None and axis_text(equal) == "40.0% (no spread), n 8"
-    assert axis_text({**equal, "value": 4.25, "low": 1, "high": 5, "n": 3}) == "4.25 (too few), n 3"
+    assert equal["interval"] is None and axis_text(equal).en == "40.0% (no spread), n 8"
+    assert axis_text({**equal, "value": 4.25, "low": 1, "high": 5, "n": 3}).en == "4.25 (too few), n 3"

@@ -76,6 +76,7 @@ def test_facts_are_counted_and_recorded(two, tmp_path, capsys):
     (first, second) = lines(tmp_path / "run" / "scores.jsonl")
     assert first["facts"] == second["facts"] == {
         "facts": 3, "opening": ["head"], "asked": ["days"], "told_asked": [], "told_open": [], "told_unasked": ["teeth"],
+        "contradicted": [],
         "questions": 2, "repeated": 1,
     }  # fmt: skip
     assert "diagnosis" not in first and "diagnosis" not in metrics(tmp_path / "run")
@@ -219,6 +220,7 @@ def test_checklists_that_are_not_there(tmp_path, refused):
         ("最可能的诊断是急性阑尾炎，其次为胃炎。", ["急性阑尾炎", "胃炎"]),
         ("<think>1. 胃炎</think>1. 阑尾炎 2. 肠炎", ["阑尾炎", "肠炎"]),
         ("1. Acute appendicitis\n2. Gastritis - mild", ["Acute appendicitis", "Gastritis"]),
+        ("1. 肺癌待排\n2. 肺结核可能性大\n3. 肺炎？", ["肺癌", "肺结核", "肺炎"]),
         ("不确定，需要更多检查。", []),
         ("", []),
     ],

@@ -5,6 +5,7 @@ import json
 import pytest
 from support.consulting import write_cases
 
+from medllm_hf.evaluation.consultations.answers import answer
 from medllm_hf.evaluation.consultations.cases import read_cases
 from medllm_hf.evaluation.consultations.facts import (
     CaseFacts,
@@ -16,9 +17,9 @@ from medllm_hf.evaluation.consultations.facts import (
     text_hash,
 )
 from medllm_hf.evaluation.consultations.figures import fact_figures
-from medllm_hf.evaluation.consultations.matching import read_questions, told
 from medllm_hf.evaluation.consultations.numerals import lengths_in, numbers_in
 from medllm_hf.evaluation.consultations.patient import patient_messages
+from medllm_hf.evaluation.consultations.questions import read_questions
 
 # Written by hand for a case of our own: fever, cough and a headache of different lengths, and what was found.
 FACTS = CaseFacts(
@@ -82,9 +83,9 @@ ASKED = [
 ]
 # What a doctor has asked, what the patient says, and the facts that it tells.
 TOLD = [
-    ("有没有发烧？", "不发烧。", ["fever", "degrees"]),
-    ("有没有发烧？", "没有。", ["fever", "degrees"]),
-    ("有没有发烧？", "烧过，后来不烧了。", ["fever", "degrees"]),
+    ("有没有发烧？", "不发烧。", []),
+    ("有没有发烧？", "没有。", []),
+    ("有没有发烧？", "烧过，后来不烧了。", ["fever"]),
     ("体温多少？", "没量过。", []),
     ("体温多少？", "三十九度二。", ["degrees"]),
     ("体温多少？", "39度2", ["degrees"]),
@@ -95,14 +96,14 @@ TOLD = [
     ("您怎么了？", "头有点疼，也咳。", ["head", "cough"]),
     ("您怎么了？", "我头疼三年了，怎么回事啊？", ["head", "head-years"]),
     ("您怎么了？", "我会不会发烧？", []),
-    ("您怎么了？", "脑袋不怎么疼，就是一直咳嗽。", ["head", "cough"]),
+    ("您怎么了？", "脑袋不怎么疼，就是一直咳嗽。", ["cough"]),
     ("吐过吗？", "没吐。", ["no-vomit"]),
-    ("有没有头痛、呕吐？", "都没有。", ["head", "no-vomit"]),
+    ("有没有头痛、呕吐？", "都没有。", ["no-vomit"]),
     ("有药物过敏吗？血压高吗？", "对青霉素过敏，血压没注意过。", ["allergy"]),
     ("血压多少？", "上次是150和95。", ["pressure"]),
     ("抽烟吗？", "抽，一天一包。", ["smoking"]),
     ("大便怎么样？", "这两天大便有点黑。", ["stool"]),
-    ("您怎么了？", "不知道为什么发烧了。", ["fever", "degrees"]),
+    ("您怎么了？", "不知道为什么发烧了。", ["fever"]),
     ("您怎么了？", "发不发烧我不清楚。", []),
     ("建议您多喝水。", "好的，谢谢医生。需要验血吗？", []),
     ("您怎么了？", "医生说像支原体肺炎。", []),
@@ -117,13 +118,15 @@ def test_what_a_doctor_asks_for(words, labels):
 
 @pytest.mark.parametrize(("before", "words", "labels"), TOLD, ids=[words for _, words, _ in TOLD])
 def test_what_a_patient_tells(before, words, labels):
-    assert set(told(words, FACTS.known, read_questions(before, FACTS.known))) == set(labels)
+    assert set(answer(words, FACTS.known, read_questions(before, FACTS.known)).told) == set(labels)
 
 
 @pytest.mark.parametrize(
     ("before", "words", "labels"),
     [
-        ("Do you have a fever?", "No.", ["fever"]),
+        ("Do you have a fever?", "No.", []),
+        ("Do you have a fever?", "Yes.", ["fever"]),
+        ("Do you smoke?", "No, I have never smoked, but my chest hurts.", ["chest"]),
         ("How long has it lasted?", "About 3 days.", ["days"]),
         ("What is wrong?", "My chest hurts.", ["chest"]),
         ("Do you smoke?", "I don't know what you mean.", []),
@@ -132,7 +135,7 @@ def test_what_a_patient_tells(before, words, labels):
     ],
 )
 def test_english_turns(before, words, labels):
-    assert set(told(words, ENGLISH.known, read_questions(before, ENGLISH.known))) == set(labels)
+    assert set(answer(words, ENGLISH.known, read_questions(before, ENGLISH.known)).told) == set(labels)
 
 
 def dialogue(*words: str) -> list:
@@ -157,9 +160,10 @@ def test_the_counts_of_a_dialogue():
         "facts": 11,
         "opening": ["cough"],
         "asked": ["cough-days", "fever", "degrees", "head", "allergy"],
-        "told_asked": ["cough-days", "fever", "degrees", "allergy"],
+        "told_asked": ["cough-days", "allergy"],
         "told_open": ["head"],
         "told_unasked": ["smoking"],
+        "contradicted": ["fever"],
         "questions": 6,
         "repeated": 1,
     }
@@ -269,6 +273,17 @@ def test_the_patient_is_not_told_the_diagnosis(tmp_path):
     assert patient_text(DESCRIPTION, None) == DESCRIPTION
 
 
+@pytest.mark.parametrize(
+    ("diagnosis", "aliases"), [("干咳", []), ("肺部阴影待查", ["干咳"]), ("肺部阴影待查", ["咳嗽"]), ("咳嗽", [])]
+)
+def test_what_the_patient_knows_is_not_hidden_as_its_diagnosis(tmp_path, diagnosis, aliases):
+    """Its own complaint taken from its words, it could not tell it."""
+    hidden = {"id": "f2", "kind": "diagnosis", "text": diagnosis, "aliases": aliases}
+    own = row(diagnosis=diagnosis, facts=[row()["facts"][0], hidden])
+    (case,) = read_cases(write_cases(tmp_path / "mine.jsonl", [own])).items
+    assert patient_text(DESCRIPTION, case.facts) == DESCRIPTION
+
+
 def test_an_edited_file_stays_valid_and_has_a_hash_of_its_own(tmp_path):
     first = read_cases(write_cases(tmp_path / "a.jsonl", [row()])).record
     edited = row(checklist=[{"kind": "must_ask", "point": "问咳了多久"}])
@@ -304,12 +319,23 @@ ENTRY = {"id": "f1", "kind": "symptom", "text": "干咳", "aliases": []}
         ({"checklist": [{"kind": "nice", "point": "问候"}]}, "checklist[0].kind: 'nice'"),
         ({"checklist": [{"kind": "harmful", "point": "开药"}]}, "checklist: no point with a weight above 0"),
         ({"checklist": [{"kind": "refer", "point": "转诊", "weight": "2"}]}, "checklist[0].weight: not a number"),
+        (
+            {"checklist": [{"kind": "must_ask", "point": "问", "weight": -1}]},
+            "checklist[0].weight: -1 of a point of kind must_ask",
+        ),
+        ({"checklist": [{"kind": "harmful", "point": "劝", "weight": 2}]}, "checklist[0].weight: 2 of a point of kind harmful"),
+        ({"checklist": [{"kind": "refer", "point": "转诊"}] * 2}, "checklist: the point '转诊' a second time"),
+        ({"description": " "}, "description: missing or empty"),
+        ({"diagnosis": ["肺结核"]}, "diagnosis: not a text"),
+        ({"facts": [{**ENTRY, "kind": "diagnosis", "text": "肺癌"}]}, "'肺癌' is no quote of the case or its diagnosis"),
+        ({"id": "patient-canary/zh/diagnosis"}, "id: 'patient-canary/zh/diagnosis', which names a canary"),
     ],
 )
 def test_facts_that_are_none_are_refused_in_one_line(tmp_path, refused, fields, named):
     file = write_cases(tmp_path / "mine.jsonl", [row(**fields)])
     told = refused("eval", "consult", "--cases", file, "--doctor", "d", "--patient", "p", "--out", str(tmp_path / "out"))
-    assert f"mine.jsonl:1 {named}" in told
+    assert "mine.jsonl:1 " in told and named in told
+    assert ("expected cases whose facts and checklist are as" in told) == named.startswith(("facts", "checklist", "'肺癌'"))
 
 
 def test_letters_keep_what_stands_inside_numbers():

@@ -61,9 +61,10 @@ def test_spread_and_agreement(tmp_path):
         assert one["share"] == one["equal"] / one["n"] and one["interval_low"] < one["share"] < one["interval_high"]
     assert group["apart"] == [] and "do not meet" not in text
     assert "Which number to publish: reasoning, " in text and "can stand beside it as a check" in text
-    assert "该发布哪个数字：reasoning，" in text and "区间两两相交" in text
+    zh = group["headline"]["zh"]
+    assert "该发布哪个数字：reasoning，" in zh and "区间两两相交" in zh
     # The first thing that is said of the questions, in one sentence each; the rule stands with the readings.
-    first, zh = text.partition("## exam.jsonl")[2].strip().split("\n\n")[:2]
+    first = text.partition("## exam.jsonl")[2].strip().split("\n\n")[0]
     assert first.startswith("Which number to publish: ") and first.count(". ") == 0 and ", chance 22.7%, " in first
     assert zh.startswith("该发布哪个数字：") and zh.count("。") == 1
     assert text.index("### Readings of") < text.index("The rule for the number to publish")
@@ -101,7 +102,7 @@ def test_of_a_trial_nothing_is_published(tmp_path):
     (group,) = found["datasets"][0]["readings"]
     assert group["publish"] is None and group["limited_to"] == {"n": 30, "of": 400}
     assert "Which number to publish: none, since these runs are limited to 30 of 400 questions" in text
-    assert "该发布哪个数字：无" in text and "400 题中的前 30 题" in text
+    assert "该发布哪个数字：无" in group["headline"]["zh"] and "400 题中的前 30 题" in group["headline"]["zh"]
     sentence, zh = found["datasets"][0]["headlines"][0]["en"], found["datasets"][0]["headlines"][0]["zh"]
     assert sentence.endswith("; limited to 30 of 400 questions, a trial.") and zh.endswith("前 30 题，是试跑。")
     lines = [line for line in text.splitlines() if line.startswith(("| a |", "| b |", "| c |"))][:3]
@@ -114,7 +115,7 @@ def test_where_most_questions_are_unread_the_report_says_none(tmp_path):
     found, text = reported(tmp_path, *mute)
     assert found["datasets"][0]["readings"][0]["publish"] is None
     assert "Which number to publish: none, since in every reading more than 50%" in text
-    assert "（最少的是 reply：12 题中 12 题）" in text
+    assert "（最少的是 reply：12 题中 12 题）" in found["datasets"][0]["readings"][0]["headline"]["zh"]
 
 
 def test_readings_that_share_no_letters_have_no_agreement(tmp_path):

@@ -4,8 +4,9 @@ import pytest
 from support.paths import SAMPLE
 
 from medllm_hf.data.mcq import McqItem, load_items
-from medllm_hf.evaluation.exams.derive import derive, finished_text, of_prompts, read_answers
+from medllm_hf.evaluation.exams.derive import derive, read_answers
 from medllm_hf.evaluation.exams.outputs import Rules, is_unread, output_row, predict, rules_of
+from medllm_hf.evaluation.exams.phrases import finished_text, of_prompts
 from medllm_hf.evaluation.exams.prompts import PresentedQuestion, present_options
 
 ITEMS = load_items(str(SAMPLE / "questions_test.jsonl"))[:4]
@@ -67,8 +68,8 @@ def test_what_counts_prompts_says_so_where_questions_are_asked_in_all_rotations(
     derived = derive(shown, outputs, manifest)
     assert derived.warnings == ("4 replies in 12 prompts cut at their limit of tokens",)
     assert (derived.metrics["n"], derived.metrics["unparsed"]) == (3, 1)
-    assert finished_text(derived.metrics).endswith(", 4 asked of 12 prompts")
-    assert of_prompts({}) == "" and derive(shown[:1], outputs[:1], manifest).warnings[0].startswith("1 replies cut")
+    assert finished_text(derived.metrics).en.endswith(", 4 asked of 12 prompts")
+    assert of_prompts({}).en == "" and derive(shown[:1], outputs[:1], manifest).warnings[0].startswith("1 replies cut")
 
 
 OPTIONS = {"A": "甲", "B": "乙", "C": "丙", "D": "丁"}

@@ -44,7 +44,7 @@ def test_above_below_and_not_shown(found, en, zh):
 def test_what_else_a_reader_must_know_stands_in_the_sentence():
     ((en, zh),) = sentences(row(0.3, 0.2, 0.4, 0.0, counted="all", settings_differ=["prompt_sha256", "chat_template"]))
     assert "n = 128, right in all rotations); their settings differ too (prompt, chat template)." in en
-    assert "各轮换均答对才计" in zh and "两者的设置也不同（prompt, chat template）。" in zh
+    assert "各轮换均答对才计" in zh and "两者的设置也不同（提示词、对话模板）。" in zh
 
 
 def test_several_runs_stand_against_the_first_with_the_corrected_p():
@@ -56,7 +56,8 @@ def test_several_runs_stand_against_the_first_with_the_corrected_p():
 
 
 def test_the_report_begins_with_it_in_both_languages(tmp_path, capsys):
-    results, text = reported(tmp_path, *two_runs(tmp_path, shots=5))
+    runs = two_runs(tmp_path, shots=5)
+    results, text = reported(tmp_path, *runs)
     (one,) = results["datasets"][0]["headlines"]
     (difference,) = results["datasets"][0]["comparisons"]
     points = f"{100 * difference['difference']:.1f}"
@@ -64,8 +65,12 @@ def test_the_report_begins_with_it_in_both_languages(tmp_path, capsys):
     assert one["en"].endswith("their settings differ too (shots).") and difference["settings_differ"] == ["shots"]
     lines = text.splitlines()
     place = lines.index("## exam.jsonl")
-    assert lines[place + 2] == one["en"].replace("<", "&lt;") and f"strong 比 weak 高 {points} 个百分点" in lines[place + 4]
+    assert lines[place + 2] == one["en"].replace("<", "&lt;") and f"strong 比 weak 高 {points} 个百分点" in one["zh"]
     assert capsys.readouterr().out.splitlines()[-1] == one["en"]
+    again, chinese = reported(tmp_path, *runs, out="zh", language="zh")
+    lines = chinese.splitlines()
+    assert lines[lines.index("## exam.jsonl") + 2] == one["zh"].replace("<", "&lt;") and again == results
+    assert capsys.readouterr().out.splitlines()[-1] == one["zh"]
 
 
 def test_one_run_has_none_and_runs_of_other_questions_neither(tmp_path, capsys):
@@ -81,4 +86,4 @@ def test_forty_runs_are_told_in_part(tmp_path):
     runs = [run_folder(tmp_path / f"run{i}", answered(rows, right_with(0.5, i))) for i in range(24)]
     results, text = reported(tmp_path, *runs)
     assert len(results["datasets"][0]["headlines"]) == 23 and "3 more are in results.json." in text
-    assert "Each run against the first, run0." in text and text.count("与 run0 有差异") == 20
+    assert "Each run against the first, run0." in text and text.count(" and run0 is shown") == 20

@@ -166,3 +166,24 @@ def test_the_points_of_a_checklist_keep_their_kinds(doctors):
     assert len(FACTS) == 5 and "cases" not in json.loads(
         (tmp / "leads-checklist" / "manifest.json").read_text(encoding="utf-8")
     )
+
+
+def test_consultations_without_a_judge_are_reported_by_what_is_counted(doctors, tmp_path, refused):
+    tmp, cases = doctors
+    with ChatServer(script) as server:
+        for style in ("plain", "terse"):
+            sides = ("--doctor", f"{server.url}#repeats", "--patient", f"{server.url}#patient", "--patient-style", style)
+            asked = ("eval", "consult", "--cases", cases, *sides, "--ask-diagnosis", "--out", str(tmp_path / style))
+            assert main(list(asked)) == 0
+    results, text = reported(tmp_path, tmp_path / "plain", tmp_path / "terse")
+    row = next(one for one in results["axes"] if one["style"] == "plain")
+    assert row["axes"]["inquiry"]["axis"]["value"] == 1 / 5 and row["axes"]["diagnosis"]["axis"]["value"] == 0
+    assert ["axis" in row["axes"][name] for name in AXES] == [True, True, False, False] and results["sets"] == []
+    assert "# Consultations without a judge" in text and "## Simulated consultations" in text
+    assert results["styles"][0]["measures"].keys() == {"inquiry", "diagnosis"}
+    page = (tmp_path / "report" / "report.html").read_text(encoding="utf-8")
+    assert "plain, not judged" in page and "有没有恶心？" in page
+    assert main(["report", str(tmp_path / "plain"), str(tmp / "leads"), "--out", str(tmp_path / "both")]) == 0
+    assert "| leads | plain |" in (tmp_path / "both" / "report.md").read_text(encoding="utf-8"), "beside one that was judged"
+    said = refused("eval", "agree", str(tmp_path / "plain"), str(tmp / "leads"), "--out", str(tmp_path / "agreement"))
+    assert "no judge run in plain" in said

@@ -3,7 +3,8 @@
 import pytest
 
 from medllm_hf.evaluation.judging.plots import criteria, draw, groups, radar
-from medllm_hf.reporting.plotting import shown_names, style
+from medllm_hf.reporting.phrases import say
+from medllm_hf.reporting.plotting import Lettering, shown_names, style
 
 
 def system(name, intervals, withheld=False, **scores):
@@ -20,8 +21,7 @@ def one():
     return {"rubric": rubric, "systems": systems, "groups": ["内科 & <外科>", "$x$"]}
 
 
-def named(names, word):
-    return shown_names(names)
+named = Lettering(lambda names, word: shown_names(names), lambda words: say(words, "en"))
 
 
 def drawn(axes):

@@ -7,13 +7,14 @@ import re
 import pytest
 from support.chat_server import Behaviour, ChatServer, completion
 from support.commands import run
+from support.consulting import case, consult, lines, reply, write_cases
 from support.judged_runs import CANARIES, KEYS, asked_score, dialogue, honest, judged, judged_run, verdict, write
 
 from medllm_hf.errors import UserError
 from medllm_hf.evaluation.commands.judge import judge
 from medllm_hf.evaluation.judging.derive import family
 from medllm_hf.evaluation.judging.settings import Settings
-from medllm_hf.evaluation.runs.folder import open_run, read_run, write_jsonl
+from medllm_hf.evaluation.runs.folder import read_run, write_jsonl
 from medllm_hf.metrics.llm_judge import scoring
 
 SECRET = "sk-do-not-print-me"
@@ -210,21 +211,41 @@ def test_the_checklist_takes_points_from_the_file(tmp_path):
     assert found["metrics"]["headline"]["doctor-7b"]["overall"] == 0.5
     assert any("| 建议就诊" in user(one) for one in server.requests)
     assert [row["passed"] for row in found["metrics"]["canaries"]] == [True] * 4
-    with pytest.raises(UserError, match="doctor-7b/1: .*does not go with checklist"):
+    with pytest.raises(UserError, match="no points for the rubric checklist in doctor-7b/1.*--cases"):
         judged(server, write(tmp_path / "b.jsonl", dialogue(1)), tmp_path / "b", rubric="checklist")
 
 
 def test_a_consult_run_is_judged(tmp_path):
-    rows = [dialogue(i) for i in range(3)]
-    rows[0]["turns"].append({"role": "patient", "content": "谢谢"})
-    with open_run(tmp_path / "consult", {"kind": "consult"}, ("case", "turn")) as consult:
-        write_jsonl(tmp_path / "consult" / "dialogues.jsonl", rows)
-        consult.finish([], [], {})
-    with ChatServer(honest) as server:
+    script = lambda body: honest(body) if body["model"] == "judge-1" else reply(body)  # noqa: E731
+    with ChatServer(script) as server:
+        assert consult(server, write_cases(tmp_path / "cases.jsonl", [case(1), case(2)]), tmp_path / "consult") == 0
         assert judged(server, str(tmp_path / "consult"), tmp_path / "run") == 0
         with pytest.raises(UserError, match="a run of kind judge"):
             judged(server, str(tmp_path / "run"), tmp_path / "again")
-    assert read_run(tmp_path / "run")["scores"][0]["turns"] == rows[0]["turns"]
+    held = lines(tmp_path / "consult" / "dialogues.jsonl")
+    assert [row["turns"] for row in read_run(tmp_path / "run")["scores"]] == [row["turns"] for row in held]
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "named"),
+    [
+        ("dialogues.jsonl", lambda rows: rows[0]["turns"][1].update(content="改过"), "other dialogues in dialogues.jsonl"),
+        ("dialogues.jsonl", lambda rows: rows.pop(), "other dialogues in dialogues.jsonl"),
+        ("outputs.jsonl", lambda rows: rows[-1].update(content="改过"), "other dialogues in dialogues.jsonl"),
+        ("outputs.jsonl", lambda rows: rows.pop(), "metrics.json"),
+        ("scores.jsonl", lambda rows: rows[0].update(rounds=9), "another mean_rounds in metrics.json"),
+    ],
+)
+def test_an_edited_consult_run_is_neither_judged_nor_compared_nor_reported(tmp_path, refused, file, change, named):
+    with ChatServer(reply) as server:
+        assert consult(server, write_cases(tmp_path / "cases.jsonl", [case(1), case(2)]), tmp_path / "visits") == 0
+        rows = lines(tmp_path / "visits" / file)
+        change(rows)
+        write_jsonl(tmp_path / "visits" / file, rows)
+        run, judge, out = str(tmp_path / "visits"), f"{server.url}#judge-1", str(tmp_path / "out")
+        for words in (("judge", "--dialogues", run), ("pair", "--first", run, "--second", run)):
+            assert named in refused("eval", *words, "--judge", judge, "--out", out)
+        assert named in refused("report", run, "--out", out)
 
 
 def test_what_an_endpoint_refuses_to_read_is_unscored_with_its_words(tmp_path):

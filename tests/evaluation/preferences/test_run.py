@@ -7,13 +7,15 @@ import re
 import pytest
 from support.chat_server import Behaviour, ChatServer
 from support.commands import run
+from support.consulting import case, reply, write_cases
 from support.judged_runs import dialogue, write
 from support.pair_judges import CANARIES, CRITERIA, better, compared, compared_run, first_shown, honest, preference, shown
 
+from medllm_hf.cli import main
 from medllm_hf.errors import UserError
 from medllm_hf.evaluation.preferences.derive import case_outcome, outcome
 from medllm_hf.evaluation.preferences.records import ORDERS
-from medllm_hf.evaluation.runs.folder import open_run, read_run, write_jsonl
+from medllm_hf.evaluation.runs.folder import read_run
 from medllm_hf.evaluation.statistics.tests import wilson
 
 FIRST = [dialogue(i, 2 + i % 4, "a-7b") for i in range(8)]
@@ -190,11 +192,12 @@ def test_cases_that_only_one_has_and_models_of_one_family(tmp_path, capsys):
 
 
 def test_consult_runs_tell_their_patient(tmp_path):
-    for name, rows in (("a", FIRST), ("b", SECOND)):
-        with open_run(tmp_path / name, {"kind": "consult", "patient": {"id": "gpt-3.5"}}, ("case", "turn")) as consult:
-            write_jsonl(tmp_path / name / "dialogues.jsonl", rows)
-            consult.finish([], [], {})
-    with ChatServer(honest) as server:
+    script = lambda body: honest(body) if body["model"] == "gpt-4o" else reply(body)  # noqa: E731
+    cases = write_cases(tmp_path / "cases.jsonl", [case(number) for number in range(1, 7)])
+    with ChatServer(script) as server:
+        for doctor in ("a", "b"):
+            sides = ("--doctor", f"{server.url}#{doctor}", "--patient", f"{server.url}#gpt-3.5")
+            assert main(["eval", "consult", "--cases", cases, *sides, "--out", str(tmp_path / doctor)]) == 0
         assert compared(server, str(tmp_path / "a"), str(tmp_path / "b"), tmp_path / "run", model="gpt-4o") == 0
     found = read_run(tmp_path / "run")
     assert found["manifest"]["patients"] == {"first": "gpt-3.5", "second": "gpt-3.5"}

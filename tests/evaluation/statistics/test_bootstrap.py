@@ -18,6 +18,7 @@ from medllm_hf.evaluation.statistics.bootstrap import (
 )
 from medllm_hf.evaluation.statistics.tests import mcnemar, paired_interval, wilson
 from medllm_hf.metrics.llm_judge import figures
+from medllm_hf.reporting.phrases import Text
 
 
 def means(values):
@@ -73,8 +74,9 @@ def test_proportions_are_never_without_width():
 
 
 def test_what_stands_in_the_place_of_an_interval():
-    assert score_text(4.2, [3.9, 4.5], 60) == "4.20 (3.90 to 4.50)"
-    assert score_text(4.2, None, 3) == "4.20 (too few)" and score_text(5, None, 60) == "5.00 (no spread)"
+    assert score_text(4.2, [3.9, 4.5], 60) == Text("4.20 (3.90 to 4.50)", "4.20（3.90 至 4.50）")
+    assert score_text(4.2, None, 3) == Text("4.20 (too few)", "4.20（太少）")
+    assert score_text(5, None, 60) == Text("5.00 (no spread)", "5.00（全部相等）")
     assert score_text(None, None, 0) == "–"
-    assert share_text([0.4, 0.6], 60) == "40.0 to 60.0%" and share_text(None, 2) == "too few"
-    assert ends_text([0.25, 0.5], 9, 3) == "0.250 to 0.500" and "below 6" in bootstrap.NO_INTERVAL
+    assert share_text([0.4, 0.6], 60).en == "40.0 to 60.0%" and share_text(None, 2).en == "too few"
+    assert ends_text([0.25, 0.5], 9, 3).en == "0.250 to 0.500" and "below 6" in bootstrap.NO_INTERVAL.en
