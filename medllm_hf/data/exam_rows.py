@@ -280,7 +280,7 @@ def _letters_or_texts(answer: object, labels: dict[str, str], options: dict[str,
     if isinstance(answer, str) and (parts := [part.strip() for part in _LISTED.split(answer)])[1:] and _named(parts, options):
         answer = parts
     if isinstance(answer, str) and not _named(answer, options):
-        answer = _SAYS.sub("", answer, count=1) if _SAYS.match(answer) else answer
+        answer = answer[said.end() :] if (said := _SAYS.match(answer)) else answer
     column = LETTER_COLUMN.fullmatch(SPACES.sub("", answer)) if isinstance(answer, str) else None
     letters = labels.get(column[1], column[1].upper()) if column else answer_letters(answer)
     named = _named(answer, options)

@@ -122,7 +122,10 @@ def _of_template(text: str, roles: Mapping[str, str]) -> list[dict] | None:
 
 def _of_llama(text: str) -> list[dict]:
     turns: list[dict] = []
-    for match in _LLAMA.finditer(text):
+    # What is asked behind the last answer has none, and would be looked for to the end from each of its signs.
+    answered = max(0, text.rfind("[/INST]"))
+    last = text.find("[INST]", answered) if answered else 0
+    for match in _LLAMA.finditer(text, 0, len(text) if last < 0 else last):
         asked = match["asked"]
         if system := _LLAMA_SYSTEM.match(asked):
             turns.append({"role": "system", "content": system[1].strip()})
