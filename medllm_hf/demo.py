@@ -89,6 +89,7 @@ def stages(folder: Path) -> list[Stage]:
     questions = str(sample / "questions_test.jsonl")
     dataset = [*tool, "data", "build", *inputs, "--out", at("dataset"), "--license", "apache-2.0", "--test-fraction", "0"]
     runs = [at("runs/before"), at("runs/full"), at("runs/lora")]
+    shown = ["--base-run", at("runs/before"), "--samples", "--dataset", f"your-name/medllm-dialogues={at('dataset')}"]
     publish = [sys.executable, "-m", "push_to_hub", "model", at("full"), "--repo-id", "your-name/medllm-tiny"]
     return [
         Stage("random base in Baichuan2's layout", [*tool, "tiny-base", at("baichuan")]),
@@ -103,7 +104,17 @@ def stages(folder: Path) -> list[Stage]:
         Stage("report", [*tool, "report", *runs, "--out", at("report")]),
         Stage(
             "publish, dry run",
-            [*publish, "--license", "apache-2.0", "--eval-run", at("runs/full"), "--out", at("repository"), "--dry-run"],
+            [
+                *publish,
+                "--license",
+                "apache-2.0",
+                "--eval-run",
+                at("runs/full"),
+                *shown,
+                "--out",
+                at("repository"),
+                "--dry-run",
+            ],
         ),
         Stage("ask the published model", [*tool, "chat", at("repository"), "--seed", "42"], stdin=QUESTION + "\n"),
     ]

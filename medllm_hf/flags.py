@@ -344,6 +344,8 @@ def verify(parser: Parser) -> None:
         "--rerun", type=whole, metavar="N", help="compute N answers of each exam again on the published weights"
     )
     parser.add_argument("--seed", type=seed, help="by which these are drawn")
+    judge = "with --rerun: ask this judge for N verdicts of each judged run again: URL#MODEL, a checkpoint folder or a Hub id"
+    parser.add_argument("--judge", metavar="SPEC", help=judge)
 
 
 def web(parser: Parser) -> None:

@@ -43,9 +43,10 @@ ALLOWED = {
     "evaluation.commands": {*_DERIVED, "evaluation.verification", "evaluation.exchange", "evaluation.case_facts"},
     "hub": {
         *("data.screening.pii", "data.benchmarks", "checkpoint.merge", "evaluation.verification", "evaluation.runs"),
+        *("checkpoint.training_record", "evaluation.consultations.canaries"),
         *("evaluation.statistics", "evaluation.exams.derive", "evaluation.consultations.derive", "evaluation.judging.derive"),
         # The row and the table of an exam stand in the report and in the card.
-        *("evaluation.preferences.derive", "evaluation.exams.report"),
+        *("evaluation.preferences.derive", "evaluation.exams.report", "evaluation.exams.phrases"),
     },
     "push_to_hub": {"hub", "tested_versions"},
     "demo": set(),

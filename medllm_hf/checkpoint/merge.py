@@ -12,12 +12,14 @@ from medllm_hf.checkpoint.adapter import Adapter, Delta, read_adapter
 from medllm_hf.checkpoint.settings import DtypeOrSame, MergeSettings
 from medllm_hf.checkpoint.shards import DTYPES, ShardWriter, blocks, check_finite, dtype_name, one_thread, tensors
 from medllm_hf.checkpoint.tied import HEADS, Ties, resolve_ties, untie
+from medllm_hf.checkpoint.training_record import RECORD, RECORDS, training_record
 from medllm_hf.errors import UserError
 from medllm_hf.folders import check_apart, check_free, new_folder, read_json, read_text, sha256, write_json, write_text
 from medllm_hf.pretrained import WITH_PICKLES, check_known, check_weights, load_tokenizer, snapshot
 from medllm_hf.templates.template_checks import check_chat_template
-from medllm_hf.weight_files import ADAPTER_WEIGHTS, read_provenance, weight_files
+from medllm_hf.weight_files import ADAPTER, ADAPTER_WEIGHTS, read_provenance, weight_files
 
+_LORA_SETTINGS = ("r", "lora_alpha", "lora_dropout", "use_rslora", "target_modules", "modules_to_save")
 TOKENIZER, SETTINGS, TEMPLATE = "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"
 
 
@@ -27,9 +29,9 @@ def merge(
     """Writes base + adapter to the folder `dst`: W + scaling·B·A in float32, cast once; returns a line on what was written.
 
     Tokenizer and generation config are the base's, chat template and end token those that the adapter was trained with, where
-    its folder has a tokenizer. An adapter that was trained over a quantised base (QLoRA)
-    goes onto the full-precision weights, and one that changes only one of two tied tensors unties them, which
-    `provenance.json` says.
+    its folder has a tokenizer, and `training.json` tells of the adapter's training (see `training_record`). An adapter that was
+    trained over a quantised base (QLoRA) goes onto the full-precision weights, and one that changes only one of two tied
+    tensors unties them, which `provenance.json` says.
 
     Raises:
         UserError: see `read_adapter`, `check_base` and `check_weights`; also no room on the disk.
@@ -59,16 +61,25 @@ def merge(
             "base": base_name if commit else base_folder.name,
             **({"base_commit": commit} if commit else {}),
             "base_weights": f"{dtype_name(next(iter(shapes.values()))[1])}, not quantised",
-            "adapters": [*earlier, {"name": Path(adapter).name, "sha256": digest}],
+            "adapters": [*earlier, {"name": Path(adapter).name, "sha256": digest, **lora_settings(folder)}],
             "arithmetic": "float32",
             **ties.record(),
             **({"chat_template": "the adapter's"} if template is not None else {}),
             "versions": {"medllm_hf": __version__, "torch": torch.__version__},
         }
         write_json(out / "provenance.json", provenance)
+        if record := training_record(folder):
+            write_json(out / RECORD, record)
     parted = ", embeddings and head untied" if ties.parted else ""
     changes = f"{len(lora.deltas)} tensors changed, {len(lora.whole)} replaced{parted}"
     return f"merged {adapter} onto {base_name} into {dst}: {changes}"
+
+
+def lora_settings(adapter: Path) -> dict:
+    """What a LoRA's adapter_config.json says of its size and of what it changes."""
+    config = read_json(adapter / ADAPTER)
+    named = {name: config.get(name) for name in _LORA_SETTINGS}
+    return {name: sorted(value) if isinstance(value, list) else value for name, value in named.items() if value is not None}
 
 
 def find_base(lora: Adapter, base: str | None, adapter: Path) -> tuple[str, Path, str | None]:
@@ -179,7 +190,7 @@ def _copy_companions(base: Path, out: Path, dtype: str, ties: Ties) -> None:
         if (
             (file.suffix in (".json", ".jinja", ".model", ".tiktoken") or file.name in ("merges.txt", "vocab.txt"))
             and not file.name.endswith(".index.json")
-            and file.name != "provenance.json"
+            and file.name not in ("provenance.json", *RECORDS)
         ):
             shutil.copyfile(file, out / file.name)
     config = read_json(out / "config.json")

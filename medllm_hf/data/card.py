@@ -111,7 +111,7 @@ def card(summary: Summary) -> str:
             repaired=_reasons("Repaired", summary.counts["repaired"], summary.repairs),
             rejections=_reasons("Rejected", summary.counts["rejected"], summary.rejections),
             left="\n".join(map(_plain, _left(summary))),
-            screening="\n".join(f"- {line}" for line in _results(summary)),
+            screening="\n".join(f"- {line}" for line in (*_results(summary), *_results_chinese(summary))),
             settings=f"`--test-fraction {options.test_fraction} --seed {options.seed}`",
             hashes="\n".join(f"- `{_plain(name)}`: `{digest}` ({_plain(kind)})" for name, digest, kind in summary.inputs),
         )
@@ -170,11 +170,36 @@ def _results(summary: Summary) -> list[str]:
         besides = f"; not for the others there: {besides}" if besides else ""
         lines.append(f"Looked for the {len(asked.items)} questions of {_plain(asked.name)} (`{asked.origin}`){besides}.")
     if summary.sets:
-        done = "left out" if options.on_overlap == "drop" else "kept"
-        lines.append(f"Dialogues that hold one of these questions: {counts['overlap']}, {done}.")
+        done = (", left out" if options.on_overlap == "drop" else ", kept") if counts["overlap"] else ""
+        lines.append(f"Dialogues that hold one of these questions: {counts['overlap']}{done}.")
     if counts["control"]:
         lines.append(f"{counts['control']} dialogues spell control tokens; the chat templates of medllm_hf neutralise them.")
     return lines
+
+
+def _results_chinese(summary: Summary) -> list[str]:
+    """What `_results` says, in Chinese."""
+    counts, options = summary.counts, summary.options
+    treated = "已遮盖" if options.on_personal_data == "mask" else "这些对话已略去"
+    left_out = {True: "已略去", False: "已保留"}
+    lines = [
+        f"个人信息：见于 {counts['personal']} 段对话，{treated}。按格式和标签查找电话、证件号、卡号、微信号、QQ 号、邮箱和"
+        "链接；不查找人名、地址以及病历号、就诊号、订单号。",
+        f"完全重复（忽略空白、全半角和大小写）：略去 {counts['exact']} 段。",
+    ]
+    if options.near_duplicates == "off":
+        lines.append("未查找近似重复。")
+    else:
+        lines.append(
+            f"近似重复（字符 {GRAM} 元组的 Jaccard 相似度估计不低于 {SIMILAR}）：{counts['near']} 段，"
+            f"{left_out[options.near_duplicates == 'drop']}；相似度 {ONE_SIDE} 以上的对话划入同一部分："
+            f"{counts['clusters']} 组共 {counts['clustered']} 段。"
+        )
+    if not summary.sets:
+        return [*lines, "未查找评测题目。"]
+    number = sum(len(asked.items) for asked in summary.sets)
+    found = f"查找 {number} 道评测题目：{counts['overlap']} 段对话含有其中的题目"
+    return [*lines, found + (f"，{left_out[options.on_overlap == 'drop']}。" if counts["overlap"] else "。")]
 
 
 def screening(

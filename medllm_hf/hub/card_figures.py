@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import yaml
@@ -21,15 +22,19 @@ LARGEST = 1 << 22
 DAMAGE = (KeyError, IndexError, TypeError, AttributeError, ValueError, ZeroDivisionError, RecursionError)
 
 
-def card_findings(folder: Path, runs: list[dict]) -> list[Finding]:
-    """The findings on the card and the `.eval_results` of a repository folder whose evidence gives `runs`."""
+def card_findings(folder: Path, runs: list[dict], stored: Mapping[str, int] | None = None) -> list[Finding]:
+    """The findings on the card and the `.eval_results` of a repository folder whose evidence gives `runs`.
+
+    Args:
+        stored: see `model_card`.
+    """
     if not os.path.lexists(folder / CARD):
         return [Finding(CARD, DIFFERENT, f"no {CARD}")]
     try:
         text = read_text(folder / CARD, LARGEST)
         metadata, body = _parts(text)
         about = _about(metadata, body)
-        card = model_card(folder, about, runs)
+        card = model_card(folder, about, runs, stored)
     except FileNotFoundError as error:
         return [Finding(CARD, DIFFERENT, f"no {Path(error.filename).name}")]
     except (*DAMAGE, yaml.YAMLError, UserError) as error:
@@ -95,7 +100,7 @@ def _results(index: list[dict]) -> dict[str, object]:
 
 def entry_findings(folder: Path, about: About, runs: list[dict], body: str) -> list[Finding]:
     """A finding for each file of `.eval_results`."""
-    by_name = {run["name"]: run for run in runs if run["manifest"]["kind"] == "mcq"}
+    by_name = {run["name"]: run for run in runs if run["manifest"]["kind"] == "mcq" and "of_base" not in run}
     found = []
     for file in sorted((folder / FOLDER).glob("*")):
         figure = f"{FOLDER}/{file.name}"

@@ -1,19 +1,23 @@
 """The model card: Hub metadata and text in English and Chinese, filled from the files of the repository folder alone."""
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import yaml
-from huggingface_hub import ModelCard, ModelCardData
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from medllm_hf.errors import UserError
 from medllm_hf.evaluation.runs.folder import combined_hash
 from medllm_hf.folders import LARGEST, check_file, read_json, sha256
-from medllm_hf.hub.licences import terms_of
+from medllm_hf.hub.card_facts import model_lines, provenance_facts, stored_numbers, training_lines, versions_text
+from medllm_hf.hub.licences import Terms, terms_of
 from medllm_hf.hub.results import FOLDER, model_index, tables
-from medllm_hf.hub.runs import log_words, run_folders
+from medllm_hf.hub.runs import BASE, log_words, run_folders
+from medllm_hf.hub.samples import sample_lines
 
 DATASETS = "datasets"
 # Between these lines stand the publisher's own words, which are kept and not compared.
@@ -22,20 +26,14 @@ SECTION_BEGINS, SECTION_ENDS = "<!-- own words of the publisher -->", "<!-- end 
 WARNING = (
     "**Not a medical device. Its answers do not replace a doctor's diagnosis. 本模型不是医疗器械，回答不能代替医生的诊断。**"
 )
-# What a training report says first, with its name in the card; the rest is in training.json.
-TRAINING = (
-    ("steps", "steps", ",d"), ("epochs", "epochs", ".2f"), ("dialogues read", "dialogues_read", ",d"),
-    ("tokens of the dataset", "tokens", ",d"), ("trained tokens", "trained_tokens", ",d"),
-    ("parameters", "parameters", ",d"), ("trained parameters", "trained_parameters", ",d"),
-    ("last training loss", "last_loss", ".4f"), ("last evaluation loss", "last_eval_loss", ".4f"),
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
 class About:
     """What only the publisher knows of a model: its name and licence on the Hub, the base's and the datasets' Hub ids.
 
-    `section` is Markdown in the publisher's own words, which stands between marks.
+    `section` is Markdown in the publisher's own words, which stands between marks; `metadata` are further keys of the card,
+    with further tags under "tags".
     """
 
     repo_id: str
@@ -43,47 +41,55 @@ class About:
     base_model: str | None = None
     datasets: tuple[str, ...] = ()
     section: str | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
 
 
-def model_card(folder: Path, about: About, runs: list[dict]) -> ModelCard:
+def model_card(folder: Path, about: About, runs: list[dict], stored: Mapping[str, int] | None = None) -> ModelCard:
     """The card of the repository folder `folder`; the same files give the same card.
 
     Args:
         runs: see `runs.published`; their metrics are the card's figures.
+        stored: see `card_facts.stored_numbers`; None where the weights lie in the folder.
     """
-    config = read_json(folder / "config.json")
+    config, generation = read_json(folder / "config.json"), _object(folder / "generation_config.json")
     provenance = _object(folder / "provenance.json")
-    terms, name = terms_of(about.base_model, provenance), about.repo_id.split("/")[-1]
-    results = model_index(runs)
-    data = ModelCardData(
-        language=["zh"],
-        license=about.license,
-        license_name=terms.name if terms else None,
-        license_link=terms.link if terms else None,
-        library_name="transformers",
-        pipeline_tag="text-generation",
-        tags=["medical", "conversational", "medllm_hf"],
-        base_model=about.base_model,
-        datasets=list(about.datasets) or None,
-        model_name=name if results else None,
-        eval_results=results or None,
-    )
+    terms, (organisation, name) = terms_of(about.base_model, provenance), about.repo_id.split("/")
     return ModelCard.from_template(
-        data,
+        _metadata(about, terms, model_index(runs)),
         template_path=str(files("medllm_hf") / "hub" / "model_card.md"),
         repo_id=about.repo_id,
+        organisation=organisation,
         name=name,
         base_model=about.base_model,
         license=about.license,
         licence_file=next((file.name for file in sorted(folder.glob("LICENSE*"))), None),
         terms=terms,
         datasets="\n".join(line for one in about.datasets for line in dataset_lines(folder, one)),
-        results="\n".join(tables(runs)),
+        results="\n".join(tables(runs, about.base_model)),
         evidence="\n".join(evidence_lines(folder)),
-        facts="\n".join([*_shape(config), *provenance_facts(provenance), *_environment(runs)]),
+        facts="\n".join(model_lines(config, generation, stored if stored is not None else stored_numbers(folder))),
+        made="\n".join([*provenance_facts(provenance), *_environment(runs)]),
+        samples="\n".join(sample_lines(folder)),
         warning=WARNING,
         section=f"{SECTION_BEGINS}\n{about.section}\n{SECTION_ENDS}\n" if about.section is not None else None,
-        training="\n".join(training_lines(_object(folder / "training.json"))),
+        training="\n".join(training_lines(_object(folder / "training.json"), provenance)),
+    )
+
+
+def _metadata(about: About, terms: Terms | None, results: list[EvalResult]) -> ModelCardData:
+    return ModelCardData(
+        language=["zh"],
+        license=about.license,
+        license_name=terms.name if terms else None,
+        license_link=terms.link if terms else None,
+        library_name="transformers",
+        pipeline_tag="text-generation",
+        tags=["medical", "conversational", "medllm_hf", *about.metadata.get("tags", ())],
+        base_model=about.base_model,
+        datasets=list(about.datasets) or None,
+        model_name=about.repo_id.split("/")[-1] if results else None,
+        eval_results=results or None,
+        **{key: value for key, value in about.metadata.items() if key != "tags"},
     )
 
 
@@ -97,45 +103,9 @@ def _object(file: Path) -> dict:
     return read_json(file) if file.exists() else {}
 
 
-def _shape(config: dict) -> list[str]:
-    shape = f"{config['num_hidden_layers']} layers of width {config['hidden_size']}, vocabulary {config['vocab_size']}"
-    return [f"- architecture 结构: {config['architectures'][0]}, {shape}, {config.get('dtype', 'float32')}"]
-
-
-def provenance_facts(provenance: dict) -> list[str]:
-    """What the card says of a conversion or a merge, a line each."""
-    facts = []
-    if "source" in provenance:
-        revision = f" at revision {provenance['revision']}" if provenance.get("revision") else ""
-        facts.append(f"- converted from {provenance['source']}{revision}, chat template `{provenance['template']}`")
-    for adapter in provenance.get("adapters", []):
-        onto = f"{provenance['base']} ({provenance['base_weights']}) in {provenance['arithmetic']}"
-        qlora = "if it was trained over a quantised base (QLoRA), answers can differ slightly from those during training"
-        facts.append(f"- LoRA {adapter['name']} merged onto {onto}; {qlora}")
-    return facts
-
-
 def _environment(runs: list[dict]) -> list[str]:
-    said = {_versions(run["manifest"].get("versions", {})): None for run in runs}
+    said = {versions_text(run["manifest"].get("versions", {})): None for run in runs}
     return [f"- evaluated with 评测环境: {versions}" for versions in said if versions]
-
-
-def _versions(versions: dict) -> str:
-    return ", ".join(f"{name} {version}" for name, version in sorted(versions.items()))
-
-
-def training_lines(values: dict) -> list[str]:
-    """What the card says of the training, from the `training.json` that `medllm sft` writes beside the weights."""
-    if not values:
-        return []
-    run, hardware = values["run"], values["hardware"]
-    lines = [f"- {name}: {format(run[key], form)}" for name, key, form in TRAINING if key in run]
-    lines += [
-        f"- hardware 硬件: {hardware['devices']} x {hardware['device']}",
-        f"- software 软件: {_versions(values['versions'])}",
-    ]
-    settings = yaml.safe_dump(values["settings"], allow_unicode=True).strip()
-    return [*lines, "- options of `trl sft` that are not its defaults 与默认值不同的选项:", "", "```yaml", settings, "```"]
 
 
 def dataset_file(folder: Path, dataset: str) -> Path:
@@ -165,7 +135,8 @@ def dataset_lines(folder: Path, dataset: str) -> list[str]:
 
 def evidence_lines(folder: Path) -> list[str]:
     """The hash of each run's files, and of each file of `.eval_results`."""
-    lines = [f"- `eval/{run.name}`: `{evidence_hash(run)}`{log_words(run)}" for run in run_folders(folder)]
+    of_runs = [(of, run) for of in ("eval", BASE) for run in run_folders(folder, of)]
+    lines = [f"- `{of}/{run.name}`: `{evidence_hash(run)}`{log_words(run)}" for of, run in of_runs]
     return lines + [f"- `{FOLDER}/{file.name}`: `{sha256(file)}`" for file in sorted((folder / FOLDER).glob("*.yaml"))]
 
 

@@ -16,6 +16,7 @@ _NAMED, _MOST = 20, 20_000
 _WORDS = {
     "provenance.json": "how the weights were made, in the publisher's words",
     "training.json": "a training record, in the publisher's words",
+    "samples.json": "sample dialogues, in the publisher's words",
     "LICENSE": "a licence",
     "datasets": "the card of a dataset, as the publisher had it",
 }
@@ -59,9 +60,14 @@ def is_evidence(path: str) -> bool:
             return name == "README.md" or name.endswith(".safetensors")
         case [".eval_results", name]:
             return name.endswith(".yaml")
-        case ["eval", _, name] | ["eval", _, "judge", name]:
+        case ["eval" | "eval-base", _, name] | ["eval", _, "judge", name]:
             return name in (*RUN_FILES, DIALOGUES)
     return False
+
+
+def is_published(path: str) -> bool:
+    """Whether a file is one that a push writes into a repository folder, by its path there."""
+    return is_evidence(path) or path in BEHAVIOUR or _words(path) is not None
 
 
 def _words(path: str) -> str | None:

@@ -1,11 +1,13 @@
 """Model folder → checked, complete repository folder for the Hub."""
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
+from medllm_hf.checkpoint.training_record import RECORD, training_record
 from medllm_hf.errors import UserError, first_line
 from medllm_hf.evaluation.runs.behaviour import BEHAVIOUR
 from medllm_hf.evaluation.runs.folder import FinishedRun, read_run, weights_hash
@@ -15,16 +17,18 @@ from medllm_hf.evaluation.verification.dialogues import held_by
 from medllm_hf.folders import check_apart, check_free, new_folder, read_json, write_json
 from medllm_hf.hub.cards import About, dataset_file, model_card
 from medllm_hf.hub.checks import check_repository
+from medllm_hf.hub.exam_tables import check_base_runs
 from medllm_hf.hub.licences import check_licence, terms_of
 from medllm_hf.hub.repository import check_name
 from medllm_hf.hub.results import parse_benchmark, write_entry
-from medllm_hf.hub.runs import DIALOGUES, IN_LOG, JUDGE, RUN_FILES, consultations_in, published
+from medllm_hf.hub.runs import BASE, DIALOGUES, IN_LOG, JUDGE, RUN_FILES, consultations_in, published
+from medllm_hf.hub.samples import write_samples
 from medllm_hf.pretrained import check_known, check_weights, load_config, load_tokenizer
 from medllm_hf.vocabulary import check_ids
 from medllm_hf.weight_files import INDEX_FILE, check_regular, header_shapes, published_files, read_provenance, weight_files
 
 # The index of the weights is among `published_files`.
-MODEL_FILES = (*(name for name in BEHAVIOUR if name != INDEX_FILE), "provenance.json", "training.json", "LICENSE*")
+MODEL_FILES = (*(name for name in BEHAVIOUR if name != INDEX_FILE), "provenance.json", "LICENSE*")
 
 
 def publish_model(
@@ -38,42 +42,61 @@ def publish_model(
     datasets: Sequence[str] = (),
     benchmarks: Sequence[str] = (),
     section: str | None = None,
+    base_runs: Sequence[str] = (),
+    samples: bool = False,
+    metadata: Mapping[str, Any] | None = None,
 ) -> None:
     """Writes the repository folder `out`: weights, tokenizer, template, generation config, card and evidence. Uploads nothing.
 
     Args:
         datasets: ORG/NAME of what the model was trained on, or ORG/NAME=FOLDER with the folder of `medllm data build`, whose
             licence and screening the card then tells.
-        section: Markdown in the publisher's own words, for the card.
+        section, metadata: Markdown in the publisher's own words, and further metadata, for the card; see `About`.
+        base_runs: exams of the base model on the same questions by the same settings.
+        samples: ask the model for the card's sample dialogues.
         benchmarks: RUN=ORG/DATASET#TASK for each run on a benchmark that the Hub has registered.
 
     Raises:
         UserError: see `check_files`, `check_model`, `check_runs`, `check_licence` and `check_repository`; or no such names.
     """
-    check_apart(out, [path, *runs, *(name.partition("=")[2] for name in datasets)])
+    check_apart(out, [path, *runs, *base_runs, *(name.partition("=")[2] for name in datasets)])
     check_free(out, overwrite)
     check_name(repo_id)
     model = Path(path)
     shards = check_files(model)
     check_model(model, shards)
-    read = check_runs(model, runs)
-    about = About(repo_id, license, base_model, tuple(one.partition("=")[0] for one in datasets), section)
+    read, before = check_runs(model, runs), read_base_runs(model, base_runs)
+    check_base_runs([*map(dict, read), *({**run, "of_base": True} for run in before)])
+    about = About(repo_id, license, base_model, tuple(one.partition("=")[0] for one in datasets), section, metadata or {})
     check_licence(license, terms_of(base_model, read_provenance(model)))
-    weights = published_files(model)
     with new_folder(out, overwrite) as folder:
-        for file in [*weights, *(file for pattern in MODEL_FILES for file in sorted(model.glob(pattern)))]:
+        for file in [*published_files(model), *(file for pattern in MODEL_FILES for file in sorted(model.glob(pattern)))]:
             shutil.copyfile(file, folder / file.name)
-        for run, name in zip(read, evidence_names(read), strict=True):
-            copy_run(run["folder"], folder / "eval" / name)
-            declare_count(run, folder / "eval" / name)
-        for dataset in datasets:
-            copy_dataset_card(dataset, folder)
+        copy_beside(folder, model, {"eval": read, BASE: before}, datasets)
+        if samples:
+            write_samples(folder)
         found = published(folder)
         for text in benchmarks:
             entry, dataset, task = parse_benchmark(text, found)
             write_entry(folder, entry, repo_id, dataset, task)
         model_card(folder, about, found).save(folder / "README.md")
         check_repository(folder)
+
+
+def copy_beside(folder: Path, model: Path, runs: Mapping[str, Sequence[FinishedRun]], datasets: Sequence[str]) -> None:
+    """Writes what the card tells of beside the weights: runs by the folder for them, the training's record, datasets' cards.
+
+    Raises:
+        UserError: see `copy_dataset_card`.
+    """
+    for inner, read in runs.items():
+        for run, name in zip(read, evidence_names(read), strict=True):
+            copy_run(run["folder"], folder / inner / name)
+            declare_count(run, folder / inner / name)
+    if record := training_record(model):
+        write_json(folder / RECORD, record)
+    for dataset in datasets:
+        copy_dataset_card(dataset, folder)
 
 
 def copy_run(run: Path, evidence: Path) -> None:
@@ -207,4 +230,20 @@ def check_runs(model: Path, runs: list[str]) -> list[FinishedRun]:
             raise UserError(found, "a run of all questions", "run `medllm eval mcq` without --limit")
         if run["manifest"][side].get("weights_sha256") != digest:
             raise UserError(f"{run['folder']} of other weights", f"a run of {model}", "evaluate this model")
+    return read
+
+
+def read_base_runs(model: Path, runs: Sequence[str]) -> list[FinishedRun]:
+    """The exams of the base of `model`; a folder of several readings or benchmarks stands for all the runs in it.
+
+    Raises:
+        UserError: a run of another kind, or of this very model.
+    """
+    read = [read_run(inner) for run in runs for inner in nested_runs(run)]
+    digest = weights_hash(model) if read else None
+    for run in read:
+        if (kind := run["manifest"].get("kind")) != "mcq":
+            raise UserError(f"a run of kind {kind} in {run['folder']}", "an exam of the base model", "leave it out")
+        if run["manifest"]["model"].get("weights_sha256") == digest:
+            raise UserError(f"--base-run {run['folder']} of this very model", "a run of its base", "name it with --eval-run")
     return read

@@ -6,21 +6,29 @@ import yaml
 from huggingface_hub import EvalResult, EvalResultEntry, eval_result_entries_to_yaml
 
 from medllm_hf.errors import UserError
-from medllm_hf.evaluation.exams.derive import result_row, results_table
+from medllm_hf.evaluation.exams.derive import result_row
 from medllm_hf.evaluation.judging.derive import judge_label
 from medllm_hf.evaluation.statistics.bootstrap import ends_text, share_text
 from medllm_hf.folders import write_text
+from medllm_hf.hub.exam_tables import exam_lines
 from medllm_hf.reporting.blocks import Table, percent, table_lines
 
 FOLDER = ".eval_results"
 
 
-def tables(runs: list[dict]) -> list[str]:
-    """The lines of the card's tables: exams first, then the judges' scores and their comparisons of two systems."""
+def tables(runs: list[dict], base: str | None = None) -> list[str]:
+    """The lines of the card's tables: exams first, then the judges' scores and their comparisons of two systems.
+
+    Args:
+        base: the name of the base model.
+    """
     exams, judges, pairs = ([run for run in runs if run["manifest"]["kind"] == kind] for kind in ("mcq", "judge", "pair"))
-    parts = [results_table([result_row(run) for run in exams])] if exams else []
+    parts = [exam_lines(exams, base)] if exams else []
     if judges:
-        head = ("run", "judge", "rubric", "cases", "overall", "95% interval", "n", "unscored", "by criterion")
+        head = (
+            *("run 评测", "judge 裁判模型", "rubric 量表", "cases 病例", "overall 总分", "95% interval 区间", "n"),
+            *("unscored 未评分", "by criterion 各项"),
+        )
         notes = ["", *_CASE_NOTES] if any("cases" in run["manifest"] for run in judges) else []
         parts.append([*table_lines(Table(head, tuple(map(_judge_cells, judges)))), *notes])
     if pairs:
@@ -29,17 +37,18 @@ def tables(runs: list[dict]) -> list[str]:
 
 
 _PAIR_HEAD = (
-    *("run", "first", "second", "judge", "rubric", "win rate of the first", "95% interval"),
-    *("wins", "ties", "losses", "inconsistent", "n", "unscored", "canaries", "by criterion"),
+    *("run 评测", "first 甲", "second 乙", "judge 裁判模型", "rubric 量表"),
+    *("win rate of the first 甲胜率", "95% interval 区间", "wins 胜", "ties 平", "losses 负", "inconsistent 不一致", "n"),
+    *("unscored 未评分", "canaries 陷阱样例", "by criterion 各项"),
 )
 _PAIR_NOTES = (
     "Comparisons: the judge read both consultations on each case in both orders. Wins and losses, on which the orders agree,",
     "are those of the first system. Ties, and cases on which the orders disagree, count half in the win rate. n counts the",
     "unscored cases too. Canaries are pairs of which it is known how they compare.",
     "",
-    "成对比较：评审模型对每个病例的两份对话按两种先后顺序各读一次。胜负以第一个系统计，两种顺序的结论一致才算；",
-    "平局和两种顺序结论不一致的病例在胜率（win rate）中各计一半。n 包括未能评分（unscored）的病例。",
-    "探针（canaries）是已知优劣的对话对，用来检验评审模型。",
+    "成对比较：裁判模型对每个病例的两份对话按两种先后顺序各读一次。胜负以第一个系统计，两种顺序的结论一致才算；"
+    "平局和两种顺序结论不一致的病例在胜率（win rate）中各计一半。n 包括未能评分（unscored）的病例。"
+    "陷阱样例（canary）是已知优劣的对话对，用来检验裁判模型。",
 )
 
 
@@ -47,7 +56,7 @@ _CASE_NOTES = (
     "Shown the cases: the judge read the description and diagnosis of each case beside the dialogue. The texts of the cases",
     "are not under `eval/`, only the SHA-256 of each; who has the file of cases can confirm them.",
     "",
-    "标有 shown the cases 的评审模型在读对话的同时能看到病例资料（描述和诊断）。`eval/` 中没有病例原文，",
+    "标有 shown the cases 的裁判模型在读对话的同时能看到病例资料（描述和诊断）。`eval/` 中没有病例原文，"
     "只有每份原文的 SHA-256；持有病例文件的人可以核对。",
 )
 
@@ -98,7 +107,12 @@ def model_index(runs: list[dict]) -> list[EvalResult]:
     Comparisons have none: a win rate is one against another system, which the Hub's format has no place for.
     """
     made = {"mcq": _exam, "judge": _judge}
-    return [entry for run in runs if run["manifest"]["kind"] in made for entry in made[run["manifest"]["kind"]](run)]
+    return [entry for run in _own(runs) if run["manifest"]["kind"] in made for entry in made[run["manifest"]["kind"]](run)]
+
+
+def _own(runs: list[dict]) -> list[dict]:
+    """The runs of the model itself: what is published of its base are no results of it."""
+    return [run for run in runs if "of_base" not in run]
 
 
 def _exam(run: dict) -> list[EvalResult]:
@@ -160,7 +174,7 @@ def parse_benchmark(text: str, runs: list[dict]) -> tuple[dict, str, str]:
     if not task or dataset.count("/") != 1:
         do = "write the id that the Hub has registered as a benchmark, and its task"
         raise UserError(f"--benchmark {text!r}", "RUN=ORG/DATASET#TASK", do)
-    run = next((run for run in runs if run["name"] == name and run["manifest"]["kind"] == "mcq"), None)
+    run = next((run for run in _own(runs) if run["name"] == name and run["manifest"]["kind"] == "mcq"), None)
     if run is None:
         raise UserError(f"--benchmark of the run {name!r}", "the name of an exam run of --eval-run", "correct it")
     return run, dataset, task

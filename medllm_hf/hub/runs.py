@@ -1,19 +1,24 @@
 """The evaluation runs in a repository folder, and what follows from their raw outputs."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 from medllm_hf.errors import UserError
 from medllm_hf.evaluation.runs.folder import SCORES, FinishedRun, combined_hash, read_rows, read_run
 from medllm_hf.evaluation.verification.contradictions import contradictions
 from medllm_hf.evaluation.verification.dialogues import consultations, held_by, judgements, preferences
 from medllm_hf.evaluation.verification.exams import exam
-from medllm_hf.evaluation.verification.findings import DECLARED, Finding, Known, guarded
+from medllm_hf.evaluation.verification.findings import CONFIRMED, DECLARED, DIFFERENT, Finding, Known, guarded
+from medllm_hf.evaluation.verification.judge_rerun import judge_again
 from medllm_hf.folders import check_file, read_json
 from medllm_hf.hub.plan import hash_files
 
 RUN_FILES = ("manifest.json", "outputs.jsonl", "scores.jsonl", "metrics.json")
 DIALOGUES, JUDGE = "dialogues.jsonl", "judge"
+# The folder of the exams of the base model, beside those of the model itself.
+BASE = "eval-base"
 # The field of a published manifest that says how many runs the publisher's log has, and what the card makes of it.
 IN_LOG = "runs_in_log"
 LOG_WORDS = (
@@ -26,7 +31,8 @@ def published(folder: Path) -> list[dict]:
     """The runs under `eval/` that the card has figures of: exams, comparisons, and the judge's of each consultation, by name.
 
     Each is what `read_run` gives, with "name", its path under `eval/`; a judge's also with the name of the "cases", and a
-    comparison with "held": which side's dialogues are those of which consultations, see `held_by`.
+    comparison with "held": which side's dialogues are those of which consultations, see `held_by`. The exams of the base model
+    come last, each with its whole path as its name, and "of_base".
     """
     runs: list[dict] = []
     for path in run_folders(folder):
@@ -37,7 +43,16 @@ def published(folder: Path) -> list[dict]:
             runs.append({**run, "name": path.name, "held": held_by(run, consultations_in(run_folders(folder)))})
         elif (path / JUDGE).is_dir():
             runs.append({**read_run(path / JUDGE), "name": f"{path.name}/{JUDGE}", "cases": _cases(run["manifest"])})
-    return runs
+    return runs + [_of_base(read_run(path), path) for path in run_folders(folder, BASE)]
+
+
+def _of_base(run: Mapping, path: Path) -> dict:
+    return {**run, "name": f"{BASE}/{path.name}", "of_base": True}
+
+
+def place(run: Mapping) -> str:
+    """Where a run of `published` or `rederived` lies in the repository."""
+    return run["name"] if "of_base" in run else f"eval/{run['name']}"
 
 
 def _cases(manifest: Mapping) -> str:
@@ -57,9 +72,9 @@ def consultations_in(folders: Iterable[Path]) -> dict[str, list[dict]]:
     return {path.name: read_rows(path / DIALOGUES) for path in folders if (path / DIALOGUES).is_file()}
 
 
-def run_folders(folder: Path) -> list[Path]:
-    """The folders under `eval/`; a link to another place is none of them."""
-    return [path for path in sorted((folder / "eval").glob("*/")) if not path.is_symlink()]
+def run_folders(folder: Path, inner: str = "eval") -> list[Path]:
+    """The folders under `eval/`, or another folder of runs; a link to another place is none of them."""
+    return [path for path in sorted((folder / inner).glob("*/")) if not path.is_symlink()]
 
 
 def log_words(run: Path) -> str:
@@ -85,7 +100,41 @@ def verify_runs(folder: Path, known: Known, runs: list[dict]) -> Iterator[Findin
     for path in run_folders(folder):
         where = f"eval/{path.name}"
         yield from guarded(where, _run_findings(where, path, known, runs))
+    for path in run_folders(folder, BASE):
+        where = f"{BASE}/{path.name}"
+        yield from guarded(where, _base_findings(where, path, known, runs))
     yield from contradictions(runs)
+
+
+def _base_findings(where: str, path: Path, known: Known, runs: list[dict]) -> Iterator[Finding]:
+    """The findings on an exam of the base model, whose weights, tokenizer and template are elsewhere."""
+    run = read_run(path)
+    if run["manifest"].get("kind") != "mcq":
+        yield Finding(where, DIFFERENT, f"a run of kind {run['manifest'].get('kind')}, where exams of the base model stand")
+        return
+    model = run["manifest"].get("model")
+    model = model if isinstance(model, dict) else {}
+    plain = {**run, "manifest": {**run["manifest"], "model": {name: model.get(name) for name in ("id", "weights_sha256")}}}
+    if model.get("weights_sha256") == known.weights:
+        yield Finding(f"{where}/manifest.json model.weights_sha256", DIFFERENT, "those of this very model")
+    own = replace(known, weights=str(model.get("weights_sha256")), rerun=None)
+    metrics = yield from _declaring(where, exam(where, cast(FinishedRun, plain), own))
+    runs.append({**_of_base(run, path), "metrics": metrics})
+
+
+def _declaring(where: str, findings: Generator[Finding, None, dict]) -> Generator[Finding, None, dict]:
+    """The findings on an exam, of which those on what is not in this repository are the publisher's word."""
+    told = {
+        f"{where}/manifest.json model.weights_sha256": "of the base model, in the publisher's words",
+        f"{where}/manifest.json settings.prompt_sha256": "other prompts than those of this tokenizer and template",
+    }
+    while True:
+        try:
+            found = next(findings)
+        except StopIteration as end:
+            return end.value
+        confirmed = found.state == CONFIRMED and not found.figure.endswith("weights_sha256")
+        yield found if found.figure not in told or confirmed else Finding(found.figure, DECLARED, told[found.figure])
 
 
 def _run_findings(where: str, path: Path, known: Known, runs: list[dict]) -> Iterator[Finding]:
@@ -119,7 +168,10 @@ def _judge_findings(where: str, held: FinishedRun, dialogues: list[dict], known:
         cases = _cases(held["manifest"])
         runs.append({**run, "name": f"{path.name}/{JUDGE}", "cases": cases, "metrics": metrics})
     yield from found
-    yield from _not_rerun(where, known, "a judge's run", "verdicts")
+    if known.rerun and known.rerun.judge and metrics:
+        yield from guarded(f"{where}/outputs.jsonl rerun", judge_again(where, run, known))
+    else:
+        yield from _not_rerun(where, known, "a judge's run", "verdicts")
 
 
 def _not_rerun(where: str, known: Known, kind: str, said: str) -> Iterator[Finding]:

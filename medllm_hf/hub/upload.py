@@ -7,13 +7,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import cast
 
-from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, RepoFile, constants, get_token
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, RepoFile, constants, get_token, hf_hub_url
 from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
-from huggingface_hub.utils import disable_progress_bars, logging
+from huggingface_hub.utils import build_hf_headers, disable_progress_bars, get_session, hf_raise_for_status, logging
 
 from medllm_hf.errors import UserError
+from medllm_hf.hub.card_figures import CARD, LARGEST
 from medllm_hf.hub.plan import Plan, RemoteState, differences
 from medllm_hf.hub.repository import Repository
+from medllm_hf.hub.standing_card import Standing
 
 _LONGEST = 300
 # What all errors of the connection are: httpx's class, or httpx2's from huggingface_hub 2 on.
@@ -40,6 +42,42 @@ def read_hub(repository: Repository, writing: bool) -> RemoteState | None:
         if writing:
             api.whoami()
         return read_remote(api, repository)
+
+
+def read_standing(repository: Repository, there: RemoteState | None) -> Standing:
+    """The card that the Hub has under the name, and the one that the last push from here left.
+
+    Raises:
+        UserError: the Hub refuses; a card that is no text or too large.
+        UploadError: no connection.
+    """
+    if there is None or CARD not in there.files:
+        return Standing()
+    api = client()
+    with refuse_upload_errors(repository):
+        commits = api.list_repo_commits(repository.name, repo_type=repository.type)
+        last = next((one.commit_id for one in commits if one.title == title_of(repository)), None)
+        now = _card(repository, there.commit)
+        if last == there.commit:
+            return Standing(now, now)
+        files = {file.path for file in remote_files(api, repository, last)} if last else set()
+        return Standing(now, _card(repository, last) if last and CARD in files else None)
+
+
+def title_of(repository: Repository) -> str:
+    """The title of the commit of a push."""
+    return f"Upload {repository.type} with medllm_hf"
+
+
+def _card(repository: Repository, commit: str) -> str:
+    url = hf_hub_url(repository.name, CARD, repo_type=repository.type, revision=commit)
+    answer = get_session().get(
+        url, headers=build_hf_headers(token=get_token(), library_name="medllm_hf"), follow_redirects=True
+    )
+    hf_raise_for_status(answer)
+    if len(answer.content) > LARGEST:
+        raise ValueError(f"{CARD} of {len(answer.content):,} bytes on the Hub")
+    return answer.content.decode("utf-8", "replace")
 
 
 def send_plan(plan: Plan) -> str:
@@ -133,7 +171,7 @@ def send(api: HfApi, plan: Plan) -> str:
         commit = api.create_commit(
             repository.name,
             operations,
-            commit_message=f"Upload {repository.type} with medllm_hf",
+            commit_message=title_of(repository),
             repo_type=repository.type,
             revision="main",
             parent_commit=there.commit,

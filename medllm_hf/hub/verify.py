@@ -2,12 +2,14 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
 from huggingface_hub import HfApi, RepoFile
+from huggingface_hub.errors import SafetensorsParsingError
 
 from medllm_hf.errors import UserError
 from medllm_hf.evaluation.runs.folder import combined_hash
@@ -16,11 +18,21 @@ from medllm_hf.folders import read_text, sha256
 from medllm_hf.hub.card_figures import card_findings
 from medllm_hf.hub.claims import claim
 from medllm_hf.hub.inventory import files_in, inventory
-from medllm_hf.hub.runs import repository_hash, verify_runs
+from medllm_hf.hub.runs import place, repository_hash, verify_runs
 from medllm_hf.pretrained import check_known, check_name, refusing_hub_errors, snapshot
 
 # Card and evidence, and what the hash of the prompts needs: no weights.
-FETCHED = ("README.md", "eval/**", ".eval_results/*", "datasets/*", "*.json", "*.jinja", "tokenizer.model", "LICENSE*")
+FETCHED = (
+    "README.md",
+    "eval/**",
+    "eval-base/**",
+    ".eval_results/*",
+    "datasets/*",
+    "*.json",
+    "*.jinja",
+    "tokenizer.model",
+    "LICENSE*",
+)
 
 
 # Of the parts of a manifest, what is derived or compared; the rest is the publisher's word.
@@ -48,6 +60,7 @@ class Published:
         files: The paths of all its files.
         odd: What was found on its place that is no file of its own.
         commit: That of a model on the Hub.
+        stored: Of a model on the Hub, how many numbers of each type its weights have, by their headers.
     """
 
     folder: Path
@@ -55,6 +68,7 @@ class Published:
     files: tuple[str, ...]
     odd: tuple[Finding, ...] = ()
     commit: str | None = None
+    stored: Mapping[str, int] | None = None
 
 
 def find_published(repository: str, revision: str | None = None, weights: bool = False) -> Published:
@@ -79,24 +93,24 @@ def verify_published(published: Published, known: dict[str, Path], rerun: Rerun 
     runs: list[dict] = []
     whole = Known(published.weights, published.folder, known, rerun)
     yield from verify_runs(published.folder, whole, runs)
-    yield from card_findings(published.folder, runs)
+    yield from card_findings(published.folder, runs, published.stored)
     if not runs:
         yield Finding("eval/", UNKNOWN, "no run from which figures follow")
     yield from declarations(runs)
     yield from template_findings(published.folder, runs)
     yield from published.odd
-    told = frozenset(whole.behaviour if any(_hashed(run) for run in runs) else ())
+    told = frozenset(whole.behaviour if any(_hashed(run) for run in runs if "of_base" not in run) else ())
     yield from inventory(published.files, None if published.commit else published.folder, told)
 
 
 def declarations(runs: list[dict]) -> Iterator[Finding]:
     """Yields a finding for what each run's manifest says that no output can show."""
     for run in runs:
-        manifest, figure = run["manifest"], f"eval/{run['name']}/manifest.json"
+        manifest, figure = run["manifest"], f"{place(run)}/manifest.json"
         model = manifest.get("model")
         for what, name in (("", run["name"]), (" model.id", model.get("id") if isinstance(model, dict) else None)):
             if isinstance(name, str) and (said := claim(name.replace("_", " ").replace("-", " "))):
-                yield Finding(f"eval/{run['name']}{what}", DECLARED, f"{said}, or what may be read as one, in the name {name}")
+                yield Finding(f"{place(run)}{what}", DECLARED, f"{said}, or what may be read as one, in the name {name}")
         if str(manifest.get("started", "")) > str(manifest.get("ended", "")):
             yield Finding(figure, DIFFERENT, f"ended {manifest['ended']}, before it started {manifest['started']}")
         parts = {key: value for key, value in manifest.items() if key not in (*_PARTS, *_TOLD)}
@@ -174,5 +188,23 @@ def remote(name: str, revision: str | None, weights: bool = False) -> Published:
     if not shards:
         raise UserError(f"no .safetensors in {name}", "a published model", "check the name")
     check_known(folder)
+    stored = _stored_numbers(name, [file.path for file in shards], commit)
     hashes = {file.path: file.lfs.sha256 if file.lfs else sha256(folder / file.path) for file in shards}
-    return Published(folder, combined_hash(hashes), tuple(file.path for file in tree), commit=commit)
+    return Published(folder, combined_hash(hashes), tuple(file.path for file in tree), commit=commit, stored=stored)
+
+
+def _stored_numbers(name: str, shards: Sequence[str], commit: str | None) -> Mapping[str, int]:
+    """How many numbers of each type the weights of a Hub repository have, by their headers, which alone are fetched.
+
+    Raises:
+        UserError: they cannot be had, or one is damaged.
+    """
+    found: Counter[str] = Counter()
+    with refusing_hub_errors(name, "a published model"):
+        for shard in shards:
+            try:
+                header = HfApi().parse_safetensors_file_metadata(name, shard, revision=commit)
+            except SafetensorsParsingError as error:
+                raise UserError(f"damaged {shard} in {name}", "a whole safetensors file", "do not use this model") from error
+            found.update(header.parameter_count)
+    return found

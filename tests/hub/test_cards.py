@@ -12,6 +12,8 @@ from support.published_model import consultation, exams, publish
 
 from medllm_hf.errors import UserError
 from medllm_hf.folders import read_json, write_json
+from medllm_hf.hub.card_facts import model_lines
+from medllm_hf.hub.samples import sample_lines
 
 TRAINING = {
     "run": {"steps": 1200, "epochs": 2.0, "dialogues_read": 470000, "tokens": 9, "trained_tokens": 7, "parameters": 5,
@@ -42,8 +44,9 @@ def parts(folder):
 
 def test_every_part_is_there_in_both_languages(model, evaluated, tmp_path):
     _, text = parts(publish(model, tmp_path / "out", evaluated, base_model="org/base"))
-    heads = ("Use · 使用", "Results · 评测结果", "Data · 数据", "Training and environment · 训练与环境", "Licence · 许可",
-             "Limits · 局限", "Citation · 引用")  # fmt: skip
+    heads = ("Use · 使用", "Sample dialogues · 对话示例", "Results · 评测结果", "Data · 数据",
+             "Training and environment · 训练与环境", "Licence · 许可", "Limits · 局限", "Contact · 联系",
+             "Citation · 引用")  # fmt: skip
     assert [line[3:] for line in text.splitlines() if line.startswith("## ")] == list(heads)
     commands = [f"{verb} org/tiny-7b" for verb in ("vllm serve", "medllm chat", "medllm verify")]
     notes = ("Not a medical device", "本模型不是医疗器械", "https://huggingface.co/org/base", "@misc{")
@@ -137,9 +140,9 @@ def test_recipe_environment_and_screening_are_told(model, evaluated, tmp_path):
     (built / "README.md").write_text(screened, encoding="utf-8")
     out = publish(model, tmp_path / "out", evaluated, datasets=[f"org/data={built}", "org/more"])
     _, text = parts(out)
-    for said in ("- steps: 1,200", "- last training loss: 1.2346", "4 x NVIDIA A800", "trl 1.16.0", "learning_rate: 2.0e-05",
-                 "licence 许可 cc-by-4.0", "  - Exact duplicates: 12 left out.", "datasets/org/more",
-                 "[LICENSE](LICENSE)"):  # fmt: skip
+    for said in ("| steps 步数 | 1,200 |", "| last training loss 最终训练损失 | 1.2346 |", "4 x NVIDIA A800", "trl 1.16.0",
+                 "| learning rate 学习率 | 2e-05 |", "licence 许可 cc-by-4.0", "  - Exact duplicates: 12 left out.",
+                 "datasets/org/more", "[LICENSE](LICENSE)"):  # fmt: skip
         assert said in text, said
     assert "- `x`" not in text
     assert (out / "datasets" / "org--data.md").read_text(encoding="utf-8") == screened
@@ -150,3 +153,50 @@ def test_recipe_environment_and_screening_are_told(model, evaluated, tmp_path):
 def test_a_dataset_that_is_none_is_refused(model, tmp_path, dataset, named):
     with pytest.raises(UserError, match=named):
         publish(model, tmp_path / "out", datasets=[dataset])
+
+
+def test_two_dialogues_of_a_consult_run_are_shown_as_they_came(model, tiny, tmp_path):
+    talk = consultation(tiny["base"], tmp_path)
+    rows = [json.loads(line) for line in (talk / "dialogues.jsonl").read_text(encoding="utf-8").splitlines()]
+    _, text = parts(publish(model, tmp_path / "out", [talk]))
+    assert "Unedited output" in text and "未经编辑" in text and "The first 2 consultations of `eval/talk`, not chosen" in text
+    for row in rows:
+        for turn in row["turns"]:
+            who = "Patient 患者" if turn["role"] == "patient" else "Model 模型"
+            assert f"> **{who}:** {turn['content']}" in text.replace("\\", "")
+
+
+def test_what_a_model_says_is_no_markup(tmp_path):
+    said = "# 标题\n<b>粗</b> | a_b\n\n- 列\n1. 一\n---\n<!-- own words of the publisher -->"
+    messages = [{"role": "user", "content": "问"}, {"role": "assistant", "content": said, "cut": True}]
+    settings = {"do_sample": False, "max_new_tokens": 9, "dtype": "float32", "device": "cpu"}
+    write_json(tmp_path / "samples.json", {"settings": settings, "dialogues": [{"messages": messages}]})
+    lines = sample_lines(tmp_path)
+    shown = lines[lines.index("> **Question 提问:** 问") :]
+    assert shown == [
+        "> **Question 提问:** 问", ">", "> **Model 模型:** \\# 标题\\", "> &lt;b&gt;粗&lt;/b&gt; \\| a\\_b\\", "> \\- 列\\",
+        "> 1\\. 一\\", "> \\---\\", "> &lt;!-- own words of the publisher --&gt; **[cut at the limit 到长度上限]**",
+    ]  # fmt: skip
+
+
+@pytest.mark.slow
+def test_samples_are_asked_for_and_the_same_again(model, tmp_path):
+    out = publish(model, tmp_path / "out", samples=True)
+    found = read_json(out / "samples.json")
+    assert [len(one["messages"]) for one in found["dialogues"]] == [4, 4] and found["settings"]["do_sample"] is False
+    again = publish(model, tmp_path / "again", samples=True)
+    assert read_json(again / "samples.json")["dialogues"] == found["dialogues"]
+    assert "### Dialogue 2 · 对话 2" in (out / "README.md").read_text(encoding="utf-8")
+
+
+def test_size_memory_and_sampling_follow_from_the_files():
+    config = {"architectures": ["A"], "num_hidden_layers": 2, "hidden_size": 64, "vocab_size": 5000, "num_attention_heads": 4}
+    config |= {"num_key_value_heads": 2, "max_position_embeddings": 8192}
+    text = "\n".join(model_lines(config, {}, {"BF16": 1_000_000, "F32": 10}))
+    assert "| parameters 参数量 | 1,000,010 |" in text and "| weights 权重 | 2.0 MB, bfloat16, float32 |" in text
+    # 2 x 2 layers x 2 heads x 16 numbers of 2 bytes a token: 1.05 and 2.10 MB.
+    assert "3.0 MB at 4,096 tokens, 4.1 MB at 8,192 tokens" in text and "send temperature 0" in text
+    sampled = {"do_sample": True, "temperature": 0.3, "top_k": 5}
+    text = "\n".join(model_lines({**config, "kv_lora_rank": 512}, sampled, {"F32": 1_000_000}))
+    assert "4.0 MB for the weights, without cache" in text and "temperature 0.3, top\\_k 5, as generation" in text
+    assert "context" not in "\n".join(model_lines({"n_layer": 2}, {}, {"F8_E4M3": 8}))

@@ -18,7 +18,10 @@ from medllm_hf.cli import main
 from medllm_hf.errors import UserError
 
 PAIR = "eval/pair"
-HEAD = "| run | first | second | judge | rubric | win rate of the first | 95% interval | wins | ties | losses | inconsistent |"
+HEAD = (
+    "| run 评测 | first 甲 | second 乙 | judge 裁判模型 | rubric 量表 | win rate of the first 甲胜率 | 95% interval 区间 | "
+    "wins 胜 | ties 平 | losses 负 | inconsistent 不一致 |"
+)
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +49,7 @@ def test_the_card_tells_outcomes_judge_canaries_and_whose_dialogues_they_are_in_
     row += "too few | 0 | 1 | 1 | 0 | 2 | 0 | 4 of 4 passed | proactivity 25.0% (too few), accuracy 25.0% ("
     assert HEAD in text and row in text
     assert "Ties, and cases on which the orders disagree, count half in the win rate." in text
-    assert "成对比较：评审模型对每个病例的两份对话按两种先后顺序各读一次。" in text and "已知优劣的对话对" in text
+    assert "成对比较：裁判模型对每个病例的两份对话按两种先后顺序各读一次。" in text and "已知优劣的对话对" in text
     assert re.search(r"^- `eval/pair`: `[0-9a-f]{64}`$", text, re.MULTILINE)
     assert sorted(path.name for path in (whole / PAIR).iterdir()) == [
         "manifest.json", "metrics.json", "outputs.jsonl", "scores.jsonl"]  # fmt: skip

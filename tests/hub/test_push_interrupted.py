@@ -26,7 +26,7 @@ from medllm_hf.hub.upload import UploadError
 
 def one(name):
     try:
-        push(repository("model", sys.argv[1], name), True, True)
+        push(repository("model", sys.argv[1], name), True, True, replace=True)
     except UploadError as error:
         return str(error)
 

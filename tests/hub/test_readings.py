@@ -52,7 +52,7 @@ def test_the_card_says_which_reading_each_figure_is(whole):
     assert [(one["args"]["reading"], one["args"]["run"]) for one in found] == [(mode, mode) for mode in sorted(READINGS)]
     assert all(one["name"].startswith(f"accuracy by {one['args']['reading']}, n=6") for one in found)
     rows = [line for line in text.splitlines() if line.startswith(tuple(f"| {mode} |" for mode in READINGS))]
-    assert len(rows) == 3 and "asked once more" in text and "questions | reading | accuracy" in text
+    assert len(rows) == 3 and "asked once more" in text and "questions 题目 | reading 读取方式 | asked once more" in text
     entry = yaml.safe_load((whole / ".eval_results" / "reply.yaml").read_text(encoding="utf-8"))
     assert entry[0]["notes"].startswith("reply, 0-shot")
 

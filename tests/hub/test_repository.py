@@ -64,7 +64,7 @@ def test_card_carries_the_measured_figures(tiny, measured, tmp_path):
 
 def test_card_says_how_the_weights_came_about(tiny, tmp_path):
     publish(tiny["base"], tmp_path / "converted")
-    assert "converted from source, chat template `medllm`" in (tmp_path / "converted" / "README.md").read_text()
+    assert "converted from 转换自 source, chat template 对话模板 `medllm`" in (tmp_path / "converted" / "README.md").read_text()
     model = copied(tiny, tmp_path)
     merged = {"adapters": [{"name": "lora"}], "base": "b", "base_weights": "bfloat16, not quantised", "arithmetic": "float32"}
     (model / "provenance.json").write_text(json.dumps(merged))

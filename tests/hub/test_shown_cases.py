@@ -33,7 +33,7 @@ def test_no_file_of_the_repository_has_the_text_of_a_case(whole):
     assert not [path for path in files if SECRET in path.read_text(encoding="utf-8")]
     assert not (whole / JUDGE / "cases.jsonl").exists() and (whole.parent / "talk" / "judge" / "cases.jsonl").exists()
     card = (whole / "README.md").read_text(encoding="utf-8")
-    assert "| judge-model (shown the cases) |" in card and "标有 shown the cases 的评审模型" in card
+    assert "| judge-model (shown the cases) |" in card and "标有 shown the cases 的裁判模型" in card
     assert "judge judge-model (shown the cases), n=2" in card
 
 

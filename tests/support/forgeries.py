@@ -193,7 +193,7 @@ FORGERIES: list[tuple[str, Change, str, str]] = [
     ("a tag of no claim", replaced(CARD, "- medllm_hf\n", "- medllm_hf\n- pediatrics\n"), DECLARED, "README.md metadata tags"),
     ("another base", renamed(CARD, "org/base", "org/famous"), DECLARED, "README.md metadata base_model: org/famous"),
     # The text.
-    ("true rows hidden, a false table", replaced(CARD, "| run |", f"{TABLE}\n<!--\n| run |"), D, "README.md text line"),
+    ("true rows hidden, a false table", replaced(CARD, "| run ", f"{TABLE}\n<!--\n| run "), D, "README.md text line"),
     ("a table in HTML", words("<table><tr><td>CMExam</td><td>ninety-nine</td></tr></table>"), D, "README.md text line"),
     ("a row in a folded part", words("<details><summary>more</summary>"), D, "not of this card"),
     ("figures by entities", words("CMExam: 9&#57;&#46;9"), D, "a figure"),
@@ -213,7 +213,7 @@ FORGERIES: list[tuple[str, Change, str, str]] = [
     ("a long line", words("x" * 5000 + " accuracy 99.9"), D, "a figure"),
     ("lines in another order", lambda folder: swap_headings(folder), D, "lines of the card in another order"),
     ("plain words", words("Thanks to all who helped. 感谢各位。"), D, "not of this card; own words stand between its marks"),
-    ("a heading over the table", replaced(CARD, "| run |", "### CMExam, the whole test set\n\n| run |"), D, "not of this card"),
+    ("a heading over the table", replaced(CARD, "| run ", "### CMExam, the whole test set\n\n| run "), D, "not of this card"),
     ("code in the code", replaced(CARD, "messages = [", "import os\nmessages = ["), D, "not of this card"),
     ("the limits left out", renamed(CARD, "The model can be wrong", "The model is right"), D, "not in the card"),
     ("a warning as code", replaced(CARD, "**Not a medical", "    **Not a medical"), D, "Not a medical device"),

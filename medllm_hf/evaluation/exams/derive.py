@@ -25,14 +25,12 @@ from medllm_hf.evaluation.exams.outputs import (
     read_outputs,
     rules_of,
 )
-from medllm_hf.evaluation.exams.phrases import finished_text
 from medllm_hf.evaluation.exams.prompts import PresentedQuestion, limit_of
 from medllm_hf.evaluation.exams.settings import ALIASES, READINGS, Mode
 from medllm_hf.evaluation.runs.compare import check_metrics
 from medllm_hf.evaluation.runs.folder import FinishedRun
 from medllm_hf.evaluation.runs.records import Fields, check_fields
 from medllm_hf.metrics.mcq_accuracy.scoring import score_answers
-from medllm_hf.reporting.blocks import Table, interval, percent, table_lines
 
 _AGAIN = "run `medllm eval mcq` again with --overwrite"
 METRICS = ("accuracy", "n", "unparsed", "interval_low", "interval_high", "macro_accuracy", "partial_credit")
@@ -389,16 +387,3 @@ def reading_of(manifest: Mapping) -> Mode:
     """How the answers of a run were taken; what the manifest calls otherwise is taken for a likelihood."""
     mode = str(manifest["settings"].get("mode"))
     return next((one for one in READINGS if one == ALIASES.get(mode, mode)), READINGS[0])
-
-
-def results_table(rows: list[dict]) -> list[str]:
-    """The lines of a Markdown table with n, unparsed replies and the interval of each run, and how its answers were read."""
-    again = any("finished" in row for row in rows)
-    head = ("run", "model", "questions", "reading", "accuracy", "95% interval", "n", "unparsed", *["asked once more"] * again)
-    cells = [
-        (row["run"], row["model"], row["data"], row["reading"], percent(row["accuracy"]),
-         interval(row["interval_low"], row["interval_high"]).en, str(row["n"]), str(row["unparsed"]),
-         *[finished_text(row).en] * again)
-        for row in rows
-    ]  # fmt: skip
-    return table_lines(Table(head, tuple(cells)))

@@ -32,7 +32,7 @@ _DISC = Phrase(
     "按 DISC 的规程进行，以便与其公开的对话比较：三轮，患者在自己的话里提问，可说病例中的任何内容，从不说不知道，"
     "裁判看不到病例。"
     "不同之处：DISC 没有公开患者的提示词，这里按其对话拟定；出戏的话会重说或不纳入；裁判的评分标准重新措辞，"
-    "先写理由，且必须给探针打低分",
+    "先写理由，且必须给陷阱样例打低分",
 )
 _GATE = Phrase(
     "{run}: of {turns} turns of the patient {again} were asked for again, since they did not keep to its role; "
@@ -40,7 +40,7 @@ _GATE = Phrase(
     "dialogues stayed so and are not judged{cases}. Canaries of the patient: {canaries}. {unchecked}",
     "{run}：患者的 {turns} 次发言中有 {again} 次没有守住角色，被要求重说；{of} 段对话中有 {invalid} 段仍未改正，"
     "不予评分{cases}。"
-    "患者的探针：{canaries}。{unchecked}",
+    "患者的陷阱样例：{canaries}。{unchecked}",
 )
 _CASES = Phrase(" (cases {names}: {faults})", "（病例 {names}：{faults}）")
 _COUNT, _CANARY = Phrase("{name} {n}", "{name} {n}"), Phrase("{name} ({how})", "{name}（{how}）")

@@ -152,7 +152,7 @@ LENGTH_NOTE = Phrase(
 # Replies.
 REPLIES = Phrase("Replies of the judge", "裁判的回复")
 REPLIES_HEAD = (
-    RUN, DIALOGUES, Phrase("replies", "回复数"), UNSCORED, Phrase("limit", "上限"), Phrase("canaries failed", "未通过的探针"),
+    RUN, DIALOGUES, Phrase("replies", "回复数"), UNSCORED, Phrase("limit", "上限"), Phrase("canaries failed", "未通过的陷阱样例"),
     Phrase("headline", "主结果"), Phrase("calls", "调用次数"),
     Phrase("tokens in", "输入词元"), Phrase("tokens out", "输出词元"),
 )  # fmt: skip
@@ -164,7 +164,7 @@ UNSCORED_IN = Phrase("Unscored in {run}: {why}.", "{run} 中未评分的：{why}
 COUNTED = Phrase("{what} ({n})", "{what}（{n}）")
 PASSED, FAILED = Phrase("passed", "通过"), Phrase("failed", "未通过")
 CANARY_HEAD = (
-    RUN, Phrase("dialogue that must score low", "应得低分的对话（探针）"), Phrase("scores", "分数"), Phrase("judge", "裁判"),
+    RUN, Phrase("dialogue that must score low", "应得低分的对话（陷阱样例）"), Phrase("scores", "分数"), Phrase("judge", "裁判"),
 )  # fmt: skip
 
 # Agreement.

@@ -8,7 +8,7 @@ from medllm_hf.reporting.phrases import COMMA, SEMICOLON, Phrase, Text, joined
 from medllm_hf.reporting.terms import term
 
 SHOWN_CASES = Phrase("{text} (shown the cases)", "{text}，看过病例")
-NO_CANARIES = Phrase("no canary dialogues were judged", "没有评过探针对话")
+NO_CANARIES = Phrase("no canary dialogues were judged", "没有评过陷阱样例")
 OWN_FAMILY = Phrase(
     "{judge} judges {name}, a model of its own family, and may prefer it",
     "裁判 {judge} 评的 {name} 与它同属一个模型系列，可能偏向它",

@@ -91,7 +91,7 @@ COST = Phrase("Cost: {cost}.", "费用：{cost}。")
 WHY_UNSCORED = Phrase("Unscored: {why}.", "未评分的原因：{why}。")
 COUNTED = Phrase("{what} ({n})", "{what}（{n}）")
 CANARY_HEAD = (
-    Phrase("pair with a known answer", "已知优劣的对话对（探针）"),
+    Phrase("pair with a known answer", "已知优劣的对话对（陷阱样例）"),
     Phrase("outcome for the real consultation", "真实问诊的结果"), Phrase("judge", "裁判"),
 )  # fmt: skip
 PASSED, FAILED = Phrase("passed", "通过"), Phrase("failed", "未通过")

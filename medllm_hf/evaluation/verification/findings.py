@@ -49,10 +49,11 @@ class Finding:
 
 @dataclass(frozen=True)
 class Rerun:
-    """How many published answers of each exam are computed again, and the seed by which they are drawn."""
+    """How many published answers of each exam are computed again, the seed by which they are drawn, and who judges again."""
 
     count: int
     seed: int
+    judge: str | None = None
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,37 @@
-"""How likely a sample of published items finds that some were altered."""
+"""What differences of published items from computed ones say, and how likely a sample finds that some were altered."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from math import ceil, exp, lgamma
+from math import ceil, exp, lgamma, log
 
 from medllm_hf.evaluation.exams.prompts import PresentedQuestion
 
 # The share of altered items that the power is told for, and the power that is aimed at.
 ALTERED, AIM = 0.05, 0.95
+# The least tolerance, in nats or logits: some eighty times what was measured in float32, see benchmarks/README.md.
+LEAST = 5e-4
+# How many times as far as it is here an honest answer may lie from the exact one: other hardware rounds otherwise.
+WIDER = 2
+# Of few items the furthest may be near by chance, and of n this part of n more is allowed.
+FEW = 4
+# How likely what is honest is taken for altered by a sign test, at most.
+ALARMS = 0.005
+
+
+@dataclass(frozen=True)
+class Apart:
+    """How far answers to one item lie from what the weights give in float32: nats, or in written replies logits.
+
+    Attributes:
+        published: the published answer; infinite where these weights cannot have given it.
+        own: what is computed here in the precision of the run.
+        altered: the published answer after the least alteration that changes what it says.
+    """
+
+    name: str
+    published: float
+    own: float
+    altered: float
 
 
 @dataclass(frozen=True)
@@ -21,6 +46,32 @@ class ItemCheck:
     def refuted(self) -> bool:
         """Whether the weights do not give it."""
         return not self.parts <= 1  # nan parts too
+
+
+def bound_of(found: Sequence[Apart]) -> float:
+    """How far an honest answer to any of the items may lie from the exact one."""
+    furthest = max((one.own for one in found), default=0.0)
+    return max(LEAST, WIDER * furthest * (1 + FEW / max(1, len(found))))
+
+
+def check_items(found: Sequence[Apart]) -> list[ItemCheck]:
+    """What comes of each item alone."""
+    bound = bound_of(found)
+    return [ItemCheck(one.name, one.published / bound, one.altered > bound) for one in found]
+
+
+def systematic(found: Sequence[Apart]) -> int:
+    """How many items lie further off than rounding does twice over, where they are too many for chance, else 0.
+
+    Of an honest run that rounds no more than so, at most every second item does (sign test).
+    """
+    further, n = sum(one.published > max(LEAST, WIDER * one.own) for one in found), len(found)
+    return further if 2 * further > n and chance(further, n) < ALARMS else 0
+
+
+def chance(heads: int, n: int) -> float:
+    """The probability of so many heads, or more, in n tosses of a coin."""
+    return sum(exp(_log_ways(n, count) - n * log(2)) for count in range(heads, n + 1))
 
 
 def item_name(one: PresentedQuestion) -> str:

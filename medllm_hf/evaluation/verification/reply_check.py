@@ -1,13 +1,14 @@
 """Whether the published weights would have written a published reply, greedily: mostly one forward a reply, no sampling."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import inf
 from typing import Any
 
 import torch
+from tqdm import tqdm
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, PreTrainedTokenizerBase
 
 from medllm_hf.evaluation.exams.generation import decoded, generated, reply_of, stop_ids
@@ -15,7 +16,7 @@ from medllm_hf.evaluation.exams.outputs import Output, Rules, predict, read_lett
 from medllm_hf.evaluation.exams.prompts import BLANK, PresentedQuestion, Prompts
 from medllm_hf.evaluation.exams.shared_prefix import language_model
 from medllm_hf.evaluation.exams.thoughts import opened_thought
-from medllm_hf.evaluation.verification.power import ItemCheck, item_name
+from medllm_hf.evaluation.verification.power import Apart, bound_of, item_name
 from medllm_hf.key_value_cache import check_cache
 
 # Logits that are there at a time: 1 GiB in float32.
@@ -24,6 +25,7 @@ LOGITS_AT_ONCE = 2**28
 _TRIED = 32
 # Tokens of which a reply keeps nothing, such as the beginning of a turn.
 _SILENT = 64
+Reader = Callable[[str], str | None]
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class Writer:
     tokenizer: PreTrainedTokenizerBase
     chat: bool
     new_tokens: int
-    tolerance: float
+    tolerance: float = 0.0
 
     @cached_property
     def stops(self) -> list[int]:
@@ -42,75 +44,110 @@ class Writer:
 
 
 @dataclass(frozen=True)
-class Judged:
-    """The tokens of a reply, the logits `(tokens + 1, vocab)` before each and behind all, and how far below the best they lie.
+class Forced:
+    """The tokens of a reply, each behind the ones before it, as a model sees them.
 
     Attributes:
-        logits: of the last `_TRIED` tokens alone, where there are more.
-        parts: of the worst token, in parts of the tolerance.
+        below: how far below the best logit the worst of them lies.
+        best: the two best tokens at each place, `(tokens + 1, 2)`, or those that were asked for.
+        ahead: by how much the first of these leads, `(tokens + 1,)`.
     """
 
     tokens: list[int]
-    logits: torch.Tensor
-    parts: float
+    below: float
+    best: torch.Tensor
+    ahead: torch.Tensor
 
 
-def check_replies(
+@dataclass(frozen=True)
+class Told:
+    """A published reply {"reply", "finish"} as it stands behind its prompt `ids`; the prompt itself opens the `thought`."""
+
+    one: PresentedQuestion
+    output: Output
+    ids: list[int]
+    thought: str
+
+    @property
+    def answer(self) -> dict:
+        return {"reply": self.output["reply"].removeprefix(self.thought), "finish": self.output.get("finish")}
+
+    @property
+    def begins(self) -> bool:
+        """Whether it begins with the thought that its prompt opens."""
+        return self.output["reply"].startswith(self.thought)
+
+
+def compare_replies(
     network: Any,
     prompts: Prompts,
     drawn: Sequence[tuple[PresentedQuestion, Output]],
     new_tokens: int,
     rules: Rules,
-    tolerance: float,
-) -> Iterator[ItemCheck]:
-    """Yields what comes of each reply: how far below the best one its worst token lies, in parts of the tolerance.
+    exactly: AbstractContextManager[None],
+) -> list[Apart]:
+    """How far below the best one the worst token of each reply lies, and how far rounding moves the best two from each other.
 
     A greedy reply may take another way where two tokens lie within rounding, so each published token is judged behind the
     published ones before it. Where the text was tokenised otherwise when it was written, its tokens are looked for.
+
+    Args:
+        exactly: in which the model computes in float32.
     """
-    writer = Writer(network, prompts.required_tokenizer, prompts.chat, new_tokens, tolerance)
-    for one, output in drawn:
-        text = prompts.text(one.item)
-        (ids,) = prompts.ids([text])
-        thought = opened_thought(text)
-        reply = output["reply"].removeprefix(thought)
-        judged = judge(writer, ids, {"reply": reply, "finish": output.get("finish")})
-        parts = judged.parts if output["reply"].startswith(thought) else inf
-        read = reader(one, output, thought, prompts.mode, rules)
-        yield ItemCheck(item_name(one), parts, _another_letter_shows(writer, one, judged, read, reply))
+    writer = Writer(network, prompts.required_tokenizer, prompts.chat, new_tokens)
+    texts = [prompts.text(one.item) for one, _ in drawn]
+    told = [Told(*pair, prompts.ids([text])[0], opened_thought(text)) for pair, text in zip(drawn, texts, strict=True)]
+    rounded = [_forced(writer, one)[0] for one in tqdm(told, unit="answer", disable=None)]
+    reads = [reader(one.one, one.output, one.thought, prompts.mode, rules) for one in told]
+    with exactly:
+        bar = tqdm(told, unit="answer", disable=None)
+        found = [_compared(writer, *one) for one in zip(bar, rounded, reads, strict=True)]
+        writer = replace(writer, tolerance=bound_of(found))
+        places = [i for i, one in enumerate(found) if one.published > writer.tolerance and told[i].begins]
+        for i in places:  # in other tokens it may be a reply all the same
+            tokens, below = follow(writer, told[i].ids, told[i].answer)
+            if tokens is not None:
+                forced, tail = _forced(writer, told[i], tokens=tokens)
+                found[i] = replace(found[i], published=below, altered=_another_letter(writer, told[i], forced, tail, reads[i]))
+    return found
 
 
-def judge(writer: Writer, ids: list[int], answer: dict) -> Judged:
-    """The reply {"reply", "finish"} to the prompt `ids` as the weights see it."""
-    tokens = writer.tokenizer(answer["reply"], add_special_tokens=False)["input_ids"]
-    stopped = answer["finish"] == "stop"
-    judged = _forced(writer, ids, tokens, stopped)
+def _compared(writer: Writer, told: Told, rounded: Forced, read: Reader) -> Apart:
+    """How far a reply lies from what the weights write, by the tokens that its text has."""
+    forced, tail = _forced(writer, told, rounded.best)
+    moved = float((forced.ahead - rounded.ahead).abs().max())
     # An end token among the others, or a cut before the limit, is no reply of a model.
-    whole = not set(tokens) & set(writer.stops) and (stopped or len(tokens) == writer.new_tokens)
-    if whole and judged.parts <= 1:
-        return judged
-    found, parts = follow(writer, ids, answer)
-    if found is None:
-        return Judged(tokens, judged.logits, max(judged.parts, parts))
-    return Judged(found, _forced(writer, ids, found, stopped).logits, parts)
+    stopped = told.answer["finish"] == "stop" or len(forced.tokens) == writer.new_tokens
+    whole = told.begins and stopped and not set(forced.tokens) & set(writer.stops)
+    altered = _another_letter(writer, told, forced, tail, read)
+    return Apart(item_name(told.one), forced.below if whole else inf, moved, altered)
 
 
 @torch.inference_mode()
-def _forced(writer: Writer, ids: list[int], tokens: list[int], stopped: bool) -> Judged:
-    """Each token behind the published ones before it."""
-    row = torch.tensor([[*ids, *tokens]], device=writer.network.device)
+def _forced(
+    writer: Writer, told: Told, best: torch.Tensor | None = None, tokens: list[int] | None = None
+) -> tuple[Forced, torch.Tensor]:
+    """Each token of a reply behind the ones before it, by the tokens of its text unless others are given, and logits.
+
+    These are `(tokens + 1, vocab)`, before each and behind all, of the last `_TRIED` tokens alone where there are more.
+    """
+    if tokens is None:
+        tokens = writer.tokenizer(told.answer["reply"], add_special_tokens=False)["input_ids"]
+    row = torch.tensor([[*told.ids, *tokens]], device=writer.network.device)
     wanted = torch.tensor([*tokens, 0], device=row.device)
     below: list[float] = []
-    tail = torch.empty(0)
+    tail, pairs, ahead = torch.empty(0), [], []
     at_once = max(1, LOGITS_AT_ONCE // language_model(writer.network).config.vocab_size)
     for start in range(0, len(wanted), at_once):
         places = torch.arange(start, min(start + at_once, len(wanted)), device=row.device)
-        kept = len(wanted) if len(places) == len(wanted) else places + len(ids) - 1  # a number suits every model
+        kept = len(wanted) if len(places) == len(wanted) else places + len(told.ids) - 1  # a number suits every model
         logits = writer.network(input_ids=row, use_cache=False, logits_to_keep=kept).logits[0].float()
         below += (logits.max(-1).values - logits.gather(1, wanted[places, None])[:, 0]).tolist()
+        pairs.append(logits.topk(2).indices if best is None else best[places])
+        ahead.append(-logits.gather(1, pairs[-1]).diff()[:, 0])
         tail = torch.cat([tail.to(row.device).reshape(-1, logits.shape[-1]), logits[-_TRIED - 1 :]])[-_TRIED - 1 :]
-    below[-1:] = [float(tail[-1].max() - tail[-1, writer.stops].max())] if stopped else []
-    return Judged(tokens, tail, max(below, default=0.0) / writer.tolerance)
+    below[-1:] = [float(tail[-1].max() - tail[-1, writer.stops].max())] if told.answer["finish"] == "stop" else []
+    return Forced(tokens, max(below, default=0.0), torch.cat(pairs), torch.cat(ahead)), tail
 
 
 def follow(writer: Writer, ids: list[int], answer: dict) -> tuple[list[int] | None, float]:
@@ -131,7 +168,7 @@ def follow(writer: Writer, ids: list[int], answer: dict) -> tuple[list[int] | No
     if guide.lost or reply_of(writer.tokenizer, row, writer.stops, writer.chat) != answer:
         return None, inf
     end = next((place for place, token in enumerate(row) if token in writer.stops), len(row))
-    return row[:end], guide.worst / writer.tolerance
+    return row[:end], guide.worst
 
 
 @contextmanager
@@ -188,9 +225,6 @@ class _Guide(LogitsProcessor):
         return self.answer["reply"].startswith(text) or (not chat and self.answer["reply"].startswith(text.lstrip()))
 
 
-Reader = Callable[[str], str | None]
-
-
 def reader(one: PresentedQuestion, output: Output, thought: str, mode: str, rules: Rules) -> Reader:
     """What gives the letters of another reply in the place of an output's, read as `eval mcq` reads; behind the `thought`."""
 
@@ -201,10 +235,10 @@ def reader(one: PresentedQuestion, output: Output, thought: str, mode: str, rule
     return read
 
 
-def _another_letter_shows(writer: Writer, one: PresentedQuestion, judged: Judged, read: Reader, reply: str) -> bool:
-    """Whether the letter from which the answer is read lies further above every other one than the tolerance."""
-    tokenizer, letters, tokens = writer.tokenizer, list(one.item.options), judged.tokens
-    published = read(reply)
+def _another_letter(writer: Writer, told: Told, forced: Forced, tail: torch.Tensor, read: Reader) -> float:
+    """How far below the best logit any other letter lies in the place from which the answer is read; 0 where there is none."""
+    tokenizer, letters, tokens = writer.tokenizer, list(told.one.item.options), forced.tokens
+    published = read(told.answer["reply"])
     for back in range(1, min(_TRIED, len(tokens)) + 1):
         place = len(tokens) - back
         text = decoded(tokenizer, [tokens[place]])
@@ -216,6 +250,6 @@ def _another_letter_shows(writer: Writer, one: PresentedQuestion, judged: Judged
             if len(ids) == 1 and read(decoded(tokenizer, [*tokens[:place], *ids, *tokens[place + 1 :]])) != published:
                 altered += ids
         if altered:
-            logits = judged.logits[-back - 1]
-            return float(logits[tokens[place]] - logits[altered].max()) > writer.tolerance
-    return False
+            logits = tail[-back - 1]
+            return float(logits.max() - logits[altered].max())
+    return 0.0

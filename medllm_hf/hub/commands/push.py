@@ -3,6 +3,7 @@
 import argparse
 import os
 import sys
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ from medllm_hf.errors import OneLineParser, UserError
 
 if TYPE_CHECKING:  # the client of the Hub, which no help text needs
     from medllm_hf.hub.repository import Repository
+    from medllm_hf.hub.standing_card import Standing
 
 VERB = "medllm push"
 
@@ -29,6 +31,10 @@ def build_parser(program: str = VERB) -> OneLineParser:
     parser.add_argument(
         "--eval-run", action="append", default=[], metavar="RUN", help="model: run folder of these weights; may be repeated"
     )
+    parser.add_argument(
+        "--base-run", action="append", default=[], metavar="RUN",
+        help="model: exam of the base model like one of --eval-run; the card compares them question by question",
+    )  # fmt: skip
     parser.add_argument("--license", help="model: licence id of the weights, such as apache-2.0")
     parser.add_argument("--base-model", metavar="ORG/NAME", help="model: Hub id of the base model")
     parser.add_argument(
@@ -42,7 +48,18 @@ def build_parser(program: str = VERB) -> OneLineParser:
     parser.add_argument(
         "--card-section", metavar="FILE", help="model: Markdown in your own words for the card: authors, contact, intended use"
     )
-    parser.add_argument("--adapter", action="store_true", help="model: PATH is a LoRA adapter, published as one")
+    parser.add_argument(
+        "--samples", action="store_true", help="model: ask it for two sample dialogues (else those of a consult run are shown)"
+    )
+    parser.add_argument(
+        "--replace-card", action="store_true", help="lose what was edited in the card on the Hub outside of its marks"
+    )
+    lora = parser.add_mutually_exclusive_group()
+    lora.add_argument("--adapter", action="store_true", help="model: PATH is a LoRA adapter, published as one")
+    lora.add_argument(
+        "--merge", action="store_true", help="model: PATH is a LoRA adapter, merged first and published as full weights"
+    )
+    parser.add_argument("--base", metavar="MODEL", help="model: with --merge, the base of the adapter (default: what it names)")
     parser.add_argument("--out", metavar="DIR", help="model: repository folder to write (default: PATH-repository)")
     parser.add_argument("--overwrite", action="store_true", help="model: replace what the repository folder holds")
     parser.add_argument("--dry-run", action="store_true", help="check, write the folder, show the plan; upload nothing")
@@ -59,26 +76,37 @@ def push(arguments: list[str], program: str = VERB) -> int:
         UserError: the user's mistake.
     """
     options = build_parser(program).parse_args(arguments)
-    folder = write_model(options) if options.kind == "model" else options.path
-    from medllm_hf.hub.checks import check_files
-    from medllm_hf.hub.repository import repository
+    from medllm_hf.hub.standing_card import ShownError
     from medllm_hf.hub.upload import UploadError
 
-    found = repository(options.kind, folder, options.repo_id)
-    if options.kind != "model" or options.adapter:  # what `publish_model` writes is checked there
-        check_files(found.files)
     try:
-        if not options.dry_run:
-            push_plan(found, options.private, options.yes)
-            return 0
-        show(found, options.private)
-        print(f"{folder}: nothing uploaded")
+        return _push(options)
+    except ShownError as error:
+        print("\n".join(error.lines), flush=True)
+        raise error.error from error
     except UploadError as error:
         print(f"{program}: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print(f"{program}: interrupted; push again, what was sent is kept", file=sys.stderr)
         return 1
+
+
+def _push(options: argparse.Namespace) -> int:
+    from medllm_hf.hub.checks import check_files
+    from medllm_hf.hub.repository import repository
+
+    whole = options.kind == "model" and not options.adapter  # what `publish_model` writes is checked and merged there
+    folder = write_model(options) if options.kind == "model" else options.path
+    found = repository(options.kind, folder, options.repo_id)
+    if not whole:
+        check_files(found.files)
+    replace = options.replace_card or whole
+    if options.dry_run:
+        show(found, options.private, replace)
+        print(f"{folder}: nothing uploaded")
+    else:
+        push_plan(found, options.private, options.yes, replace)
     return 0
 
 
@@ -92,7 +120,7 @@ def _beside(path: str) -> str:
     return str(folder.with_name(f"{folder.name}-repository"))
 
 
-def read_section(options: argparse.Namespace) -> str | None:
+def read_section(options: argparse.Namespace, out: str) -> str | None:
     """The publisher's own words for the card: those of `--card-section`, else those of the repository folder there is.
 
     Raises:
@@ -103,55 +131,120 @@ def read_section(options: argparse.Namespace) -> str | None:
 
     if options.card_section:
         return read_text(options.card_section, 1 << 20).strip("\n")
-    before = Path(options.out or _beside(options.path)) / "README.md"
+    before = Path(out) / "README.md"
     return own_words(read_text(before)) if before.is_file() else None
 
 
 def write_model(options: argparse.Namespace) -> str:
-    """The repository folder that was written for a model or an adapter.
+    """The repository folder that was written for a model or an adapter; one of an earlier push is replaced.
 
     Raises:
         UserError: no licence, or what `publish_model` and `publish_adapter` refuse.
+        ShownError: a card that was edited outside of its marks, here or on the Hub.
     """
+    from medllm_hf.hub.standing_card import is_replaceable
+
     out = options.out or _beside(options.path)
     if not options.license:
         raise UserError("no --license", "the licence id of the weights", "add one, such as --license apache-2.0")
+    if options.base and not options.merge:
+        raise UserError("--base without --merge", "an adapter that is merged", "add --merge, or write --base-model ORG/NAME")
+    if options.adapter and (options.eval_run or options.base_run):
+        raise UserError("--eval-run with --adapter", "runs of full weights", "write --merge instead of --adapter")
+    overwrite = options.overwrite or is_replaceable(Path(out))
     if options.adapter:
         from medllm_hf.hub.adapter import publish_adapter
 
-        if options.eval_run:
-            raise UserError("--eval-run with --adapter", "runs of full weights", "merge, evaluate and publish the merged model")
-        publish_adapter(options.path, options.repo_id, options.license, options.base_model, out, options.overwrite)
-        return out
-    from medllm_hf.folders import check_apart
-    from medllm_hf.hub.publish import check_files as check_model_files
-    from medllm_hf.hub.publish import publish_model
-
-    check_apart(out, [options.path, *options.eval_run])
-    size = sum(shard.stat().st_size for shard in check_model_files(Path(options.path)))
-    # What follows reads all weights several times, and imports what takes seconds.
-    print(f"checking {options.path}: {size:,} bytes of weights, runs: {', '.join(options.eval_run) or 'none'}", flush=True)
-    parts = {"datasets": options.dataset, "benchmarks": options.benchmark, "section": read_section(options)}
-    where = {"out": out, "overwrite": options.overwrite}
-    publish_model(options.path, options.repo_id, options.eval_run, options.license, options.base_model, **where, **parts)
+        publish_adapter(options.path, options.repo_id, options.license, options.base_model, out, overwrite)
+    elif options.merge:
+        write_merged(options, out, overwrite)
+    else:
+        write_full(options, options.path, out, overwrite)
     return out
 
 
-def push_plan(repository: "Repository", private: bool, yes: bool) -> None:
+def write_merged(options: argparse.Namespace, out: str, overwrite: bool) -> None:
+    """Writes the repository folder of an adapter merged into its base; the merged weights are kept there alone."""
+    from medllm_hf.checkpoint.merge import merge
+    from medllm_hf.folders import check_apart, check_free
+
+    check_apart(out, [options.path, options.base])
+    check_free(out, overwrite)
+    parent = Path(os.path.abspath(out)).parent
+    parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=parent, prefix=".merged-") as work:
+        merged = os.path.join(work, f"{Path(os.path.abspath(options.path)).name}-merged")
+        print(merge(options.path, merged, options.base).replace(f"{work}{os.sep}", ""), flush=True)
+        write_full(options, merged, out, overwrite)
+
+
+def write_full(options: argparse.Namespace, path: str, out: str, overwrite: bool) -> None:
+    """Writes the repository folder of the full weights in `path`, whose card takes over what the publisher wrote on the Hub."""
+    from medllm_hf.folders import check_apart
+    from medllm_hf.hub.publish import check_files as check_model_files
+    from medllm_hf.hub.publish import publish_model
+    from medllm_hf.hub.standing_card import check_standing, merged_words, more_metadata
+
+    check_apart(out, [path, *options.eval_run, *options.base_run])
+    size = sum(shard.stat().st_size for shard in check_model_files(Path(path)))
+    section = read_section(options, out)
+    standing = find_standing(options)
+    check_standing(standing, options.replace_card)
+    # What follows reads all weights several times, and imports what takes seconds.
+    print(f"checking {options.path}: {size:,} bytes of weights, runs: {', '.join(options.eval_run) or 'none'}", flush=True)
+    publish_model(
+        path,
+        options.repo_id,
+        options.eval_run,
+        options.license,
+        options.base_model,
+        out,
+        overwrite,
+        datasets=options.dataset,
+        benchmarks=options.benchmark,
+        section=merged_words(standing, section, options.replace_card),
+        base_runs=options.base_run,
+        samples=options.samples,
+        metadata=more_metadata(standing),
+    )
+
+
+def find_standing(options: argparse.Namespace) -> "Standing":
+    """The card on the Hub; before a dry run, which says so later, none where the Hub cannot be asked."""
+    from medllm_hf.hub.repository import Repository, check_name
+    from medllm_hf.hub.standing_card import Standing
+    from medllm_hf.hub.upload import UploadError, read_hub, read_standing
+
+    check_name(options.repo_id)
+    named = Repository("model", options.repo_id, {})
+    try:
+        return read_standing(named, read_hub(named, writing=not options.dry_run))
+    except (UserError, UploadError):
+        if not options.dry_run:
+            raise
+        return Standing()
+
+
+def push_plan(repository: "Repository", private: bool, yes: bool, replace: bool) -> None:
     """Shows what would change, asks, and makes it so in one commit; a push of what is there already sends nothing.
 
     Args:
         private: the visibility that is wanted; of a repository that exists, the one that it must have.
         yes: do not ask.
+        replace: do not ask what was edited in the card on the Hub.
 
     Raises:
         UserError: no token, or one without the right; another visibility; metadata that the Hub refuses; nobody to ask.
+        ShownError: a card that was edited on the Hub.
         UploadError: see `send_plan`; or the user does not agree.
     """
     from medllm_hf.hub.plan import make_plan, plan_lines
-    from medllm_hf.hub.upload import check_visibility, read_hub, send_plan
+    from medllm_hf.hub.standing_card import check_standing
+    from medllm_hf.hub.upload import check_visibility, read_hub, read_standing, send_plan
 
     there = read_hub(repository, writing=True)
+    if not replace:
+        check_standing(read_standing(repository, there), replace)
     plan = make_plan(repository, private, there)
     print("\n".join(plan_lines(plan)))
     check_visibility(plan)
@@ -163,16 +256,21 @@ def push_plan(repository: "Repository", private: bool, yes: bool) -> None:
     print(f"pushed {len(plan.sent)} files to {repository.name}, commit {commit}; read back, all hashes equal")
 
 
-def show(repository: "Repository", private: bool) -> None:
+def show(repository: "Repository", private: bool, replace: bool) -> None:
     """Prints the plan and sends nothing; where the Hub cannot be asked, everything counts as new and the reason is said."""
     from medllm_hf.hub.plan import make_plan, plan_lines
-    from medllm_hf.hub.upload import UploadError, check_visibility, read_hub
+    from medllm_hf.hub.standing_card import check_standing
+    from medllm_hf.hub.upload import UploadError, check_visibility, read_hub, read_standing
 
     there = None
     try:
         there = read_hub(repository, writing=False)
+        standing = None if replace else read_standing(repository, there)
     except (UserError, UploadError) as error:
         print(f"not compared with the Hub: {error}")
+        standing = None
+    if standing:
+        check_standing(standing, replace)
     plan = make_plan(repository, private, there)
     print("\n".join(plan_lines(plan)))
     check_visibility(plan)

@@ -21,6 +21,7 @@ def verify(
     data: list[str] | None = None,
     rerun: int | None = None,
     seed: int | None = None,
+    judge: str | None = None,
 ) -> int:
     """Prints each figure and hash of a repository once it is done again, then what is declared and what is unexamined.
 
@@ -30,6 +31,7 @@ def verify(
         repository: a repository folder, or a Hub id.
         revision: branch, tag or commit of the Hub repository.
         rerun: so many answers of each exam are computed again on the published weights, drawn by `seed`.
+        judge: who is asked for so many verdicts of each judged run again: `URL#MODEL`, a checkpoint folder or a Hub id.
         data: files of questions or cases, beside those that come with the project, for hashes that need them.
 
     Raises:
@@ -38,13 +40,15 @@ def verify(
     known = known_files(data or [])
     if rerun is not None and rerun < 1:
         raise UserError(f"--rerun {rerun}", "1 or more", "60 find 5% of altered answers with 95% where each is seen")
+    if judge and not rerun:
+        raise UserError("--judge without --rerun", "how many verdicts are asked for again", "add --rerun N")
     if rerun:  # before weights are fetched and hashed
         print(f"up to {rerun} answers of each exam are computed again on the published weights (seed {seed or 0})", flush=True)
     published = find_published(repository, revision, weights=rerun is not None)
     if published.commit:
         print(f"{repository} at commit {published.commit}")
     counts, passes = dict.fromkeys(STATES, 0), True
-    for one in verify_published(published, known, Rerun(rerun, seed or 0) if rerun else None):
+    for one in verify_published(published, known, Rerun(rerun, seed or 0, judge) if rerun else None):
         print(one.line, flush=True)
         counts[one.state] += 1
         passes = passes and one.passes

@@ -1,15 +1,15 @@
-"""The power of a draw: exact beside all ways to draw, beside simulated draws, and beside altered answers of a stored run."""
+"""The power of a draw: exact beside all ways to draw, and beside altered answers of a simulated run."""
 
 import random
 from itertools import combinations
-from math import comb, sqrt
+from math import comb
 
 import pytest
 
 from medllm_hf.data.mcq import McqItem
 from medllm_hf.evaluation.exams.prompts import present_options
-from medllm_hf.evaluation.verification.power import AIM, caught, needed, power_text
-from medllm_hf.evaluation.verification.rerun import compare, finding
+from medllm_hf.evaluation.verification.power import AIM, caught, check_items, needed, power_text, systematic
+from medllm_hf.evaluation.verification.rerun import approached, compare
 
 RESAMPLES = 5_000
 
@@ -45,37 +45,46 @@ def test_sixty_items_suffice_where_almost_every_altered_one_is_seen():
     assert power_text(10, 10, 0.5).endswith("all 10 do not give 95%")
 
 
-def answers(count, noise, rng):
-    """Questions with their published log-probabilities, and those of other hardware, up to `noise` nats apart."""
+def answers(count, noise, rng, wider=1.0):
+    """Questions with what a model gives exactly, in the published run and here; the first rounds `wider`."""
     items = [McqItem(str(i), "问", dict.fromkeys("ABCD", "文"), frozenset("A"), "", "single", "zh") for i in range(count)]
     for one in present_options(items, 0, False, False):
-        values = {letter: -rng.expovariate(0.5) for letter in "ABCD"}
-        again = {letter: value + rng.uniform(-noise, noise) for letter, value in values.items()}
-        yield one, values, {"logprobs": again, "lengths": dict.fromkeys("ABCD", 1)}
+        exact = {letter: -rng.expovariate(0.5) for letter in "ABCD"}
+        published = {letter: value + rng.gauss(0, wider * noise) for letter, value in exact.items()}
+        own = {letter: value + rng.gauss(0, noise) for letter, value in exact.items()}
+        yield one, published, {"logprobs": exact, "lengths": dict.fromkeys("ABCD", 1)}, own
 
 
-def least_alteration(values):
-    """The best two moved towards each other until they change places."""
-    best, second = sorted(values, key=values.__getitem__)[:-3:-1]
-    middle = (values[best] + values[second]) / 2
-    return {**values, best: middle - 1e-9, second: middle + 1e-9}
-
-
-@pytest.mark.parametrize("tolerance", [0.02, 0.5])
-def test_as_many_alterations_are_caught_as_is_told_and_no_honest_run_is(tolerance):
-    rng = random.Random(7)
-    stored = list(answers(400, tolerance / 5, rng))
-    honest = [compare(one, {"logprobs": values}, again, "none", tolerance) for one, values, again in stored]
-    forged = [compare(one, {"logprobs": least_alteration(values)}, again, "none", tolerance) for one, values, again in stored]
-    total, drawn, altered = len(stored), 30, 20
-    found = alarms = 0
+def share_refuted(honest, forged, altered, drawn, rng):
+    """The share of draws in which something is refuted, where so many items in a thousand are forged."""
+    found = 0
     for _ in range(RESAMPLES):
-        wrong = set(rng.sample(range(total), altered))
-        sample = rng.sample(range(total), drawn)
-        alarms += any(honest[i].refuted for i in sample)
-        found += any((forged if i in wrong else honest)[i].refuted for i in sample)
-    told = caught(drawn, total, altered, sum(one.seen for one in honest) / total)
-    # The power, and the rate by which it is reckoned, which differs by what noise does at the edge of the tolerance.
-    assert found / RESAMPLES == pytest.approx(told, abs=4 * sqrt(told * (1 - told) / RESAMPLES) + 0.02)
-    assert alarms == 0
-    assert f"would find it with {told:.1%}"[:20] in finding("x", honest[:drawn], total, "").why
+        sample = [(forged if rng.random() < altered else honest)[i] for i in rng.choices(range(len(honest)), k=drawn)]
+        found += any(one.refuted for one in check_items(sample)) or systematic(sample) > 0
+    return found / RESAMPLES
+
+
+@pytest.mark.parametrize("noise", [1e-5, 0.02, 0.2])
+def test_as_many_alterations_are_caught_as_is_told_and_no_honest_run_is(noise):
+    rng = random.Random(7)
+    stored = list(answers(400, noise, rng))
+    honest = [compare(one, {"logprobs": values}, exact, own, "none") for one, values, exact, own in stored]
+    changed = [(one, approached(values, dict.fromkeys(values, 1)), exact, own) for one, values, exact, own in stored]
+    forged = [compare(one, {"logprobs": values}, exact, own, "none") for one, values, exact, own in changed]
+    told = caught(30, 10**6, 50_000, sum(one.seen for one in check_items(honest)) / len(honest))
+    # What is seen depends a little on the items by which the tolerance is measured, and more of them are fewer.
+    found = share_refuted(honest, forged, 0.05, 30, rng)
+    assert told - 0.02 <= found <= told + 0.12
+    assert share_refuted(honest, honest, 0, 30, rng) <= 0.01 >= share_refuted(honest, honest, 0, 300, rng)
+
+
+def test_other_hardware_that_rounds_a_half_more_is_honest_and_one_that_moves_all_is_not():
+    rng = random.Random(3)
+
+    def refuted(wider):
+        stored = answers(400, 0.02, rng, wider)
+        found = [compare(one, {"logprobs": values}, exact, own, "none") for one, values, exact, own in stored]
+        return share_refuted(found, found, 0, 60, rng)
+
+    assert refuted(1.5) <= 0.02
+    assert refuted(4) >= 0.999

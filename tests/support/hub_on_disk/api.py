@@ -92,6 +92,19 @@ def refs(hub: Hub, request: Request, kind: str, name: str) -> Answer:
     return Answer({"branches": branches, "tags": [], "converts": []})
 
 
+def commits(hub: Hub, request: Request, kind: str, name: str, revision: str) -> Answer:
+    """The commits of a revision, the newest first."""
+    readable(hub, request, kind, name)
+    found, commit = [], hub.store.resolve(kind, name, revision)
+    while commit:
+        record = hub.store.record(kind, name, commit)
+        found.append(
+            {"id": commit, "title": record["title"], "message": "", "date": record["date"], "authors": [{"user": "user"}]}
+        )
+        commit = record["parent"]
+    return Answer(found)
+
+
 def listing(hub: Hub, request: Request, kind: str, name: str, revision: str, path: str = "") -> Answer:
     readable(hub, request, kind, name)
     flags = {flag: request.query.get(flag, ["false"])[0].lower() in ("true", "1") for flag in ("recursive", "expand")}
@@ -185,6 +198,7 @@ QUESTIONS: tuple[tuple[tuple[str, ...], str, Callable[..., Answer]], ...] = (
     (("POST",), "/api/validate-yaml", validate_yaml),
     (READ, f"{API}/revision/([^/]+)", about),
     (READ, f"{API}/refs", refs),
+    (READ, f"{API}/commits/([^/]+)", commits),
     (READ, f"{API}/tree/([^/]+)(?:/(.+))?", listing),
     (("POST",), f"{API}/paths-info/([^/]+)", some_paths),
     (("POST",), f"{API}/preupload/([^/]+)", preupload),
