@@ -271,7 +271,7 @@ FORGERIES: list[tuple[str, Change, str, str]] = [
     ("a template that recurs", file("chat_template.jinja", RECURS), D, f"{CIRCULAR}: found"),
     ("a template that is none", file("chat_template.jinja", "{% for"), D, f"{CIRCULAR}: found"),
     ("a tokenizer that is none", file("tokenizer.json", "[]"), D, f"{CIRCULAR}: found"),
-    ("a name that steers the terminal", manifest(EXAM, "model", id="\x1b[2J\x1b[1;1Hconfirmed"), D, r"\x1b\[2J"),
+    ("a name that steers the terminal", manifest(EXAM, "model", id="\x1b[2J\x1b[1;1Hconfirmed"), D, "`eval/exam`"),
     ("a metric that steers the terminal", metrics(EXAM, **{"\x1b[1A\x1b[2Kaccuracy": 1}), N, r"\x1b[1A\x1b[2Kaccuracy"),
     ("a file that begins a line", file("x\nconfirmed     all"), UNEXAMINED, r"x\nconfirmed     all"),
     ("a name that turns round", file("a\u202etxt.b"), UNEXAMINED, r"a\u202etxt.b"),
