@@ -10,7 +10,7 @@ import shutil
 import stat
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
@@ -321,10 +321,12 @@ def read_text(path: Path | str, most: int = LARGEST) -> str:
 def unique_keys(pairs: list[tuple[str, object]]) -> dict:
     """The object of these pairs, for `json.loads`: readers differ in which of two values of one key they take.
 
+    A key is one object however many lines have it: of long files they are the most part.
+
     Raises:
         ValueError: a key twice.
     """
-    found = dict(pairs)
+    found = {sys.intern(name): value for name, value in pairs}
     if len(found) < len(pairs):
         raise ValueError(f"the key {Counter(name for name, _ in pairs).most_common(1)[0][0]!r} twice")
     return found
@@ -362,11 +364,17 @@ def write_json(path: Path, value: dict) -> None:
     write_text(path, json.dumps(value, ensure_ascii=False, indent=2, sort_keys=True) + "\n")
 
 
-def sha256(path: Path) -> str:
-    """The hex SHA-256 of a file."""
+def sha256(path: Path, told: Callable[[int], object] | None = None) -> str:
+    """The hex SHA-256 of a file; `told` is called with the bytes of each block that was read."""
     check_file(path)
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        if told is None:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+        digest, block = hashlib.sha256(), memoryview(bytearray(1 << 22))
+        while size := file.readinto(block):
+            digest.update(block[:size])
+            told(size)
+    return digest.hexdigest()
 
 
 def project_file(name: str) -> Path:

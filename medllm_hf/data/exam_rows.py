@@ -39,14 +39,14 @@ _BETWEEN_LETTERS = re.compile(r"""[\s,、;/|+&.。()\[\]"'`]|和|与|及""")
 # Before an answer: "Answer: B", "正确答案是B", "故选B".
 _SAYS = re.compile(
     r"\s*(?:(?:the\s+)?(?:correct\s+|right\s+)?(?:answer|option|choice)\b(?:\s+is\b)?"
-    r"|(?:正确|标准|参考)?答案(?:是|为|选)?|(?:故|应)?选项?(?:择)?)\s*[:：]?\s*(?=\S)",
+    r"|(?:正确|标准|参考)?答案(?:是|为|选)?|(?:故|应)?选项?(?:择)?)\s*(?:[:：]\s*)?(?=\S)",
     re.IGNORECASE,
 )
 _BEFORE_OPTIONS = re.compile(r"(?:(?:answer )?(?:options|choices)|选项(?:如下)?) ?[:：]?$", re.IGNORECASE)
 # Chinese, Japanese and Korean signs.
 _EAST_ASIAN = re.compile("[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7a3]")
 # Between the texts of several right options.
-_LISTED = re.compile(r"\s*[|;；\n]\s*")
+_LISTED = re.compile(r"[|;；\n]")
 OUTVOTED = 20
 # So many Latin letters for each sign of East Asia are of an English question that quotes one.
 _LATIN = 20
@@ -277,10 +277,10 @@ def _at_positions(answer: object, places: list[int], options: dict[str, str], po
 
 
 def _letters_or_texts(answer: object, labels: dict[str, str], options: dict[str, str], kind: str | None) -> str:
-    if isinstance(answer, str) and (parts := _LISTED.split(answer))[1:] and _named(parts, options):
+    if isinstance(answer, str) and (parts := [part.strip() for part in _LISTED.split(answer)])[1:] and _named(parts, options):
         answer = parts
     if isinstance(answer, str) and not _named(answer, options):
-        answer = _SAYS.sub("", answer, count=1) if _SAYS.match(answer) else answer
+        answer = answer[said.end() :] if (said := _SAYS.match(answer)) else answer
     column = LETTER_COLUMN.fullmatch(SPACES.sub("", answer)) if isinstance(answer, str) else None
     letters = labels.get(column[1], column[1].upper()) if column else answer_letters(answer)
     named = _named(answer, options)

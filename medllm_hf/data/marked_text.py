@@ -28,7 +28,7 @@ _TEMPLATES = (
         re.DOTALL,
     ),
 )
-_LLAMA = re.compile(r"\[INST\](?P<asked>.*?)\[/INST\](?P<said>.*?)(?=(?:</s>)?(?:\s*<s>)?\s*\[INST\]|\Z)", re.DOTALL)
+_LLAMA = re.compile(r"\[INST\](?P<asked>.*?)\[/INST\](?P<said>.*?)(?=\[INST\]|\Z)", re.DOTALL)
 _LLAMA_SYSTEM = re.compile(r"\s*<<SYS>>(.*?)<</SYS>>", re.DOTALL)
 _HEADINGS = {
     **dict.fromkeys(("instruction", "input", "question", "指令", "输入", "问题", "人"), "user"),
@@ -38,7 +38,7 @@ _HEADINGS = {
 TEMPLATES = ("<|im_start|>", "<|start_header_id|>", "<start_of_turn>", "<|user|>", "<|system|>", "###", "[INST]")
 _BEFORE = re.compile(r"<s>|<bos>|<\|begin_of_text\|>|<\|endoftext\|>")
 # What is left of a template behind a text.
-_LEFT = re.compile(r"(?:\s*(?:<\|endoftext\|>|<\|end_of_text\|>|<\|im_end\|>|<\|eot_id\|>|</s>|<eos>|<end_of_turn>))+\s*\Z")
+_LEFT = ("<|endoftext|>", "<|end_of_text|>", "<|im_end|>", "<|eot_id|>", "</s>", "<eos>", "<end_of_turn>")
 
 
 def split(text: str, roles: Mapping[str, str], question: bool) -> list[dict] | None:
@@ -81,7 +81,14 @@ def marked_turn(text: str, roles: Mapping[str, str]) -> dict | None:
 
 def without_template(text: str) -> str:
     """A text without the signs of the end that chat templates put behind it."""
-    return _LEFT.sub("", text) if text.rstrip()[-1:] == ">" else text
+    end = before = len(text)
+    while True:
+        while before and text[before - 1].isspace():
+            before -= 1
+        sign = next((sign for sign in _LEFT if text.endswith(sign, 0, before)), None)
+        if sign is None:
+            return text[:before] if end < len(text) else text
+        end = before = before - len(sign)
 
 
 def _of_template(text: str, roles: Mapping[str, str]) -> list[dict] | None:
@@ -115,13 +122,16 @@ def _of_template(text: str, roles: Mapping[str, str]) -> list[dict] | None:
 
 def _of_llama(text: str) -> list[dict]:
     turns: list[dict] = []
-    for match in _LLAMA.finditer(text):
+    # What is asked behind the last answer has none, and would be looked for to the end from each of its signs.
+    answered = max(0, text.rfind("[/INST]"))
+    last = text.find("[INST]", answered) if answered else 0
+    for match in _LLAMA.finditer(text, 0, len(text) if last < 0 else last):
         asked = match["asked"]
         if system := _LLAMA_SYSTEM.match(asked):
             turns.append({"role": "system", "content": system[1].strip()})
             asked = asked[system.end() :]
         turns.append({"role": "user", "content": asked.strip()})
-        turns.append({"role": "assistant", "content": without_template(match["said"]).strip()})
+        turns.append({"role": "assistant", "content": without_template(match["said"].rstrip().removesuffix("<s>")).strip()})
     return turns
 
 

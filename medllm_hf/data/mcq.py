@@ -19,8 +19,11 @@ from medllm_hf.data.raw_rows import raw_rows
 from medllm_hf.data.recognition import recognise
 from medllm_hf.errors import UserError, kind_of
 
+# Of the words around a question that does not say otherwise.
+LANGUAGE = "zh"
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, slots=True)
 class McqItem:
     """One question. `answer` holds the right letters; `kind` is "single" or "multi" and is told to the examinee.
 
@@ -33,7 +36,7 @@ class McqItem:
     answer: frozenset[str]
     subject: str
     kind: str
-    language: str = "zh"
+    language: str = LANGUAGE
 
     @property
     def reply_prefix(self) -> str:

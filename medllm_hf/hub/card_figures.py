@@ -7,7 +7,7 @@ from pathlib import Path
 
 import yaml
 
-from medllm_hf.errors import UserError
+from medllm_hf.errors import UserError, first_line
 from medllm_hf.evaluation.verification.findings import DECLARED, DIFFERENT, UNKNOWN, Finding, compared
 from medllm_hf.folders import read_text
 from medllm_hf.hub.card_lines import line_findings
@@ -38,7 +38,7 @@ def card_findings(folder: Path, runs: list[dict], stored: Mapping[str, int] | No
     except FileNotFoundError as error:
         return [Finding(CARD, DIFFERENT, f"no {Path(error.filename).name}")]
     except (*DAMAGE, yaml.YAMLError, UserError) as error:
-        return [Finding(CARD, DIFFERENT, f"no card can be made again ({type(error).__name__} {error})")]
+        return [Finding(CARD, DIFFERENT, f"no card can be made again ({type(error).__name__} {first_line(error)})")]
     made, lines = _parts(str(card))
     found = index_findings(made.get("model-index", []), metadata.get("model-index", []))
     found += metadata_findings(made, metadata)

@@ -1,6 +1,7 @@
 """The metadata of a model card, key by key beside what the evidence and the publisher's words give."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -12,6 +13,7 @@ from medllm_hf.hub.claims import claim
 CARD = "README.md"
 # What only the publisher can say.
 _WORDS = ("license", "base_model", "datasets")
+_ID = re.compile(r"[A-Za-z0-9._-]+(?:/[A-Za-z0-9._-]+)?")
 # Nodes and levels of a YAML text; the cards that are written here have some hundreds, and less than ten.
 _NODES, _DEEPEST = 200_000, 50
 
@@ -20,7 +22,7 @@ def read_yaml(text: str) -> Any:
     """The value of a YAML text of foreign hand.
 
     Raises:
-        ValueError: it repeats a key, has an alias, or is too deep or too long to be a card's.
+        ValueError: it repeats a key, has an alias or a tag, or is too deep or too long to be a card's.
         yaml.YAMLError: it is no YAML, or has what is no plain value.
     """
     level = 0
@@ -28,6 +30,8 @@ def read_yaml(text: str) -> Any:
         level += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if isinstance(event, yaml.AliasEvent):
             raise ValueError("an alias in YAML")
+        if getattr(event, "tag", None):  # no card has one, and readers differ in what they make of it
+            raise ValueError("a tag in YAML")
         if level > _DEEPEST or nodes > _NODES:
             raise ValueError("YAML nested too deep or too long")
     node = yaml.compose(text, yaml.SafeLoader)
@@ -71,7 +75,11 @@ def metadata_findings(made: Mapping, stored: Mapping) -> list[Finding]:
         elif key not in stored:
             found.append(Finding(figure, DIFFERENT, "not there"))
         elif key in _WORDS:
-            found.append(Finding(figure, DECLARED, _text(theirs)))
+            ids = theirs if isinstance(theirs, list) else [theirs]
+            if other := [one for one in ids if not (isinstance(one, str) and _ID.fullmatch(one))]:
+                found.append(Finding(figure, DIFFERENT, f"{_text(other[0])}, which is no id of the Hub"))
+            else:
+                found.append(Finding(figure, DECLARED, _text(theirs)))
         elif key in made and _text(ours) == _text(theirs):
             found.append(Finding(figure, CONFIRMED, _text(theirs)))
         else:

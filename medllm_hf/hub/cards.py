@@ -16,7 +16,7 @@ from medllm_hf.folders import LARGEST, check_file, read_json, sha256
 from medllm_hf.hub.card_facts import model_lines, provenance_facts, stored_numbers, training_lines, versions_text
 from medllm_hf.hub.licences import Terms, terms_of
 from medllm_hf.hub.results import FOLDER, model_index, tables
-from medllm_hf.hub.runs import BASE, run_folders
+from medllm_hf.hub.runs import BASE, log_words, run_folders
 from medllm_hf.hub.samples import sample_lines
 
 DATASETS = "datasets"
@@ -135,7 +135,8 @@ def dataset_lines(folder: Path, dataset: str) -> list[str]:
 
 def evidence_lines(folder: Path) -> list[str]:
     """The hash of each run's files, and of each file of `.eval_results`."""
-    lines = [f"- `{of}/{run.name}`: `{evidence_hash(run)}`" for of in ("eval", BASE) for run in run_folders(folder, of)]
+    of_runs = [(of, run) for of in ("eval", BASE) for run in run_folders(folder, of)]
+    lines = [f"- `{of}/{run.name}`: `{evidence_hash(run)}`{log_words(run)}" for of, run in of_runs]
     return lines + [f"- `{FOLDER}/{file.name}`: `{sha256(file)}`" for file in sorted((folder / FOLDER).glob("*.yaml"))]
 
 

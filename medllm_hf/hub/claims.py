@@ -10,8 +10,8 @@ _HARMLESS = re.compile(
     r"|medllm_hf|ubuntu|version|版本|\bv)[ ]{0,2}[>=<~^: ]{0,4}\d+(?:\.\d+){0,3}"
     r"|(?:temperature|top[_ -]?[pk]|min_p|penalty|learning[ _]rate|dropout|warm-?up|weight[ _]decay|epochs?|beta\d?|alpha"
     r"|温度|学习率|重复惩罚)[ ]{0,2}(?:of|is|to|为|设为|取)?[ ]{0,2}[=:：]?[ ]{0,2}\d+(?:\.\d+)?(?:e-?\d+)?"
-    r"|\d+(?:\.\d+)?[ ]?(?:GiB|MiB|GB|MB|KB|B|M|K|k|T)?[ ]?(?:tokens?|parameters?|words|参数|显存|内存|字)\b"
-    r"|\d+(?:\.\d+)?[ ]?(?:GiB|MiB|GB|MB|[BK])\b"
+    r"|(?<!\d)\d+(?:\.\d+)?[ ]?(?:GiB|MiB|GB|MB|KB|B|M|K|k|T)?[ ]?(?:tokens?|parameters?|words|参数|显存|内存|字)\b"
+    r"|(?<!\d)\d+(?:\.\d+)?[ ]?(?:GiB|MiB|GB|MB|[BK])\b"
     r"|\b(?:19|20)\d\d[-/.年]\d{1,2}(?:[-/.月]\d{1,2}日?)?|(?:arxiv|doi)\S{0,60}",
     re.I,
 )

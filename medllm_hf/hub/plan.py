@@ -72,9 +72,7 @@ def hash_files(files: dict[str, Path]) -> dict[str, str]:
     ):
 
         def one(path: str) -> tuple[str, str]:
-            digest = sha256(files[path])
-            bar.update(files[path].stat().st_size)
-            return path, digest
+            return path, sha256(files[path], bar.update)
 
         found = dict(pool.map(one, sorted(files, key=lambda path: -files[path].stat().st_size)))
     return {path: found[path] for path in files}

@@ -11,6 +11,7 @@ from medllm_hf.checkpoint.training_record import RECORD, training_record
 from medllm_hf.errors import UserError, first_line
 from medllm_hf.evaluation.runs.behaviour import BEHAVIOUR
 from medllm_hf.evaluation.runs.folder import FinishedRun, read_run, weights_hash
+from medllm_hf.evaluation.runs.log import count_runs
 from medllm_hf.evaluation.runs.names import distinct_names, nested_runs
 from medllm_hf.evaluation.verification.dialogues import held_by
 from medllm_hf.folders import check_apart, check_free, new_folder, read_json, write_json
@@ -20,7 +21,7 @@ from medllm_hf.hub.exam_tables import check_base_runs
 from medllm_hf.hub.licences import check_licence, terms_of
 from medllm_hf.hub.repository import check_name
 from medllm_hf.hub.results import parse_benchmark, write_entry
-from medllm_hf.hub.runs import BASE, DIALOGUES, JUDGE, RUN_FILES, consultations_in, published
+from medllm_hf.hub.runs import BASE, DIALOGUES, IN_LOG, JUDGE, RUN_FILES, consultations_in, published
 from medllm_hf.hub.samples import write_samples
 from medllm_hf.pretrained import check_known, check_weights, load_config, load_tokenizer
 from medllm_hf.vocabulary import check_ids
@@ -91,6 +92,7 @@ def copy_beside(folder: Path, model: Path, runs: Mapping[str, Sequence[FinishedR
     for inner, read in runs.items():
         for run, name in zip(read, evidence_names(read), strict=True):
             copy_run(run["folder"], folder / inner / name)
+            declare_count(run, folder / inner / name)
     if record := training_record(model):
         write_json(folder / RECORD, record)
     for dataset in datasets:
@@ -105,6 +107,12 @@ def copy_run(run: Path, evidence: Path) -> None:
             shutil.copyfile(run / name, evidence / name)
     if (run / JUDGE / "manifest.json").exists():
         copy_run(run / JUDGE, evidence / JUDGE)
+
+
+def declare_count(run: FinishedRun, evidence: Path) -> None:
+    """Writes into the published manifest of a run how many runs of these weights on this benchmark the publisher's log has."""
+    if count := count_runs(run["folder"], run["manifest"]):
+        write_json(evidence / "manifest.json", {**run["manifest"], IN_LOG: count})
 
 
 def copy_dataset_card(text: str, folder: Path) -> None:

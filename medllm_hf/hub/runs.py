@@ -6,17 +6,25 @@ from pathlib import Path
 from typing import cast
 
 from medllm_hf.errors import UserError
-from medllm_hf.evaluation.runs.folder import FinishedRun, combined_hash, read_rows, read_run
+from medllm_hf.evaluation.runs.folder import SCORES, FinishedRun, combined_hash, read_rows, read_run
+from medllm_hf.evaluation.verification.contradictions import contradictions
 from medllm_hf.evaluation.verification.dialogues import consultations, held_by, judgements, preferences
 from medllm_hf.evaluation.verification.exams import exam
 from medllm_hf.evaluation.verification.findings import CONFIRMED, DECLARED, DIFFERENT, Finding, Known, guarded
 from medllm_hf.evaluation.verification.judge_rerun import judge_again
-from medllm_hf.folders import sha256
+from medllm_hf.folders import check_file, read_json
+from medllm_hf.hub.plan import hash_files
 
 RUN_FILES = ("manifest.json", "outputs.jsonl", "scores.jsonl", "metrics.json")
 DIALOGUES, JUDGE = "dialogues.jsonl", "judge"
 # The folder of the exams of the base model, beside those of the model itself.
 BASE = "eval-base"
+# The field of a published manifest that says how many runs the publisher's log has, and what the card makes of it.
+IN_LOG = "runs_in_log"
+LOG_WORDS = (
+    "; {0} runs of these weights on this benchmark stand in the publisher's log (declared)"
+    " 发布者的日志记有这些权重在该题集上的 {0} 次运行（自述）"
+)
 
 
 def published(folder: Path) -> list[dict]:
@@ -69,6 +77,15 @@ def run_folders(folder: Path, inner: str = "eval") -> list[Path]:
     return [path for path in sorted((folder / inner).glob("*/")) if not path.is_symlink()]
 
 
+def log_words(run: Path) -> str:
+    """What the card says of the log of a published run; nothing where its manifest has no number."""
+    try:
+        count = read_json(run / "manifest.json", names=True).get(IN_LOG)
+    except (UserError, OSError):  # told as a finding on the run
+        return ""
+    return LOG_WORDS.format(count) if type(count) is int and count > 0 else ""
+
+
 def rederived(folder: Path, known: Known) -> tuple[list[Finding], list[dict]]:
     """The findings on every run under `eval/`, and the runs of `published` with the metrics that follow from their outputs.
 
@@ -86,6 +103,7 @@ def verify_runs(folder: Path, known: Known, runs: list[dict]) -> Iterator[Findin
     for path in run_folders(folder, BASE):
         where = f"{BASE}/{path.name}"
         yield from guarded(where, _base_findings(where, path, known, runs))
+    yield from contradictions(runs)
 
 
 def _base_findings(where: str, path: Path, known: Known, runs: list[dict]) -> Iterator[Finding]:
@@ -120,11 +138,13 @@ def _declaring(where: str, findings: Generator[Finding, None, dict]) -> Generato
 
 
 def _run_findings(where: str, path: Path, known: Known, runs: list[dict]) -> Iterator[Finding]:
-    run = read_run(path)
+    run = read_run(path, scores=False)
     if run["manifest"].get("kind") == "mcq":
         metrics = yield from exam(where, run, known)
         runs.append({**run, "name": path.name, "metrics": metrics})
-    elif run["manifest"].get("kind") == "pair":
+        return
+    run["scores"] = read_rows(path / SCORES)
+    if run["manifest"].get("kind") == "pair":
         found, metrics = preferences(where, run)
         if metrics:
             held = held_by(run, consultations_in(sorted(path.parent.glob("*/"))))
@@ -169,7 +189,9 @@ def repository_hash(folder: Path) -> str:
     Raises:
         UserError: no safetensors.
     """
-    hashes = {file.name: sha256(file) for file in folder.glob("*.safetensors")}
-    if not hashes:
+    shards = {file.name: file for file in folder.glob("*.safetensors")}
+    if not shards:
         raise UserError(f"no .safetensors in {folder}", "a converted or trained checkpoint", "run `medllm convert` first")
-    return combined_hash(hashes)
+    for file in shards.values():
+        check_file(file)
+    return combined_hash(hash_files(shards))

@@ -1,6 +1,7 @@
 """Every figure of a published model, done again from the raw outputs that lie beside it, and what else lies there."""
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,9 +13,10 @@ from huggingface_hub.errors import SafetensorsParsingError
 
 from medllm_hf.errors import UserError
 from medllm_hf.evaluation.runs.folder import combined_hash
-from medllm_hf.evaluation.verification.findings import DECLARED, DIFFERENT, UNKNOWN, Finding, Known, Rerun
-from medllm_hf.folders import sha256
+from medllm_hf.evaluation.verification.findings import DECLARED, DIFFERENT, UNEXAMINED, UNKNOWN, Finding, Known, Rerun
+from medllm_hf.folders import read_text, sha256
 from medllm_hf.hub.card_figures import card_findings
+from medllm_hf.hub.claims import claim
 from medllm_hf.hub.inventory import files_in, inventory
 from medllm_hf.hub.runs import place, repository_hash, verify_runs
 from medllm_hf.pretrained import check_known, check_name, refusing_hub_errors, snapshot
@@ -95,6 +97,7 @@ def verify_published(published: Published, known: dict[str, Path], rerun: Rerun 
     if not runs:
         yield Finding("eval/", UNKNOWN, "no run from which figures follow")
     yield from declarations(runs)
+    yield from template_findings(published.folder, runs)
     yield from published.odd
     told = frozenset(whole.behaviour if any(_hashed(run) for run in runs if "of_base" not in run) else ())
     yield from inventory(published.files, None if published.commit else published.folder, told)
@@ -104,6 +107,10 @@ def declarations(runs: list[dict]) -> Iterator[Finding]:
     """Yields a finding for what each run's manifest says that no output can show."""
     for run in runs:
         manifest, figure = run["manifest"], f"{place(run)}/manifest.json"
+        model = manifest.get("model")
+        for what, name in (("", run["name"]), (" model.id", model.get("id") if isinstance(model, dict) else None)):
+            if isinstance(name, str) and (said := claim(name.replace("_", " ").replace("-", " "))):
+                yield Finding(f"{place(run)}{what}", DECLARED, f"{said}, or what may be read as one, in the name {name}")
         if str(manifest.get("started", "")) > str(manifest.get("ended", "")):
             yield Finding(figure, DIFFERENT, f"ended {manifest['ended']}, before it started {manifest['started']}")
         parts = {key: value for key, value in manifest.items() if key not in (*_PARTS, *_TOLD)}
@@ -113,6 +120,20 @@ def declarations(runs: list[dict]) -> Iterator[Finding]:
                 parts[part] = rest
         for key, value in parts.items():
             yield Finding(f"{figure} {key}", DECLARED, json.dumps(value, ensure_ascii=False, sort_keys=True))
+
+
+def template_findings(folder: Path, runs: list[dict]) -> Iterator[Finding]:
+    """Yields a finding where exams took one way through a template that has others: it may say something else to others."""
+    if not any(run["manifest"].get("settings", {}).get("chat_template") for run in runs if run["manifest"]["kind"] == "mcq"):
+        return
+    for name in ("chat_template.jinja", "tokenizer_config.json"):
+        try:
+            ways = len(re.findall(r"\{%[-+]?\s{0,9}(?:el)?if\b", read_text(folder / name)))
+        except UserError:
+            continue
+        if ways:
+            why = f"{ways} conditions, of which exams try one way: not other words, roles, turns, tools or dates"
+            yield Finding(f"{name} conditions", UNEXAMINED, why)
 
 
 def _hashed(run: dict) -> bool:

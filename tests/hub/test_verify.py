@@ -36,12 +36,21 @@ def test_every_figure_of_an_untouched_model_is_confirmed(whole, capsys):
     assert code == 0
     *derived, summary, proves = [line for line in lines if not line.startswith(("declared ", "unexamined "))]
     assert all(line.startswith("confirmed ") for line in derived), lines
-    assert summary.endswith(" confirmed, 0 different, 0 not derivable; 22 declared, 0 unexamined")
+    assert summary.endswith(" confirmed, 0 different, 0 not derivable; 24 declared, 1 unexamined")
     assert "does not mean that these weights gave the outputs" in proves
     assert any(line.startswith("declared ") and "eval/exam/manifest.json started: " in line for line in lines)
     named = ("eval/exam/metrics.json accuracy", "eval/talk/judge/metrics.json headline", "rubric.sha256", "prompt_sha256")
     for figure in (*named, "model.weights_sha256", 'README.md "| exam |', "model-index accuracy of exam", "exam.yaml value"):
         assert any(figure in line for line in lines), figure
+
+
+def test_how_many_runs_there_were_is_declared(whole, capsys):
+    lines = verified(whole, capsys, whole)[1]
+    # The second exam has other settings; the log is of the same weights and questions.
+    assert any(line.startswith("declared ") and line.endswith("eval/exam/manifest.json runs_in_log: 2") for line in lines)
+    card = (whole / "README.md").read_text(encoding="utf-8")
+    assert card.count("; 2 runs of these weights on this benchmark stand in the publisher's log (declared)") == 2
+    assert not list(whole.rglob("medllm_runs.jsonl"))
 
 
 def test_the_first_figure_is_told_before_any_tokenizer_is_loaded(whole):
@@ -86,7 +95,7 @@ def test_tampering_is_detected_and_named(whole, tmp_path, capsys, change, named)
 def test_what_needs_the_data_is_not_derivable_without_it(whole, capsys):
     assert main(["verify", str(whole)]) == 1
     lines = capsys.readouterr().out.splitlines()
-    wrong = [line for line in lines[:-2] if not line.startswith(("confirmed ", "declared "))]
+    wrong = [line for line in lines[:-2] if not line.startswith(("confirmed ", "declared ", "unexamined "))]
     assert wrong and all(line.startswith("not derivable ") for line in wrong)
     assert any("eval/exam/manifest.json data.sha256: eight.jsonl is not at hand; name it with --data" in line for line in wrong)
 

@@ -3,6 +3,8 @@
 import copy
 import json
 import os
+import shutil
+import stat
 from pathlib import Path
 
 from support.tampering import (
@@ -13,14 +15,20 @@ from support.tampering import (
     appended,
     copied,
     edited,
+    flipped,
     index,
     manifest,
     metrics,
     outputs,
+    put,
     removed,
     replaced,
+    several,
 )
 
+from medllm_hf.evaluation.exams.derive import derive, read_questions_asked
+from medllm_hf.evaluation.runs.folder import read_run, write_jsonl
+from medllm_hf.folders import write_json
 from medllm_hf.hub.cards import SECTION_BEGINS, SECTION_ENDS, evidence_hash
 
 CARD = "README.md"
@@ -133,6 +141,29 @@ def with_note(found: dict) -> None:
     found["note"] = "FDA cleared"
 
 
+def socket(name: str) -> Change:
+    return lambda folder: os.mknod(folder / name, stat.S_IFSOCK | 0o600)
+
+
+def copied_folder(source: str, target: str) -> Change:
+    return lambda folder: shutil.copytree(folder / source, folder / target)
+
+
+def encoded(name: str, encoding: str) -> Change:
+    """A file in another encoding."""
+    return lambda folder: (folder / name).write_bytes((folder / name).read_text(encoding="utf-8").encode(encoding))
+
+
+def second_run(folder: Path) -> None:
+    """A run of the exam's settings, true in itself, whose model has chosen otherwise once."""
+    shutil.copytree(folder / EXAM, folder / "eval" / "second")
+    outputs("eval/second", lambda found: flipped(found[0]))(folder)
+    run = read_run(folder / "eval" / "second")
+    derived = derive(read_questions_asked(run["scores"]), run["outputs"], run["manifest"])
+    write_jsonl(run["folder"] / "scores.jsonl", derived.scores)
+    write_json(run["folder"] / "metrics.json", derived.metrics)
+
+
 def sure_of_all(rows: list[dict]) -> None:
     for row in rows:
         row["logprobs"] = dict.fromkeys(row["logprobs"], -0.01)
@@ -240,7 +271,7 @@ FORGERIES: list[tuple[str, Change, str, str]] = [
     ("a template that recurs", file("chat_template.jinja", RECURS), D, f"{CIRCULAR}: found"),
     ("a template that is none", file("chat_template.jinja", "{% for"), D, f"{CIRCULAR}: found"),
     ("a tokenizer that is none", file("tokenizer.json", "[]"), D, f"{CIRCULAR}: found"),
-    ("a name that steers the terminal", manifest(EXAM, "model", id="\x1b[2J\x1b[1;1Hconfirmed"), D, r"\x1b\[2J"),
+    ("a name that steers the terminal", manifest(EXAM, "model", id="\x1b[2J\x1b[1;1Hconfirmed"), D, "`eval/exam`"),
     ("a metric that steers the terminal", metrics(EXAM, **{"\x1b[1A\x1b[2Kaccuracy": 1}), N, r"\x1b[1A\x1b[2Kaccuracy"),
     ("a file that begins a line", file("x\nconfirmed     all"), UNEXAMINED, r"x\nconfirmed     all"),
     ("a name that turns round", file("a\u202etxt.b"), UNEXAMINED, r"a\u202etxt.b"),
@@ -248,6 +279,43 @@ FORGERIES: list[tuple[str, Change, str, str]] = [
     ("a run of the first schema", edited(f"{EXAM}/manifest.json", lambda m: m.update(schema="x")), D, "a manifest of schema x"),
     ("a seed of fifty digits", manifest(EXAM, "settings", seed=10**50), D, "`eval/exam`"),
     ("an entry with an alias", file(".eval_results/exam.yaml", LAUGHS), D, ".eval_results/exam.yaml: damaged"),
+    # Of a later hand: readers that differ, other types, other encodings, two runs against each other.
+    ("metadata with a tag of YAML", replaced(CARD, "model-index:", "!!omap model-index:"), D, "a tag in YAML"),
+    ("a licence with a tag of YAML", replaced(CARD, "license: apache-2.0", "license: !!str apache-2.0"), D, "a tag in YAML"),
+    ("a set of YAML", head("x: !!set {a, b}"), D, "a tag in YAML"),
+    ("a figure by a merged key", head("x: {<<: {cmexam: 99.9}}"), D, "README.md metadata x: a figure"),
+    ("HTML as the base", renamed(CARD, "org/base", "<img src=x>"), D, "<img src=x>, which is no id of the Hub"),
+    ("an entry in JSON", file(".eval_results/exam.json", '[{"value": 0.99}]'), D, ".eval_results/exam.json: damaged"),
+    ("an entry by a shorter ending", file(".eval_results/best.yml", "- value: 0.99"), N, ".eval_results/best.yml: no run best"),
+    ("a run by a name of look-alikes", copied_folder(EXAM, "eval/\u0435\u0445\u0430m"), D, "model-index accuracy of \u0435"),
+    ("figures that turn round", words("accuracy \u202e%9.99\u202c"), D, "a figure"),
+    ("figures behind a sign for a line", words("plain\x85CMExam 99.9%"), D, "a figure"),
+    ("two links in a circle", several(link("a", "b"), link("b", "a")), UNEXAMINED, "a: a link to b"),
+    ("a socket", socket("s.sock"), UNEXAMINED, "s.sock: a pipe or a device"),
+    ("a file that erases a line", file("a\x1b[2Kb.txt"), UNEXAMINED, r"a\x1b[2Kb.txt"),
+    ("a folder that begins a line", file("d\nconfirmed     x/y.txt"), UNEXAMINED, r"d\nconfirmed     x/y.txt"),
+    ("an output of ten megabytes", appended(f"{EXAM}/outputs.jsonl", f'{{"id": "{"x" * 10**7}"}}\n'), D, "row 9: no "),
+    ("a metric that is no number", replaced(f"{EXAM}/metrics.json", '"n": 8', '"n": NaN'), D, "metrics.json n: nan"),
+    ("a seed without end", manifest(EXAM, "settings", seed=float("inf")), D, "settings.seed is a float"),
+    ("a key of an output twice", twice(f"{EXAM}/outputs.jsonl", '"id": "x", '), D, "line 1 (the key 'id' twice)"),
+    ("a mark of order before the manifest", encoded(f"{EXAM}/manifest.json", "utf-8-sig"), D, f"{EXAM}: found"),
+    ("a mark of order before the card", encoded(CARD, "utf-8-sig"), D, "no metadata"),
+    ("a card in UTF-16", encoded(CARD, "utf-16"), D, "not UTF-8"),
+    ("metrics in UTF-16", encoded(f"{EXAM}/metrics.json", "utf-16"), D, "that is not JSON"),
+    ("other ends of lines", renamed(f"{EXAM}/outputs.jsonl", "\n", "\r\n"), D, "`eval/exam`"),
+    ("a header of a gigabyte", file("model.safetensors", (1 << 30).to_bytes(8, "little") + b"{}"), D, "model.weights_sha256"),
+    ("weights without a tensor", file("model.safetensors", (2).to_bytes(8, "little") + b"{}"), D, "model.weights_sha256"),
+    ("false for a rotation", outputs(EXAM, put(0, rotation=False)), D, "rotation False"),
+    ("false for a log-probability", all_logprobs(False), D, "outputs.jsonl row 1: logprobs"),
+    ("false for a metric", metrics(EXAM, unparsed=False), D, "metrics.json unparsed: False"),
+    ("true for a number of questions", manifest(EXAM, "data", n=True), D, "data.n is a bool"),
+    ("true for the schema", edited(f"{EXAM}/manifest.json", lambda m: m.update(schema=True)), D, "a manifest of schema True"),
+    ("a template that includes", file("chat_template.jinja", "{% include '/etc/passwd' %}"), D, f"{CIRCULAR}: found"),
+    ("two runs of the same settings", second_run, D, "eval/second: other answers than eval/exam"),
+    ("a rank as the name of a run", copied_folder(EXAM, "eval/best-of-all"), DECLARED, "a rank, or what may be read as one"),
+    ("an approval as a model's name", manifest(EXAM, "model", id="FDA-approved"), DECLARED, "in the name FDA-approved"),
+    ("another number of runs", edited(f"{EXAM}/manifest.json", lambda m: m.update(runs_in_log=1)), D, "`eval/exam`"),
+    ("a run in another folder", copied_folder(EXAM, "EVAL/exam"), UNEXAMINED, "EVAL/exam/metrics.json"),
     ("an entry of a second run", copied(RANKED, ".eval_results/circular.yaml"), D, "circular.yaml"),
 ]  # fmt: skip
 

@@ -18,7 +18,7 @@ EXPECTED, DO = 'a JSON file {"messages": [...]} as the page exports it', "choose
 _UNSEEN = dict.fromkeys([*range(9), *range(11, 32), *range(127, 160)])
 # What Markdown takes as its own anywhere in a line, and at the beginning of one.
 _MARKS = re.compile(r"([\\`*_\[\]<>#|~$&!])")
-_LINE_MARKS = re.compile(r"^(\s*)([-+=]|\d+(?=[.)]))", re.MULTILINE)
+_LINE_MARKS = re.compile(r"^([^\S\n]*)([-+=]|\d+(?=[.)]))", re.MULTILINE)
 
 
 @dataclass(frozen=True)

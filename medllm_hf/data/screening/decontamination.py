@@ -28,7 +28,7 @@ COMMON, FEW = 24, 8
 # In thirds of a Chinese letter: enough; without an exam phrase; with options; more for each edit; of the stem for each edit.
 ENOUGH, ENOUGH_OF_A_NAME, ENOUGH_WITH_OPTIONS, FOR_AN_EDIT, OWN_FOR_AN_EDIT = 30, 60, 27, 3, 9
 STOCK = re.compile(
-    "下列|以下|关于|有关|患者|病人|男性?|女性?|[0-9]+岁|哪一?[项种个些]|什么|多少|叙述|说法|描述|表述|论述|[不最]?正确|错误"
+    "下列|以下|关于|有关|患者|病人|男性?|女性?|(?<![0-9])[0-9]+岁|哪一?[项种个些]|什么|多少|叙述|说法|描述|表述|论述|[不最]?正确|错误"
     "|[不最]?可能|不?属于|不?包括|不?符合|除外|诊断|[应宜]?首[选先]|为?明确|进行|进一步|处理|措施|检查|治疗方法|临床表现"
     "|主要表现|症状|并发症|病因|原因|特点|因素|[的是为有应该]"
     "|whichofthefollowing|which|whatis|what|statements?|correct|incorrect|true|false|except|regarding|about|patient|yearold|(?:is|are)"

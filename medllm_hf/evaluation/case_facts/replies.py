@@ -34,7 +34,7 @@ _CALLED: dict[str, Kind] = {
     "sign": "finding", "medication": "history", "test": "finding", "disease": "diagnosis",
 }  # fmt: skip
 # Words of the case that are no fact alone; as a diagnosis they would be taken out of all that the patient is told.
-_NOTHING = re.compile(r"(?:无|没有?|有|否认?|是|不详|未知|未提及|暂|none|no|yes|unknown|na)+")
+_NOTHING = re.compile(r"(?:无|没有?|有|否认?|是|不详|未知|未提及|暂|none|no|yes|unknown|na)++")
 # Entries hold no object within them, so a reply that was cut still gives those that are whole.
 _ENTRY = re.compile(r"\{[^{}]*\}")
 

@@ -9,7 +9,7 @@ from types import NoneType
 from typing import Any, NotRequired, TypedDict
 
 from medllm_hf.data.exam_prompts import KINDS
-from medllm_hf.data.mcq import McqItem
+from medllm_hf.data.mcq import LANGUAGE, McqItem
 from medllm_hf.errors import UserError
 from medllm_hf.evaluation.costs.prices import check_costs, sum_usage, with_cost
 from medllm_hf.evaluation.exams.outputs import (
@@ -217,7 +217,7 @@ class Answer:
         return self.shown.item.question, self.own_options, self.own(self.reference)
 
 
-def read_question(row: Mapping, where: str, language: str = McqItem.language) -> PresentedQuestion:
+def read_question(row: Mapping, where: str, language: str = LANGUAGE) -> PresentedQuestion:
     """The question in a row of scores.jsonl as it was put; its `language` is not written there.
 
     Raises:
@@ -297,8 +297,8 @@ class StoredRun:
     outputs: list[Output]
 
 
-def stored_run(where: str, run: FinishedRun) -> StoredRun:
-    """The exam run in `run`, which `read_run` gave.
+def stored_run(where: str, run: FinishedRun, scores: Iterable[Mapping] | None = None) -> StoredRun:
+    """The exam run in `run`, which `read_run` gave; `scores` are its rows of scores one by one, where it has none of them.
 
     Raises:
         UserError: a record without a field that it must have, or with one that cannot be.
@@ -307,7 +307,7 @@ def stored_run(where: str, run: FinishedRun) -> StoredRun:
     try:
         check_manifest(manifest)
         outputs = read_outputs(run["outputs"], counted="endpoint" in manifest["model"])
-        stored = StoredRun(manifest, read_questions_asked(run["scores"]), outputs)
+        stored = StoredRun(manifest, read_questions_asked(run["scores"] if scores is None else scores), outputs)
     except ValueError as error:
         raise UserError(f"a damaged run in {where}: {error}", "what the format says", _AGAIN) from error
     check_costs(manifest, ["model"], f"{where}/manifest.json")

@@ -182,7 +182,7 @@ def _said(row: object) -> Fields:
 
 def _check_values(where: str, row: Mapping) -> None:
     for name in ("logprobs", "lengths"):
-        if name in row and not (row[name] and all(isinstance(value, int | float) for value in row[name].values())):
+        if name in row and not (row[name] and all(type(value) in (int, float) for value in row[name].values())):
             raise ValueError(f"{where}: {name} {row[name]!r}")
     if not all(value > 0 for value in row.get("lengths", {}).values()):
         raise ValueError(f"{where}: lengths {row['lengths']!r}")

@@ -7,7 +7,7 @@ import random
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, fields, replace
 from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -87,8 +87,11 @@ def _file_questions(file: str, encoding: str | None) -> Questions:
 
 def questions_hash(items: Iterable[McqItem]) -> str:
     """One SHA-256 over all that the questions hold, in their order."""
-    lines = (json_line({**asdict(item), "answer": sorted(item.answer)}) for item in items)
-    return hashlib.sha256("".join(lines).encode(errors="backslashreplace")).hexdigest()
+    names, digest = [field.name for field in fields(McqItem)], hashlib.sha256()
+    for item in items:
+        line = json_line({**{name: getattr(item, name) for name in names}, "answer": sorted(item.answer)})
+        digest.update(line.encode(errors="backslashreplace"))
+    return digest.hexdigest()
 
 
 def overview(questions: Questions) -> str:
@@ -101,7 +104,7 @@ def overview(questions: Questions) -> str:
     return f"{name}: {record['n']} {noun} ({kinds})" + (f", left out: {others}" if others else "")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class PresentedQuestion:
     """A question as it is put to the model: `item` has its options and answer as shown, `order` the item's own letters so."""
 
@@ -120,6 +123,8 @@ class PresentedQuestion:
 
     def original(self) -> McqItem:
         """The item in its own letters, in the order of its labels."""
+        if self.order == "".join(self.item.options):
+            return self.item
         texts = dict(zip(self.order, self.item.options.values(), strict=True))
         options = {label: texts[label] for label in self.item.options}
         return replace(self.item, options=options, answer=frozenset(self.own(self.item.answer)))
@@ -128,6 +133,8 @@ class PresentedQuestion:
 def reorder_options(item: McqItem, order: Iterable[str], rotation: int = 0) -> PresentedQuestion:
     """`item` with its options in `order`: its first label stands before the first option shown, and so on."""
     own = dict(zip(item.options, order, strict=True))
+    if all(label == letter for label, letter in own.items()):
+        return PresentedQuestion(item, rotation, "".join(own))
     options = {label: item.options[letter] for label, letter in own.items()}
     answer = frozenset(label for label, letter in own.items() if letter in item.answer)
     return PresentedQuestion(replace(item, options=options, answer=answer), rotation, "".join(own.values()))

@@ -19,7 +19,9 @@ def version_of(metrics: Mapping | None) -> int:
 
 
 def equal(derived: object, stored: object) -> bool:
-    """Whether `stored` says what was derived, up to the last digits of a float. It may say more."""
+    """Whether `stored` says what was derived, up to the last digits of a float. It may say more; true and 1 are different."""
+    if isinstance(derived, bool) != isinstance(stored, bool):
+        return False
     if isinstance(derived, dict):
         return isinstance(stored, dict) and all(key in stored and equal(derived[key], stored[key]) for key in derived)
     if isinstance(derived, list):

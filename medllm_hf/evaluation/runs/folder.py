@@ -10,13 +10,15 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from reprlib import Repr
-from typing import TypedDict
+from typing import Any, TypedDict
 
 from medllm_hf import __version__
 from medllm_hf.errors import UserError
 from medllm_hf.evaluation.runs.compare import check_metrics
+from medllm_hf.evaluation.runs.log import note_run
 from medllm_hf.evaluation.runs.names import check_no_runs_below
 from medllm_hf.folders import (
+    LARGEST,
     check_file,
     check_free,
     empty,
@@ -31,6 +33,7 @@ from medllm_hf.folders import (
 )
 from medllm_hf.weight_files import weight_files
 
+SCORES = "scores.jsonl"
 PACKAGES = ("torch", "transformers", "evaluate", "datasets", "peft", "trl")
 # Another version of these may give other outputs; the rest of the versions and the hardware are recorded only.
 DECISIVE = ("medllm_hf", "torch", "transformers")
@@ -87,6 +90,7 @@ class RunFolder:
         write_jsonl(self.path / "outputs.jsonl", (self.rows[key] for key in order))
         write_json(self.path / "metrics.json", metrics)
         write_json(self.path / "manifest.json", {**self.manifest, "ended": now()})
+        note_run(self.path, self.manifest)
 
     def check_keys(self, keys: Iterable[tuple]) -> None:
         """Check that a run that has ended has an output of each of the `keys`, and no other.
@@ -340,8 +344,11 @@ class FinishedRun(TypedDict):
     metrics: dict
 
 
-def read_run(folder: Path | str) -> FinishedRun:
+def read_run(folder: Path | str, scores: bool = True) -> FinishedRun:
     """A finished run.
+
+    Args:
+        scores: whether its rows of scores are read, which are the largest part; else there are none.
 
     Raises:
         UserError: not a run folder, or not a finished one.
@@ -349,33 +356,48 @@ def read_run(folder: Path | str) -> FinishedRun:
     folder = Path(folder)
     manifest = read_json(folder / "manifest.json", names=True)
     schema = manifest.get("schema", 1)
-    if not isinstance(schema, int) or schema > SCHEMA:
+    if type(schema) is not int or schema not in range(1, SCHEMA + 1):
         raise UserError(f"a manifest of schema {schema} in {folder}", f"one of {SCHEMA} or less", "take a newer medllm_hf")
     if "ended" not in manifest:
         raise UserError(f"an unfinished run in {folder}", "a finished run folder", "run the same `medllm eval` again")
     metrics = read_json(folder / "metrics.json", names=True)
     if _is_deep([manifest, metrics]):
         raise UserError(f"a manifest or metrics nested too deep in {folder}", "a run's own files", "run `medllm eval` again")
-    outputs, scores = (read_rows(folder / f"{name}.jsonl") for name in ("outputs", "scores"))
-    return {"folder": folder, "manifest": manifest, "outputs": outputs, "scores": scores, "metrics": metrics}
+    outputs, rows = read_rows(folder / "outputs.jsonl"), read_rows(folder / SCORES) if scores else []
+    return {"folder": folder, "manifest": manifest, "outputs": outputs, "scores": rows, "metrics": metrics}
 
 
 def read_rows(file: Path) -> list:
     """The JSON value of each line of a file in a run folder.
 
     Raises:
-        UserError: no such file, a line that is no JSON, or one that is nested deeper than `DEEPEST`.
+        UserError: see `each_row`.
+    """
+    return list(each_row(file))
+
+
+def each_row(file: Path) -> Iterator[Any]:
+    """Yields the JSON value of each line of a file in a run folder, which is in memory one line at a time.
+
+    Raises:
+        UserError: no such file, or one that is too large; a line that is no JSON in UTF-8, or nested deeper than `DEEPEST`.
     """
     if not os.path.lexists(file):
         raise UserError(f"no {file.name} in {file.parent}", "a finished run folder", "run `medllm eval` again")
-    try:
-        # Not splitlines: a reply may hold other signs that end a line.
-        rows = [json.loads(line, object_pairs_hook=unique_keys) for line in read_text(file).split("\n") if line]
-        if any(map(_is_deep, rows)):
-            raise ValueError("nested too deep")
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"damaged {file} ({error})", "JSON lines", "run `medllm eval` again") from error
-    return rows
+    if (size := check_file(file)) > LARGEST:
+        raise UserError(f"{file} of {size:,} bytes", f"at most {LARGEST:,}", "check that it is the right file")
+    with file.open("rb") as lines:
+        for number, line in enumerate(lines, start=1):
+            try:
+                text = line.decode("utf-8").removesuffix("\n")
+                row = json.loads(text, object_pairs_hook=unique_keys) if text else None
+                if _is_deep(row):
+                    raise ValueError("nested too deep")
+            except (ValueError, RecursionError) as error:
+                found = f"damaged {file} line {number} ({error})"
+                raise UserError(found, "JSON lines in UTF-8", "run `medllm eval` again") from error
+            if text:
+                yield row
 
 
 def _is_deep(value: object) -> bool:

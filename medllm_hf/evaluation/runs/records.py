@@ -82,6 +82,11 @@ def _mismatch(value: object, place: str) -> str:
     return f"{place or 'a row'} is a {type(value).__name__}"
 
 
+def _is_meant(value: object, kind: type | tuple[type, ...]) -> bool:
+    """Whether true and false stand where they are meant, and not for 1 and 0."""
+    return not isinstance(value, bool) or bool in (kind if isinstance(kind, tuple) else (kind,)) or kind is object
+
+
 def check_fields(where: str, record: object, fields: Fields, optional: Fields | None = None) -> None:
     """Check that a record of JSON has these fields, each of its type; `optional` ones may be lacking.
 
@@ -93,5 +98,5 @@ def check_fields(where: str, record: object, fields: Fields, optional: Fields | 
     if lacking := [name for name in fields if name not in record]:
         raise ValueError(f"{where}: no {lacking[0]!r}")
     for name, kind in {**fields, **(optional or {})}.items():
-        if name in record and not isinstance(record[name], kind):
+        if name in record and not (isinstance(record[name], kind) and _is_meant(record[name], kind)):
             raise ValueError(f"{where}: {name} {record[name]!r}")

@@ -34,8 +34,9 @@ def benchmark_findings(where: str, data: DataRecord, items: Sequence[McqItem]) -
         yield Finding(figure, DECLARED, f"{name}, a file that bears the name of a benchmark: nobody here has compared them")
     elif "files" not in data:
         yield Finding(figure, DECLARED, f"{name}: questions and answers are the publisher's own")
-    if repeated := sum(count - 1 for count in Counter(map(_content, items)).values()):
-        twice = next(text for text, count in Counter(map(_content, items)).items() if count > 1)
+    times = Counter(map(_content, items))
+    if repeated := len(items) - len(times):
+        twice = next(text for text, count in times.items() if count > 1)
         first = next(item.id for item in items if _content(item) == twice)
         yield Finding(f"{where}/scores.jsonl", DECLARED, f"{repeated} questions stand there more than once, {first} first")
 

@@ -3,7 +3,7 @@
 import math
 import random
 from collections import Counter
-from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import NotRequired, TypedDict
 
@@ -21,7 +21,7 @@ from medllm_hf.evaluation.exams.prompts import (
     read_questions,
 )
 from medllm_hf.evaluation.exams.settings import NEW_TOKENS, READINGS
-from medllm_hf.evaluation.runs.folder import FinishedRun
+from medllm_hf.evaluation.runs.folder import SCORES, FinishedRun, each_row
 from medllm_hf.evaluation.runs.records import DataRecord, read_record
 from medllm_hf.evaluation.verification.benchmarks import benchmark_findings
 from medllm_hf.evaluation.verification.bounded import bounded
@@ -113,13 +113,15 @@ def exam(where: str, run: FinishedRun, known: Known) -> Generator[Finding, None,
         UserError: it is damaged.
     """
     rules = rules_of(run["metrics"])
-    manifest, stored = read_record(run["manifest"], Manifest, f"{where}/manifest.json"), stored_run(where, run)
+    manifest = read_record(run["manifest"], Manifest, f"{where}/manifest.json")
+    stored = stored_run(where, run, each_row(run["folder"] / SCORES))
     settings, outputs = manifest["settings"], stored.outputs
     yield compared(f"{where}/manifest.json model.weights_sha256", known.weights, manifest["model"]["weights_sha256"])
     yield from behaviour_findings(f"{where}/manifest.json model.files_sha256", manifest["model"].get("files_sha256", {}), known)
     written = [one.original() for one in stored.questions if not one.rotation]
     data, sets = question_sets(where, written, manifest["data"], known, settings.get("encoding"))
     items = sets[0]
+    del stored, written  # what was read of the file, where the questions are at hand, is the same again
     yield data
     yield compared(f"{where}/manifest.json data.n", len(items), manifest["data"]["n"])
     yield from benchmark_findings(where, manifest["data"], items)
@@ -128,18 +130,23 @@ def exam(where: str, run: FinishedRun, known: Known) -> Generator[Finding, None,
     if lines.state == CONFIRMED:
         lines = output_finding(where, shown, outputs, settings, rules) or lines
     yield lines
-    if not {one.key for one in shown} & {(row["id"], row["rotation"]) for row in outputs}:
+    answered = {(row["id"], row["rotation"]) for row in outputs}
+    if not any(one.key in answered for one in shown):
         raise UserError(f"no output of any question in {where}", "those of its questions", "run `medllm eval mcq` again")
     derived = derive(shown, outputs, run["manifest"], rules)
-    yield row_finding(f"{where}/scores.jsonl", derived.scores, run["scores"])
-    yield from metric_findings(f"{where}/metrics.json", derived.metrics, run["metrics"])
+    metrics = derived.metrics
+    yield row_finding(f"{where}/scores.jsonl", derived.scores, each_row(run["folder"] / SCORES))
+    yield from metric_findings(f"{where}/metrics.json", metrics, run["metrics"])
+    del derived, shown, answered
+    if not known.rerun:
+        outputs = run["outputs"] = []  # a process that is forked for the prompts would have them too
     prompts = prompt_findings(where, manifest, sets, known)
     yield from prompts
     if known.rerun:
         figure = f"{where}/outputs.jsonl rerun"
         again = _rerun(figure, manifest, sets, outputs, rules, known) if prompts[-1].state == CONFIRMED else None
         yield from guarded(figure, again or iter([Finding(figure, UNKNOWN, "its prompts are not confirmed")]))
-    return derived.metrics
+    return metrics
 
 
 def _rerun(
@@ -193,14 +200,17 @@ def question_sets(
     The hash of a benchmark is over the questions themselves, so the scores alone confirm it; that of a file needs the file.
     """
     figure = f"{where}/manifest.json data.sha256"
-    written = [tuple(replace(item, language=language) for item in items) for language in LANGUAGES]
     if path := known.files.get(record["sha256"]):
+        written = [tuple(items)]
         items = read_questions(str(path), encoding=encoding).items
-        if items in written:
-            return Finding(figure, CONFIRMED, record["name"]), [items]
+        if items and written[0] and items[0].language != written[0][0].language:
+            written = [_in_language(written[0], items[0].language)]
+        if items == written[0]:
+            return Finding(figure, CONFIRMED, record["name"]), written
         others = [one.id for one, *twins in zip(items, *written, strict=False) if one not in twins]
         first = others[0] if others else f"their number, {len(written[0])} for {len(items)}"
         return Finding(figure, DIFFERENT, f"other questions in {where}/scores.jsonl than in {record['name']}: {first}"), [items]
+    written = [_in_language(items, language) for language in LANGUAGES]
     for items in written:
         if questions_hash(items) == record["sha256"]:
             return Finding(figure, CONFIRMED, record["name"]), [items]
@@ -208,6 +218,10 @@ def question_sets(
         why = f"other questions in {where}/scores.jsonl than {record['name']} has by this hash"
         return Finding(figure, DIFFERENT, why), written
     return Finding(figure, UNKNOWN, f"{record['name']} is not at hand; name it with --data"), written
+
+
+def _in_language(items: Iterable[McqItem], language: str) -> tuple[McqItem, ...]:
+    return tuple(item if item.language == language else replace(item, language=language) for item in items)
 
 
 def output_finding(

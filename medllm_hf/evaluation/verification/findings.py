@@ -111,16 +111,20 @@ def metric_findings(file: str, derived: dict, stored: dict) -> list[Finding]:
     return found + more
 
 
-def row_finding(file: str, derived: Sequence[Mapping], stored: Sequence[dict]) -> Finding:
+def row_finding(file: str, derived: Sequence[Mapping], stored: Iterable) -> Finding:
     """Whether the rows of a file are those that were derived; the first that is not is named."""
-    for number, (ours, theirs) in enumerate(zip(derived, stored, strict=False), start=1):
+    count = 0
+    for count, theirs in enumerate(stored, start=1):
+        if count > len(derived):
+            continue
+        ours = derived[count - 1]
         if not isinstance(theirs, dict) or not (equal(ours, theirs) and equal(theirs, ours)):
             theirs = theirs if isinstance(theirs, dict) else {}
-            fields = [name for name in {**ours, **theirs} if ours.get(name) != theirs.get(name)]
-            return Finding(file, DIFFERENT, f"row {number} ({ours.get('id')}) has another {', '.join(fields)} than follows")
-    if len(derived) != len(stored):
-        return Finding(file, DIFFERENT, f"{len(stored)} rows, where {len(derived)} follow")
-    return Finding(file, CONFIRMED, f"{len(stored)} rows")
+            fields = [name for name in {**ours, **theirs} if not equal(ours.get(name), theirs.get(name))]
+            return Finding(file, DIFFERENT, f"row {count} ({ours.get('id')}) has another {', '.join(fields)} than follows")
+    if len(derived) != count:
+        return Finding(file, DIFFERENT, f"{count} rows, where {len(derived)} follow")
+    return Finding(file, CONFIRMED, f"{count} rows")
 
 
 def key_finding(file: str, rows: Iterable[Mapping], wanted: Sequence[tuple], key: tuple[str, ...]) -> Finding:
