@@ -9,7 +9,6 @@ How often an altered answer would be seen is measured on the same items.
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
 from math import inf, isfinite, sqrt
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -43,11 +42,17 @@ class Exam:
     rules: Rules
 
 
-@lru_cache(maxsize=1)  # several runs are of one model, which takes a while to load
+# Several runs are of one model, which takes a while to load.
+_loaded: dict[tuple[Path, str], "PreTrainedModel"] = {}
+
+
 def _load(folder: Path, dtype: str) -> "PreTrainedModel":
     from medllm_hf.evaluation.exams.weights import load_network
 
-    return load_network(folder, choose_device(None), dtype)
+    if (folder, dtype) not in _loaded:
+        _loaded.clear()  # first: memory need not hold the model twice
+        _loaded[folder, dtype] = load_network(folder, choose_device(None), dtype)
+    return _loaded[folder, dtype]
 
 
 @contextmanager

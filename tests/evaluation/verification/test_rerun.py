@@ -4,6 +4,7 @@ import json
 import shutil
 from dataclasses import replace
 from math import inf, log
+from weakref import ref
 
 import pytest
 import torch
@@ -18,6 +19,7 @@ from medllm_hf.data.mcq import McqItem
 from medllm_hf.evaluation.commands.mcq import mcq
 from medllm_hf.evaluation.exams.outputs import PRESENT, Rules
 from medllm_hf.evaluation.exams.prompts import present_options
+from medllm_hf.evaluation.exams.weights import load_network
 from medllm_hf.evaluation.runs.folder import read_run, weights_hash
 from medllm_hf.evaluation.verification.exams import draw, exam
 from medllm_hf.evaluation.verification.findings import CONFIRMED, DECLARED, DIFFERENT, UNKNOWN, Known, Rerun
@@ -110,13 +112,29 @@ def test_honest_answers_pass_however_they_were_computed(tiny, asked, tmp_path, w
     assert finishing == ([(DECLARED, "not rerun: 6 answers to being asked once more")] if "finish" in WAYS[way] else [])
 
 
+def test_a_model_makes_room_before_it_is_loaded_in_another_precision(tiny, asked, tmp_path, monkeypatch):
+    loaded = []
+
+    def load(*how):
+        assert not [one for one in loaded if one() is not None]
+        network = load_network(*how)
+        loaded.append(ref(network))
+        return network
+
+    folders = {dtype: answered(tiny["base"], asked, tmp_path / dtype, dtype=dtype) for dtype in ("bfloat16", "float32")}
+    monkeypatch.setattr("medllm_hf.evaluation.exams.weights.load_network", load)
+    for dtype in ("float32", "bfloat16", "bfloat16", "float32"):
+        assert rerun(tiny["base"], asked, folders[dtype], count=1)[0].state == CONFIRMED
+    assert len(loaded) == 3
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("words", [(), ("--mode", "reply", "--max-new-tokens", "8")])
 def test_honest_answers_of_other_kernels_pass(tiny, asked, tmp_path, words):
-    plain = {"ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41", "OMP_NUM_THREADS": "2"}
+    kernels = {"ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41", "MKL_CBWR": "COMPATIBLE"}
     command = ["medllm", "eval", "mcq", "--model", str(tiny["base"]), "--data", str(asked), "--out", str(tmp_path / "run")]
     for dtype in ("float32", "bfloat16"):
-        done = run_command(*command, "--overwrite", "--dtype", dtype, *words, env=plain)
+        done = run_command(*command, "--overwrite", "--dtype", dtype, *words, env={**kernels, "OMP_NUM_THREADS": "2"})
         assert done.returncode == 0, done.stderr
         assert rerun(tiny["base"], asked, tmp_path / "run")[0].state == CONFIRMED
 
