@@ -121,10 +121,11 @@ def test_a_model_makes_room_before_it_is_loaded_in_another_precision(tiny, asked
         loaded.append(ref(network))
         return network
 
-    folders = {dtype: answered(tiny["base"], asked, tmp_path / dtype, dtype=dtype) for dtype in ("bfloat16", "float32")}
+    model = shutil.copytree(tiny["base"], tmp_path / "model")  # that of other tests may be there already
+    folders = {dtype: answered(model, asked, tmp_path / dtype, dtype=dtype) for dtype in ("bfloat16", "float32")}
     monkeypatch.setattr("medllm_hf.evaluation.exams.weights.load_network", load)
     for dtype in ("float32", "bfloat16", "bfloat16", "float32"):
-        assert rerun(tiny["base"], asked, folders[dtype], count=1)[0].state == CONFIRMED
+        assert rerun(model, asked, folders[dtype], count=1)[0].state == CONFIRMED
     assert len(loaded) == 3
 
 
