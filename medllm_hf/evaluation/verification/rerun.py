@@ -96,16 +96,17 @@ def finding(figure: str, found: Sequence[Apart], total: int, how: str) -> Findin
     bound, checks = bound_of(found), check_items(found)
     if not isfinite(bound):
         return Finding(figure, UNKNOWN, f"these weights give no finite numbers ({how})")
-    drawn = f"{len(checks)} of {total}"
+    drawn = f"of {len(checks)} items drawn from {total}"
     if wrong := [one for one in checks if one.refuted]:
         named = ", ".join(one.name for one in wrong[:_NAMED]) + (" …" if len(wrong) > _NAMED else "")
-        return Finding(figure, DIFFERENT, f"{len(wrong)} of {drawn} items are not what these weights give ({how}): {named}")
+        return Finding(figure, DIFFERENT, f"{len(wrong)} {drawn} are not what these weights give ({how}): {named}")
     if further := systematic(found):
-        why = f"{further} of {drawn} items are further from float32 than rounding explains, each a little ({how})"
+        why = f"{further} {drawn} are further from float32 than rounding explains, each a little ({how})"
         return Finding(figure, DIFFERENT, why)
     largest = max((one.parts for one in checks), default=0.0)
     seen = sum(one.seen for one in checks) / len(checks) if checks else 0.0
-    said = f"{drawn} items again, at most {largest:.1%} of the tolerance apart, which is {bound:.2g} by these items ({how})"
+    furthest = f"at most {largest:.1%} of the tolerance apart, which is {bound:.2g} by these items"
+    said = f"{len(checks)} of {total} items again, {furthest} ({how})"
     return Finding(figure, CONFIRMED, f"{said}; {power_text(len(checks), total, seen)}")
 
 
