@@ -118,7 +118,7 @@ def test_how_a_thing_is_said(clause, name, said):
     assert how_said(clause, (start, start + len(name)), name) == said
 
 
-@pytest.mark.parametrize("item", ["和a", "或者a", "和a或者", "与1"])
+@pytest.mark.parametrize("item", ["或者a", "和a或者"])
 def test_a_list_that_has_many_readings_is_read_once(item):
     """The child has a second of a core for what took one such name half of it, many times over."""
     assert bounded("a list", lambda: {how_said("痛" + item * 20, (0, 1), "痛") for _ in range(50)}, 1) == {"yes"}
