@@ -19,7 +19,7 @@ CARD = "README.md"
 # Bytes of a card.
 LARGEST = 1 << 22
 # What an edited card, config.json, provenance.json or training.json makes of the code that fills the card from them.
-DAMAGE = (KeyError, IndexError, TypeError, AttributeError, ValueError, ZeroDivisionError, RecursionError)
+DAMAGE = (KeyError, IndexError, TypeError, AttributeError, ValueError, ArithmeticError, RecursionError)
 
 
 def card_findings(folder: Path, runs: list[dict], stored: Mapping[str, int] | None = None) -> list[Finding]:
@@ -53,10 +53,11 @@ def pair_findings(runs: list[dict]) -> list[Finding]:
 
 
 def _parts(text: str) -> tuple[dict, str]:
-    head = re.match(r"---\n(.*?)\n---\n", text.replace("\r\n", "\n"), re.S)
+    text = text.removeprefix("\ufeff").replace("\r\n", "\n")
+    head = re.match(r"---\n(.*?)\n---\n", text, re.S)
     if not head:
         raise ValueError("no metadata")
-    return read_metadata(head[1]), text.replace("\r\n", "\n")[head.end() :]
+    return read_metadata(head[1]), text[head.end() :]
 
 
 def _about(metadata: dict, body: str) -> About:
@@ -64,7 +65,8 @@ def _about(metadata: dict, body: str) -> About:
     name = re.search(r'from_pretrained\("([^"\n]{1,200})"', body)
     if not name:
         raise ValueError("no from_pretrained with the model's name")
-    datasets = tuple(metadata.get("datasets") or ())
+    # One that was added by the editor of the Hub stands in the metadata alone, where it is declared.
+    datasets = tuple(one for one in metadata.get("datasets") or () if f"- [{one}](" in body)
     return About(name[1], metadata["license"], metadata.get("base_model"), datasets, own_words(body))
 
 

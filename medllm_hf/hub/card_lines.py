@@ -4,10 +4,12 @@ import difflib
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 from medllm_hf.evaluation.verification.findings import CONFIRMED, DECLARED, DIFFERENT, Finding
 from medllm_hf.hub.cards import SECTION_BEGINS, SECTION_ENDS
 from medllm_hf.hub.claims import claim
+from medllm_hf.hub.runs import BASE
 
 CARD = "README.md"
 # Characters of a line that is shown, and of one that is looked at for what it may have been; lines that are named.
@@ -27,7 +29,7 @@ def line_findings(made: Sequence[str], stored: Sequence[str]) -> list[Finding]:
     found += [_foreign(number, line) for number, line in strange[:_NAMED]]
     if len(strange) > _NAMED:
         found.append(Finding(f"{CARD} text", DIFFERENT, f"{len(strange) - _NAMED} more lines that are not of this card"))
-    found += _order_findings(ours, theirs)
+    found += [*_order_findings(ours, theirs), *_torn_tables(ours, theirs)]
     own = _own_lines(stored)
     if wrong := _unended(own):
         found.append(Finding(f"{CARD} own words", DIFFERENT, f"{wrong} that does not end in the section"))
@@ -82,7 +84,8 @@ def _missing(ours: list[tuple[int, str]], theirs: list[str], strange: list[tuple
     for line, times in Counter(line for _, line in ours).items():
         figure = f'{CARD} "{_short(line)}"'
         if counts[line] >= times:
-            found += [Finding(figure, CONFIRMED)] if line in figures else []
+            whose = "the figures; whose weights they are of is declared" if line.startswith(f"| {BASE}/") else ""
+            found += [Finding(figure, CONFIRMED, whose)] if line in figures else []
             continue
         near = difflib.get_close_matches(line[:_ALIKE], near_ones, 1, 0.6) if line in figures else []
         found.append(Finding(figure, DIFFERENT, f'the card has "{_short(near[0])}"' if near else "not in the card"))
@@ -102,6 +105,13 @@ def _order_findings(ours: list[tuple[int, str]], theirs: list[tuple[int, str]]) 
     known = [(places[line], number) for number, line in theirs if line in places]
     later = next((two[1] for one, two in zip(known, known[1:], strict=False) if two[0] < one[0]), None)
     return [Finding(f"{CARD} text line {later}", DIFFERENT, "lines of the card in another order")] if later else []
+
+
+def _torn_tables(ours: list[tuple[int, str]], theirs: list[tuple[int, str]]) -> list[Finding]:
+    """A finding for each place where a blank line ends a table, whose other rows are then shown as text."""
+    rows = {(one, two) for (at, one), (then, two) in pairwise(ours) if one.startswith("|") and then == at + 1}
+    torn = [at for (at, one), (then, two) in pairwise(theirs) if (one, two) in rows and two.startswith("|") and then > at + 1]
+    return [Finding(f"{CARD} text line {at + 1}", DIFFERENT, "a blank line within a table") for at in torn[:_NAMED]]
 
 
 def _own(line: str) -> Finding:

@@ -80,6 +80,8 @@ def metadata_findings(made: Mapping, stored: Mapping) -> list[Finding]:
                 found.append(Finding(figure, DIFFERENT, f"{_text(other[0])}, which is no id of the Hub"))
             else:
                 found.append(Finding(figure, DECLARED, _text(theirs)))
+        elif key in ("license_name", "license_link") and stored.get("license") != "other":
+            found.append(Finding(figure, DIFFERENT, f"{_text(theirs)}, beside the licence {_text(stored.get('license'))}"))
         elif key in made and _text(ours) == _text(theirs):
             found.append(Finding(figure, CONFIRMED, _text(theirs)))
         else:

@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from pickletools import genops
 
 from medllm_hf.data.screening.pii.masking import find
 from medllm_hf.errors import UserError, first_line
@@ -13,7 +14,9 @@ from medllm_hf.hub.card_figures import card_findings
 from medllm_hf.hub.runs import rederived, repository_hash
 from medllm_hf.hub.secret_patterns import kinds_of_secrets
 
-PICKLED = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib")
+PICKLED = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib", ".dill", ".cloudpickle")
+# Bytes in which an old pickle has named what it calls.
+_FIRST = 1 << 16
 # Files that people's words may stand in; what the card says of how its publisher is reached is meant to be read.
 TEXTS = (".jsonl", ".json", ".parquet", ".md", ".txt", ".csv", ".tsv", ".yaml", ".yml", ".html")
 CONTACT = ("email",)
@@ -72,10 +75,28 @@ def is_pickle(path: Path) -> bool:
     if path.suffix.lower() in PICKLED:
         return True
     with path.open("rb") as file:
-        first = file.read(64)
+        first = file.read(_FIRST)
     if first[8:9] == b"{" and path.suffix == ".safetensors":  # after the length of its header, which may look like anything
         return False
-    return bool(re.match(rb"\x80[\x02-\x05]", first)) or (first.startswith(b"PK\x03\x04") and b"/data.pkl" in first)
+    return (
+        bool(re.match(rb"\x80[\x02-\x05]", first))
+        or (first.startswith(b"PK\x03\x04") and b"/data.pkl" in first[:64])
+        or _is_old_pickle(first)
+    )
+
+
+def _is_old_pickle(first: bytes) -> bool:
+    """Whether bytes are a pickle of protocol 0 or 1, which has no mark at its beginning, that imports something."""
+    imports = False
+    try:
+        for code, value, _ in genops(first):
+            if code.name in ("GLOBAL", "INST"):
+                imports = True
+                if not all(part.isidentifier() for part in re.split(r"[ .]", str(value))):
+                    return False
+    except ValueError:  # another kind of file, or a pickle that is longer
+        return imports and len(first) == _FIRST
+    return imports
 
 
 def secrets_in(path: Path) -> Iterator[tuple[int, str]]:

@@ -7,13 +7,11 @@ from medllm_hf.errors import UserError
 from medllm_hf.evaluation.exams.derive import check_run, result_row
 from medllm_hf.evaluation.exams.phrases import finished_text
 from medllm_hf.evaluation.exams.report import FIRST_ROTATION, comparison
-from medllm_hf.evaluation.runs.folder import FinishedRun
+from medllm_hf.evaluation.runs.folder import FinishedRun, read_run
 from medllm_hf.reporting.blocks import Table, chance_text, interval, percent, table_lines
 
-# What may differ between the exams of a model and of its base: how they were computed, and the template of each.
-_FREE = frozenset(
-    ("batch_tokens", "batch_size", "device", "dtype", "quantization", "chat_template", "prompt_sha256", "reply_prefix")
-)
+# What may differ between the exams of a model and of its base: where they were computed, and the template of each.
+_FREE = frozenset(("batch_tokens", "batch_size", "device", "chat_template", "prompt_sha256", "reply_prefix"))
 _DATA = ("name", "split", "sha256", "n", "of")
 _HEAD = (
     *("run 评测", "model 模型", "accuracy 正确率", "95% interval 区间", "chance 随机水平", "n", "unparsed 未读出"),
@@ -108,8 +106,14 @@ def check_base_runs(runs: Sequence[Mapping]) -> None:
             )
 
 
+def _whole(run: dict) -> FinishedRun:
+    """The run with its rows, read again: a verification lets go of those that it has derived metrics from."""
+    stored = read_run(run["folder"])
+    return cast(FinishedRun, {**run, "outputs": stored["outputs"], "scores": stored["scores"]})
+
+
 def _change_cells(own: dict, base: dict) -> tuple[str, ...]:
-    after, before = (check_run(run["name"], cast(FinishedRun, run)) for run in (own, base))
+    after, before = (check_run(run["name"], _whole(run)) for run in (own, base))
     found = comparison(after, before)
     first = found["counted"] == FIRST_ROTATION
     shares = [(found["both"] + found[side]) / found["n"] for side in ("only_second", "only_first")]

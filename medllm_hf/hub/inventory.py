@@ -20,7 +20,49 @@ _WORDS = {
     "LICENSE": "a licence",
     "datasets": "the card of a dataset, as the publisher had it",
 }
-_CODE = (".py", ".pyc", ".pyd", ".so", ".dll", ".dylib", ".exe", ".sh", ".bat", ".ps1", ".ipynb", ".js", ".jar", ".whl")
+_CODE = (
+    *(
+        ".py",
+        ".pyc",
+        ".pyd",
+        ".pyw",
+        ".pyx",
+        ".ipynb",
+        ".whl",
+        ".egg",
+        ".so",
+        ".dll",
+        ".dylib",
+        ".exe",
+        ".com",
+        ".msi",
+        ".wasm",
+    ),
+    *(".sh", ".bash", ".zsh", ".fish", ".csh", ".bat", ".cmd", ".ps1", ".vbs", ".js", ".mjs", ".cjs", ".ts", ".jar", ".class"),
+    *(
+        ".rb",
+        ".pl",
+        ".pm",
+        ".php",
+        ".lua",
+        ".tcl",
+        ".r",
+        ".jl",
+        ".scpt",
+        ".applescript",
+        ".desktop",
+        ".c",
+        ".cc",
+        ".cpp",
+        ".cu",
+    ),
+    *(".go", ".rs", ".java", ".swift", ".llamafile"),
+)
+# How programs begin: of Linux, Windows and macOS (which has three kinds, one of them Java's too), WebAssembly and scripts.
+_PROGRAMS = (
+    *(b"\x7fELF", b"MZ", b"\xfe\xed\xfa", b"\xce\xfa\xed\xfe", b"\xcf\xfa\xed\xfe", b"\xca\xfe\xba\xbe"),
+    *(b"\0asm", b"#!"),
+)
 _OF_GIT = (".gitattributes", ".gitignore")
 
 
@@ -35,15 +77,15 @@ def inventory(paths: Iterable[str], folder: Path | None, told: frozenset[str]) -
     other: list[str] = []
     for path in sorted(paths):
         name = path.rpartition("/")[2]
-        if is_evidence(path) or path in _OF_GIT or path in told:
+        if is_evidence(path) or path in told:
             continue
         if name.lower().endswith(PICKLED) or (folder and is_pickle(folder / path)):
             yield Finding(path, UNEXAMINED, "a pickle, which can run code when it is read", alarm=True)
-        elif name.lower().endswith(_CODE):
+        elif name.lower().endswith(_CODE) or (folder and _is_program(folder / path)):
             yield Finding(path, UNEXAMINED, "code", alarm=True)
         elif path in BEHAVIOUR:
             yield Finding(path, DECLARED, "no run has its hash: it may be another than the outputs were made with")
-        elif words := _words(path):
+        elif words := "what git does with the files" if path in _OF_GIT else _words(path):
             yield Finding(path, DECLARED, words)
         else:
             other.append(path)
@@ -51,6 +93,12 @@ def inventory(paths: Iterable[str], folder: Path | None, told: frozenset[str]) -
         yield Finding(path, UNEXAMINED, "nothing is derived from it")
     if len(other) > _NAMED:
         yield Finding(f"{len(other) - _NAMED} more files", UNEXAMINED, "nothing is derived from them")
+
+
+def _is_program(path: Path) -> bool:
+    """Whether the first bytes of a file are those of a program."""
+    with path.open("rb") as file:
+        return file.read(4).startswith(_PROGRAMS)
 
 
 def is_evidence(path: str) -> bool:

@@ -15,6 +15,7 @@ from medllm_hf.evaluation.runs.log import count_runs
 from medllm_hf.evaluation.runs.names import distinct_names, nested_runs
 from medllm_hf.evaluation.verification.dialogues import held_by
 from medllm_hf.folders import check_apart, check_free, new_folder, read_json, write_json
+from medllm_hf.hub.behaviour_files import check_behaviour
 from medllm_hf.hub.cards import About, dataset_file, model_card
 from medllm_hf.hub.checks import check_repository
 from medllm_hf.hub.exam_tables import check_base_runs
@@ -161,8 +162,9 @@ def check_model(model: Path, shards: list[Path]) -> None:
 
     Raises:
         UserError: an empty or non-finite tensor, no template, a tokenizer whose ids or end token do not fit the model, or
-            weights that do not fit its config.json.
+            weights that do not fit its config.json; or see `check_behaviour`.
     """
+    check_behaviour(model)
     check_weights(model, header_shapes(shards))
     for shard in shards:
         check_tensors(shard)

@@ -1,5 +1,6 @@
 """The evaluation runs in a repository folder, and what follows from their raw outputs."""
 
+import re
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -108,18 +109,30 @@ def verify_runs(folder: Path, known: Known, runs: list[dict]) -> Iterator[Findin
 
 def _base_findings(where: str, path: Path, known: Known, runs: list[dict]) -> Iterator[Finding]:
     """The findings on an exam of the base model, whose weights, tokenizer and template are elsewhere."""
-    run = read_run(path)
+    run = read_run(path, scores=False)
     if run["manifest"].get("kind") != "mcq":
         yield Finding(where, DIFFERENT, f"a run of kind {run['manifest'].get('kind')}, where exams of the base model stand")
         return
     model = run["manifest"].get("model")
     model = model if isinstance(model, dict) else {}
-    plain = {**run, "manifest": {**run["manifest"], "model": {name: model.get(name) for name in ("id", "weights_sha256")}}}
+    yield from _malformed(f"{where}/manifest.json model", model)
+    told = {name: model.get(name) for name in ("id", "weights_sha256")}
+    # Its files are elsewhere, so their hashes are compared with nothing.
+    plain = {**run, "manifest": {**run["manifest"], "schema": 1, "model": told}}
     if model.get("weights_sha256") == known.weights:
         yield Finding(f"{where}/manifest.json model.weights_sha256", DIFFERENT, "those of this very model")
     own = replace(known, weights=str(model.get("weights_sha256")), rerun=None)
     metrics = yield from _declaring(where, exam(where, cast(FinishedRun, plain), own))
     runs.append({**_of_base(run, path), "metrics": metrics})
+
+
+def _malformed(where: str, model: Mapping) -> Iterator[Finding]:
+    """Yields a finding for each hash of a base model that is none: nothing here says what it should be."""
+    files = model.get("files_sha256")
+    hashes = {f"files_sha256 {name}": value for name, value in files.items()} if isinstance(files, dict) else {}
+    for name, value in {"weights_sha256": model.get("weights_sha256"), **hashes}.items():
+        if not re.fullmatch(r"(?!(.)\1*\Z)[0-9a-f]{64}", str(value)):
+            yield Finding(f"{where}.{name}", DIFFERENT, f"{str(value)[:70]}, which is no SHA-256")
 
 
 def _declaring(where: str, findings: Generator[Finding, None, dict]) -> Generator[Finding, None, dict]:

@@ -132,7 +132,7 @@ def _core(text: str) -> str:
 
 def _parts(text: str) -> tuple[dict, str]:
     """Metadata and body of a card of any hand; metadata that cannot be read count as body."""
-    text = text.replace("\r\n", "\n")
+    text = text.removeprefix("\ufeff").replace("\r\n", "\n")
     head = re.match(r"---\n(.*?)\n---\n", text, re.S)
     try:
         return (read_metadata(head[1]), text[head.end() :]) if head else ({}, text)

@@ -5,6 +5,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from importlib.resources import files
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from medllm_hf.errors import UserError
 from medllm_hf.evaluation.runs.folder import combined_hash
 from medllm_hf.evaluation.verification.findings import DECLARED, DIFFERENT, UNEXAMINED, UNKNOWN, Finding, Known, Rerun
 from medllm_hf.folders import read_text, sha256
+from medllm_hf.hub.behaviour_files import behaviour_findings
 from medllm_hf.hub.card_figures import card_findings
 from medllm_hf.hub.claims import claim
 from medllm_hf.hub.inventory import files_in, inventory
@@ -97,6 +99,7 @@ def verify_published(published: Published, known: dict[str, Path], rerun: Rerun 
     if not runs:
         yield Finding("eval/", UNKNOWN, "no run from which figures follow")
     yield from declarations(runs)
+    yield from behaviour_findings(published.folder, published.stored)
     yield from template_findings(published.folder, runs)
     yield from published.odd
     told = frozenset(whole.behaviour if any(_hashed(run) for run in runs if "of_base" not in run) else ())
@@ -113,6 +116,8 @@ def declarations(runs: list[dict]) -> Iterator[Finding]:
                 yield Finding(f"{place(run)}{what}", DECLARED, f"{said}, or what may be read as one, in the name {name}")
         if str(manifest.get("started", "")) > str(manifest.get("ended", "")):
             yield Finding(figure, DIFFERENT, f"ended {manifest['ended']}, before it started {manifest['started']}")
+        if max(str(manifest.get("started", "")), str(manifest.get("ended", ""))) > _tomorrow():
+            yield Finding(figure, DIFFERENT, f"started {manifest.get('started')} and ended {manifest['ended']}, in the future")
         parts = {key: value for key, value in manifest.items() if key not in (*_PARTS, *_TOLD)}
         for part, derived in _PARTS.items():
             inner = manifest.get(part)
@@ -120,6 +125,11 @@ def declarations(runs: list[dict]) -> Iterator[Finding]:
                 parts[part] = rest
         for key, value in parts.items():
             yield Finding(f"{figure} {key}", DECLARED, json.dumps(value, ensure_ascii=False, sort_keys=True))
+
+
+def _tomorrow() -> str:
+    """A day from now, in UTC: clocks differ by less."""
+    return (datetime.now(UTC) + timedelta(days=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def template_findings(folder: Path, runs: list[dict]) -> Iterator[Finding]:
@@ -138,7 +148,7 @@ def template_findings(folder: Path, runs: list[dict]) -> Iterator[Finding]:
 
 def _hashed(run: dict) -> bool:
     """Whether a run's manifest has the hashes of the files that are read beside the weights."""
-    return any("files_sha256" in run["manifest"].get(side, {}) for side in ("model", "doctor"))
+    return any(run["manifest"].get(side, {}).get("files_sha256") for side in ("model", "doctor"))
 
 
 def known_files(data: list[str]) -> dict[str, Path]:
@@ -166,9 +176,8 @@ def local(folder: Path, revision: str | None) -> Published:
     """
     if revision is not None:
         raise UserError("--revision with a folder", "a Hub id", "leave it out")
-    check_known(folder)
     files, odd = files_in(folder)
-    return Published(folder, repository_hash(folder), tuple(files), tuple(odd))
+    return Published(folder, repository_hash(folder), tuple(files), (*odd, *_unusable(folder)))
 
 
 def remote(name: str, revision: str | None, weights: bool = False) -> Published:
@@ -187,10 +196,17 @@ def remote(name: str, revision: str | None, weights: bool = False) -> Published:
         folder, _ = snapshot(name, commit, [*FETCHED, *small], "a repository folder")
     if not shards:
         raise UserError(f"no .safetensors in {name}", "a published model", "check the name")
-    check_known(folder)
     stored = _stored_numbers(name, [file.path for file in shards], commit)
     hashes = {file.path: file.lfs.sha256 if file.lfs else sha256(folder / file.path) for file in shards}
-    return Published(folder, combined_hash(hashes), tuple(file.path for file in tree), commit=commit, stored=stored)
+    return Published(folder, combined_hash(hashes), tuple(file.path for file in tree), (*_unusable(folder),), commit, stored)
+
+
+def _unusable(folder: Path) -> Iterator[Finding]:
+    """Yields a finding where the model cannot be loaded without code of its own, or its files cannot be read."""
+    try:
+        check_known(folder)
+    except UserError as error:
+        yield Finding("model", DIFFERENT, f"cannot be loaded: {error}")
 
 
 def _stored_numbers(name: str, shards: Sequence[str], commit: str | None) -> Mapping[str, int]:

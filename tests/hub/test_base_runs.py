@@ -59,6 +59,8 @@ def test_verify_derives_both_and_declares_whose_weights_the_base_is(runs, reposi
     assert any(line.startswith("confirmed     eval-base/exam/metrics.json accuracy") for line in lines)
     assert any(line.startswith("declared      eval-base/exam/manifest.json model.weights_sha256") for line in lines)
     assert any(line.startswith("confirmed     eval-base/exam/manifest.json settings.prompt_sha256") for line in lines)
+    rows = [line for line in lines if "| eval-base/" in line]
+    assert len(rows) == 2 and all(line.endswith("the figures; whose weights they are of is declared") for line in rows)
 
 
 def edit_scores(folder):
@@ -89,12 +91,28 @@ def edit_settings(folder):
     path.write_text(json.dumps(found))
 
 
+def edit_hash(folder):
+    path = folder / "eval-base/exam/manifest.json"
+    found = read_json(path)
+    found["model"]["files_sha256"]["config.json"] = "zzz"
+    path.write_text(json.dumps(found))
+
+
+def edit_weights_to_zeros(folder):
+    path = folder / "eval-base/exam/manifest.json"
+    found = read_json(path)
+    found["model"]["weights_sha256"] = "0" * 64
+    path.write_text(json.dumps(found))
+
+
 def edit_kind(folder):
     path = folder / "eval-base/exam/manifest.json"
     path.write_text(json.dumps({**read_json(path), "kind": "pair"}))
 
 
-@pytest.mark.parametrize("change", [edit_scores, edit_outputs, edit_weights, edit_settings, edit_kind])
+@pytest.mark.parametrize(
+    "change", [edit_scores, edit_outputs, edit_weights, edit_settings, edit_kind, edit_hash, edit_weights_to_zeros]
+)
 def test_a_base_made_worse_is_told(runs, repository, tmp_path, capsys, change):
     folder = shutil.copytree(repository, tmp_path / "repository")
     change(folder)
@@ -107,6 +125,12 @@ def test_a_base_by_other_settings_or_of_the_same_weights_is_refused(runs, tmp_pa
         publish(runs["model"], tmp_path / "out", runs["after"][:1], base_runs=[str(runs["before"][1])])
     with pytest.raises(UserError, match="no exam of this model like it; expected"):
         publish(runs["model"], tmp_path / "out", base_runs=[str(runs["before"][0])])
+    other = shutil.copytree(runs["before"][0], tmp_path / "quantised")
+    manifest = read_json(other / "manifest.json")
+    manifest["settings"]["quantization"] = "4bit"
+    (other / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(UserError, match="which differs in settings.quantization"):
+        publish(runs["model"], tmp_path / "out", runs["after"][:1], base_runs=[str(other)])
     with pytest.raises(UserError, match="of this very model"):
         publish(runs["model"], tmp_path / "out", runs["after"], base_runs=[str(runs["after"][0])])
     assert not (tmp_path / "out").exists()

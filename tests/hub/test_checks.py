@@ -14,6 +14,7 @@ from support.tampering import FIVES, appended, edited, metrics, rows
 
 from medllm_hf.errors import UserError
 from medllm_hf.evaluation.commands.mcq import mcq
+from medllm_hf.hub.behaviour_files import check_behaviour
 from medllm_hf.hub.checks import check_files, check_repository
 from medllm_hf.hub.publish import publish_model
 from medllm_hf.hub.secret_patterns import SECRETS as PATTERNS
@@ -83,6 +84,23 @@ def refusal(model, tmp_path):
         published(model, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
     return str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [
+        ({"max_position_embeddings": 10**400}, "max_position_embeddings"),
+        ({"num_attention_heads": False}, "num_attention_heads"),
+        ({"auto_map": {"AutoModel": "x/y--m.M"}}, "names code of its own"),
+        ({"quantization_config": {"load_in_4bit": True}}, "quantization_config"),
+    ],
+)
+def test_a_config_for_which_a_verification_would_fail_is_not_pushed(tiny, tmp_path, fields, named):
+    folder = shutil.copytree(tiny["base"], tmp_path / "model")
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    (folder / "config.json").write_text(json.dumps({**config, **fields}), encoding="utf-8")
+    with pytest.raises(UserError, match=named):
+        check_behaviour(folder)
 
 
 def test_a_good_folder_passes(own, tmp_path):

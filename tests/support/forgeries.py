@@ -90,6 +90,16 @@ def all_logprobs(value: float) -> Change:
     return outputs(EXAM, lambda rows: [row["logprobs"].update(A=value) for row in rows])
 
 
+def unhashed(name: str) -> Change:
+    """The exam's manifest without the hash of a file."""
+    return edited(f"{EXAM}/manifest.json", lambda found: found["model"]["files_sha256"].pop(name))
+
+
+def sparse(name: str, size: int) -> Change:
+    """A file of so many bytes, none of which is written."""
+    return lambda folder: os.truncate(folder / name, size)
+
+
 LAUGHS = "a0: &a0 [x, x, x, x]\n" + "\n".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 9))
 RECURS, RAISES = "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", "{{ raise_exception('\x1b[2Jconfirmed') }}"
 TRAINED = {"run": {"steps": 9}, "hardware": {"devices": 9, "device": "H200"}, "versions": {}, "settings": {}}
@@ -267,10 +277,10 @@ FORGERIES: list[tuple[str, Change, str, str]] = [
     ("an object of Python", head("x: !!python/object/apply:os.system ['true']"), D, "no card can be made again"),
     ("a number of many digits", head("x: " + "9" * 5000), D, "no card can be made again"),
     ("JSON nested deep", file(f"{EXAM}/metrics.json", '{"a":' * 5000 + "1" + "}" * 5000), D, f"{EXAM}: found "),
-    ("a template that raises", file("chat_template.jinja", RAISES), D, f"{CIRCULAR}: found"),
-    ("a template that recurs", file("chat_template.jinja", RECURS), D, f"{CIRCULAR}: found"),
-    ("a template that is none", file("chat_template.jinja", "{% for"), D, f"{CIRCULAR}: found"),
-    ("a tokenizer that is none", file("tokenizer.json", "[]"), D, f"{CIRCULAR}: found"),
+    ("a template that raises", file("chat_template.jinja", RAISES), D, "settings.prompt_sha256: found"),
+    ("a template that recurs", file("chat_template.jinja", RECURS), D, "settings.prompt_sha256: found"),
+    ("a template that is none", file("chat_template.jinja", "{% for"), D, "settings.prompt_sha256: found"),
+    ("a tokenizer that is none", file("tokenizer.json", "[]"), D, "settings.prompt_sha256: found"),
     ("a name that steers the terminal", manifest(EXAM, "model", id="\x1b[2J\x1b[1;1Hconfirmed"), D, "`eval/exam`"),
     ("a metric that steers the terminal", metrics(EXAM, **{"\x1b[1A\x1b[2Kaccuracy": 1}), N, r"\x1b[1A\x1b[2Kaccuracy"),
     ("a file that begins a line", file("x\nconfirmed     all"), UNEXAMINED, r"x\nconfirmed     all"),
@@ -299,7 +309,6 @@ FORGERIES: list[tuple[str, Change, str, str]] = [
     ("a seed without end", manifest(EXAM, "settings", seed=float("inf")), D, "settings.seed is a float"),
     ("a key of an output twice", twice(f"{EXAM}/outputs.jsonl", '"id": "x", '), D, "line 1 (the key 'id' twice)"),
     ("a mark of order before the manifest", encoded(f"{EXAM}/manifest.json", "utf-8-sig"), D, f"{EXAM}: found"),
-    ("a mark of order before the card", encoded(CARD, "utf-8-sig"), D, "no metadata"),
     ("a card in UTF-16", encoded(CARD, "utf-16"), D, "not UTF-8"),
     ("metrics in UTF-16", encoded(f"{EXAM}/metrics.json", "utf-16"), D, "that is not JSON"),
     ("other ends of lines", renamed(f"{EXAM}/outputs.jsonl", "\n", "\r\n"), D, "`eval/exam`"),
@@ -310,12 +319,45 @@ FORGERIES: list[tuple[str, Change, str, str]] = [
     ("false for a metric", metrics(EXAM, unparsed=False), D, "metrics.json unparsed: False"),
     ("true for a number of questions", manifest(EXAM, "data", n=True), D, "data.n is a bool"),
     ("true for the schema", edited(f"{EXAM}/manifest.json", lambda m: m.update(schema=True)), D, "a manifest of schema True"),
-    ("a template that includes", file("chat_template.jinja", "{% include '/etc/passwd' %}"), D, f"{CIRCULAR}: found"),
+    ("a template that includes", file("chat_template.jinja", "{% include '/etc/passwd' %}"), D, "prompt_sha256: found"),
     ("two runs of the same settings", second_run, D, "eval/second: other answers than eval/exam"),
     ("a rank as the name of a run", copied_folder(EXAM, "eval/best-of-all"), DECLARED, "a rank, or what may be read as one"),
     ("an approval as a model's name", manifest(EXAM, "model", id="FDA-approved"), DECLARED, "in the name FDA-approved"),
     ("another number of runs", edited(f"{EXAM}/manifest.json", lambda m: m.update(runs_in_log=1)), D, "`eval/exam`"),
     ("a run in another folder", copied_folder(EXAM, "EVAL/exam"), UNEXAMINED, "EVAL/exam/metrics.json"),
+    # Gaps that a later forger found.
+    ("no hashes of files", manifest(EXAM, "model", files_sha256={}), D, "model.files_sha256 config.json: in the repository"),
+    ("the hash of the config left out", unhashed("config.json"), D, "model.files_sha256 config.json: in the repository"),
+    ("tokens added, no hashes", several(file("added_tokens.json", "{}"), manifest(EXAM, "model", files_sha256={})), D, "added"),
+    ("code by a name", config("config.json", auto_map={"AutoModel": "x/y--m.M"}), UNEXAMINED, "config.json: names code"),
+    ("a tokenizer by a name", config("tokenizer_config.json", auto_map=["t.T", None]), UNEXAMINED, "config.json: names"),
+    ("generation by a name", config("generation_config.json", custom_generate="x/y"), UNEXAMINED, "_config.json: names"),
+    ("a tokenizer of no known class", config("tokenizer_config.json", auto_map=["t.T"], tokenizer_class="T"), D, "model: can"),
+    ("log-probabilities of -1e308", all_logprobs(-1e308), D, f"{EXAM}/outputs.jsonl: line 1"),
+    ("log-probabilities of -1e6", all_logprobs(-1e6), D, f"{EXAM}/outputs.jsonl: line 1"),
+    ("the name of another licence", head("license_name: free-for-all"), D, "metadata license_name: free-for-all, beside"),
+    ("quantisation of whole weights", config("config.json", quantization_config={"load_in_4bit": True}), D, "quantization"),
+    ("a figure in the config", config("config.json", accuracy=0.98), DECLARED, "config.json accuracy: a figure"),
+    ("a claim in the generation config", config("generation_config.json", note="FDA approved"), DECLARED, "note: an approval"),
+    ("words kept out", config("generation_config.json", bad_words_ids=[[5]]), DECLARED, "generation_config.json bad_words_ids"),
+    ("a program without an ending", file("tool", b"\x7fELF\2"), UNEXAMINED, "tool: code"),
+    ("a script without an ending", file("tool", "#!/bin/sh\n"), UNEXAMINED, "tool: code"),
+    ("code of another language", file("hook.mjs"), UNEXAMINED, "hook.mjs: code"),
+    ("an old pickle", file("notes.txt", b"cos\nsystem\n(S'true'\ntR."), UNEXAMINED, "notes.txt: a pickle"),
+    ("an old pickle in a list", file("notes.txt", b"(lp0\ncos\nsystem\n(S'true'\ntRa."), UNEXAMINED, "notes.txt: a pickle"),
+    ("a context of 400 digits", config("config.json", max_position_embeddings=10**400), D, "json max_position_embeddings"),
+    ("fewer than no layers", config("config.json", num_hidden_layers=-2), D, "config.json num_hidden_layers"),
+    ("true for a width", config("config.json", hidden_size=True), D, "config.json hidden_size"),
+    ("a width in words", config("config.json", hidden_size="64"), D, "config.json hidden_size"),
+    ("a tokenizer of 30 GB", sparse("tokenizer.json", 30 << 30), D, "tokenizer.json: not in the repository, or too large"),
+    ("a config that is a pipe", pipe("config.json"), D, "config.json: cannot be read"),
+    ("a config nested deep", file("config.json", '{"a":' * 9000 + "1" + "}" * 9000), D, "config.json: cannot be read"),
+    ("a template that is a folder", folder_at("chat_template.jinja"), D, "chat_template.jinja: not in the repository"),
+    ("samples that are a pipe", pipe("samples.json"), D, "model: cannot be loaded: found a pipe"),
+    ("a blank line in a table", replaced(CARD, "\n| exam |", "\n\n| exam |"), D, "a blank line within a table"),
+    ("an end in the future", edited(f"{EXAM}/manifest.json", lambda m: m.update(ended="2999-01-01T00:00:00Z")), D, "future"),
+    ("a dataset added", replaced(CARD, "tags:\n", "datasets:\n- org/data\ntags:\n"), DECLARED, "metadata datasets: ["),
+    ("a mark of the byte order", replaced(CARD, "---", "\ufeff---"), DECLARED, "metadata license"),
     ("an entry of a second run", copied(RANKED, ".eval_results/circular.yaml"), D, "circular.yaml"),
 ]  # fmt: skip
 

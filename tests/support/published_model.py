@@ -11,6 +11,7 @@ from support.paths import SAMPLE
 
 from medllm_hf.evaluation.commands.judge import judge
 from medllm_hf.evaluation.commands.mcq import mcq
+from medllm_hf.evaluation.runs.behaviour import behaviour_hashes
 from medllm_hf.evaluation.runs.folder import weights_hash
 from medllm_hf.folders import read_json, write_json
 from medllm_hf.hub.publish import publish_model
@@ -45,7 +46,8 @@ def consultation(model: Path, folder: Path, verdict: str = "\n".join(SCORES), sh
         assert consult(server, write_cases(folder / "cases.jsonl", cases), folder / "talk") == 0
         # The digest of the doctor's weights is not part of what the judge reads.
         manifest = read_json(folder / "talk" / "manifest.json")
-        manifest["doctor"] = {"id": manifest["doctor"]["id"], "weights_sha256": weights_hash(model)}
+        hashes = {"weights_sha256": weights_hash(model), "files_sha256": behaviour_hashes(model)}
+        manifest["doctor"] = {"id": manifest["doctor"]["id"], **hashes}
         write_json(folder / "talk" / "manifest.json", manifest)
         told = str(folder / "cases.jsonl") if shown else None
         code = judge(str(folder / "talk"), server.url + "#judge-model", str(folder / "talk" / "judge"), cases=told)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from medllm_hf.folders import sha256
+from medllm_hf.folders import LARGEST, sha256
 from medllm_hf.weight_files import ADAPTER, INDEX_FILE, WEIGHTS_FILE
 
 # Those that transformers reads of a checkpoint folder; a published model has them by the same names.
@@ -14,8 +14,10 @@ BEHAVIOUR = (
 
 
 def behaviour_hashes(folder: Path) -> dict[str, str]:
-    """Name → hex SHA-256 of each of these files that a checkpoint folder has; an index that is not read is none of them."""
+    """Name → hex SHA-256 of each of these files that a checkpoint folder has.
+
+    An index that is not read is none of them, and neither is a file that no reader here would take, by its size.
+    """
     whole = (folder / WEIGHTS_FILE).is_file()
-    return {
-        name: sha256(folder / name) for name in BEHAVIOUR if (folder / name).is_file() and not (whole and name == INDEX_FILE)
-    }
+    there = [name for name in BEHAVIOUR if (folder / name).is_file() and not (whole and name == INDEX_FILE)]
+    return {name: sha256(folder / name) for name in there if (folder / name).stat().st_size <= LARGEST}

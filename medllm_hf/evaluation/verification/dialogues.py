@@ -80,7 +80,7 @@ def consultations(where: str, run: FinishedRun, known: Known, dialogues: Sequenc
     lacking = [] if path else [Finding(f"{where}/scores.jsonl {key}", UNKNOWN, away) for key in names]
     return [
         compared(f"{name} doctor.weights_sha256", known.weights, doctor["weights_sha256"]),
-        *behaviour_findings(f"{name} doctor.files_sha256", doctor.get("files_sha256", {}), known),
+        *behaviour_findings(f"{name} doctor.files_sha256", doctor, run["manifest"].get("schema", 1), known),
         hashed,
         compared(f"{name} data.n", len(cases), data["n"]),
         key_finding(f"{where}/outputs.jsonl", run["outputs"], wanted, ("case", "turn")),

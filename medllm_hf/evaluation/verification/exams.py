@@ -45,6 +45,8 @@ from medllm_hf.pretrained import load_tokenizer
 
 LANGUAGES = ("zh", "en")
 ROUNDING = 1e-5
+# Below this stands no sum of an answer's log-probabilities: logits lie some hundreds apart, and answers have a few tokens.
+LOWEST = -1e5
 # Seconds that a tokenizer may take to be loaded, and a prompt to be made: many times what they take.
 LOADING, PROMPT = 60, 0.05
 Answered = tuple[PresentedQuestion, Output]
@@ -117,7 +119,8 @@ def exam(where: str, run: FinishedRun, known: Known) -> Generator[Finding, None,
     stored = stored_run(where, run, each_row(run["folder"] / SCORES))
     settings, outputs = manifest["settings"], stored.outputs
     yield compared(f"{where}/manifest.json model.weights_sha256", known.weights, manifest["model"]["weights_sha256"])
-    yield from behaviour_findings(f"{where}/manifest.json model.files_sha256", manifest["model"].get("files_sha256", {}), known)
+    schema = run["manifest"].get("schema", 1)
+    yield from behaviour_findings(f"{where}/manifest.json model.files_sha256", manifest["model"], schema, known)
     written = [one.original() for one in stored.questions if not one.rotation]
     data, sets = question_sets(where, written, manifest["data"], known, settings.get("encoding"))
     items = sets[0]
@@ -255,7 +258,7 @@ def output_finding(
 
 def _are_log_probabilities(found: Mapping[str, float], letters: Collection[str], apart: bool) -> bool:
     """Whether each of the answers has the logarithm of a probability, up to rounding; of those `apart` the sum is one too."""
-    each = set(found) == set(letters) and all(math.isfinite(value) and value <= ROUNDING for value in found.values())
+    each = set(found) == set(letters) and all(LOWEST < value <= ROUNDING for value in found.values())
     return each and (not apart or sum(map(math.exp, found.values())) <= 1 + 1e-3)
 
 
@@ -292,7 +295,7 @@ def prompt_findings(where: str, manifest: Manifest, sets: Sequence[tuple[McqItem
         digests = bounded("a tokenizer or template", digest, LOADING + PROMPT * sum(map(len, sets)))
     except UserError as error:
         known.unusable.append(str(error))
-        raise
+        return [*found, Finding(figure, DIFFERENT, str(error))]
     if settings["prompt_sha256"] in digests:
         return [*found, Finding(figure, CONFIRMED)]
     return [*found, compared(figure, digests[0], settings["prompt_sha256"])]

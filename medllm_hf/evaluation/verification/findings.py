@@ -87,18 +87,19 @@ def compared(figure: str, derived: object, stored: object) -> Finding:
     return Finding(figure, DIFFERENT, f"{_short(stored)}, where the evidence gives {_short(derived)}")
 
 
-def behaviour_findings(where: str, hashes: Mapping[str, str], known: Known) -> list[Finding]:
+def behaviour_findings(where: str, model: Mapping, schema: int, known: Known) -> list[Finding]:
     """Whether the files that make the model behave as it does are those that the run was made with.
 
     Args:
-        where: the field of the manifest that has `hashes`, of name → SHA-256; a run before schema 2 has none.
+        where: the field of the manifest that has their hashes.
+        model: what the manifest says of the model. Before schema 2 it may have no hashes, and an endpoint's has none.
     """
-    found = []
-    for name in sorted({*hashes, *known.behaviour} if hashes else ()):
+    found, hashes = [], model.get("files_sha256", {})
+    for name in sorted({*hashes, *known.behaviour} if hashes or (schema >= 2 and "endpoint" not in model) else ()):
         if name not in hashes:
             found.append(Finding(f"{where} {name}", DIFFERENT, "in the repository, and the run was made without it"))
         elif name not in known.behaviour:
-            found.append(Finding(f"{where} {name}", DIFFERENT, "not in the repository"))
+            found.append(Finding(f"{where} {name}", DIFFERENT, "not in the repository, or too large to be one"))
         else:
             found.append(compared(f"{where} {name}", known.behaviour[name], hashes[name]))
     return found
