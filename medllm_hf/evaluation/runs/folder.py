@@ -31,6 +31,7 @@ from medllm_hf.folders import (
     write_text,
     writing,
 )
+from medllm_hf.own_folders import foreign_file
 from medllm_hf.weight_files import weight_files
 
 SCORES = "scores.jsonl"
@@ -245,7 +246,8 @@ def _begun(path: Path, new: dict) -> dict | None:
     if not file.exists():
         # A killed process may have left the manifest under its temporary name.
         if any(child.name != f".{file.name}.tmp" for child in path.iterdir()):
-            raise UserError(f"files and no manifest.json in {path}", "a new, empty or run folder", _ANOTHER)
+            do = "choose another folder" if foreign_file(path) else _ANOTHER
+            raise UserError(f"files and no manifest.json in {path}", "a new, empty or run folder", do)
         return None
     old = read_json(file, names=True)
     if difference := first_difference(new, old):

@@ -209,8 +209,9 @@ def test_what_is_refused(runs, tmp_path, refused, capsys):
     (tmp_path / "full" / "mine.txt").write_text("keep")
     assert "--overwrite" in refused("eval", "agree", one, "--labels", file, "--out", str(tmp_path / "full"))
     assert not (tmp_path / "out").exists() and [path.name for path in (tmp_path / "full").iterdir()] == ["mine.txt"]
-    agreed(capsys, one, "--labels", file, "--out", str(tmp_path / "full"), "--overwrite")
-    assert not (tmp_path / "full" / "mine.txt").exists()
+    assert "mine.txt" in refused("eval", "agree", one, "--labels", file, "--out", str(tmp_path / "full"), "--overwrite")
+    for _ in range(2):
+        agreed(capsys, one, "--labels", file, "--out", str(tmp_path / "again"), "--overwrite")
 
 
 def test_a_damaged_run_is_refused(runs, tmp_path, refused):

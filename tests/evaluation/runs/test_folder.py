@@ -208,8 +208,9 @@ def test_other_files_are_neither_mixed_in_nor_lost(tmp_path, monkeypatch):
     for overwrite in (False, True):
         with pytest.raises(UserError, match="a file at"):
             write(tmp_path / "file", overwrite=overwrite)
-    assert write(tmp_path / "run", overwrite=True) == {}
-    assert "notes.txt" not in os.listdir(tmp_path / "run")
+    with pytest.raises(UserError, match=r"this program has not written, such as notes\.txt"):
+        write(tmp_path / "run", overwrite=True)
+    assert os.listdir(tmp_path / "run") == ["notes.txt"]
 
 
 def test_overwriting_begins_anew(tmp_path):
