@@ -86,7 +86,7 @@ def _check_judge(plan: Plan, judge: str, cases: str) -> None:
 
 def _run(plan: Plan, out: str, judge: str | None, overwrite: bool, before: Fraction) -> int:
     """Holds the consultations of one run folder, and has them judged; returns the exit code."""
-    ending = hold_consultations(plan, out, overwrite, before)
+    ending = hold_consultations(plan, out, overwrite, before, lambda line: print(line, file=sys.stderr))
     if ending.unfinished:
         print(ending.unfinished, file=sys.stderr)
         return 1
