@@ -14,7 +14,7 @@ from typing import Any, TypedDict
 
 from medllm_hf import __version__
 from medllm_hf.errors import UserError
-from medllm_hf.evaluation.runs.compare import check_metrics
+from medllm_hf.evaluation.runs.compare import check_metrics, other_settings
 from medllm_hf.evaluation.runs.log import note_run
 from medllm_hf.evaluation.runs.names import check_no_runs_below
 from medllm_hf.folders import (
@@ -251,9 +251,7 @@ def _begun(path: Path, new: dict) -> dict | None:
         return None
     old = read_json(file, names=True)
     if difference := first_difference(new, old):
-        name, asked, there = difference
-        found = f"{name} {asked}, where the run in {path} has {there}"
-        raise UserError(found, "the settings that the run was begun with, to go on with it", _ANOTHER)
+        raise other_settings(difference, str(new.get("kind")), path)
     return old
 
 
