@@ -105,6 +105,9 @@ TERMS: Mapping[str, str] = {
     "files": "文件",
     "settings": "设置",
     "licence": "许可",
+    # canaries of what patients make up
+    "made-up": "编造的患者",
+    "honest": "诚实的患者",
 }
 
 

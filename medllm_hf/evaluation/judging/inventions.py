@@ -19,6 +19,7 @@ from medllm_hf.metrics.llm_judge.prompts import quoted, transcript
 from medllm_hf.metrics.llm_judge.quasi_json import Pairs, decode
 from medllm_hf.reporting.blocks import percent
 from medllm_hf.reporting.phrases import LIST, Phrase, Text, joined
+from medllm_hf.reporting.terms import term
 
 VERSION = "1"
 PREFIX = "inventions/"
@@ -211,7 +212,7 @@ def inventions_text(found: Inventions | None) -> Text:
     if found is None:
         return _UNCHECKED
     if failed := found["failed_canaries"]:
-        return _NOT_BELIEVED(names=joined(failed, LIST))
+        return _NOT_BELIEVED(names=joined(map(term, failed), LIST))
     if found["share"] is None:
         return _UNREAD(n=found["unreadable"])
     shares = {"share": percent(found["share"]), "ends": share_text(found["interval"], found["n"])}

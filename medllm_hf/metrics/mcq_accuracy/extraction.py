@@ -25,6 +25,7 @@ README.md has the rules in Chinese and English with examples.
 import re
 from collections.abc import Callable, Sequence
 from itertools import islice
+from unicodedata import normalize
 
 from .clauses import read_statements
 from .denials import is_denied
@@ -140,9 +141,21 @@ def extract_choice(reply: str, options: dict[str, str], question: str = "", kind
     >>> extract_choice("只有B是错误的。", {"A": "青霉素", "B": "链霉素"}, "下列说法不正确的是")
     'B'
     """
+    if _is_bare(reply, options):
+        return reply
     r, asked = reply_to(reply, options), plain(question)
     choice = _choice(r, read_stem(asked, kind), asked.translate(LOWER))
     return None if choice is None or (kind == "single" and len(choice) > 1) else choice
+
+
+def _is_bare(reply: str, options: dict[str, str]) -> bool:
+    """Whether a reply is one letter of the options, as all choices by likelihood are, and stands in no option's text.
+
+    For these the rules below give the letter too; they need no more than a look here.
+    """
+    if len(reply) != 1 or not "A" <= reply <= "Z" or reply not in options:
+        return False
+    return not any(reply in normalize("NFKC", text).upper() for text in options.values())
 
 
 def _choice(r: Reply, stem: Stem, asked: str) -> str | None:

@@ -128,6 +128,38 @@ def test_option_texts_that_are_letters(text, chosen):
     assert extract_choice(f"答案：{text}", {"A": "B", "B": "A", "C": "AB", "D": "O"}) is None
 
 
+def test_a_letter_alone_is_read_as_with_a_line_end_behind_it():
+    """The short way for choices by likelihood gives what the rules give, whatever the options say."""
+    draw = random.Random(5)
+    texts = [
+        "青霉素",
+        "否",
+        "A",
+        "b",
+        "ＡＢ",
+        "A型",
+        "维生素A",
+        "A和B都对",
+        "Ⓐ",
+        "",
+        " ",
+        "(A)",
+        "**A**",
+        "答案是B",
+        "Both A and B",
+        "以上都对",
+    ]
+    short = 0
+    for _ in range(1_000):
+        options = {letter: draw.choice(texts) for letter in "ABCDEF"[: draw.randint(2, 6)]}
+        reply, kind = draw.choice(list(options)), draw.choice(["", "single", "multi"])
+        question = draw.choice(["", "下列说法错误的是", "正确的有哪些？", "不属于A的是"])
+        found = extract_choice(reply, options, question, kind)
+        assert found == extract_choice(reply + "\n", options, question, kind), (reply, options, question, kind)
+        short += found is not None
+    assert 300 < short < 1_000
+
+
 def test_a_model_that_repeats_itself_without_end():
     assert extract_choice("答案是B。" * 4000, ITEMS["drugs"]) == "B"
     assert extract_choice("A、B、" * 4000, ITEMS["drugs"]) is None
