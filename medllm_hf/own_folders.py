@@ -18,7 +18,7 @@ _MARKS = (
 )
 # What stands at the top of a checkpoint, or of a run or training that was cut off before it had its mark.
 _NAMES = re.compile(
-    r"manifest\.json|(outputs|scores|spending)\.jsonl|metrics\.json|README\.md|LICENSE.*|\.git(attributes|ignore)|\.DS_Store|\..+\.tmp"
+    r"manifest\.json|(outputs|scores|spending)\.jsonl|metrics\.json|medllm_runs\.jsonl|README\.md|LICENSE.*|\.git(attributes|ignore)|\.DS_Store|\..+\.tmp"
     r"|.+\.safetensors(\.index\.json)?|pytorch_model.*\.bin(\.index\.json)?|(config|generation_config|provenance)\.json"
     r"|adapter_(config\.json|model\.bin)|(tokenizer|special_tokens|added_tokens|vocab|preprocessor).*|merges\.txt|chat_template.*"
     r"|(trainer_state|resume|training|\w+_results)\.json|training_args\.bin|(optimizer|scheduler|scaler|rng_state.*)\.(pt|pth|bin)"

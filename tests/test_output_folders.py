@@ -131,7 +131,11 @@ def test_a_name_too_long_is_one_line(tmp_path, capsys):
 OWN = {
     "a run": {"manifest.json": '{"kind": "judge"}', "notes.md": ""},
     "a run that has lost its manifest": {"outputs.jsonl": "", "metrics.json": "{}"},
-    "runs of several readings": {"exam/reply/manifest.json": '{"kind": "mcq"}', "exam/text/outputs.jsonl": ""},
+    "runs of several readings": {
+        "exam/reply/manifest.json": '{"kind": "mcq"}',
+        "exam/text/outputs.jsonl": "",
+        "exam/medllm_runs.jsonl": "",
+    },
     "a checkpoint": {"config.json": "{}", "model.safetensors": "", "tokenizer.json": "{}"},
     "a training that was cut off": {"checkpoint-3/model.safetensors": "", "checkpoint-3/anything": ""},
     "a report": {"results.json": "{}", "report.md": "", "bars.png": ""},

@@ -167,8 +167,8 @@ def outputs_in(path: Path | str, manifest: dict, key: tuple[str, ...], overwrite
     """
     path = Path(os.path.abspath(path))
     if overwrite or not path.is_dir():
-        check_free(path, overwrite)
         check_no_runs_below(path, _ONE)
+        check_free(path, overwrite)
         return {}
     if _begun(path, {**manifest, **environment()}) is None:
         return {}
@@ -194,8 +194,8 @@ def open_run(path: Path | str, manifest: dict, key: tuple[str, ...] = ("id",), o
     path = Path(os.path.abspath(path))
     with writing(path):
         if overwrite or not path.is_dir():
-            check_free(path, overwrite)
             check_no_runs_below(path, _ONE)
+            check_free(path, overwrite)
         made = not path.exists()
         path.mkdir(parents=True, exist_ok=True)
         with held(path):
