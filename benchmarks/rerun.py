@@ -2,8 +2,8 @@
 
     python benchmarks/rerun.py --model FOLDER --questions FILE --out DIR [--items N] [--replies N] [--precisions …]
 
-Runs are made by `medllm eval mcq`: honest ones in each precision with other batches and other kernels (torch's and oneDNN's own
-switches), and runs of other weights (every matrix moved by 0.3% or 3% of its spread), by another template and by another
+Runs are made by `medllm eval mcq`: honest ones in each precision with other batches and other kernels (switches of torch,
+oneDNN and MKL), and runs of other weights (every matrix moved by 0.3% or 3% of its spread), by another template and by another
 prompt. They are kept in DIR, and those that are there are not made again. Then each answer is computed again as `verify` does,
 and every published run is tested in 5,000 draws of 60 answers, with replacement: as it is, and edited. Of edits of single
 answers 5% of the answers are edited, of the others all. Written replies, of the first --replies questions, are judged as they
@@ -55,7 +55,8 @@ from medllm_hf.pretrained import load_tokenizer
 DRAWN, RESAMPLES = 60, 5000
 ERRORS = 4  # standard errors of a share that is drawn
 AVX2 = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"}
-PLAIN = {"ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41"}
+# MKL, which multiplies in float32, is turned by neither of the others.
+PLAIN = {"ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41", "MKL_CBWR": "COMPATIBLE"}
 # Honest ways to compute: flags, environment, share of the items.
 WAYS: dict[str, tuple[list[str], dict[str, str], float]] = {
     "usual": ([], {}, 1.0),

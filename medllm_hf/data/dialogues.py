@@ -84,7 +84,7 @@ class Rejections:
     def add(self, place: str, field: str, reason: str) -> None:
         """Counts a problem at a place."""
         # What only this row has: numbers, and what a message shows in brackets or of the columns.
-        kind = re.sub(r"\d+|\(.*\)|among .*", "", f"{field} {reason}")
+        kind = re.sub(r"\d+|\(.{0,1000}\)|among .*", "", f"{field} {reason}")
         if kind not in self.counts and len(self.counts) >= MOST_REASONS:
             kind = ""
         self.counts[kind] += 1

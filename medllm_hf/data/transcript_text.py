@@ -12,9 +12,9 @@ from medllm_hf.data.row_readers import LARGEST_ROW, BadRow, ByteStream
 _FEWEST_MARKS, _LEAST_SHARE = 2, 0.1
 # What stands between dialogues: a rule, a heading, a number.
 _BREAK = re.compile(
-    r"\s*(?:#{1,6}[ \t]+\S.*|id\s*[=:]\s*\w+"
-    r"|[#*\s\[【]*(?:dialogue|dialog|conversation|transcript|session|case|example|scenario|consultation|visit|sample"
-    r"|对话|会话|病例|案例|问诊|示例|例)\s*[#:：.]?\s*(?:\d+|[一二三四五六七八九十]+)\b.{0,80})\s*",
+    r"\s*+(?:#{1,6}[ \t]++\S.*+|id\s*+[=:]\s*+\w++"
+    r"|[#*\s\[【]*+(?:dialogue|dialog|conversation|transcript|session|case|example|scenario|consultation|visit|sample"
+    r"|对话|会话|病例|案例|问诊|示例|例)\s*+[#:：.]?\s*+(?:\d++|[一二三四五六七八九十]++)\b.{0,80}+)\s*+",
     re.IGNORECASE,
 )
 # A line of signs alone, and what Markdown has for a heading without its words.
@@ -22,7 +22,7 @@ _RULE = re.compile(r"(?:[-=*_~+—–―─━═＝－＊#][ \t]*){3,}|#{1,6}")
 # Q1: …, **问题 2**：…, ### Question: …
 _QUESTION_MARK = re.compile(
     r"[#>*\s-]*(?:(?P<asks>Q|Question|问题|问|質問|問|질문)|(?P<says>A|Answer|答案|回答|答|답변))"
-    r"[ \t]*\d{0,5}[ \t]*\**[ \t]*[:：]\**[ \t]*",
+    r"[ \t]*+\d{0,5}[ \t]*+\**+[ \t]*+[:：]\**+[ \t]*+",
     re.IGNORECASE,
 )
 _HEADING = re.compile(r"#{1,6}[ \t]")

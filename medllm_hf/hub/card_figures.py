@@ -120,6 +120,6 @@ def entry_findings(folder: Path, about: About, runs: list[dict], body: str) -> l
             found += [Finding(figure, UNKNOWN, f"{len(stored)} entries for one run")] if len(stored) > 1 else []
         except (*DAMAGE, yaml.YAMLError, UserError) as error:
             found.append(Finding(figure, DIFFERENT, f"damaged ({type(error).__name__})"))
-    named = set(re.findall(rf"{re.escape(FOLDER)}/[^`\s]+\.yaml", body))
+    named = set(re.findall(rf"{re.escape(FOLDER)}/[^`\s]{{1,200}}\.yaml", body))
     gone = [name for name in sorted(named) if not (folder / name).exists()]
     return found + [Finding(name, DIFFERENT, "the card names it and it is not there") for name in gone]

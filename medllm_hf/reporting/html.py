@@ -36,6 +36,7 @@ def pictures(folder: Path) -> dict[str, str]:
 
 def _element(svg: str) -> str:
     """The svg element of a file that matplotlib wrote, without what only a file has: declarations, metadata, names of parts."""
-    element = re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], count=1, flags=re.DOTALL)
+    before, _, rest = svg[svg.index("<svg") :].partition("<metadata>")
+    element = before + rest.partition("</metadata>")[2]
     # Parts that are used elsewhere have names by their content; the others' are the same in every picture.
     return re.sub(r'<g id="[^"]*">', "<g>", element)

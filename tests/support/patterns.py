@@ -47,14 +47,17 @@ class Found:
     calls: set[str]
 
 
+@cache
 def all_patterns() -> dict[tuple[str | bytes, int], Found]:
     """(pattern, flags) → where it stands and how it is used."""
     found: dict[tuple[str | bytes, int], Found] = {}
     sources = {file: file.read_text(encoding="utf-8") for file in Path(medllm_hf.__path__[0]).rglob("*.py")}
+    anywhere = _uses("\n".join(sources.values()))
     for module in modules():
-        own = sources.get(Path(getattr(module, "__file__", None) or ""), "")
+        own = _uses(sources.get(Path(getattr(module, "__file__", None) or ""), ""))
         for where, one in held_by(module):
-            used = _uses(where.split()[1], own) or _uses(where.split()[1], "".join(sources.values())) or {"search"}
+            name = where.split()[1]
+            used = own.get(name) or anywhere.get(name) or {"search"}
             found.setdefault((one.pattern, one.flags), Found(where, set())).calls |= used
         for where, one, call in written_in(module):
             if call != "compile" or (one.pattern, one.flags) not in found:  # else it is held by a name
@@ -62,8 +65,12 @@ def all_patterns() -> dict[tuple[str | bytes, int], Found]:
     return found
 
 
-def _uses(name: str, source: str) -> set[str]:
-    return set(re.findall(rf"\b{name}\.({'|'.join(CALLS[1:])})\b", source))
+def _uses(source: str) -> dict[str, set[str]]:
+    """The calls that each name is used in, also as one of two: `(FIRST if … else SECOND).match`."""
+    found: dict[str, set[str]] = {}
+    for name, call in re.findall(rf"\b(\w+)\b(?=(?:[^()\n]*\))?\.({'|'.join(CALLS[1:])})\b)", source):
+        found.setdefault(name, set()).add(call)
+    return found
 
 
 def held_by(module: types.ModuleType) -> Iterator[tuple[str, re.Pattern]]:
@@ -132,11 +139,11 @@ def _value(node: ast.expr, module: types.ModuleType) -> Any:
         return None
 
 
-def attacks(pattern: str | bytes, flags: int) -> list[tuple[str, str]]:
-    """(what comes first, what is repeated after it) for texts that may keep a pattern busy."""
-    parsed = _parse(pattern, flags)
+def attacks(pattern: str | bytes, flags: int, own: int = 400) -> list[tuple[str, str]]:
+    """(what comes first, what is repeated after it) for texts that may keep a pattern busy, `own` of them made of it."""
     found = dict.fromkeys([("", one) for one in PLAIN])
-    found |= dict.fromkeys(islice(_pumps("", list(parsed), bool(flags & re.I)), 400))
+    if own:
+        found |= dict.fromkeys(islice(_pumps("", list(_parse(pattern, flags)), bool(flags & re.I)), own))
     return [(first, pump) for first, pump in found if pump]
 
 

@@ -45,7 +45,7 @@ _WORDS = {
     },
 }
 _BLOOD = re.compile(
-    r"(?:AB?|B|O)\s*型|(?:血型|blood type|type)\s*(?:是|is)?\s*(?:AB?|B|O)\b|\b(?:AB?|B|O)[+-]|\b(?:AB?|B|O) positive", re.I
+    r"(?:AB?|B|O)\s*型|(?:血型|blood type|type)\s*+(?:是|is)?\s*+(?:AB?|B|O)\b|\b(?:AB?|B|O)[+-]|\b(?:AB?|B|O) positive", re.I
 )
 
 

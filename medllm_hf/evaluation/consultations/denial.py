@@ -35,8 +35,9 @@ _FILLING = re.compile(
     r"(?:再|觉得?|感到|感觉|感|出现|发生|发现|发|见|得|有过|过|什么|啥|任何|明显的?|听到|查出|摸到|看到|伴有?|会|说|敢|爱|做|开|患|犯|的|药物?|都|也|[\u4e00-\u9fff]过"
     r"|从来|以前){0,6}"
 )
-# A list that goes on behind the name, and a denial at its end.
-_LIST = r"(?:(?: |和|或者?|跟|及|与)[^ ,没不无]{1,6}?)*(?:都|全|也)?"
+# A list that goes on behind the name, and a denial at its end. An item ends where the next begins, else a row of "和" could be
+# read in as many ways as there are.
+_LIST = r"(?:(?: |和|或者?+|跟|及|与)[^ ,没不无][^ ,没不无和或跟及与]{0,5}?)*(?:都|全|也)?"
 _BEHIND = re.compile(
     rf"[过的史]?(?:{_LIST}(?:等|这些|那些|这种|症状|情况|现象|什么的|之类的?|倒|是|都|全|也|还|就|真|从来|一直|目前|暂时|现在){{0,4}})"
     r"(?:没有|没得|没|不|无|否认)(?:过|的|啊|呢|哦|吧|出现|发生)*(?:(?:什么|啥|怎么|太大|明显)*(?:变化?|改变|异常))?(?P<past>了)?\W*$"

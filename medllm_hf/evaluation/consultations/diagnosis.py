@@ -26,8 +26,8 @@ QUESTIONS = {
     "en": "The consultation ends here. Name the three diagnoses that you find likeliest, the likeliest first, one a line, "
     "nothing but their names:\n1.\n2.\n3.",
 }
-# The longest name of a disease; what is longer is a sentence.
-_LONGEST = 40
+# The longest name of a disease, what is longer is a sentence; and how much of a line is read for one.
+_LONGEST, _LINE = 40, 200
 _NUMBERED = re.compile(r"(?:(?<=[\s;,])|^)(?:\(?[1-9][.、)](?!\d)|第[一二三][、:,]|[一二三]、|诊断[一二三1-3][:、])\s*")
 _ITEM = re.compile(r"^\s*(?:\(?[1-9][.、)]|[-*•·])\s*")
 _LEADING = re.compile(
@@ -36,7 +36,7 @@ _LEADING = re.compile(
     re.I,
 )
 # Behind a name: the doctor is not sure of it.
-_HELD_OPEN = re.compile(r"(?<=..)(?:待排除?|可能性?大?|\?)+$")
+_HELD_OPEN = re.compile(r"(?<=..)(?:待排除?|可能性?大?|\?){1,20}$")
 # In brackets behind a name: the doctor does not hold it for one.
 _DISMISSED = re.compile(r"[(\[][^)\]]{0,8}(?:不考虑|排除|除外|不支持|可能性小|excluded|unlikely)", re.I)
 _CIRCLED = {ord(sign): f"\n{number}. " for number, sign in enumerate("①②③④⑤⑥⑦⑧⑨", start=1)}
@@ -120,7 +120,7 @@ def _written_names(text: str) -> list[str]:
     # A name in two languages is two.
     parts = [half for part in parts for half in re.split(r"(?<=[\u4e00-\u9fff)])\s+(?=[A-Za-z])", part)]
     names = [re.sub(r"^\s*(?:\S{0,4}诊断|diagnosis)\s*[:是为]?", "", part, flags=re.I).strip(" 。.") for part in parts]
-    return [one for name in names for one in (name, re.sub(r"\([^)]*\)", "", name).strip())]
+    return [one for name in names for one in (name, re.sub(r"\([^)]{0,200}\)", "", name).strip())]
 
 
 def _from_structure(text: str) -> list[str]:
@@ -165,8 +165,8 @@ def given_diagnoses(reply: str) -> list[str]:
 def _name(part: str) -> str:
     """The name in an item: without its number, what explains it, and words such as "可能是"."""
     line = next((line for line in part.splitlines() if line.strip()), "")
-    line = _LEADING.sub("", _ITEM.sub("", line))
-    line = re.sub(r"\s*\d{1,3}(?:\.\d+)?\s*%.*$", "", line)
+    line = _LEADING.sub("", _ITEM.sub("", line.strip()[:_LINE]))
+    line = re.sub(r"(?<!\s)\s*+\d{1,3}(?:\.\d++)?\s*+%.*+$", "", line)
     name = re.split(r"[(:,;。]|\s[-–—]\s|——|\.\s", line.strip())[0].strip(" .\"'“”「」*-:[]")
     return _HELD_OPEN.sub("", name)
 

@@ -67,7 +67,7 @@ _ASK = {
         "again": "Note: the last reply could not be used ({reason}). Keep exactly to the form above.",
     },
 }
-_LINE = re.compile(r"^\W*(?:编造|invented)\W*[:：]\s*(.*)$", re.I | re.M)
+_LINE = re.compile(r"^[^\w\n]*+(?:编造|invented)\W*[:：]\s*(.*)$", re.I | re.M)
 _NOTHING = re.compile(r"\W*(?:无|没有|none|nothing)?\W*", re.I)
 _NOTES = "患者男性，58岁，今晨突发胸骨后压榨样疼痛2小时，放射至左臂，伴出冷汗。高血压病史10年。"
 _OPENING: list[Turn] = [

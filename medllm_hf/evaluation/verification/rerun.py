@@ -9,7 +9,6 @@ How often an altered answer would be seen is measured on the same items.
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
 from math import inf, isfinite, sqrt
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -43,11 +42,17 @@ class Exam:
     rules: Rules
 
 
-@lru_cache(maxsize=1)  # several runs are of one model, which takes a while to load
+# Several runs are of one model, which takes a while to load.
+_loaded: dict[tuple[Path, str], "PreTrainedModel"] = {}
+
+
 def _load(folder: Path, dtype: str) -> "PreTrainedModel":
     from medllm_hf.evaluation.exams.weights import load_network
 
-    return load_network(folder, choose_device(None), dtype)
+    if (folder, dtype) not in _loaded:
+        _loaded.clear()  # first: memory need not hold the model twice
+        _loaded[folder, dtype] = load_network(folder, choose_device(None), dtype)
+    return _loaded[folder, dtype]
 
 
 @contextmanager
@@ -91,16 +96,17 @@ def finding(figure: str, found: Sequence[Apart], total: int, how: str) -> Findin
     bound, checks = bound_of(found), check_items(found)
     if not isfinite(bound):
         return Finding(figure, UNKNOWN, f"these weights give no finite numbers ({how})")
-    drawn = f"{len(checks)} of {total}"
+    drawn = f"of {len(checks)} items drawn from {total}"
     if wrong := [one for one in checks if one.refuted]:
         named = ", ".join(one.name for one in wrong[:_NAMED]) + (" …" if len(wrong) > _NAMED else "")
-        return Finding(figure, DIFFERENT, f"{len(wrong)} of {drawn} items are not what these weights give ({how}): {named}")
+        return Finding(figure, DIFFERENT, f"{len(wrong)} {drawn} are not what these weights give ({how}): {named}")
     if further := systematic(found):
-        why = f"{further} of {drawn} items are further from float32 than rounding explains, each a little ({how})"
+        why = f"{further} {drawn} are further from float32 than rounding explains, each a little ({how})"
         return Finding(figure, DIFFERENT, why)
     largest = max((one.parts for one in checks), default=0.0)
     seen = sum(one.seen for one in checks) / len(checks) if checks else 0.0
-    said = f"{drawn} items again, at most {largest:.1%} of the tolerance apart, which is {bound:.2g} by these items ({how})"
+    furthest = f"at most {largest:.1%} of the tolerance apart, which is {bound:.2g} by these items"
+    said = f"{len(checks)} of {total} items again, {furthest} ({how})"
     return Finding(figure, CONFIRMED, f"{said}; {power_text(len(checks), total, seen)}")
 
 

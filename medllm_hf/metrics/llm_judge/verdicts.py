@@ -81,9 +81,9 @@ _HEADING = re.compile(
     r"|^\W*(?:评分|打分|得分)(?:结果)?\W*$",
     re.I,
 )
-_QUOTES = re.compile(
-    r"“[^”]*”|「[^」]*」|『[^』]*』|‘[^’]*’|《[^》]*》"
-    r"|(?<![\w\"])\"(?=\S)[^\"]*(?<=\S)\"(?!\w)|(?<![\w'])'(?=\S)[^'\n]*(?<=\S)'(?!\w)"
+_QUOTES = re.compile(  # so long at most, so that a text of opening marks is read once
+    r"“[^”]{0,5000}+”|「[^」]{0,5000}+」|『[^』]{0,5000}+』|‘[^’]{0,5000}+’|《[^》]{0,5000}+》"
+    r"|(?<![\w\"])\"(?=\S)[^\"]{0,5000}+(?<=\S)\"(?!\w)|(?<![\w'])'(?=\S)[^'\n]{0,5000}+(?<=\S)'(?!\w)"
 )
 _PREFACE = re.compile(
     r"^[^\n\"']{0,60}?(?:scores?|ratings?|verdict|评分|打分|得分|结果|综上|总结)[^\n\"'\d]{0,20}?[:,]\s*", re.I
@@ -259,13 +259,13 @@ def _any_name(names: Mapping[str, Sequence[str]]) -> str:
     return "|".join(map(_loose, sorted(every, key=len, reverse=True)))
 
 
+@functools.cache
 def _loose(name: str) -> str:
     # A number of a point must not go on: "Point 1" is not the beginning of "Point 12".
     return r"[\s_-]*".join(map(re.escape, re.split(r"[\s_]+", name))) + (r"(?!\d)" if name[-1].isdigit() else "")
 
 
-# Verdicts in JSON objects, also those that are only nearly JSON.
-# How often a text is searched for the end of what is only nearly an object.
+# Verdicts in JSON objects, also those that are only nearly JSON, of which so many are searched for their end.
 _ATTEMPTS = 20
 _SCORE_NAMES = ("score", "value", "rating", "points", "met", "criteria_met", "分数", "得分", "评分", "结果", "满足")
 _CRITERION_NAMES = ("criterion", "name", "dimension", "item", "point", "标准", "维度", "指标", "项目", "要点")

@@ -12,6 +12,7 @@ from medllm_hf.evaluation.consultations.answers import answer
 from medllm_hf.evaluation.consultations.denial import how_said
 from medllm_hf.evaluation.consultations.facts import Fact
 from medllm_hf.evaluation.consultations.questions import read_questions
+from medllm_hf.evaluation.verification.bounded import bounded
 
 # A case of our own; what it denies has an id that begins with "no-".
 FACTS = (
@@ -115,3 +116,14 @@ def test_a_word_inside_another_one_is_not_named():
 def test_how_a_thing_is_said(clause, name, said):
     start = clause.index(name)
     assert how_said(clause, (start, start + len(name)), name) == said
+
+
+@pytest.mark.parametrize("item", ["或者a", "和a或者"])
+def test_a_list_that_has_many_readings_is_read_once(item):
+    """The child has a second of a core for what took one such name half of it, many times over."""
+    assert bounded("a list", lambda: {how_said("痛" + item * 20, (0, 1), "痛") for _ in range(50)}, 1) == {"yes"}
+
+
+@pytest.mark.parametrize("clause", ["头痛、恶心和呕吐都没有", "头痛或者呕吐没有", "头痛和足跟痛都没有", "头痛跟胸闷这些没有"])
+def test_a_list_behind_a_name_is_denied_at_its_end(clause):
+    assert how_said(clause.replace("、", " "), (0, 2), "头痛") == "no"

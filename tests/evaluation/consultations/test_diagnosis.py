@@ -22,6 +22,7 @@ from medllm_hf.evaluation.judging.derive import load_judge_run
 from medllm_hf.evaluation.judging.report import judge_values
 from medllm_hf.evaluation.judging.tables import judge_blocks
 from medllm_hf.evaluation.runs.folder import read_run
+from medllm_hf.evaluation.verification.bounded import bounded
 from medllm_hf.evaluation.verification.dialogues import consultations, judgements
 from medllm_hf.evaluation.verification.findings import CONFIRMED, UNKNOWN, Known
 from medllm_hf.folders import sha256
@@ -307,3 +308,9 @@ def test_what_is_not_seen_and_what_only_ends_alike_is_another():
     assert not any(is_same_disease(given, "肺炎") for given in ("未见肺炎", "并非肺炎", "未发现肺炎"))
     assert not is_same_disease("门静脉高血压", "高血压") and not is_same_disease("假性痛风", "痛风")
     assert is_same_disease("大叶性肺炎", "肺炎")
+
+
+@pytest.mark.parametrize("sign", ["?", " ", "待排除", "可能性大"])
+def test_a_long_line_is_read_once(sign):
+    """The child has two seconds of a core; names are read from the first of the line's signs."""
+    assert bounded("a reply", lambda: given_diagnoses("1. 肺炎\n2. 肺癌" + sign * 40_000 + "x"), 2)[0] == "肺炎"

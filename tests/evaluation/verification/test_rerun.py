@@ -4,6 +4,7 @@ import json
 import shutil
 from dataclasses import replace
 from math import inf, log
+from weakref import ref
 
 import pytest
 import torch
@@ -18,6 +19,7 @@ from medllm_hf.data.mcq import McqItem
 from medllm_hf.evaluation.commands.mcq import mcq
 from medllm_hf.evaluation.exams.outputs import PRESENT, Rules
 from medllm_hf.evaluation.exams.prompts import present_options
+from medllm_hf.evaluation.exams.weights import load_network
 from medllm_hf.evaluation.runs.folder import read_run, weights_hash
 from medllm_hf.evaluation.verification.exams import draw, exam
 from medllm_hf.evaluation.verification.findings import CONFIRMED, DECLARED, DIFFERENT, UNKNOWN, Known, Rerun
@@ -110,13 +112,30 @@ def test_honest_answers_pass_however_they_were_computed(tiny, asked, tmp_path, w
     assert finishing == ([(DECLARED, "not rerun: 6 answers to being asked once more")] if "finish" in WAYS[way] else [])
 
 
+def test_a_model_makes_room_before_it_is_loaded_in_another_precision(tiny, asked, tmp_path, monkeypatch):
+    loaded = []
+
+    def load(*how):
+        assert not [one for one in loaded if one() is not None]
+        network = load_network(*how)
+        loaded.append(ref(network))
+        return network
+
+    model = shutil.copytree(tiny["base"], tmp_path / "model")  # that of other tests may be there already
+    folders = {dtype: answered(model, asked, tmp_path / dtype, dtype=dtype) for dtype in ("bfloat16", "float32")}
+    monkeypatch.setattr("medllm_hf.evaluation.exams.weights.load_network", load)
+    for dtype in ("float32", "bfloat16", "bfloat16", "float32"):
+        assert rerun(model, asked, folders[dtype], count=1)[0].state == CONFIRMED
+    assert len(loaded) == 3
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("words", [(), ("--mode", "reply", "--max-new-tokens", "8")])
 def test_honest_answers_of_other_kernels_pass(tiny, asked, tmp_path, words):
-    plain = {"ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41", "OMP_NUM_THREADS": "2"}
+    kernels = {"ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41", "MKL_CBWR": "COMPATIBLE"}
     command = ["medllm", "eval", "mcq", "--model", str(tiny["base"]), "--data", str(asked), "--out", str(tmp_path / "run")]
     for dtype in ("float32", "bfloat16"):
-        done = run_command(*command, "--overwrite", "--dtype", dtype, *words, env=plain)
+        done = run_command(*command, "--overwrite", "--dtype", dtype, *words, env={**kernels, "OMP_NUM_THREADS": "2"})
         assert done.returncode == 0, done.stderr
         assert rerun(tiny["base"], asked, tmp_path / "run")[0].state == CONFIRMED
 
@@ -125,7 +144,7 @@ def test_honest_answers_of_other_kernels_pass(tiny, asked, tmp_path, words):
 def test_answers_of_other_weights_are_refuted(tiny, other, asked, tmp_path, way):
     folder = answered(other, asked, tmp_path / "run", dtype="float32", **WAYS[way])
     (found,) = rerun(tiny["base"], asked, folder)
-    assert found.state == DIFFERENT and "items are not what these weights give (float32 on " in found.why
+    assert found.state == DIFFERENT and " are not what these weights give (float32 on " in found.why
 
 
 def test_answers_by_another_template_are_refuted(tiny, asked, tmp_path):
@@ -148,7 +167,7 @@ def test_a_log_probability_that_was_edited_is_named(tiny, asked, tmp_path):
 
     edit(folder, "outputs.jsonl", swap)
     (found,) = rerun(tiny["base"], asked, folder)
-    assert found.state == DIFFERENT and found.why.startswith("1 of 6 of 6 items are not") and "test-a-03" in found.why
+    assert found.state == DIFFERENT and found.why.startswith("1 of 6 items drawn from 6 are not") and "test-a-03" in found.why
 
 
 def test_lengths_that_were_edited_are_refuted(tiny, asked, tmp_path):
@@ -173,7 +192,7 @@ def test_a_reply_that_was_edited_is_named(tiny, asked, tmp_path, name, chat):
     folder = answered(tiny["base"], asked, tmp_path / "run", dtype="float32", chat_template=chat, **WRITTEN)
     edit(folder, "outputs.jsonl", lambda number, row: EDITS[name](row) if number == 1 else None)
     (found,) = rerun(tiny["base"], asked, folder)
-    assert found.state == DIFFERENT and found.why.startswith("1 of 6 of 6 items are not"), found
+    assert found.state == DIFFERENT and found.why.startswith("1 of 6 items drawn from 6 are not"), found
 
 
 @pytest.mark.parametrize("chat", [True, False])
@@ -281,7 +300,7 @@ def test_one_item_may_lie_twice_as_far_as_the_furthest_that_rounding_moves():
 def test_many_items_that_each_lie_a_little_off_are_refuted_together():
     steady = [Apart(str(i), 0.021, 0.01, 1.0) for i in range(30)] + apart(0.0, own=0.02)
     assert not any(one.refuted for one in check_items(steady)) and systematic(steady) == 30
-    assert "30 of 31 of 99 items are further from float32 than rounding explains" in finding("x", steady, 99, "").why
+    assert "30 of 31 items drawn from 99 are further from float32 than rounding explains" in finding("x", steady, 99, "").why
     half = steady[:15] + apart(0.019, count=15) + steady[30:]
     assert systematic(half) == 0 and finding("x", half, 99, "").state == CONFIRMED
     assert systematic(steady[:7]) == 0 and systematic(steady[:8]) == 8  # seven of seven is chance in 1 of 128
@@ -304,7 +323,7 @@ def test_what_is_found_is_told_in_words():
     assert text.startswith(said)
     assert "an altered answer is seen in 87.5% of items; if 5% of the answers had been altered (5 of 100)" in text
     wrong = finding("x", [replace(one, published=log(0.5) + 2) for one in found], 100, "float32")
-    assert wrong.why == "8 of 8 of 100 items are not what these weights give (float32): 0, 1, 2, 3, 4 …"
+    assert wrong.why == "8 of 8 items drawn from 100 are not what these weights give (float32): 0, 1, 2, 3, 4 …"
 
 
 def test_the_verb_passes_the_honest_and_refutes_swapped_weights(tiny, other, asked, tmp_path, capsys):
@@ -323,7 +342,7 @@ def test_the_verb_passes_the_honest_and_refutes_swapped_weights(tiny, other, ask
     first, *lines = capsys.readouterr().out.splitlines()
     assert first.endswith("(seed 0)")
     wrong = [line for line in lines if line.startswith("different ")]
-    assert len(wrong) == 2 and all("outputs.jsonl rerun: 6 of 6 of 6 items are not" in line for line in wrong)
+    assert len(wrong) == 2 and all("outputs.jsonl rerun: 6 of 6 items drawn from 6 are not" in line for line in wrong)
     code = main(["verify", str(honest), *data, "--rerun", "4", "--seed", "9"])
     first, *lines, proves = capsys.readouterr().out.splitlines()
     assert code == 0, lines
