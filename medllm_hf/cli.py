@@ -9,6 +9,7 @@ import select
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 
 from medllm_hf import __version__, flags
@@ -82,6 +83,8 @@ VERBS = {
 }
 # `sft` hands all its arguments to TRL's own parser, `push` to that of the script of that name.
 OWN_PARSER = ("sft", "push")
+# Of these a run that was cut off is gone on with.
+RESUMABLE = ("eval mcq", "eval cases", "eval consult", "eval judge", "eval pair")
 # The arguments that may name a file or folder which a verb reads, and those which it writes to.
 INPUTS = {
     *("src", "adapter", "base", "inputs", "benchmarks", "data", "data_path", "examples", "model", "cases", "doctor", "patient"),
@@ -103,9 +106,11 @@ INPUTS = {
 OUTPUTS = {"out", "dst"}
 
 
-def overview() -> str:
-    """The text of `medllm --help`."""
-    lines = [f"  {name:<14}{verb.help}" for name, verb in VERBS.items()]
+def overview(group: str = "") -> str:
+    """The text of `medllm --help`, or of the verbs that begin with `group`; "" where none does."""
+    lines = [f"  {name:<14}{verb.help}" for name, verb in VERBS.items() if name.startswith(group)]
+    if not lines:
+        return ""
     return "\n".join(["usage: medllm VERB [options]      medllm VERB --help      medllm --version", "", *lines])
 
 
@@ -118,7 +123,11 @@ def find_verb(arguments: list[str]) -> tuple[str, list[str]]:
     for words in (2, 1):
         if (name := " ".join(arguments[:words])) in VERBS:
             return name, arguments[words:]
-    raise UserError(f"verb {arguments[0]!r}", ", ".join(VERBS), "see `medllm --help`")
+    group = [name for name in VERBS if name.startswith(f"{arguments[0]} ")]
+    asked = " ".join(arguments[:2]) if group else arguments[0]
+    near = get_close_matches(asked, group or VERBS, 1)
+    do = f"did you mean `medllm {near[0]}`" if near else "see `medllm --help`"
+    raise UserError(f"verb {asked!r}", ", ".join(group or VERBS), do)
 
 
 def build_parser(name: str) -> OneLineParser:
@@ -195,6 +204,9 @@ def main(arguments: list[str] | None = None) -> int:
     if not arguments or arguments[0] in ("-h", "--help"):
         print(overview())
         return 0
+    if arguments[1:] in (["-h"], ["--help"]) and (group := overview(f"{arguments[0]} ")):
+        print(group)
+        return 0
     if arguments[0] == "--version":
         print(f"medllm {__version__}")
         return 0
@@ -225,5 +237,6 @@ def main(arguments: list[str] | None = None) -> int:
         )
         return 2
     except KeyboardInterrupt:
-        print("medllm: interrupted", file=sys.stderr)
+        kept = "; what is done is kept, the same command goes on" if " ".join(arguments[:2]) in RESUMABLE else ""
+        print(f"medllm: interrupted{kept}", file=sys.stderr)
         return 1

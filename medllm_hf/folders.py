@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TextIO
 
 from medllm_hf.errors import UserError, first_line, kind_of, unreadable
+from medllm_hf.own_folders import foreign_file
 
 # What a disk answers that is full or read-only, and a place that cannot be had or given another name.
 _NO_ROOM = (
@@ -199,8 +200,8 @@ def check_free(path: Path | str, overwrite: bool = False) -> None:
     """Check that `path` may be written.
 
     Raises:
-        UserError: it exists and is not an empty folder, and `overwrite` is false; it holds the current or home folder; or a
-            link on the way leads nowhere.
+        UserError: it exists and is not an empty folder, and `overwrite` is false or files of the user's own are in it; it
+            holds the current or home folder; or a link on the way leads nowhere.
     """
     asked = Path(os.path.abspath(path))
     for one in (asked, *asked.parents):
@@ -214,8 +215,12 @@ def check_free(path: Path | str, overwrite: bool = False) -> None:
         raise UserError(f"the current or the home folder in {path}", "a folder of its own", "choose another output folder")
     if os.path.exists(path) and not path.is_dir():
         raise UserError(f"a file at {path}", "a folder that is new or empty", "choose another output folder")
-    if os.path.exists(path) and not overwrite:
-        raise UserError(f"files in {path}", "a folder that is new or empty", "add --overwrite or choose another")
+    if os.path.exists(path):
+        if name := foreign_file(path):
+            found = f"files in {path} that this program has not written, such as {name}"
+            raise UserError(found, "a folder that is new or empty", "choose another folder, since --overwrite keeps to its own")
+        if not overwrite:
+            raise UserError(f"files in {path}", "a folder that is new or empty", "add --overwrite or choose another")
 
 
 def check_unicode(path: Path | str) -> None:

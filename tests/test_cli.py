@@ -7,7 +7,7 @@ import pytest
 from support.commands import one_line_error, run
 from support.paths import ROOT, SAMPLE
 
-from medllm_hf.cli import VERBS
+from medllm_hf.cli import VERBS, main
 
 HEAVY = "('torch', 'transformers', 'datasets', 'trl', 'evaluate', 'huggingface_hub', 'matplotlib')"
 
@@ -156,3 +156,20 @@ def test_publishing_needs_a_licence_and_a_model(tmp_path):
 def test_what_needs_no_model_starts_without_torch(module):
     done = run(sys.executable, "-c", f"import sys, {module}; print('torch' in sys.modules, 'transformers' in sys.modules)")
     assert done.stdout == "False False\n", done.stderr
+
+
+def test_the_verbs_of_a_group_are_listed_and_named(capsys, tmp_path, refused, monkeypatch):
+    assert main(["eval", "--help"]) == 0
+    listed = capsys.readouterr().out
+    assert "eval consult" in listed and "eval agree" in listed and "convert" not in listed
+    line = refused("eval", "consults", cwd=tmp_path)
+    assert "found verb 'eval consults'" in line and "did you mean `medllm eval consult`" in line and "convert" not in line
+
+    def cut_off(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("medllm_hf.cli.run", cut_off)
+    assert main(["eval", "consult"]) == 1
+    assert capsys.readouterr().err == "medllm: interrupted; what is done is kept, the same command goes on\n"
+    assert main(["convert"]) == 1
+    assert capsys.readouterr().err == "medllm: interrupted\n"

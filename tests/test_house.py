@@ -67,6 +67,7 @@ ALLOWED = {
             *(
                 "errors",
                 "folders",
+                "own_folders",
                 "control_tokens",
                 "templates",
                 "weight_files",
@@ -84,6 +85,7 @@ SHARED = {
     *(
         "errors",
         "folders",
+        "own_folders",
         "control_tokens",
         "templates",
         "weight_files",

@@ -162,7 +162,7 @@ def address_advice(url: str, failure: Failure) -> str:
     versioned = re.search(r"/v\d+(?:[a-z]+\d*)?(?:/|$)", base)
     if is_azure(url) and API_VERSION not in url and not versioned:
         return f"add ?{API_VERSION}=… before #"
-    return "" if versioned or is_azure(url) else f"did you mean {base}/v1"
+    return "" if versioned or is_azure(url) else f"add /v1 ({base}/v1)"
 
 
 def _is_page(reason: str) -> bool:

@@ -58,9 +58,9 @@ def test_a_request_still_asks_the_same():
 @pytest.mark.parametrize(
     ("url", "status", "reason", "advice"),
     [
-        ("http://h:1", 404, "Not Found", "did you mean http://h:1/v1"),
-        ("http://h:1", 405, "Method Not Allowed", "did you mean http://h:1/v1"),
-        ("http://h:1/openai", 200, "<!DOCTYPE html>", "did you mean http://h:1/openai/v1"),
+        ("http://h:1", 404, "Not Found", "add /v1 (http://h:1/v1)"),
+        ("http://h:1", 405, "Method Not Allowed", "add /v1 (http://h:1/v1)"),
+        ("http://h:1/openai", 200, "<!DOCTYPE html>", "add /v1 (http://h:1/openai/v1)"),
         ("http://h:1/v1", 404, "Not Found", ""),
         ("http://h:1/api/v3", 404, "Not Found", ""),
         ("http://h:1/v1beta/openai", 404, "Not Found", ""),

@@ -186,12 +186,12 @@ QUIRKS: dict[str, Quirk] = {
     ),
     # Addresses
     "Azure": Quirk(_azure, path="/openai/deployments/m?api-version=2024-10-21"),
-    "no /v1": Quirk(_unversioned, remedy=r"did you mean http://127.0.0.1:\d+/v1", path=""),
+    "no /v1": Quirk(_unversioned, remedy=r"add /v1 \(http://127.0.0.1:\d+/v1\)", path=""),
     "no /v1, and status 200": _always(
-        {"error": "Unexpected endpoint or method. (POST /chat/completions)"}, r"did you mean http://127.0.0.1:\d+/v1", path=""
+        {"error": "Unexpected endpoint or method. (POST /chat/completions)"}, r"add /v1 \(http://127.0.0.1:\d+/v1\)", path=""
     ),
     "a page for people": _always(
-        Behaviour(body=b"<!doctype html><html><body>hello", headers={"Content-Type": "text/html"}), "did you mean .*/api/v1",
+        Behaviour(body=b"<!doctype html><html><body>hello", headers={"Content-Type": "text/html"}), "add /v1 .*/api/v1",
         path="/api",
     ),
     "no such model": _always(refused("the model m does not exist", 404), "the model m does not exist"),

@@ -4,13 +4,18 @@ import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
+from typing import Any
 
 from medllm_hf.data.files import BadRow, file_rows, input_files, parsed
 from medllm_hf.data.rubric_benchmarks import CHECKLIST, physician_labels
 from medllm_hf.errors import UserError
 from medllm_hf.folders import sha256
+from medllm_hf.reporting.terms import term
 
 _NAMES = ("id", "annotator")
+# From here the name of a column is hardly another than that of a criterion.
+_ALIKE = 0.8
 # What a cell says of a criterion, as a number.
 Reading = Callable[[str, object], float]
 
@@ -67,8 +72,8 @@ def _given(row: object, criteria: Sequence[str]) -> Iterator[object]:
         yield {"id": dialogue, "annotator": annotator, CHECKLIST: int(met)}
 
 
-def read_score(low: float, high: float) -> Reading:
-    """Reads a score from `low` to `high`."""
+def read_score(low: float, high: float, step: float | None = None) -> Reading:
+    """Reads a score from `low` to `high`, in steps of `step` where there are some."""
 
     def read(key: str, value: object) -> float:
         try:
@@ -77,6 +82,8 @@ def read_score(low: float, high: float) -> Reading:
             score = math.nan
         if not low <= score <= high:
             raise BadRow(key, f"{value!r} is no score from {low:g} to {high:g}")
+        if step and (score - low) % step:
+            raise BadRow(key, f"{value!r} is no step of {step:g} from {low:g}, as the rubric has them")
         return score
 
     return read
@@ -94,6 +101,21 @@ def read_outcome(worth: Mapping[str, float]) -> Reading:
     return read
 
 
+def _named(given: Mapping[str, object], criteria: Sequence[str]) -> dict[str, Any]:
+    """The cells of a row by their columns, those with the Chinese name of a criterion by its key.
+
+    Raises:
+        UserError: a column that is nearly a criterion which the row lacks: it would be left out of all rows.
+    """
+    chinese = {term(key).zh: key for key in criteria if key not in given}
+    row = {chinese.get(str(name).strip(), str(name)): value for name, value in given.items()}
+    lacking = [name for key in criteria if key not in row for name in (key, term(key).zh)]
+    for name in row:
+        if name not in (*_NAMES, *criteria) and (near := get_close_matches("_".join(name.lower().split()), lacking, 1, _ALIKE)):
+            raise UserError(f"the column {name!r} of labels", f"the name of a criterion, such as {near[0]}", "mend its name")
+    return row
+
+
 def _add(labels: Labels, row: object, criteria: Sequence[str], read: Reading) -> None:
     if not isinstance(row, dict):
         raise BadRow("row", "not an object")
@@ -105,7 +127,8 @@ def _add(labels: Labels, row: object, criteria: Sequence[str], read: Reading) ->
         if isinstance(row.get(name), bool) or not isinstance(row.get(name), str | int) or not str(row[name]).strip():
             raise BadRow(name, "missing or no name")
     dialogue, annotator = (str(row[name]).strip() for name in _NAMES)
-    given = row["scores"] if isinstance(row.get("scores"), dict) else row
+    row = _named(row, criteria)
+    given = _named(row["scores"], criteria) if isinstance(row.get("scores"), dict) else row
     scores = {key: read(key, given[key]) for key in criteria if given.get(key) not in (None, "")}
     if not scores:
         raise BadRow("row", f"no score for any of {', '.join(criteria)}")

@@ -1,5 +1,6 @@
 """The verb `eval agree`: judge runs beside human labels and beside each other → agreement.json, agreement.md."""
 
+from medllm_hf.data.rubric_benchmarks import CHECKLIST
 from medllm_hf.errors import UserError
 from medllm_hf.evaluation.agreement.calibrations import calibration_values
 from medllm_hf.evaluation.agreement.labels import Labels, Reading, read_labels, read_outcome, read_score
@@ -76,4 +77,7 @@ def _compares(judge: Ratings) -> bool:
 
 def _reading(judge: Ratings) -> Reading:
     """How labels for a run are read."""
-    return read_outcome(_OUTCOMES) if _compares(judge) else read_score(*judge.scale)
+    if _compares(judge):
+        return read_outcome(_OUTCOMES)
+    rubric = judge.about["rubric"]
+    return read_score(*judge.scale, step=1 if rubric.get("whole_points") and rubric["name"] != CHECKLIST else None)

@@ -86,7 +86,7 @@ def _check_judge(plan: Plan, judge: str, cases: str) -> None:
 
 def _run(plan: Plan, out: str, judge: str | None, overwrite: bool, before: Fraction) -> int:
     """Holds the consultations of one run folder, and has them judged; returns the exit code."""
-    ending = hold_consultations(plan, out, overwrite, before)
+    ending = hold_consultations(plan, out, overwrite, before, lambda line: print(line, file=sys.stderr))
     if ending.unfinished:
         print(ending.unfinished, file=sys.stderr)
         return 1
@@ -149,7 +149,8 @@ def check_checklists(plan: Plan, settings: Settings) -> None:
     if settings.rubric != "checklist":
         return
     if settings.judge_blind:
-        raise UserError("--blind with --rubric checklist", "a judge that sees the points of the case", "leave out one of them")
+        blind = "--blind" if settings.blind else "--protocol disc (which blinds the judge)"
+        raise UserError(f"{blind} with --rubric checklist", "a judge that sees the points of the case", "leave out one of them")
     if lacking := [case.id for case in plan.cases if not (case.facts and case.facts.checklist)]:
         found = f"no checklist of {len(lacking)} of {len(plan.cases)} cases, such as {lacking[0]}"
         raise UserError(found, "one of each case", "make them with `medllm eval cases`, or change --rubric")

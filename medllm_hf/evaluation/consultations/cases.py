@@ -10,6 +10,7 @@ from medllm_hf.data.dialogues import valid_text
 from medllm_hf.data.files import BadRow, file_rows, input_files, parsed, stem
 from medllm_hf.errors import UserError, kind_of
 from medllm_hf.evaluation.consultations.facts import CaseFacts, facts_record, read_case_facts
+from medllm_hf.evaluation.consultations.keys import check_keys
 from medllm_hf.evaluation.consultations.manners import STYLES, Manner
 from medllm_hf.folders import sha256
 
@@ -20,6 +21,7 @@ QUESTION = "question"
 DESCRIPTIONS = ("description", "case", QUESTION)
 FIRST_QUESTIONS = ("first_question", QUESTION)
 GROUPS = ("group", "department", "cate")
+_KEYS = ("id", "source", *GROUPS, *DESCRIPTIONS, "first_question", "diagnosis", "facts", "checklist")
 SHOWN_ROWS = 3
 # By this the outputs on canaries are told from those on cases.
 CANARY = "patient-canary/"
@@ -111,7 +113,10 @@ def summary(cases: Iterable[Case]) -> str:
     if set(groups) != {""}:
         parts.append("groups " + ", ".join(f"{name or '(none)'} {count}" for name, count in groups.items()))
     if known := [case.facts for case in cases if case.facts]:
-        parts.append(f"{len(known)} with facts, {sum(bool(facts.checklist) for facts in known)} with a checklist")
+        lists = sum(bool(one.checklist) for one in known)
+        parts.append(f"{sum(bool(one.facts) for one in known)} with facts, {lists} with a checklist")
+    if diagnoses := sum(bool(case.diagnosis) for case in cases):
+        parts.append(f"{diagnoses} with a diagnosis")
     return f"{len(cases)} cases of {', '.join(sources)}: {'; '.join(parts)}"
 
 
@@ -120,6 +125,7 @@ def _case(row: object, source: str) -> Case:
         raise BadRow("row", f"{kind_of(row)}, not an object")
     if isinstance(row.get("id"), int) and not isinstance(row["id"], bool):
         row = {**row, "id": str(row["id"])}
+    check_keys(row, [name for name in _KEYS if not (name in DESCRIPTIONS and any(one in row for one in DESCRIPTIONS))])
     case = Case(
         id=_text(row, ("id",)),
         source=_text(row, ("source",)) or source,

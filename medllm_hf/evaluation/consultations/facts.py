@@ -12,6 +12,7 @@ from medllm_hf.data.files import BadRow
 from medllm_hf.errors import kind_of
 from medllm_hf.evaluation.consultations.answers import answer
 from medllm_hf.evaluation.consultations.fact_words import FactWords
+from medllm_hf.evaluation.consultations.keys import check_keys
 from medllm_hf.evaluation.consultations.numerals import plain
 from medllm_hf.evaluation.consultations.questions import Question, read_questions
 from medllm_hf.metrics.llm_judge.rubrics import Point, Turn
@@ -33,6 +34,7 @@ COMPLAINT = re.compile(
     r"|(?:\w+ )?(?:pain|fever|cough|nausea|vomiting|fatigue|dizziness|headache|mass|lump)",
     re.I,
 )
+_FACT_KEYS, _POINT_KEYS = ("id", "kind", "text", "aliases"), ("kind", "point", "weight")
 # Stands in what the patient is told for the names of the diagnosis.
 MASK = "……"
 
@@ -143,7 +145,7 @@ def read_case_facts(row: Mapping, description: str) -> CaseFacts | None:
     made = row.get("made")
     if isinstance(made, dict) and made.get("case_sha256") not in (None, text_hash(description)):
         raise BadRow("facts", "of another text of this case; bring its text back, or run `medllm eval cases` on it again")
-    facts = [_fact(one, f"facts[{number}]", description, row) for number, one in enumerate(_list(row, "facts"))]
+    facts = [_fact(one, number, description, row) for number, one in enumerate(_list(row, "facts"))]
     if again := next((fact.id for number, fact in enumerate(facts) if fact.id in [one.id for one in facts[:number]]), None):
         raise BadRow("facts", f"the id {again!r} a second time")
     points = [_point(one, f"checklist[{number}]") for number, one in enumerate(_list(row, "checklist"))]
@@ -164,9 +166,14 @@ def _list(row: Mapping, name: str) -> list:
     return value
 
 
-def _fact(one: object, place: str, description: str, row: Mapping) -> Fact:
-    if not isinstance(one, dict) or not all(isinstance(one.get(name), str) for name in ("id", "kind", "text")):
-        raise BadRow(place, "no object with the texts id, kind and text")
+def _fact(one: object, number: int, description: str, row: Mapping) -> Fact:
+    place = f"facts[{number}]"
+    if not isinstance(one, dict):
+        raise BadRow(place, f"{kind_of(one)}, not an object with the texts id, kind and text")
+    check_keys(one, _FACT_KEYS, place)
+    one = {"id": f"{one.get('kind')}-{number + 1}", **one}
+    if lacking := next((name for name in ("id", "kind", "text") if not isinstance(one.get(name), str)), None):
+        raise BadRow(f"{place}.{lacking}", "missing or not a text")
     if one["kind"] not in KINDS:
         raise BadRow(f"{place}.kind", f"{one['kind']!r}, not one of {', '.join(KINDS)}")
     aliases = one.get("aliases", [])
@@ -179,6 +186,8 @@ def _fact(one: object, place: str, description: str, row: Mapping) -> Fact:
 
 
 def _point(one: object, place: str) -> CheckPoint:
+    if isinstance(one, dict):
+        check_keys(one, _POINT_KEYS, place)
     if not isinstance(one, dict) or not isinstance(one.get("point"), str) or not one["point"].strip():
         raise BadRow(place, "no object with a point that is a text")
     if one.get("kind") not in WEIGHTS:

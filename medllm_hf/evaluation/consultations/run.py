@@ -11,10 +11,11 @@ from tqdm import tqdm
 
 from medllm_hf.endpoints.address import Endpoint
 from medllm_hf.endpoints.client import ChatClient, EndpointError, Reply, ask_all
+from medllm_hf.errors import UserError
 from medllm_hf.evaluation.consultations.calls import NEVER_TAKEN, ask_canaries, ask_diagnoses, output
 from medllm_hf.evaluation.consultations.calls import call_seed as call_seed
 from medllm_hf.evaluation.consultations.canaries import TURN as CANARY_TURN
-from medllm_hf.evaluation.consultations.canaries import canary_messages, patient_canaries
+from medllm_hf.evaluation.consultations.canaries import canary_messages, check_canary, patient_canaries
 from medllm_hf.evaluation.consultations.cases import Case, read_cases
 from medllm_hf.evaluation.consultations.derive import Manifest, derive
 from medllm_hf.evaluation.consultations.diagnosis import TURN as DIAGNOSIS_TURN
@@ -88,10 +89,16 @@ def plan_run(cases: str, doctor: str, patient: str, settings: Settings) -> Plan:
     """
     check_settings(settings)
     read = read_cases(cases)
+    if settings.ask_diagnosis and not any(case.diagnosis for case in read.items):
+        found = f"--ask-diagnosis and no diagnosis of any of {len(read.items)} cases"
+        raise UserError(
+            found, "cases with a diagnosis, to compare the doctor's with", "add theirs to the file, or leave it out"
+        )
     sides = {"patient": party(patient, "patient", settings), "doctor": party(doctor, "doctor", settings)}
     if not settings.allow_personal_data:
         texts = ((case.id, f"{case.description}\n{case.first_question}") for case in read.items)
         check_personal_data(texts, cases, sides.values())
+        check_personal_data([("its text", settings.doctor_system or "")], "--doctor-system", [sides["doctor"]])
     manifest = {
         "kind": "consult",
         **{role: sides[role].record for role in ROLES},
@@ -121,17 +128,20 @@ def party(spec: str, role: str, settings: Settings) -> ModelSpec:
     )
 
 
-def hold_consultations(plan: Plan, out: str, overwrite: bool = False, before: Fraction = Fraction(0)) -> Ending:
+def hold_consultations(
+    plan: Plan, out: str, overwrite: bool = False, before: Fraction = Fraction(0), tell: Callable[[str], object] | None = None
+) -> Ending:
     """Holds a consultation on each case and writes the run folder `out`, or goes on with it.
 
     Args:
         before: what the command has spent elsewhere.
+        tell: is told, before the dialogues are held, that there can be no headline, in one line.
 
     Raises:
         UserError: `out` holds something else; a checkpoint cannot be served; or an endpoint refuses every request.
     """
     with open_run(out, plan.manifest, KEY, overwrite) as run, Spending(run, plan.settings.budget, before) as spending:
-        failed = {} if run.finished else fill(run, plan, spending)
+        failed = {} if run.finished else fill(run, plan, spending, tell)
         if failed:
             first = next(case.id for case in plan.cases if case.id in failed)
             left = f"{len(failed)} of {len(plan.cases)} dialogues are not over"
@@ -150,7 +160,17 @@ def talks_of(rows: Mapping[tuple, dict], cases: Iterable[Case], where: str) -> d
     return {case: outputs_of(calls, case) for case in cases}
 
 
-def fill(run: RunFolder, plan: Plan, spending: Spending) -> dict[str, EndpointError]:
+def lost_headline(plan: Plan, rows: Mapping[tuple, dict]) -> str:
+    """One line on canaries that the patient has failed, by the outputs so far; "" where it has failed none."""
+    said = {name: rows[name, CANARY_TURN]["content"] for name in patient_canaries(plan.cases) if (name, CANARY_TURN) in rows}
+    failed = [name for name, reply in said.items() if not check_canary(name, reply)["passed"]]
+    what = f"medllm: the patient gives way to {', '.join(failed)}: no headline will be possible"
+    return f"{what}; Ctrl-C ends, what is done is kept" if failed else ""
+
+
+def fill(
+    run: RunFolder, plan: Plan, spending: Spending, tell: Callable[[str], object] | None = None
+) -> dict[str, EndpointError]:
     """Adds to the run every call that its dialogues lack; returns the failures, by the id of the case that stays open.
 
     Raises:
@@ -179,6 +199,8 @@ def fill(run: RunFolder, plan: Plan, spending: Spending) -> dict[str, EndpointEr
         try:
             asyncio.run(check_endpoints(plan, at, spending))
             asyncio.run(ask_canaries(tempting, at["patient"], plan.settings, lambda row: run.append(dict(row)), spending))
+            if tell and left and (lost := lost_headline(plan, run.rows)):
+                tell(lost)
             failed = asyncio.run(hold(left, at, plan, keep, spending))
             unasked = lacking_diagnoses(plan, talks, run.rows)
             failed |= asyncio.run(

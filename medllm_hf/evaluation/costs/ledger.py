@@ -43,7 +43,8 @@ class Spending:
         self._prices = {role: price for role, price in run.manifest.get("prices", {}).items() if role != "currency"}
         self._budget = None if budget is None else Fraction(str(budget))
         self.reached = False
-        self._ended = asyncio.Event()
+        # Futures, and no asyncio.Event: a run has one loop after another, and an event knows only its first.
+        self._waiting: list[asyncio.Future[None]] = []
         self._under_way: dict[int, tuple[str, int, int]] = {}
         self._held = Fraction(0)
         self._file: BinaryIO | None = None
@@ -87,7 +88,8 @@ class Spending:
         own = amount(self._prices[role], *most)
         while self._budget is not None and self.spent + self._held + own > self._budget and not self.reached:
             if self._under_way:
-                await self._ended.wait()
+                self._waiting.append(waits := asyncio.get_running_loop().create_future())
+                await waits
             else:
                 self.reached = True
                 self._wake()
@@ -119,8 +121,11 @@ class Spending:
         self.spent += amount(self._prices[role], *most)
 
     def _wake(self) -> None:
-        self._ended.set()
-        self._ended.clear()
+        waiting, self._waiting = self._waiting, []
+        for waits in waiting:
+            # One that was cancelled, as at the end of its loop, is done.
+            if not waits.done():
+                waits.set_result(None)
 
     def _write(self, row: dict) -> None:
         assert self._file, "a finished run spends nothing"

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from pathlib import Path
 
 from medllm_hf.errors import UserError
 
@@ -40,3 +41,23 @@ def check_metrics(name: str, derived: Mapping, stored: Mapping, source: str, do:
     if other := [key for key, value in derived.items() if not equal(value, stored.get(key))]:
         found = f"another {', '.join(other)} in metrics.json of {name} than follows from its {source}"
         raise UserError(found, "metrics that follow from them", do)
+
+
+def other_settings(difference: tuple[str, str, str], kind: str, path: Path) -> UserError:
+    """The refusal to go on with the run in `path` by other settings.
+
+    Args:
+        difference: the first field that differs, by its dotted name, as it is asked for and as it is there.
+        kind: of the run that is asked for.
+    """
+    name, asked, there = difference
+    found = f"{name} {asked}, where the run in {path} has {there}"
+    if name.startswith("settings.diagnosis_prompt"):
+        said = ("no --ask-diagnosis", "it") if asked == "nothing" else ("--ask-diagnosis", "none, or asked in other words")
+        found = f"{said[0]}, where the run in {path} has {said[1]}"
+    do = "choose another folder, or add --overwrite, which asks everything anew"
+    if kind == "judge" and path.name == "judge":
+        do = f"to judge the same dialogues otherwise: medllm eval judge --dialogues {path.parent} --rubric … --out …"
+    elif name.startswith("settings.diagnosis_prompt"):
+        do = f"{'add' if asked == 'nothing' else 'leave out'} --ask-diagnosis to go on with it, or choose another folder"
+    return UserError(found, "the settings that the run was begun with, to go on with it", do)

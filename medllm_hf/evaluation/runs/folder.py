@@ -14,7 +14,7 @@ from typing import Any, TypedDict
 
 from medllm_hf import __version__
 from medllm_hf.errors import UserError
-from medllm_hf.evaluation.runs.compare import check_metrics
+from medllm_hf.evaluation.runs.compare import check_metrics, other_settings
 from medllm_hf.evaluation.runs.log import note_run
 from medllm_hf.evaluation.runs.names import check_no_runs_below
 from medllm_hf.folders import (
@@ -31,6 +31,7 @@ from medllm_hf.folders import (
     write_text,
     writing,
 )
+from medllm_hf.own_folders import foreign_file
 from medllm_hf.weight_files import weight_files
 
 SCORES = "scores.jsonl"
@@ -166,8 +167,8 @@ def outputs_in(path: Path | str, manifest: dict, key: tuple[str, ...], overwrite
     """
     path = Path(os.path.abspath(path))
     if overwrite or not path.is_dir():
-        check_free(path, overwrite)
         check_no_runs_below(path, _ONE)
+        check_free(path, overwrite)
         return {}
     if _begun(path, {**manifest, **environment()}) is None:
         return {}
@@ -193,8 +194,8 @@ def open_run(path: Path | str, manifest: dict, key: tuple[str, ...] = ("id",), o
     path = Path(os.path.abspath(path))
     with writing(path):
         if overwrite or not path.is_dir():
-            check_free(path, overwrite)
             check_no_runs_below(path, _ONE)
+            check_free(path, overwrite)
         made = not path.exists()
         path.mkdir(parents=True, exist_ok=True)
         with held(path):
@@ -245,13 +246,12 @@ def _begun(path: Path, new: dict) -> dict | None:
     if not file.exists():
         # A killed process may have left the manifest under its temporary name.
         if any(child.name != f".{file.name}.tmp" for child in path.iterdir()):
-            raise UserError(f"files and no manifest.json in {path}", "a new, empty or run folder", _ANOTHER)
+            do = "choose another folder" if foreign_file(path) else _ANOTHER
+            raise UserError(f"files and no manifest.json in {path}", "a new, empty or run folder", do)
         return None
     old = read_json(file, names=True)
     if difference := first_difference(new, old):
-        name, asked, there = difference
-        found = f"{name} {asked}, where the run in {path} has {there}"
-        raise UserError(found, "the settings that the run was begun with, to go on with it", _ANOTHER)
+        raise other_settings(difference, str(new.get("kind")), path)
     return old
 
 

@@ -147,7 +147,8 @@ def test_bad_rows_gaps_and_unknown_ids_are_named(runs, tmp_path, capsys):
         label(ids[4], "a", "nan", 1, 1, 1),
         label(ids[4], "a", 0.5, 1, 1, 1),
         label("nowhere/1", "a", 5, 5, 5, 5),
-        label(ids[5], "a", 4.5, 4, 4, 4),
+        label(ids[5], "a", 4, 4, 4, 4),
+        label(ids[6], "a", 4.5, 4, 4, 4),
     ]
     file = write_csv(tmp_path / "labels.csv", [{**row, "note": "x"} for row in rows])
     found, page, said = agreed(capsys, str(runs / "one"), "--labels", file, "--out", str(tmp_path / "out"))
@@ -160,12 +161,13 @@ def test_bad_rows_gaps_and_unknown_ids_are_named(runs, tmp_path, capsys):
         [f"{file}:7", "row: no score for any of proactivity, accuracy, helpfulness, linguistic_quality"],
         [f"{file}:8", "proactivity: 'nan' is no score from 1 to 5"],
         [f"{file}:9", "proactivity: '0.5' is no score from 1 to 5"],
+        [f"{file}:12", "proactivity: '4.5' is no step of 1 from 1, as the rubric has them"],
     ]
     assert (labels["unknown_ids"], labels["unread_columns"]) == (["nowhere/1"], ["note"])
     figures = found["judge_human"][0]["criteria"]
     assert [figures[key]["n"] for key in (*KEYS, "overall")] == [2, 2, 1, 2, 1]
     assert f"left out {file}:3 accuracy: '9' is no score" in said and "1 labelled ids that no run has: nowhere/1" in said
-    assert "Rows left out, 7: " in page and "nowhere/1" in page and found["runs"][0]["unlabelled"] == [*ids[1:5], *ids[6:]]
+    assert "Rows left out, 8: " in page and "nowhere/1" in page and found["runs"][0]["unlabelled"] == [*ids[1:5], *ids[6:]]
     assert found["bands"] == [] and found["sentences"] == []
 
 
@@ -209,8 +211,9 @@ def test_what_is_refused(runs, tmp_path, refused, capsys):
     (tmp_path / "full" / "mine.txt").write_text("keep")
     assert "--overwrite" in refused("eval", "agree", one, "--labels", file, "--out", str(tmp_path / "full"))
     assert not (tmp_path / "out").exists() and [path.name for path in (tmp_path / "full").iterdir()] == ["mine.txt"]
-    agreed(capsys, one, "--labels", file, "--out", str(tmp_path / "full"), "--overwrite")
-    assert not (tmp_path / "full" / "mine.txt").exists()
+    assert "mine.txt" in refused("eval", "agree", one, "--labels", file, "--out", str(tmp_path / "full"), "--overwrite")
+    for _ in range(2):
+        agreed(capsys, one, "--labels", file, "--out", str(tmp_path / "again"), "--overwrite")
 
 
 def test_a_damaged_run_is_refused(runs, tmp_path, refused):
@@ -249,3 +252,16 @@ def test_published_scores_with_a_perturbed_copy(disc, tmp_path, capsys):
     # The judge is one of the annotators and half as far from both as they are from each other.
     assert found["bands"][0]["criteria"]["accuracy"]["exact"]["judge"] == pytest.approx(1 - moved / 438 / 2)
     assert "gpt-4, accuracy: the judge's weighted kappa" in said
+
+
+def test_columns_by_the_chinese_names_of_a_report_and_a_misspelt_one(runs, tmp_path, capsys, refused):
+    one, out = str(runs / "one"), ("--out", str(tmp_path / "out"), "--overwrite")
+    chinese = dict(zip(KEYS, ("主动性", "准确性", "有用性", "语言质量"), strict=True))
+    plain, _, _ = agreed(capsys, one, "--labels", write_csv(tmp_path / "labels.csv", people()), *out)
+    rows = [{chinese.get(key, key): value for key, value in row.items()} for row in people()]
+    found, _, _ = agreed(capsys, one, "--labels", write_csv(tmp_path / "labels.csv", rows), *out)
+    assert found["judge_human"] == plain["judge_human"] and found["labels"]["unread_columns"] == []
+    for wrong in ("proactivty", "主动"):
+        rows = [{wrong if key == KEYS[0] else key: value for key, value in row.items()} for row in people()]
+        line = refused("eval", "agree", one, "--labels", write_csv(tmp_path / "labels.csv", rows), *out)
+        assert f"the column '{wrong}' of labels" in line

@@ -5,6 +5,7 @@ import json
 import pytest
 from support.consulting import write_cases
 
+from medllm_hf.errors import UserError
 from medllm_hf.evaluation.consultations.cases import Case, read_cases, summary
 
 OWN = {"id": "a", "description": "咳嗽三天", "first_question": "怎么办？", "diagnosis": "支气管炎", "group": "内科"}
@@ -46,7 +47,7 @@ def test_own_cases(tmp_path):
         Case("c", "S", "", "能跑步吗？", "能跑步吗？"),
     )
     assert read.record["name"] == "mine.jsonl"
-    assert summary(read.items) == "3 cases of mine, S: 2 with a first question; groups 内科 1, (none) 2"
+    assert summary(read.items) == "3 cases of mine, S: 2 with a first question; groups 内科 1, (none) 2; 1 with a diagnosis"
 
 
 @pytest.mark.parametrize(
@@ -83,3 +84,34 @@ def test_no_cases(tmp_path, refused):
     for path, named in ((empty, "no cases in"), (str(tmp_path / "none.jsonl"), "no file")):
         told = refused("eval", "consult", "--cases", path, "--doctor", "d", "--patient", "p", "--out", str(tmp_path / "out"))
         assert named in told
+
+
+NEAR = {
+    "facts": {"fact": [{"kind": "symptom", "text": "头痛"}]},
+    "diagnosis": {"diagnose": "偏头痛"},
+    "first_question": {"first question": "怎么办？"},
+    "aliases": {"facts": [{"id": "a", "kind": "symptom", "text": "头痛", "alias": ["疼"]}]},
+    "weight": {"checklist": [{"kind": "must_ask", "point": "问头痛多久", "weights": 2}]},
+}
+
+
+@pytest.mark.parametrize("meant", NEAR)
+def test_a_key_that_is_nearly_one_is_not_left_out_in_silence(tmp_path, meant):
+    file = write_cases(tmp_path / "mine.jsonl", [{"id": "a", "description": "头痛三天", **NEAR[meant]}])
+    with pytest.raises(UserError, match=f"the key .*write '{meant}'"):
+        read_cases(file)
+
+
+def test_other_keys_are_free_and_facts_are_counted_with_ids_of_their_own(tmp_path):
+    facts = [{"kind": "symptom", "text": "头痛"}, {"kind": "duration", "text": "三天"}]
+    point = {"kind": "must_ask", "point": "问头痛多久"}
+    rows = [
+        {"id": "a", "description": "头痛三天", "facts": facts, "date": "x", "notes": 1, "questions": [], "question_type": "y"},
+        {"id": "b", "description": "头痛三天", "checklist": [point], "diagnosis": "偏头痛"},
+    ]
+    read = read_cases(write_cases(tmp_path / "mine.jsonl", rows)).items
+    assert read[0].facts and [fact.id for fact in read[0].facts.facts] == ["symptom-1", "duration-2"]
+    assert summary(read).endswith("1 with facts, 1 with a checklist; 1 with a diagnosis")
+    bad = write_cases(tmp_path / "bad.jsonl", [{"id": "a", "description": "头痛", "facts": [{"kind": "symptom"}]}])
+    with pytest.raises(UserError, match=r"facts\[0\]\.text: missing"):
+        read_cases(bad)

@@ -208,6 +208,8 @@ def test_checklists_that_are_not_there(tmp_path, refused):
     assert "no checklist of 1 of 2 cases, such as 002" in refused(*words, *sides)
     whole = write_cases(tmp_path / "whole.jsonl", [with_facts(1)])
     assert "--blind with --rubric checklist" in refused(*words[:3], whole, *words[4:], *sides, "--blind")
+    line = refused(*words[:3], whole, *words[4:], *sides, "--protocol", "disc", "--turns", "3")
+    assert "--protocol disc (which blinds the judge) with --rubric checklist" in line
 
 
 @pytest.mark.parametrize(

@@ -309,7 +309,7 @@ ENTRY = {"id": "f1", "kind": "symptom", "text": "干咳", "aliases": []}
     [
         ({"description": DESCRIPTION + "已退热。"}, "facts: of another text of this case"),
         ({"facts": {}}, "facts: an object, not a list"),
-        ({"facts": ["干咳"]}, "facts[0]: no object"),
+        ({"facts": ["干咳"]}, "facts[0]"),
         ({"facts": [{**ENTRY, "kind": "mood"}]}, "facts[0].kind: 'mood', not one of symptom, duration"),
         ({"facts": [{**ENTRY, "text": "高热"}]}, "facts[0].text: '高热' is no quote of the case"),
         ({"facts": [{**ENTRY, "aliases": "咳"}]}, "facts[0].aliases: not a list"),

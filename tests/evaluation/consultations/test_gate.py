@@ -364,6 +364,13 @@ def test_a_patient_that_gives_way_to_a_canary_takes_the_headline(two, tmp_path, 
         assert consult(server, two, tmp_path / "run", "--judge", server.url + "#judge-model") == 1
         capsys.readouterr()
         assert consult(server, two, tmp_path / "unjudged") == 1, "nobody who judges these dialogues later gets a headline"
-        assert capsys.readouterr().err == "no headline figure: the patient gives way to patient-canary/zh/forget\n"
+        at_once, last = capsys.readouterr().err.splitlines()
+        assert at_once == (
+            "medllm: the patient gives way to patient-canary/zh/forget: no headline will be possible; "
+            "Ctrl-C ends, what is done is kept"
+        )
+        assert last == "no headline figure: the patient gives way to patient-canary/zh/forget"
+        assert consult(server, two, tmp_path / "unjudged") == 1
+        assert capsys.readouterr().err.splitlines() == [last], "no dialogue was left to hold"
     judged = json.loads((tmp_path / "run" / "judge" / "metrics.json").read_text(encoding="utf-8"))
     assert any("gives way to patient-canary/zh/forget" in why for why in judged["no_headline"])

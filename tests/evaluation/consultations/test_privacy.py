@@ -112,3 +112,21 @@ def test_a_judge_that_cannot_be_had_is_told_before_the_first_case(tmp_path, caps
         assert main([*command, "--judge", f"{gone.url}#judge-model", "--out", str(tmp_path / "run")]) == 2
         assert not server.requests and not (tmp_path / "run").exists()
         assert "judge-model at" in capsys.readouterr().err
+
+
+def test_the_instruction_of_a_remote_doctor_stays_too(tmp_path, capsys):
+    file = write_cases(tmp_path / "cases.jsonl", [{"id": "a", "description": "头痛。"}])
+    with ChatServer(judging) as server:
+        words = ["eval", "consult", "--cases", file, "--patient", f"{server.url}#patient-model", "--out", str(tmp_path / "run")]
+        words += ["--doctor-system", f"你是王医生，电话{NUMBER}。", "--doctor"]
+        assert main([*words, REMOTE]) == 2
+        assert "of --doctor-system" in refused(capsys) and not server.requests
+        assert main([*words, REMOTE, "--allow-personal-data", "--dry-run"]) == 0
+        assert main([*words, f"{server.url}#doctor-model", "--dry-run"]) == 0
+
+
+def test_a_diagnosis_is_not_asked_for_where_no_case_has_one(tmp_path, capsys):
+    file = write_cases(tmp_path / "cases.jsonl", [{"id": "a", "description": "头痛。"}])
+    words = ["--doctor", REMOTE, "--patient", REMOTE, "--out", str(tmp_path / "run"), "--ask-diagnosis"]
+    assert main(["eval", "consult", "--cases", file, *words]) == 2
+    assert "--ask-diagnosis and no diagnosis of any of 1 cases" in capsys.readouterr().err

@@ -228,3 +228,23 @@ def test_a_request_without_a_connection_is_not_reckoned(tmp_path):
         assert spending.spent == 0
     counted, uncounted, *_ = read_spending(tmp_path / "run" / "spending.jsonl")
     assert counted == [("judge", (0, 0))] and not uncounted
+
+
+def test_who_waits_for_the_budget_may_do_so_in_one_loop_after_another(tmp_path):
+    """As the canaries and then the dialogues of a consult, of which each stage has a loop of its own."""
+    prices = {"currency": "USD", "doctor": {"input": 1, "output": 1}}
+
+    async def one(spending: Spending) -> None:
+        number = await spending.opened("doctor", (100, 100))
+        assert number is not None
+        await asyncio.sleep(0)
+        spending.closed(number, (1, 1))
+
+    async def some_at_once(spending: Spending) -> None:
+        await asyncio.gather(*(one(spending) for _ in range(4)))
+
+    with open_run(tmp_path / "run", {"kind": "x", "prices": prices}) as run, Spending(run, 0.0003) as spending:
+        for _ in range(3):
+            asyncio.run(some_at_once(spending))
+        run.append({"id": "1"})
+    assert len(lines(tmp_path / "run" / "spending.jsonl")) == 24

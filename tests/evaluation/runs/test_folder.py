@@ -208,8 +208,9 @@ def test_other_files_are_neither_mixed_in_nor_lost(tmp_path, monkeypatch):
     for overwrite in (False, True):
         with pytest.raises(UserError, match="a file at"):
             write(tmp_path / "file", overwrite=overwrite)
-    assert write(tmp_path / "run", overwrite=True) == {}
-    assert "notes.txt" not in os.listdir(tmp_path / "run")
+    with pytest.raises(UserError, match=r"this program has not written, such as notes\.txt"):
+        write(tmp_path / "run", overwrite=True)
+    assert os.listdir(tmp_path / "run") == ["notes.txt"]
 
 
 def test_overwriting_begins_anew(tmp_path):
@@ -247,3 +248,19 @@ def test_a_place_that_cannot_be_written_is_told(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="place to write"):
         write(tmp_path / "file" / "run")
+
+
+def test_other_settings_are_told_by_their_flag_and_do_not_cost_the_run(tmp_path):
+    asked = {**MANIFEST, "settings": {**MANIFEST["settings"], "diagnosis_prompt": {"sha256": "ab"}}}
+    write(tmp_path / "asked", ROWS[:1], manifest=asked, finish=False)
+    with pytest.raises(UserError, match="found no --ask-diagnosis, where the run in .* has it;.*add --ask-diagnosis to go on"):
+        write(tmp_path / "asked", [])
+    write(tmp_path / "not", ROWS[:1], finish=False)
+    with pytest.raises(UserError, match="found --ask-diagnosis, where .*leave out --ask-diagnosis to go on"):
+        write(tmp_path / "not", [], manifest=asked)
+    judging = {**MANIFEST, "kind": "judge", "rubric": {"name": "disc"}}
+    write(tmp_path / "run" / "judge", manifest=judging)
+    with pytest.raises(UserError) as refused:
+        write(tmp_path / "run" / "judge", [], manifest={**judging, "rubric": {"name": "safety"}})
+    assert f"medllm eval judge --dialogues {tmp_path / 'run'} --rubric" in str(refused.value)
+    assert "--overwrite" not in str(refused.value)
