@@ -78,7 +78,8 @@ def _parts(name: AxisName, model: str, run: JudgeRun) -> Mapping[str, float | No
     if name == "communication" or not run.consult:
         return {}
     if name == "diagnosis":
-        return {"top3": run.consult["diagnosis"]["top3"]["value"]}
+        diagnosis = run.consult["diagnosis"]
+        return {"top3": diagnosis["top3"]["value"], "unreadable": diagnosis["unreadable"]}
     facts = run.consult["facts"]
     return {
         "questions": facts["totals"]["questions"] / facts["n"],

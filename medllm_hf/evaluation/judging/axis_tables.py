@@ -40,6 +40,7 @@ _BESIDE_NOTE = Phrase(
     "Beside the axes. –: there is nothing to count, or it is not measured.", "各维度旁的数字。–：没有可计数的内容，或没有测量。"
 )
 _WITH_SOURCE = Phrase("{name} ({source})", "{name}（{source}）")
+_UNREAD = Phrase("; {n} unreadable", "；读不出 {n}")
 _NOT_MEASURED = Phrase("not measured", "未测")
 _WITHHELD_NOTE = Phrase(
     "Withheld: a judge or a patient that failed its checks gives no figure; why stands below, at the run.",
@@ -91,7 +92,10 @@ def _whose(row: dict) -> tuple[Words, Words]:
 def _cell(shown: dict) -> Words:
     if "axis" not in shown:
         return _NOT_MEASURED
-    return phrases.WITHHELD if shown["withheld"] else axis_text(shown["axis"])
+    if shown["withheld"]:
+        return phrases.WITHHELD
+    unread = shown["parts"].get("unreadable")
+    return axis_text(shown["axis"]) + (_UNREAD(n=unread) if unread else "")
 
 
 def _part(row: dict, axis: str, name: str) -> float | None:

@@ -7,6 +7,7 @@ from medllm_hf.evaluation.consultations.manners import STYLES
 from medllm_hf.evaluation.costs.prices import cost_text
 from medllm_hf.evaluation.judging import phrases
 from medllm_hf.evaluation.judging.inventions import inventions_text
+from medllm_hf.evaluation.judging.reasons import all_reasons
 from medllm_hf.reporting.blocks import Block, Heading, Paragraph, Table, listed, percent
 from medllm_hf.reporting.phrases import COMMA, LIST, Phrase, Text, Words, joined
 from medllm_hf.reporting.terms import term
@@ -23,6 +24,10 @@ _NOTE = Phrase(
 _SAID = Phrase("{share} of {n}", "{n} 段中 {share}")
 _PLAYED = Phrase("{patient}, {style}", "{patient}，{style}")
 _LINE = Phrase("{run}: {text}.", "{run}：{text}。")
+_WITHHELD = Phrase(
+    "no headline figure: {reasons}. What was counted and matched in the dialogues is withheld here; results.json has it",
+    "没有主结果：{reasons}。对话中计数和比对的数字这里不予公布，它们在 results.json 中",
+)
 _COST = Phrase("Cost of the dialogues in {run}: {cost}.", "{run} 中对话的费用：{cost}。")
 _DISC = Phrase(
     "held by DISC's protocol, for comparison with its published dialogues: three rounds, patients that ask in their "
@@ -59,8 +64,15 @@ def consultation_blocks(rows: list[dict]) -> Iterator[Block]:
     if disc := [row["run"] for row in rows if row["patients"] == "disc"]:
         yield Paragraph(_LINE(run=joined(disc), text=_DISC))
     yield from (Paragraph(_gate(row)) for row in rows if row.get("gate") is not None)  # older runs have none
-    yield from (Paragraph(_LINE(run=row["run"], text=text)) for row in rows for text in described(row))
+    yield from (Paragraph(_LINE(run=row["run"], text=text)) for row in rows for text in _figures(row))
     yield from (Paragraph(_COST(run=row["run"], cost=cost_text(row["cost"]))) for row in rows if "cost" in row)
+
+
+def _figures(row: dict) -> list[Text]:
+    """What was counted and matched in the dialogues of a run, or why it is withheld."""
+    if not row["no_headline"]:
+        return described(row)
+    return [_WITHHELD(reasons=all_reasons([*map(Text, row["no_headline"], row["no_headline_zh"])]))]
 
 
 def _line(row: dict, findings: list[str]) -> tuple[Words, ...]:

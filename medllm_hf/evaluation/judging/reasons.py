@@ -17,6 +17,10 @@ OWN_PATIENT = Phrase(
     "{judge} judges dialogues of the patient {name}, a model of its own family, and may prefer them",
     "裁判 {judge} 所评对话的患者 {name} 与它同属一个模型系列，可能偏向这些对话",
 )
+SAME_SCORES = Phrase(
+    "{judge} gives all {n} dialogues the same scores, and so tells nothing apart",
+    "裁判 {judge} 给全部 {n} 段对话同样的分数，没有区分任何对话",
+)
 _NOT_LOW = Phrase("the judge does not score {canary} low: {said}", "裁判没有给 {canary} 打低分：{said}")
 UNSCORED = Phrase("{n} of {of} replies are unscored, more than {limit}%", "{of} 个回复中有 {n} 个未能评分，超过 {limit}%")
 _GIVES_WAY = Phrase("the patient gives way to {names}", "患者经不起 {names} 的试探")

@@ -1,13 +1,14 @@
 """What the report says of judge runs, as values: everything that its tables and plots show."""
 
 from collections import Counter
+from collections.abc import Mapping
 from itertools import combinations
 from statistics import fmean
 from typing import cast
 
 from medllm_hf.evaluation.agreement.measures import alpha, compare, quadratic_kappa
 from medllm_hf.evaluation.agreement.report import Place, Ratings, overall_of
-from medllm_hf.evaluation.judging.axis_rows import axis_rows
+from medllm_hf.evaluation.judging.axis_rows import axis_rows, withheld_for
 from medllm_hf.evaluation.judging.cases import shown
 from medllm_hf.evaluation.judging.derive import (
     Judged,
@@ -20,9 +21,10 @@ from medllm_hf.evaluation.judging.derive import (
     self_preference,
 )
 from medllm_hf.evaluation.judging.paired_differences import System, comparisons, systems_of
-from medllm_hf.evaluation.judging.reasons import NO_CANARIES, OWN_PATIENT, headline_reasons
+from medllm_hf.evaluation.judging.reasons import NO_CANARIES, OWN_PATIENT, SAME_SCORES, gate_reasons, headline_reasons
 from medllm_hf.evaluation.judging.records import JudgeManifest
 from medllm_hf.evaluation.judging.style_drops import style_drops
+from medllm_hf.evaluation.statistics.bootstrap import FEWEST
 from medllm_hf.metrics.llm_judge import scoring
 
 # The share of full marks from which on a criterion is said to be at its ceiling.
@@ -53,11 +55,20 @@ def judge_values(runs: list[JudgeRun]) -> dict:
         "styles": style_drops(runs),
         "sets": [_set(members) for members in judge_sets(runs)],
         "agreement": [row for pair in pairs if (row := _agreement(*pair)) is not None],
-        "consultations": [
-            {"run": run.name, "patients": run.style, **run.consult, "inventions": run.metrics.get("inventions")}
-            for run in runs
-            if run.consult
-        ],
+        "consultations": [_consultation(run, run.consult) for run in runs if run.consult],
+    }
+
+
+def _consultation(run: JudgeRun, figures: Mapping) -> dict:
+    """What is known of the dialogues of a run; `no_headline` says why what is counted and matched in them is withheld."""
+    reasons = gate_reasons(run.manifest.get("patient_gate")) if withheld_for("inquiry", run) else []
+    return {
+        "run": run.name,
+        "patients": run.style,
+        **figures,
+        "inventions": run.metrics.get("inventions"),
+        "no_headline": [one.en for one in reasons],
+        "no_headline_zh": [one.zh for one in reasons],
     }
 
 
@@ -95,6 +106,9 @@ def _run(run: JudgeRun) -> dict:
     warnings = self_preference(cast(JudgeManifest, run.manifest)) + ([] if run.metrics["canaries"] else [NO_CANARIES])
     if patient and family(judge) is not None and family(judge) == family(patient):
         warnings.append(OWN_PATIENT(judge=judge, name=patient))
+    given = [tuple(one.verdict.scores.items()) for one in run.dialogues if isinstance(one.verdict, Scored)]
+    if len(given) >= FEWEST and len(set(given)) == 1:
+        warnings.append(SAME_SCORES(judge=judge, n=len(given)))
     no_headline = headline_reasons(run.metrics["canaries"], run.metrics["failures"], run.manifest.get("patient_gate"))
     reasons = Counter(verdict.reason for one in run.judged for verdict in one.verdicts if isinstance(verdict, Unscored))
     return {

@@ -139,6 +139,7 @@ def test_consultations_with_styles_and_a_patient_that_leaves_its_role(tmp_path):
     said = " ".join(texts)
     for part in ("四个维度", "患者风格的影响", "话少", "模拟问诊", "像医生说话", "不予公布：", "未测", "患者没有守住角色"):
         assert part in said, part
+    assert "计数和比对的数字这里不予公布" in said and "问后说出" not in said, "the axes and the text withhold alike"
 
 
 def test_an_unknown_language_is_refused(capsys):

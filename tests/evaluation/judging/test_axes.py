@@ -10,9 +10,11 @@ from support.judged_runs import KEYS
 from support.scripted_talks import CHECKLIST, DOCTORS, FACTS, case, script
 
 from medllm_hf.cli import main
+from medllm_hf.evaluation.judging.axis_tables import axis_blocks
 from medllm_hf.evaluation.runs.folder import read_run
 from medllm_hf.evaluation.verification.dialogues import consultations, judgements
 from medllm_hf.evaluation.verification.findings import CONFIRMED, Known
+from medllm_hf.reporting.blocks import markdown
 
 AXES = ("inquiry", "diagnosis", "safety", "communication")
 
@@ -78,6 +80,11 @@ def test_the_axes_put_the_doctors_into_the_order_that_they_deserve(doctors, tmp_
     assert sources == {"inquiry": "counted", "diagnosis": "matched", "safety": "judged", "communication": "judged"}
     assert all(rows[doctor][name]["axis"]["n"] == 8 for doctor in DOCTORS for name in AXES)
     assert "| leads | plain | 0.0% (no spread), n 8 | 75.0% (40.9 to 92.9%), n 8 |" in text and "not measured |" not in text
+    assert "unreadable |" not in text
+    rows["leads"]["diagnosis"]["parts"]["unreadable"] = 2
+    unread = markdown(axis_blocks(results["axes"]), "en"), markdown(axis_blocks(results["axes"]), "zh")
+    assert "n 8; 2 unreadable |" in unread[0] and "n 8；读不出 2 |" in unread[1], "what cannot be read is wrong, and is told"
+    assert text.count("gives all 8 dialogues the same scores, and so tells nothing apart") == len(DOCTORS)
 
 
 def test_the_axes_are_derived_again_when_a_run_is_verified(doctors):
