@@ -107,7 +107,7 @@ def _run(run: JudgeRun) -> dict:
     if patient and family(judge) is not None and family(judge) == family(patient):
         warnings.append(OWN_PATIENT(judge=judge, name=patient))
     given = [tuple(one.verdict.scores.items()) for one in run.dialogues if isinstance(one.verdict, Scored)]
-    if len(given) >= FEWEST and len(set(given)) == 1:
+    if len(given) >= FEWEST and len(set(given)) == 1 and run.manifest["rubric"]["name"] != "checklist":
         warnings.append(SAME_SCORES(judge=judge, n=len(given)))
     no_headline = headline_reasons(run.metrics["canaries"], run.metrics["failures"], run.manifest.get("patient_gate"))
     reasons = Counter(verdict.reason for one in run.judged for verdict in one.verdicts if isinstance(verdict, Unscored))
