@@ -126,6 +126,10 @@ READERS = {
 }  # fmt: skip
 
 
+# Each of these that cannot be read is one finding of `verify` beside others, see tests/support/forgeries.py.
+EXAMINED = ("repo/config.json", "repo/tokenizer_config.json")
+
+
 def is_bad(file: str, kind: str) -> bool:
     """A template may be any text, and of a file that is only hashed the content does not matter."""
     if file in ("known.jsonl", "repo/model.safetensors"):
@@ -212,6 +216,9 @@ def test_one_line(inputs, tmp_path, capsys, monkeypatch, file, kind):
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"exit\n"), encoding="utf-8"))
     words = [word.replace("IN", str(place)).replace("OUT", str(tmp_path / "out")) for word in READERS[file].split()]
     code, lines = outcome(words, capsys)
+    if file in EXAMINED:
+        assert (code, lines) == (1, []), "what else there is is verified all the same"
+        return
     assert code == 2, (code, lines)
     assert len(lines) == 1 and len(lines[0]) < 1500, lines
     assert sorted(os.listdir(tmp_path)) == ["in"]

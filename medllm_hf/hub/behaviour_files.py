@@ -68,7 +68,11 @@ def check_behaviour(folder: Path) -> None:
     """
     for one in behaviour_findings(folder):
         if not one.passes:
-            raise UserError(f"{one.figure}: {one.why}", "files that a model of transformers has", "mend or remove it")
+            raise UserError(
+                f"{one.figure}: {one.why}",
+                "a model that needs no code of its own, with values that models have",
+                "take that key out or mend it",
+            )
 
 
 def _config_findings(folder: Path, values: Mapping, stored: Mapping[str, int] | None) -> Iterator[Finding]:

@@ -189,7 +189,12 @@ def test_without_our_loading_the_same_configs_ask_and_run(hostile, hub, tmp_path
 
 
 def told(verb: str, model: str, outcome: Outcome) -> None:
-    """Checks the one line of a refusal."""
+    """Checks the one line of a refusal; a verification, which examines the other files too, names it among its findings."""
+    if verb == "verify":
+        named = ("names code of its own", "code that comes with one is never run", "unheard-of")
+        assert outcome.code == "1" and any(part in line for part in named for line in outcome.lines), (model, outcome)
+        assert not any("\x1b" in line for line in outcome.lines)
+        return
     line = outcome.refusal()
     assert line.startswith(("medllm: found ", "push_to_hub.py: found ")) and "\x1b" not in line, line
     if verb not in ("convert", "plan"):  # which know the layouts that they read, and say so
@@ -260,8 +265,11 @@ def test_what_is_harmless_beside_a_known_class_works(hostile, hub, work, tmp_pat
     commands = [words_of(verb, model, work, tmp_path / f"out-{verb}") for verb, model in models.items()]
     commands.append(words_of("mcq", str(hostile("processor")[0]), work, tmp_path / "out-processor"))
     for command, outcome in zip(commands, outcomes(commands, hub, tmp_path, "y\nexit\n"), strict=True):
-        # Code that lies there is no reason to refuse work, and one to tell who verifies.
-        assert outcome.code == ("1" if command[1] == "verify" else "0"), (command, outcome)
+        # Code that is named or lies there is no reason to refuse work, and one to publish nothing and to tell who verifies.
+        code = "2" if command[0] == "push_to_hub" else "1" if command[1] == "verify" else "0"
+        assert outcome.code == code, (command, outcome)
+        if outcome.code != "0":
+            assert any("names code of its own" in line and "auto_map" in line for line in outcome.lines), (command, outcome)
         assert "run the custom code" not in " ".join(outcome.lines)
 
 

@@ -218,7 +218,7 @@ def test_another_prompt_model_or_data_file_is_refused_with_the_reason(exam, tmp_
     with pytest.raises(UserError) as refused:
         mcq(str(model), str(data), str(tmp_path / "run"), **{**WAYS["letters"], **flags})
     assert f"found {named}" in str(refused.value) and "where the run in" in str(refused.value)
-    assert "--overwrite or choose another folder" in str(refused.value)
+    assert "choose another folder, or add --overwrite" in str(refused.value)
     assert {file.name: file.read_bytes() for file in (tmp_path / "run").iterdir()} == before
 
 
