@@ -22,7 +22,7 @@ _NAMES = re.compile(
     r"|.+\.safetensors(\.index\.json)?|pytorch_model.*\.bin(\.index\.json)?|(config|generation_config|provenance)\.json"
     r"|adapter_(config\.json|model\.bin)|(tokenizer|special_tokens|added_tokens|vocab|preprocessor).*|merges\.txt|chat_template.*"
     r"|(trainer_state|resume|training|\w+_results)\.json|training_args\.bin|(optimizer|scheduler|scaler|rng_state.*)\.(pt|pth|bin)"
-    r"|events\.out\..+|\d\d\.log"
+    r"|events\.out\..+|\d\d\.log|checkpoint-\d+\.unfinished"
 )
 _CHECKPOINT = re.compile(r"checkpoint-\d+|global_step\d+")
 

@@ -11,7 +11,7 @@ from support.published_model import consultation, exams, publish
 from support.tampering import TAMPERINGS
 
 from medllm_hf.cli import main
-from medllm_hf.folders import read_json, write_json
+from medllm_hf.folders import read_json, sha256, write_json
 from medllm_hf.hub.cards import own_words
 
 
@@ -134,7 +134,10 @@ def test_a_model_on_the_hub_is_verified_without_its_weights(whole, tmp_path):
         assert " confirmed, 0 different, 0 not derivable; " in done.stdout
         fetched = [path for _, path in hub.requests if "/resolve/" in path]
         assert any(path.endswith("outputs.jsonl") for path in fetched)
-        assert not any(path.endswith(".safetensors") for path in fetched)
+        weights = sum(size for path, size in hub.given.items() if path.endswith(sha256(whole / "model.safetensors")))
+        assert 0 < weights < 200_000 < (whole / "model.safetensors").stat().st_size, (
+            "of the weights their header alone is fetched"
+        )
         done = run("medllm", "verify", "org/tiny-7b", "--data", *data, "--rerun", "60", cwd=tmp_path, env=environment)
         assert done.returncode == 0, done.stdout + done.stderr
         assert done.stdout.startswith("up to 60 answers of each exam are computed again on the published weights (seed 0)\n")

@@ -213,7 +213,7 @@ TAMPERINGS: list[tuple[str, Change, str]] = [
     ("an unfinished run", edited(f"{EXAM}/manifest.json", lambda m: m.pop("ended")), "unfinished run"),
     ("accuracy in the table", replaced("README.md", "| 25.0% |", "| 95.0% |"), 'README.md "| exam'),
     ("interval in the table", replaced("README.md", "7.1 to 59.1%", "24.1 to 26.1%"), 'README.md "| exam'),
-    ("n in the table", replaced("README.md", "| 7.1 to 59.1% | 8 |", "| 7.1 to 59.1% | 8000 |"), 'README.md "| exam'),
+    ("n in the table", replaced("README.md", "59.1% | 20.0% | 8 |", "59.1% | 20.0% | 8000 |"), 'README.md "| exam'),
     (
         "a row of no run",
         replaced("README.md", "| exam |", "| best | base | cmexam | 91.0% | 90.0 to 92.0% | 9 | 0 |\n| exam |"),
@@ -221,7 +221,7 @@ TAMPERINGS: list[tuple[str, Change, str]] = [
     ),
     ("a claim in the text", replaced("README.md", "## Data", "It reaches 99.9% on CMExam.\n\n## Data"), "README.md text line"),
     ("a claim in Chinese", replaced("README.md", "## Data", "准确率高达９９。\n\n## Data"), "README.md text line"),
-    ("the shape in the text", replaced("README.md", "2 layers", "32 layers"), 'README.md "- architecture'),
+    ("the shape in the text", replaced("README.md", "2 layers", "32 layers"), 'README.md "| architecture'),
     ("the evidence's hash", replaced("README.md", "- `eval/exam`: `", "- `eval/exam`: `0"), "`eval/exam`"),
     ("accuracy in model-index", index("exam", lambda m, r: m.update(value=0.99)), "README.md model-index accuracy of exam"),
     ("n in model-index", index("exam", lambda m, r: m["args"].update(n=900)), "README.md model-index accuracy of exam args"),

@@ -3,6 +3,7 @@
 import json
 import tempfile
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -47,6 +48,7 @@ class Hub:
     tokens: token → "read" or "write".
     part: uploads above this many bytes are asked for in parts of it.
     requests: (method, path) of everything asked, in order.
+    given: path → how many bytes of files were answered.
     interfere: called with method and path of each request; "cut" ends the connection in the middle of the request, "lost"
         after it was obeyed but before it is answered, a refusal is answered.
     """
@@ -56,6 +58,7 @@ class Hub:
     part: int
     server: ThreadingHTTPServer
     requests: list[tuple[str, str]] = field(default_factory=list)
+    given: Counter[str] = field(default_factory=Counter)
     interfere: Callable[[str, str], str | Refused | None] = lambda method, path: None
 
     @property
@@ -182,4 +185,5 @@ class _Handler(BaseHTTPRequestHandler):
             while length:
                 block = file.read(min(length, 2**20))
                 self.wfile.write(block)
+                self.hub().given[unquote(urlsplit(self.path).path)] += len(block)
                 length -= len(block)
