@@ -4,7 +4,9 @@
 
 The server is a process of its own; patient and doctor are one endpoint, so that they share its slots. A dialogue is a chain
 of calls, each of which needs the one before, and a slot carries one call at a time. No schedule is shorter than the longer
-of the two bounds: the calls of one dialogue, and all calls over the slots, rounded up: max(6, ceil(300 * 6 / 64)) = 29 s.
+of the two bounds: the calls of one dialogue, and all calls over the slots, rounded up: max(6, ceil(300 * 6 / 64)) = 29 s;
+and before them the four canaries of the patient are held at once and the
+endpoint is tried, which takes two seconds more.
 Wall time is that of the whole command, its start and its files included. A second run meets faults, drawn anew for each
 request: 5% status 429, 3% status 500, 1% cut connections, 1% without an answer until the client's time-out of 5 s. Every
 call must be answered once and no more, every dialogue be whole, and every request be a call or the repetition after a fault.
@@ -31,6 +33,9 @@ DIALOGUES, CONCURRENCY, ROUNDS = 300, 64, 3
 LATENCY, TIMEOUT = 1.0, 5.0
 FAULTS = {"429": 0.05, "500": 0.03, "cut": 0.01, "time-out": 0.01}
 MOST_OVER_IDEAL = 1.15
+# What the endpoint is asked before the first case, to see whether it answers; the outputs do not hold it.
+PREFLIGHTS = 1
+SIGNS = "天地山水风云花草树石"
 
 
 async def exchange(reader, writer, meets, seen: Counter, answered: Counter) -> bool:
@@ -44,9 +49,12 @@ async def exchange(reader, writer, meets, seen: Counter, answered: Counter) -> b
         await reader.read(1)  # ends when the client gives up
         return False
     await asyncio.sleep(LATENCY)
-    # A text of its own for each request, so that no two calls of a run are alike.
+    # A text of its own for each request, so that no two calls of a run are alike; the patient's words keep to its role.
     call = zlib.crc32(body)
-    message = {"role": "assistant", "content": f"第{call}句话。"}
+    own = "".join(SIGNS[int(digit)] for digit in f"{call:010d}")
+    instructed = json.loads(body)["messages"][0]["role"] == "system"  # as the patient alone is
+    words = f"这我说不清楚，医生。{own}" if instructed else f"请再说说：{own}。"
+    message = {"role": "assistant", "content": words}
     usage = {"prompt_tokens": 100, "completion_tokens": 10}
     answer = json.dumps({"choices": [{"message": message, "finish_reason": "stop"}], "usage": usage}).encode()
     status = {"429": b"429 Too Many Requests\r\nRetry-After: 1", "500": b"500 Internal Server Error"}.get(fault, b"200 OK")
@@ -108,7 +116,8 @@ def consultations(folder: Path, dialogues: int, concurrency: int, faults: dict[s
 
 def unexplained(run: dict, dialogues: int) -> int:
     """How many dialogues, outputs, answers and requests there are too many or too few."""
-    calls = dialogues * 2 * ROUNDS
+    canaries = sum(row["case"].startswith("patient-canary/") for row in run["outputs"])
+    calls = dialogues * 2 * ROUNDS + canaries
     whole = sum(len(talk["turns"]) == 2 * ROUNDS for talk in run["dialogues"])
     repeated = sum(row["retries"] for row in run["outputs"])
     faults = run["seen"].total() - run["seen"]["none"]
@@ -117,9 +126,9 @@ def unexplained(run: dict, dialogues: int) -> int:
         + abs(whole - dialogues)
         + abs(len({(row["case"], row["turn"]) for row in run["outputs"]}) - calls)
         + abs(len(run["outputs"]) - calls)
-        + abs(run["times"][1] - calls)
+        + abs(run["times"][1] - calls - PREFLIGHTS)
         + sum(count for times, count in run["times"].items() if times > 1)
-        + abs(run["seen"].total() - calls - repeated)
+        + abs(run["seen"].total() - calls - PREFLIGHTS - repeated)
         + abs(repeated - faults)
     )
 
@@ -141,7 +150,7 @@ def main() -> int:
     size = (options.dialogues, options.concurrency)
     with tempfile.TemporaryDirectory() as folder:
         plain, faulty = (consultations(Path(folder), *size, faults) for faults in ({}, FAULTS))
-    ideal = max(2 * ROUNDS, math.ceil(options.dialogues * 2 * ROUNDS / options.concurrency)) * LATENCY
+    ideal = max(2 * ROUNDS, math.ceil(options.dialogues * 2 * ROUNDS / options.concurrency)) * LATENCY + 2 * LATENCY
     print(told("without faults", plain))
     print(told("with faults", faulty))
     print(f"ideal {ideal:.0f} s, {os.cpu_count()} cores")
