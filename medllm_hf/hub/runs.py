@@ -104,7 +104,7 @@ def verify_runs(folder: Path, known: Known, runs: list[dict]) -> Iterator[Findin
     for path in run_folders(folder, BASE):
         where = f"{BASE}/{path.name}"
         yield from guarded(where, _base_findings(where, path, known, runs))
-    yield from contradictions(runs)
+    yield from guarded("eval", contradictions(runs))
 
 
 def _base_findings(where: str, path: Path, known: Known, runs: list[dict]) -> Iterator[Finding]:
