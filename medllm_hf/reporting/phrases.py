@@ -74,3 +74,10 @@ def say(words: Words, language: Language) -> str:
 
 def _said(parts: Mapping[str, object], language: Language) -> dict[str, object]:
     return {name: say(part, language) if isinstance(part, Text) else part for name, part in parts.items()}
+
+
+# What the tables of several rooms are headed by.
+SYSTEM, RUN, INTERVAL = Phrase("system", "系统"), Phrase("run", "运行"), Phrase("95% interval", "95% 置信区间")
+P, P_HOLM = Phrase("p", "p 值"), Phrase("p, Holm", "p 值（Holm）")
+MINUS_HEAD, MINUS = Phrase("first minus second", "前者减后者"), Phrase("{first} minus {second}", "{first} 减 {second}")
+NO_NAME = Phrase("(none)", "（未注明）")

@@ -3,6 +3,14 @@
 from collections.abc import Mapping
 
 from medllm_hf.reporting.blocks import interval, percent
+from medllm_hf.reporting.phrases import INTERVAL as INTERVAL
+from medllm_hf.reporting.phrases import MINUS as MINUS
+from medllm_hf.reporting.phrases import MINUS_HEAD as MINUS_HEAD
+from medllm_hf.reporting.phrases import NO_NAME as NO_NAME
+from medllm_hf.reporting.phrases import P_HOLM as P_HOLM
+from medllm_hf.reporting.phrases import RUN as RUN
+from medllm_hf.reporting.phrases import SYSTEM as SYSTEM
+from medllm_hf.reporting.phrases import P as P
 from medllm_hf.reporting.phrases import Phrase, Text
 
 TITLE = Phrase("Accuracy on multiple-choice questions", "选择题准确率")
@@ -13,11 +21,9 @@ AGAINST_FIRST = Phrase("Each run against the first, {run}.", "各次运行与第
 MORE = Phrase("{n} more are in results.json.", "其余 {n} 项见 results.json。")
 
 # Heads of columns.
-RUN = Phrase("run", "运行")
 MODEL = Phrase("model", "模型")
 QUESTIONS = Phrase("questions", "题目")
 ACCURACY = Phrase("accuracy", "准确率")
-INTERVAL = Phrase("95% interval", "95% 置信区间")
 N = Phrase("n", "题数 n")
 UNPARSED = Phrase("unparsed", "未解析")
 CHANCE = Phrase("chance", "随机水平")
@@ -27,7 +33,6 @@ READING = Phrase("reading", "读法")
 TIES = Phrase("ties", "并列")
 AGAIN = Phrase("asked once more", "再问一次后")
 SUBJECT = Phrase("subject", "学科")
-SYSTEM = Phrase("system", "系统")
 EXAMPLES = Phrase("examples", "示例")
 PUBLISHED = Phrase("accuracy as published", "发表的准确率")
 
@@ -96,19 +101,15 @@ SOURCE = Phrase(" Source:", "来源：")
 
 # Subjects, comparisons, rotations.
 BY_SUBJECT = Phrase("By subject", "分学科")
-NO_NAME = Phrase("(none)", "（未注明）")
 SUBJECT_UNPARSED = Phrase(", {n} unparsed", "，未解析 {n}")
 SUBJECTS_FIGURE = Phrase(
     "accuracy by subject with 95% intervals; ticks are the chance levels", "分学科准确率及 95% 置信区间；短竖线为随机水平"
 )
 DIFFERENCES = Phrase("Differences on the same questions", "同一批题目上的差异")
-MINUS_HEAD = Phrase("first minus second", "前者减后者")
-MINUS = Phrase("{first} minus {second}", "{first} 减 {second}")
 PAIRS = Phrase("pairs", "配对题数")
 ONLY_FIRST = Phrase("only first right (b)", "仅前者对 (b)")
 ONLY_SECOND = Phrase("only second right (c)", "仅后者对 (c)")
 DIFFERENCE = Phrase("difference", "差值")
-P, P_HOLM = Phrase("p", "p 值"), Phrase("p, Holm", "p 值（Holm）")
 POINTS = Phrase("{points} points", "{points} 个百分点")
 TESTS = Phrase(
     "p: McNemar's exact test. Interval: Newcombe's for paired proportions (1998, method 10).",

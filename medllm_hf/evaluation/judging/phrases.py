@@ -1,5 +1,13 @@
 """What the report of judge runs says, in English and Chinese; axes, styles and consultations have theirs with their tables."""
 
+from medllm_hf.reporting.phrases import INTERVAL as INTERVAL
+from medllm_hf.reporting.phrases import MINUS as MINUS
+from medllm_hf.reporting.phrases import MINUS_HEAD as MINUS_HEAD
+from medllm_hf.reporting.phrases import NO_NAME as NO_NAME
+from medllm_hf.reporting.phrases import P_HOLM as P_HOLM
+from medllm_hf.reporting.phrases import RUN as RUN
+from medllm_hf.reporting.phrases import SYSTEM as SYSTEM
+from medllm_hf.reporting.phrases import P as P
 from medllm_hf.reporting.phrases import Phrase
 
 TITLE = Phrase("Consultations scored by a judge", "裁判模型评分的问诊")
@@ -13,7 +21,6 @@ NOT_COMPARABLE = Phrase(
 JUDGED_BY = Phrase("{name}, judged by {judge}", "{name}（裁判：{judge}）")
 DIALOGUES_NAME = Phrase("dialogues", "对话")
 WITHHELD = Phrase("withheld", "不予公布")
-NO_NAME = Phrase("(none)", "（未注明）")
 ALL_SYSTEMS = Phrase("all systems", "全部系统")
 
 # How it was asked.
@@ -55,7 +62,7 @@ WARNING = Phrase("Warning{where}: {text}.", "警告{where}：{text}。")
 OF_RUN = Phrase(" of {run}", "（{run}）")
 
 # Results.
-SYSTEM, OVERALL = Phrase("system", "系统"), Phrase("overall", "总体")
+OVERALL = Phrase("overall", "总体")
 N, UNSCORED = Phrase("n", "n"), Phrase("unscored", "未评分")
 RESULT_NOTE = Phrase(
     "Means over the scored dialogues with 95% intervals (bootstrap over dialogues); overall is the mean of the criteria. n "
@@ -107,10 +114,7 @@ WITHOUT_SCORES = Phrase("Dialogues without published scores: {names}.", "没有�
 
 # Differences.
 DIFFERENCES = Phrase("Differences on the same cases", "同一批病例上的差异")
-MINUS_HEAD = Phrase("first minus second", "前者减后者")
-MINUS = Phrase("{first} minus {second}", "{first} 减 {second}")
-CASES, INTERVAL = Phrase("cases", "病例数"), Phrase("95% interval", "95% 置信区间")
-P, P_HOLM = Phrase("p", "p 值"), Phrase("p, Holm", "p 值（Holm）")
+CASES = Phrase("cases", "病例数")
 DETECTABLE, EQUAL_LENGTH = Phrase("detectable", "可检出差异"), Phrase("at equal length", "篇幅相同时")
 TESTS = Phrase(
     "Intervals: percentiles of a paired bootstrap over cases, not corrected for the number of pairs. p: a test by "
@@ -128,7 +132,7 @@ WITHOUT_PARTNER = Phrase(
 
 # Repeated samples, ceilings, length.
 REPEATED = Phrase("Repeated samples of the judge", "裁判的重复取样")
-RUN, CRITERION = Phrase("run", "运行"), Phrase("criterion", "标准")
+CRITERION = Phrase("criterion", "标准")
 DIALOGUES, SAMPLES = Phrase("dialogues", "对话数"), Phrase("samples", "取样数")
 KAPPA, ALPHA = Phrase("weighted kappa", "加权 kappa"), Phrase("Krippendorff's alpha", "Krippendorff alpha")
 WITHIN = Phrase("standard deviation within", "取样间标准差")

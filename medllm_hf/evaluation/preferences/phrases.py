@@ -1,11 +1,26 @@
 """What the report of comparisons of two systems says, in English and Chinese."""
 
+from medllm_hf.evaluation.judging.phrases import CASE as CASE
+from medllm_hf.evaluation.judging.phrases import CASES as CASES
+from medllm_hf.evaluation.judging.phrases import CASES_OF as CASES_OF
+from medllm_hf.evaluation.judging.phrases import COUNTED as COUNTED
+from medllm_hf.evaluation.judging.phrases import CRITERION as CRITERION
+from medllm_hf.evaluation.judging.phrases import FAILED as FAILED
+from medllm_hf.evaluation.judging.phrases import INTERVAL as INTERVAL
+from medllm_hf.evaluation.judging.phrases import JUDGED_BY as JUDGED_BY
+from medllm_hf.evaluation.judging.phrases import NAMED as NAMED
+from medllm_hf.evaluation.judging.phrases import NO as NO
+from medllm_hf.evaluation.judging.phrases import PASSED as PASSED
+from medllm_hf.evaluation.judging.phrases import REPLIES as REPLIES
+from medllm_hf.evaluation.judging.phrases import SHARE as SHARE
+from medllm_hf.evaluation.judging.phrases import WITHHELD as WITHHELD
+from medllm_hf.evaluation.judging.phrases import YES as YES
+from medllm_hf.evaluation.judging.phrases import P as P
 from medllm_hf.evaluation.statistics.bootstrap import FEWEST
 from medllm_hf.reporting.phrases import Phrase
 
 TITLE = Phrase("Consultations of two systems compared by a judge", "裁判模型比较两个系统的问诊")
 AGAINST = Phrase("{first} against {second}", "{first} 对 {second}")
-JUDGED_BY = Phrase("{name}, judged by {judge}", "{name}（裁判：{judge}）")
 JUDGED_IN = Phrase("{name}, judged by {judge} ({run})", "{name}（裁判：{judge}，{run}）")
 RUN = Phrase("Run {run}. ", "运行 {run}。")
 BOTH_ORDERS = Phrase(
@@ -35,18 +50,15 @@ WITHOUT_OTHER = {
         "第二个系统有 {cases}没有第一个系统的对话：{names}",
     ),
 }
-CASE, CASES_OF = Phrase("1 case", "1 个病例"), Phrase("{n} cases", "{n} 个病例")
 
 # Results.
-CRITERION, CASES = Phrase("criterion", "标准"), Phrase("cases", "病例数")
 OUTCOMES = {
     "wins": Phrase("wins", "胜"),
     "ties": Phrase("ties", "平"),
     "losses": Phrase("losses", "负"),
     "inconsistent": Phrase("inconsistent", "不一致"),
 }
-WIN_RATE, INTERVAL, P = Phrase("win rate", "胜率"), Phrase("95% interval", "95% 置信区间"), Phrase("p", "p 值")
-WITHHELD = Phrase("withheld", "不予公布")
+WIN_RATE = Phrase("win rate", "胜率")
 RESULT_NOTE = Phrase(
     "Wins and losses are those of {first}. A win or a loss: both orders prefer the same system. A tie: both orders "
     "call it one, "
@@ -60,7 +72,6 @@ RESULT_NOTE = Phrase(
 )
 UNSCORED = Phrase("{n} of {of} cases are unscored.", "{of} 个病例中有 {n} 个未评分。")
 BOUNDS = Phrase(" Win rates if all were losses, and if all were wins: {ends}.", "它们若全算负、若全算胜，胜率分别为：{ends}。")
-NAMED = Phrase("{name} {value}", "{name} {value}")
 
 # Orders and length.
 ORDERS = Phrase("Both orders", "两种先后顺序")
@@ -80,21 +91,16 @@ LENGTH = Phrase(
 ONLY_ONE_HAS = Phrase("Cases only {system} has, left out: {names}.", "只有 {system} 有、因而未纳入的病例：{names}。")
 
 # Replies.
-REPLIES = Phrase("Replies of the judge", "裁判的回复")
 REPLIES_HEAD = (
     Phrase("replies", "回复数"), Phrase("unscored", "未评分"), Phrase("limit", "上限"), Phrase("headline", "主结果"),
     Phrase("calls", "调用次数"), Phrase("tokens in", "输入词元"), Phrase("tokens out", "输出词元"),
 )  # fmt: skip
-YES, NO = Phrase("yes", "有"), Phrase("no", "无")
-SHARE = Phrase("{n} ({share})", "{n}（{share}）")
 COST = Phrase("Cost: {cost}.", "费用：{cost}。")
 WHY_UNSCORED = Phrase("Unscored: {why}.", "未评分的原因：{why}。")
-COUNTED = Phrase("{what} ({n})", "{what}（{n}）")
 CANARY_HEAD = (
     Phrase("pair with a known answer", "已知优劣的对话对（陷阱样例）"),
     Phrase("outcome for the real consultation", "真实问诊的结果"), Phrase("judge", "裁判"),
 )  # fmt: skip
-PASSED, FAILED = Phrase("passed", "通过"), Phrase("failed", "未通过")
 
 # The dialogues to read.
 HOW_TO_READ = Phrase("How to read the dialogues", "怎样看对话")
